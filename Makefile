@@ -9,7 +9,7 @@
 #                do; BENCH=--results writes it into tests/bench/RESULTS.md and the README; bench-quick: less than one
 # make sanitize  the core under gcc's sanitizers: transcripts, attacks on TLS, ten minutes of mutated dialogues
 # make deb       the Debian package, in build/deb
-# make nightly   what takes long: sanitizers, 200,000 sessions, other Pythons, the Debian package
+# make nightly   what takes long: sanitizers, 200,000 sessions, tests marked nightly, other Pythons, the Debian package
 # make coverage  all tests once more, and which lines none of them runs
 PYTHON ?= python3
 VENV   := .venv

@@ -37,6 +37,7 @@ from supervisor.metric import (
     Metric,
     OfHealth,
     OfProcess,
+    OfRecord,
     OrdersInForce,
     Queued,
     Setting,
@@ -163,6 +164,8 @@ def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
             return _described(row, fact, equals, moment=moment)
         case OfHealth(what):
             return _of_health(row, what, moment)
+        case OfRecord(record, column):
+            return _of_record(row, record, column, moment=moment)
         case StandingFor(record, column):
             return _standing_for(row, record, column, moment=moment)
         case OrdersInForce():
@@ -213,6 +216,16 @@ def _of_health(row: Metric, what: str, moment: ScrapeMoment) -> Iterator[Value]:
     assert things is not None, row.name
     for one in moment.healths[things.sort]:
         yield (one.ident,), _HEALTH[what](one, moment.now)
+
+
+def _of_record(row: Metric, record: str, column: str, *, moment: ScrapeMoment) -> Iterator[Value]:
+    things = row.things
+    assert things is not None, row.name
+    found = moment.known.view.records(record)
+    for ident in moment.ids(things):
+        one = found.get(ident)
+        counts = one is not None and one["ident"] == ident and one["until"] >= moment.now
+        yield (ident,), float(one[column]) if one is not None and counts else 0.0
 
 
 _HEALTH: dict[str, Callable[[HealthReading, float], float]] = {

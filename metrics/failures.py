@@ -12,7 +12,7 @@ from supervisor.table.layout import Layout
 from supervisor.table.segment import Reading
 
 MOST_KEPT = 12
-"""Of each thing."""
+"""How many failures are kept of each thing."""
 _GOES_ON_SECONDS = 60.0
 
 
@@ -26,7 +26,7 @@ class FailureSeen(NamedTuple):
 
 
 class LastFailures:
-    """Of all things of the sorts whose health is kept."""
+    """The last failures of all things of the sorts whose health is kept."""
 
     def __init__(self, layout: Layout) -> None:
         self._watched = [(health, _labels(health, layout)) for health in layout.healths]
@@ -45,7 +45,7 @@ class LastFailures:
         self._seen = {key: kept for key, kept in self._seen.items() if key in counted}
 
     def of(self, sort: str, ident: str) -> list[FailureSeen]:
-        """Of one thing, what came last in front."""
+        """The failures of one thing, what came last in front."""
         return sorted(self._seen.get((sort, ident), ()), key=lambda one: -one.last)
 
     def _read(

@@ -17,7 +17,7 @@ STEPS = 12
 
 
 class Latency(NamedTuple):
-    """Of so many observations; seconds. The quantiles are read between the bounds of a bucket, as Prometheus does."""
+    """How long things took, in seconds. Quantiles are read between the buckets' bounds, as Prometheus does."""
 
     times: int
     mean: float
@@ -63,7 +63,7 @@ class RecentDurations:
             self._began = now
 
     def of(self, key: Hashable) -> Sequence[int]:
-        """The same cells, without what is older than a minute; nothing of one that is not there."""
+        """What these cells have counted in the last minute; nothing for a key that is not there."""
         numbers = self._now.get(key, ())
         oldest = self._steps[0] if self._steps else {}
         before = oldest.get(key, ())

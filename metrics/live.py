@@ -188,7 +188,7 @@ def kick_targets(picture: Picture, found: Sequence[ThingSeen], viewing: Viewing)
 
 
 def scrolled(picture: Picture, viewing: Viewing, height: int, *, things: int = 0) -> Viewing:
-    """The same, but not scrolled beyond the last line, nor away from the one that is marked."""
+    """How it is viewed, but not scrolled beyond the last line, nor away from the one that is marked."""
     lines = len(picture.sessions) if not viewing.shown else len(counter_lines(picture.view))
     lines = things if things_shown(picture.view, viewing) is not None else lines
     top = max(0, min(viewing.top, lines - room(height)))

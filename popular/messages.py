@@ -172,6 +172,22 @@ BACKEND_RECOVERING = Message(
     0x0361, "ADM", "backend_recovering", "A backend that was down is tried again, by a few logins first."
 )
 BACKEND_UP = Message(0x0362, "ADM", "backend_up", "A backend that was down takes all logins again.")
+BACKEND_ELSEWHERE = Message(
+    0x0365,
+    "ADM",
+    "backend_elsewhere",
+    "A worker reaches a backend at another of its addresses than before: at `address` and not at `instead_of`; "
+    "`reason` says why not there.",
+    most=EACH_MINUTE,
+    by="backend",
+)
+BACKEND_MOVED = Message(
+    0x0366,
+    "ADM",
+    "backend_moved",
+    "The host name of a backend stands for `address` now, and not for `was`, to which it was resolved and which is "
+    "still used. `backend resolve` takes the new one.",
+)
 TRACE_NOT_WRITTEN = Message(
     0x0370,
     "ADM",

@@ -89,7 +89,7 @@ _ORDERS = (
 
 
 def _orders_by_sort(program: Program) -> tuple[Metric, ...]:
-    """Of programs of which something can be ordered."""
+    """How many orders there are by sort; of programs of which something can be ordered."""
     sorts = tuple(program.watched.orders)
     if not sorts:
         return ()

@@ -150,6 +150,16 @@ class OfHealth(CountSource):
 
 
 @dataclass(frozen=True)
+class OfRecord(CountSource):
+    """A column of the record that is kept of each thing of the metric's one label; 0 when its time, in the column
+    `until`, is over, or it is of a thing that had this place before (`ident`).
+    """
+
+    record: str
+    column: str
+
+
+@dataclass(frozen=True)
 class StandingFor(CountSource):
     """For how many seconds something has been so of each thing of the metric's one label: by a column of the record in
     which the master says what the operator has made of it, which holds a moment; 0: it is not.

@@ -45,8 +45,8 @@ def checksum(octets: bytes) -> int:
     return crc32(octets)
 
 
-def entry(_head: str, _names: tuple[str, ...], _values: tuple[object, ...]) -> bytes | None:
-    """A line of the log, `head` and then each name with its value, if nothing in it is out of the ordinary.
+def entry(_head: str, _labels: tuple[bytes, ...], _values: tuple[object, ...]) -> bytes | None:
+    """A line of the log, `head` and then each label with its value, if nothing in it is out of the ordinary.
 
     None leaves the line to logline.py, which knows all of it; in Python this here would not be quicker.
     """

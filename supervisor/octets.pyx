@@ -23,7 +23,8 @@ cdef extern from *:
     #if defined(__x86_64__) && defined(__GNUC__)
     #include <immintrin.h>
 
-    /* x to the power of n, divided by the polynomial of CRC-32: what is left. Both as that CRC has them, lowest bit first. */
+    /* What is left of x to the power of n when it is divided by the polynomial of CRC-32. Polynomials are numbers here as
+       that CRC has them: the lowest bit is the coefficient of the highest power. */
     static uint64_t power(int n) {
         uint32_t left = 0x80000000u;
         while (n--)
@@ -31,25 +32,48 @@ cdef extern from *:
         return (uint64_t)left << 1;
     }
 
+    #define POLYNOMIAL 0x1db710641u
+    #define QUOTIENT 0x1f7011641u  /* x to the power of 64, divided by it, without what is left */
+
     /* Sixteen octets stand for a polynomial. In front of sixteen others they come to the same, when they are multiplied
        by x to the power of 128 and divided: so each step folds them into the next ones, by two multiplications without
-       carry. What is left of all is sixteen octets, and some behind them. */
+       carry. The first sixteen are filled up with zeros in front, which change nothing. What is left of all is sixteen
+       octets: 128 bits become 96, and 64, by two more multiplications; these are divided by multiplying with the
+       quotient (Barrett). */
     __attribute__((target("pclmul"))) static uint32_t folded(const uint8_t *octets, size_t length) {
-        static uint64_t early, late;
-        uint8_t left[16];
-        size_t at;
+        static uint64_t early, late, last;
+        uint8_t first[32] = {0};
+        size_t at = length % 16 + 16, place = 32 - at;
+        uint32_t begun;
+        uint64_t left;
         if (!early) {
+            last = power(64);
             late = power(128 - 32);
             early = power(128 + 32);
         }
-        __m128i by = _mm_set_epi64x(late, early);
-        __m128i sum = _mm_xor_si128(_mm_loadu_si128((const __m128i *)octets), _mm_cvtsi32_si128(-1));
-        for (at = 16; at + 16 <= length; at += 16) {
-            __m128i product = _mm_xor_si128(_mm_clmulepi64_si128(sum, by, 0x00), _mm_clmulepi64_si128(sum, by, 0x11));
-            sum = _mm_xor_si128(product, _mm_loadu_si128((const __m128i *)(octets + at)));
+        memcpy(first + place, octets, at);
+        memcpy(&begun, first + place, 4);
+        begun = ~begun;
+        memcpy(first + place, &begun, 4);
+        __m128i by = _mm_set_epi64x(late, early), product;
+        __m128i sum = _mm_loadu_si128((const __m128i *)first), next = _mm_loadu_si128((const __m128i *)(first + 16));
+        while (1) {
+            product = _mm_xor_si128(_mm_clmulepi64_si128(sum, by, 0x00), _mm_clmulepi64_si128(sum, by, 0x11));
+            sum = _mm_xor_si128(product, next);
+            if (at >= length)
+                break;
+            next = _mm_loadu_si128((const __m128i *)(octets + at));
+            at += 16;
         }
-        _mm_storeu_si128((__m128i *)left, sum);
-        return crc32(crc32(0xffffffffu, left, 16), octets + at, (unsigned int)(length - at));
+        sum = _mm_xor_si128(_mm_clmulepi64_si128(sum, by, 0x10), _mm_srli_si128(sum, 8));
+        by = _mm_set_epi64x(0, last);
+        product = _mm_clmulepi64_si128(_mm_and_si128(sum, _mm_set_epi64x(0, 0xffffffffu)), by, 0x00);
+        sum = _mm_xor_si128(product, _mm_srli_si128(sum, 4));
+        left = (uint64_t)_mm_cvtsi128_si64(sum);
+        product = _mm_clmulepi64_si128(_mm_set_epi64x(0, left & 0xffffffffu), _mm_set_epi64x(0, QUOTIENT), 0x00);
+        product = _mm_and_si128(product, _mm_set_epi64x(0, 0xffffffffu));
+        product = _mm_clmulepi64_si128(product, _mm_set_epi64x(0, POLYNOMIAL), 0x00);
+        return ~(uint32_t)((left ^ (uint64_t)_mm_cvtsi128_si64(product)) >> 32);
     }
 
     static uint32_t checksum_of(const uint8_t *octets, size_t length) {
@@ -188,10 +212,11 @@ cdef Py_ssize_t _thousandths(char *out, double number) noexcept:
     return length
 
 
-cpdef bytes entry(str head, tuple names, tuple values):
+cpdef bytes entry(str head, tuple labels, tuple values):
     cdef char out[MOST_OF_LINE]
     cdef const char *text
     cdef Py_ssize_t at, fields, length, place
+    cdef bytes label
     cdef long long whole
     cdef int overflow = 0
     text = PyUnicode_AsUTF8AndSize(head, &length)
@@ -199,16 +224,15 @@ cpdef bytes entry(str head, tuple names, tuple values):
         return None
     memcpy(out, text, length)
     at = fields = length
-    for place in range(len(names)):
+    for place in range(len(labels)):
         if at > MOST_OF_LINE - LONGEST_HEAD:
             return None
-        text = PyUnicode_AsUTF8AndSize(names[place], &length)
-        if length > 64:
+        label = labels[place]
+        length = PyBytes_GET_SIZE(label)
+        if length > 66:
             return None
-        out[at] = 32
-        memcpy(out + at + 1, text, length)
-        out[at + 1 + length] = 61
-        at += length + 2
+        memcpy(out + at, PyBytes_AS_STRING(label), length)
+        at += length
         value = values[place]
         if type(value) is str:
             if not PyUnicode_IS_COMPACT_ASCII(value):

@@ -44,7 +44,7 @@ class OperatorState:
     def __init__(self, entries: Iterable[OrderEntry] = ()) -> None:
         self._sorts: dict[str, dict[str, Mapping[str, Any]]] = {}
         self.changes = 0
-        """How often it was changed: who looks at this need not look at the orders each time."""
+        """How often it was changed: who has looked sees whether there is anything new."""
         self.change(entries)
 
     def of(self, sort: str) -> Orders:
@@ -75,7 +75,7 @@ class OperatorState:
 
 
 def pending(entries: Iterable[OrderEntry]) -> tuple[OrderEntry, ...]:
-    """The same orders, of which the others could not be told."""
+    """The orders, marked as ones of which the others could not be told."""
     return tuple(
         one._replace(value={**one.value, SHARED: PENDING}) if one.value is not None and SHARED in one.value else one
         for one in entries

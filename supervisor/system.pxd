@@ -1,3 +1,4 @@
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
@@ -12,8 +13,9 @@ cdef class EventTaker:
     cpdef turn_over(self)
 
 cdef class Poller:
-    cdef int _epoll
-    cdef list _late, _watchers
+    cdef int _epoll, _places
+    cdef PyObject **_late
+    cdef list _watchers
     cdef Py_ssize_t _waiting
     cdef readonly Clock clock
     cdef public bint interrupted
@@ -33,30 +35,30 @@ cpdef Py_ssize_t send_last(int fd, bytes data) except -1
 cpdef give_number(int fd, unsigned int number)
 cpdef end_sending(int fd)
 cpdef close(int fd)
-cpdef tuple accept(listening)
+cpdef tuple accept(int listening)
 cpdef int dial(str address, int port, str source=*) except -1
 
 cpdef double wall()
 cpdef double monotonic()
-
-cdef class Packer:
-    cdef Py_ssize_t _count, _size
-    cdef char _kinds[MOST_COLUMNS]
-    cdef Py_ssize_t _widths[MOST_COLUMNS]
-    cpdef bytes pack(self, tuple values)
 
 cdef class Shared:
     cdef Py_buffer _map
     cdef bint _held
     cdef uint64_t *_numbers
     cdef Py_ssize_t _count
-    cdef uint64_t *_cell(self, Py_ssize_t cell) except NULL
+    cdef int _store(self, Py_ssize_t at, const char *octets, Py_ssize_t length) except -1
     cpdef uint64_t read(self, Py_ssize_t cell) except? 0xffffffffffffffff
     cpdef write(self, Py_ssize_t cell, uint64_t number)
     cpdef add(self, Py_ssize_t cell, int64_t amount)
     cpdef uint64_t total(self, Py_ssize_t first, Py_ssize_t step, Py_ssize_t end) except? 0xffffffffffffffff
     cpdef bint fill(self, Py_ssize_t cell, int fd) except -1
     cpdef put(self, Py_ssize_t at, bytes octets)
+
+cdef class Packer:
+    cdef Py_ssize_t _count, _size
+    cdef char _kinds[MOST_COLUMNS]
+    cdef Py_ssize_t _widths[MOST_COLUMNS]
+    cpdef put(self, Shared shared, Py_ssize_t at, tuple values)
 
 cdef class Observer:
     cdef Shared _shared

@@ -18,6 +18,8 @@ IP_MINTTL = 21
 IPV6_MINHOPCOUNT = 73
 """ip(7), ipv6(7); not in the socket module. Fewer hops than this, and a packet is not heard."""
 _STREAM = int(socket.SOCK_STREAM)
+_IPV4_PEER = 2
+"""What an address of that family consists of: host and port."""
 _BIND_ADDRESS_NO_PORT = 24
 """IP_BIND_ADDRESS_NO_PORT, which has no name in Python: connect chooses the port, so each backend has all of them."""
 _NEW_STREAM = int(socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
@@ -190,14 +192,18 @@ def close(fd: int) -> None:
     os.close(fd)
 
 
-def accept(listening: socket.socket) -> tuple[int, str, int]:
+def accept(listening: int) -> tuple[int, str, int]:
     """A connection, non-blocking, with the client's address and port. Raises OSError.
 
     One that was half open when its listening socket was silenced (silence.py) has inherited the deafness: it hears
     again. Beneath the socket's own `accept`, which looks up two enums each time (1.3 of 4.6 µs).
     """
-    fd, peer = listening._accept()  # type: ignore[attr-defined]
-    family = int(listening.family)
+    known = socket.SocketType(socket.AF_INET6, _STREAM, 0, listening)  # of either family: there is room for its peer
+    try:
+        fd, peer = known._accept()  # type: ignore[attr-defined]
+    finally:
+        known.detach()
+    family = int(socket.AF_INET if len(peer) == _IPV4_PEER else socket.AF_INET6)
     connection = socket.SocketType(family, _STREAM, 0, fd)
     connection.setblocking(False)
     connection.setsockopt(socket.IPPROTO_IP, IP_MINTTL, 0)
@@ -236,24 +242,6 @@ def wall() -> float:
 def monotonic() -> float:
     """Seconds of the monotonic clock."""
     return time.monotonic()
-
-
-class Packer:
-    """Makes a row's octets from its columns: numbers, and text that is cut to its width, or filled up.
-
-    In front of them stand their checksum, and a serial number: nanoseconds of the monotonic clock.
-    """
-
-    __slots__ = ("_pack",)
-
-    def __init__(self, form: str) -> None:
-        """`form`: serial number and columns, as the struct module has it."""
-        self._pack = struct.Struct(form).pack
-
-    def pack(self, values: tuple[object, ...]) -> bytes:
-        """One row."""
-        checked = self._pack(time.monotonic_ns(), *values)
-        return crc32(checked).to_bytes(_CHECKSUM_OCTETS, "little") + checked
 
 
 # Shared memory. An addition there is two steps: it is for one thread, and each cell has one process that writes it.
@@ -296,6 +284,25 @@ class Shared:
     def put(self, at: int, octets: bytes) -> None:
         """Octets, in one piece."""
         self._map[at : at + len(octets)] = octets
+
+
+class Packer:
+    """Makes a row's octets from its columns: numbers, and text that is cut to its width, or filled up.
+
+    In front of them stand their checksum, and a serial number: nanoseconds of the monotonic clock.
+    """
+
+    __slots__ = ("_pack",)
+
+    def __init__(self, form: str) -> None:
+        """`form`: serial number and columns, as the struct module has it."""
+        self._pack = struct.Struct(form).pack
+
+    def put(self, shared: Shared, at: int, values: tuple[object, ...]) -> None:
+        """Writes one row, in one piece. Text is octets, or a string, of which its UTF-8 is taken."""
+        octets = [value.encode() if isinstance(value, str) else value for value in values]
+        checked = self._pack(time.monotonic_ns(), *octets)
+        shared.put(at, crc32(checked).to_bytes(_CHECKSUM_OCTETS, "little") + checked)
 
 
 class Observer:

@@ -3,12 +3,16 @@
 Nothing here lets go of the interpreter's lock but the wait for events: no other call waits.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, EINPROGRESS, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memmove, memset
 
 from supervisor.octets cimport checksum_at, decimal
 
@@ -25,6 +29,7 @@ cdef extern from "time.h" nogil:
     int CLOCK_MONOTONIC, CLOCK_REALTIME
 
 cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
     ctypedef struct PyInterpreterState:
         pass
     ctypedef struct PyThreadState:
@@ -33,10 +38,43 @@ cdef extern from "Python.h":
     PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *)
     PyThreadState *PyThreadState_Next(PyThreadState *)
 
-cdef extern from "unistd.h" nogil:
-    int c_close "close" (int)
-    ssize_t c_read "read" (int, void *, size_t)
-    ssize_t c_write "write" (int, const void *, size_t)
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <sys/epoll.h>
+    #include <sys/socket.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+
+    /* The kernel's own calls. Those of libc are points at which a thread may be cancelled, and mark that by two locked
+       instructions each, a quarter of what the call costs in user space; nobody cancels a thread of ours. */
+    static int c_close(int fd) { return (int)syscall(SYS_close, fd); }
+    static ssize_t c_read(int fd, void *room, size_t most) { return syscall(SYS_read, fd, room, most); }
+    static ssize_t c_write(int fd, const void *octets, size_t length) { return syscall(SYS_write, fd, octets, length); }
+    static ssize_t c_recv(int fd, void *room, size_t most) {
+        return syscall(SYS_recvfrom, fd, room, most, 0, NULL, NULL);
+    }
+    static ssize_t c_send(int fd, const void *octets, size_t length, int flags) {
+        return syscall(SYS_sendto, fd, octets, length, flags, NULL, 0);
+    }
+    static int c_accept(int fd, struct sockaddr *peer, socklen_t *size, int flags) {
+        return (int)syscall(SYS_accept4, fd, peer, size, flags);
+    }
+    static int c_connect(int fd, const struct sockaddr *peer, socklen_t size) {
+        return (int)syscall(SYS_connect, fd, peer, size);
+    }
+    static int c_wait(int epoll, struct epoll_event *found, int most, int milliseconds) {
+        return (int)syscall(SYS_epoll_pwait, epoll, found, most, milliseconds, NULL, 0);
+    }
+    """
+    int c_close(int) nogil
+    ssize_t c_read(int, void *, size_t) nogil
+    ssize_t c_write(int, const void *, size_t) nogil
+    ssize_t c_recv(int, void *, size_t) nogil
+    ssize_t c_send(int, const void *, size_t, int) nogil
+    int c_accept(int, sockaddr *, unsigned int *, int) nogil
+    int c_connect(int, const sockaddr *, unsigned int) nogil
+    int c_wait(int, epoll_event *, int, int) nogil
 
 cdef extern from "sys/epoll.h" nogil:
     ctypedef union epoll_data_t:
@@ -46,7 +84,6 @@ cdef extern from "sys/epoll.h" nogil:
         uint32_t events
         epoll_data_t data
     int epoll_create1(int)
-    int epoll_wait(int, epoll_event *, int, int)
     int epoll_ctl(int, int, int, epoll_event *)
     int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
 
@@ -55,11 +92,7 @@ cdef extern from "sys/socket.h" nogil:
         pass
     struct sockaddr_storage:
         uint16_t ss_family
-    ssize_t c_send "send" (int, const void *, size_t, int)
-    ssize_t c_recv "recv" (int, void *, size_t, int)
-    int c_accept "accept4" (int, sockaddr *, unsigned int *, int)
     int c_socket "socket" (int, int, int)
-    int c_connect "connect" (int, const sockaddr *, unsigned int)
     int setsockopt(int, int, int, const void *, unsigned int)
     int shutdown(int, int)
     int AF_INET, AF_INET6, MSG_MORE, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM
@@ -96,7 +129,9 @@ cdef enum:
     MOST_EVENTS = 128
     AT_A_TIME = 65536
     FIRST_WATCHERS = 256
+    FIRST_LATE = 64
     CHECKSUM_OCTETS = 8
+    MOST_OF_ROW = 4096
 
 cdef char _received[AT_A_TIME]  # of one thread only: the event loop's
 cdef epoll_event _found[MOST_EVENTS]
@@ -132,6 +167,18 @@ cdef class EventTaker:
         raise NotImplementedError
 
 
+cdef class Caller(EventTaker):
+    """Any other watcher."""
+
+    cdef object _call
+
+    def __init__(self, call):
+        self._call = call
+
+    cpdef ready(self, int fd, unsigned int events):
+        self._call(events)
+
+
 Watcher = EventTaker | Callable[[int], object]
 
 
@@ -141,7 +188,6 @@ cdef class Poller:
     def __cinit__(self):
         self._epoll = -1
         self._watchers = [None] * FIRST_WATCHERS
-        self._late = []
         self.clock = Clock()
 
     def __init__(self):
@@ -154,7 +200,7 @@ cdef class Poller:
             raise ValueError("a descriptor that is closed")
         while fd >= len(self._watchers):
             self._watchers.extend([None] * len(self._watchers))
-        self._watchers[fd] = watcher
+        self._watchers[fd] = watcher if isinstance(watcher, EventTaker) else Caller(watcher)
 
     cdef int _control(self, int order, int fd, unsigned int events) except -1:
         cdef epoll_event event
@@ -185,26 +231,35 @@ cdef class Poller:
             self._watchers[fd] = None
 
     cpdef later(self, EventTaker taker):
-        if self._waiting == len(self._late):
-            self._late.append(taker)
-        else:
-            self._late[self._waiting] = taker
+        cdef PyObject **more
+        cdef int places = 2 * self._places + FIRST_LATE
+        if self._waiting == self._places:
+            more = <PyObject **>realloc(self._late, places * sizeof(PyObject *))
+            if more == NULL:
+                raise MemoryError
+            self._late = more
+            self._places = places
+        Py_INCREF(taker)
+        self._late[self._waiting] = <PyObject *>taker
         self._waiting += 1
 
     cdef _end_turn(self):
         cdef Py_ssize_t place = 0
         cdef EventTaker taker
-        while place < self._waiting:
-            taker = self._late[place]
-            self._late[place] = None  # the place stays: to make the list anew costs more than all else here
-            place += 1
-            if taker is not None:
+        try:
+            while place < self._waiting:  # who is called may ask for more, and the array may move
+                taker = <EventTaker>self._late[place]
+                place += 1
+                Py_DECREF(taker)  # the variable holds it
                 taker.turn_over()
-        self._waiting = 0
+        finally:
+            self._waiting -= place
+            memmove(self._late, self._late + place, self._waiting * sizeof(PyObject *))
 
     def run(self, double timeout):
         cdef double deadline
         cdef int count, fd, milliseconds, position
+        cdef EventTaker watcher
         self.interrupted = False
         self._end_turn()
         if self.interrupted:
@@ -213,10 +268,10 @@ cdef class Poller:
         while True:
             milliseconds = <int>(timeout * 1000 + 0.999) if timeout > 0 else 0
             if _is_alone():
-                count = epoll_wait(self._epoll, _found, MOST_EVENTS, milliseconds)
+                count = c_wait(self._epoll, _found, MOST_EVENTS, milliseconds)
             else:
                 with nogil:
-                    count = epoll_wait(self._epoll, _found, MOST_EVENTS, milliseconds)
+                    count = c_wait(self._epoll, _found, MOST_EVENTS, milliseconds)
             if count < 0:
                 if errno != EINTR:
                     PyErr_SetFromErrno(OSError)
@@ -225,15 +280,19 @@ cdef class Poller:
             self.clock.now = _monotonic()
             for position in range(count):
                 fd = _found[position].data.fd
-                watcher = self._watchers[fd] if fd < len(self._watchers) else None
-                if isinstance(watcher, EventTaker):
-                    (<EventTaker>watcher).ready(fd, _found[position].events)
-                elif watcher is not None:
-                    watcher(_found[position].events)
+                watcher = <EventTaker>self._watchers[fd]  # `_put` lets nothing else in
+                if watcher is not None:
+                    watcher.ready(fd, _found[position].events)
             self._end_turn()
             timeout = deadline - self.clock.now
             if self.interrupted or timeout <= 0:
                 return
+
+    def __dealloc__(self):
+        cdef Py_ssize_t place
+        for place in range(self._waiting):
+            Py_DECREF(<object>self._late[place])
+        free(self._late)
 
     def fileno(self):
         return self._epoll
@@ -245,7 +304,7 @@ cdef class Poller:
 
 
 cpdef bytes receive(int fd, Py_ssize_t most):
-    cdef ssize_t count = c_recv(fd, _received, most if most < AT_A_TIME else AT_A_TIME, 0)
+    cdef ssize_t count = c_recv(fd, _received, most if most < AT_A_TIME else AT_A_TIME)
     if count >= 0:
         return PyBytes_FromStringAndSize(_received, count)
     if errno == EAGAIN:
@@ -298,13 +357,13 @@ cdef Py_ssize_t _dotted(char *out, const uint8_t *octets) noexcept:
     return at
 
 
-cpdef tuple accept(listening):
+cpdef tuple accept(int listening):
     cdef sockaddr_storage address
     cdef unsigned int size = sizeof(address)
     cdef Py_ssize_t length
     cdef char text[64]
     cdef int none = 0
-    cdef int fd = c_accept(listening.fileno(), <sockaddr *>&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    cdef int fd = c_accept(listening, <sockaddr *>&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
     if fd < 0:
         PyErr_SetFromErrno(OSError)
     setsockopt(fd, IPPROTO_IP, MINTTL, &none, sizeof(none))
@@ -383,63 +442,6 @@ cpdef double monotonic():
     return _monotonic()
 
 
-cdef class Packer:
-    """See system.py."""
-
-    def __init__(self, str form):
-        cdef Py_ssize_t width
-        self._count = self._size = 0
-        digits = ""
-        for letter in form.removeprefix("<"):
-            if letter.isdecimal():
-                digits += letter
-                continue
-            if letter not in "BHIQds" or (digits and letter != "s") or self._count == MOST_COLUMNS:
-                raise ValueError("a column of a kind that no row has, or too many of them")
-            width = int(digits or struct.calcsize(f"<{letter}"))
-            self._kinds[self._count] = ord(letter)
-            self._widths[self._count] = width
-            self._count += 1
-            self._size += width
-            digits = ""
-
-    cpdef bytes pack(self, tuple values):
-        cdef bytes octets = PyBytes_FromStringAndSize(NULL, CHECKSUM_OCTETS + self._size)
-        cdef char *out = PyBytes_AS_STRING(octets) + CHECKSUM_OCTETS
-        cdef Py_ssize_t place, width, length
-        cdef bytes text
-        cdef uint64_t whole
-        cdef double number
-        cdef timespec now
-        if len(values) != self._count - 1:
-            raise ValueError("as many values as there are columns")
-        clock_gettime(CLOCK_MONOTONIC, &now)
-        whole = <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
-        memcpy(out, &whole, 8)  # little-endian, as are the processors for which this is compiled
-        out += 8
-        for place in range(1, self._count):
-            width = self._widths[place]
-            if self._kinds[place] == 115:  # s
-                text = values[place - 1]
-                if text is None:
-                    raise TypeError("text is wanted")
-                length = min(width, PyBytes_GET_SIZE(text))
-                memcpy(out, PyBytes_AS_STRING(text), length)
-                memset(out + length, 0, width - length)
-            elif self._kinds[place] == 100:  # d
-                number = values[place - 1]
-                memcpy(out, &number, 8)
-            else:
-                whole = values[place - 1]
-                if width < 8 and whole >> (8 * width):
-                    raise OverflowError("a number that is too large for its column")
-                memcpy(out, &whole, width)
-            out += width
-        whole = checksum_at(PyBytes_AS_STRING(octets) + CHECKSUM_OCTETS, self._size)
-        memcpy(PyBytes_AS_STRING(octets), &whole, CHECKSUM_OCTETS)
-        return octets
-
-
 cdef class Shared:
     """See system.py."""
 
@@ -455,20 +457,20 @@ cdef class Shared:
         if self._held:
             PyBuffer_Release(&self._map)
 
-    cdef uint64_t *_cell(self, Py_ssize_t cell) except NULL:
-        if not 0 <= cell < self._count:
-            raise IndexError(f"there is no cell {cell}")
-        return self._numbers + cell
-
     cpdef uint64_t read(self, Py_ssize_t cell) except? 0xffffffffffffffff:
-        return self._cell(cell)[0]
+        if not 0 <= cell < self._count:
+            _no_such(cell)
+        return self._numbers[cell]
 
     cpdef write(self, Py_ssize_t cell, uint64_t number):
-        self._cell(cell)[0] = number
+        if not 0 <= cell < self._count:
+            _no_such(cell)
+        self._numbers[cell] = number
 
     cpdef add(self, Py_ssize_t cell, int64_t amount):
-        cdef uint64_t *number = self._cell(cell)
-        number[0] += <uint64_t>amount
+        if not 0 <= cell < self._count:
+            _no_such(cell)
+        self._numbers[cell] += <uint64_t>amount
 
     cpdef uint64_t total(self, Py_ssize_t first, Py_ssize_t step, Py_ssize_t end) except? 0xffffffffffffffff:
         cdef uint64_t found = 0
@@ -480,17 +482,94 @@ cdef class Shared:
         return found
 
     cpdef bint fill(self, Py_ssize_t cell, int fd) except -1:
-        if c_read(fd, self._cell(cell), 4) < 0:
+        if not 0 <= cell < self._count:
+            _no_such(cell)
+        if c_read(fd, self._numbers + cell, 4) < 0:
             if errno != EAGAIN:
                 PyErr_SetFromErrno(OSError)
             return False
         return True
 
     cpdef put(self, Py_ssize_t at, bytes octets):
-        cdef Py_ssize_t length = PyBytes_GET_SIZE(octets)
+        self._store(at, PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets))
+
+    cdef int _store(self, Py_ssize_t at, const char *octets, Py_ssize_t length) except -1:
         if at < 0 or length > self._map.len - at:
             raise IndexError("octets behind the end")
-        memcpy(<char *>self._map.buf + at, PyBytes_AS_STRING(octets), length)
+        memcpy(<char *>self._map.buf + at, octets, length)
+        return 0
+
+
+cdef int _no_such(Py_ssize_t cell) except -1:
+    raise IndexError(f"there is no cell {cell}")
+
+
+cdef class Packer:
+    """See system.py."""
+
+    def __init__(self, str form):
+        cdef Py_ssize_t width
+        self._count = 0
+        self._size = CHECKSUM_OCTETS
+        digits = ""
+        for letter in form.removeprefix("<"):
+            if letter.isdecimal():
+                digits += letter
+                continue
+            if letter not in "BHIQds" or (digits and letter != "s") or self._count == MOST_COLUMNS:
+                raise ValueError("a column of a kind that no row has, or too many of them")
+            width = int(digits or struct.calcsize(f"<{letter}"))
+            self._kinds[self._count] = ord(letter)
+            self._widths[self._count] = width
+            self._count += 1
+            self._size += width
+            digits = ""
+        if self._size > MOST_OF_ROW:
+            raise ValueError("columns that are larger than any row's")
+
+    @cython.boundscheck(False)  # there are as many values as columns
+    @cython.wraparound(False)
+    cpdef put(self, Shared shared, Py_ssize_t at, tuple values):
+        # It is made here and put there in one piece: so whoever reads meanwhile finds little of it torn.
+        cdef char octets[MOST_OF_ROW + 8]
+        cdef char *out = octets + CHECKSUM_OCTETS
+        cdef const char *text
+        cdef Py_ssize_t place, width, length = 0
+        cdef uint64_t whole
+        cdef double number
+        cdef timespec now
+        if len(values) != self._count - 1:
+            raise ValueError("as many values as there are columns")
+        memset(octets, 0, self._size)
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        whole = <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+        memcpy(out, &whole, 8)  # little-endian, as are the processors for which this is compiled
+        out += 8
+        for place in range(1, self._count):
+            width = self._widths[place]
+            value = values[place - 1]
+            if self._kinds[place] == 115:  # s
+                if type(value) is str:
+                    text = PyUnicode_AsUTF8AndSize(value, &length)
+                elif type(value) is bytes:
+                    text = PyBytes_AS_STRING(value)
+                    length = PyBytes_GET_SIZE(value)
+                else:
+                    raise TypeError("text is wanted")
+                if length:
+                    memcpy(out, text, min(width, length))
+            elif self._kinds[place] == 100:  # d
+                number = value
+                memcpy(out, &number, 8)
+            else:
+                whole = value
+                if width < 8 and whole >> (8 * width):
+                    raise OverflowError("a number that is too large for its column")
+                memcpy(out, &whole, 8)  # one step, unlike fewer: what is too much is zero, or the next number's place
+            out += width
+        whole = checksum_at(octets + CHECKSUM_OCTETS, self._size - CHECKSUM_OCTETS)
+        memcpy(octets, &whole, CHECKSUM_OCTETS)
+        shared._store(at, octets, self._size)
 
 
 cdef class Observer:

@@ -50,7 +50,7 @@ class ThingTable(NamedTuple):
 
     @property
     def look(self) -> ThingLook:
-        """The same for who has the table only."""
+        """How it looks to who has the table only."""
         counted = tuple((one.title, one.counter) for one in self.counted)
         return ThingLook(
             self.things.sort,

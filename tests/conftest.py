@@ -89,7 +89,7 @@ _QUICK = (
     "table",
     "tls",
 )
-"""Tests that start no process, but for those of them that are marked `processes`: `make quick` runs them."""
+"""Tests that start no process, but for those that are marked `processes` or `nightly`: `make quick` runs them."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -103,7 +103,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("alone")
         if path.startswith(_FEW):
             item.add_marker("few")
-        if path.startswith(_QUICK) and item.get_closest_marker("processes") is None:
+        if path.startswith(_QUICK) and not any(map(item.get_closest_marker, ("processes", "nightly"))):
             item.add_marker("quick")
         if FACTOR != 1 and config.getoption("timeout") is None:
             own = item.get_closest_marker("timeout")

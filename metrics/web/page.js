@@ -282,8 +282,8 @@ function showThing(told) {
   say(find("thing-title"), one.title);
   const since = one.since ? ` since ${age(told.taken - one.since)}` : "";
   const tried = one.good + one.bad ? `; ${number(one.bad)} of ${number(one.good + one.bad)} failed in the last minute` : "";
-  say(find("thing-said"), `Configured as ${one.state}, found ${one.found}${since}${one.why ? `: ${one.why}` : ""}${tried}.`);
-  const values = { moment: (fact) => age(Math.abs(told.taken - fact.value)), number: (fact) => number(fact.value), text: (fact) => fact.value };
+  say(find("thing-said"), `Configured as ${one.state}, ${one.failing && one.found === "up" ? "fails" : `found ${one.found}`}${since}${one.why ? `: ${one.why}` : ""}${tried}.`);
+  const values = { moment: (fact) => fact.value > told.taken ? `in ${age(fact.value - told.taken)}` : `${age(told.taken - fact.value)} ago`, number: (fact) => number(fact.value), text: (fact) => fact.value };
   const facts = [...one.facts.map((fact) => ({ title: fact.title, value: values[fact.kind](fact) })), ...one.counted.map((fact) => ({ title: fact.title, value: number(fact.value) }))];
   fill(find("thing-facts").querySelector("table"), [text("title", "what"), text("value", "is")], facts, "");
   fill(find("thing-took").querySelector("table"), [text("title", "step"), count("times", "times"), seconds("mean", "mean"), seconds("median", "median"), seconds("late", "99 %")], one.took, "");

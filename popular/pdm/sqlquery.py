@@ -7,7 +7,7 @@ from popular.pdm.contract import ModuleFailed
 
 PARAMETERS = ("user", "name", "domain", "namespace", "vserv", "address")
 OF_UPDATE = ("user", "name", "domain", "namespace", "backend")
-"""Of the query by which a user is led to another backend."""
+"""Parameters of the query by which a user is led to another backend."""
 
 # A colon within a text, a quoted name, a comment or a cast (`::text`) is no parameter's.
 _PIECES = re.compile(

@@ -5,7 +5,8 @@ used before login must also be listed after it, except what only makes sense bef
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from popular.protocol import international
 from popular.protocol.lines import LONGEST_REPLY
@@ -19,6 +20,11 @@ _ONLY_BEFORE_LOGIN = frozenset({STLS})
 _ONLY_WITH_LOGIN = frozenset({USER, "PIPELINING"})
 """Not offered where STLS has to come first: a client that pipelines would send its password behind its name, in clear,
 before it hears that it must not; and nothing may be pipelined behind STLS anyway (RFC 2595 section 4)."""
+
+OURS = frozenset(
+    {STLS, USER, SASL, _LOGIN_DELAY, "RESP-CODES", "AUTH-RESP-CODE", "IMPLEMENTATION", *international.TAGS}
+)
+"""What a proxy keeps itself, or knows to say by itself, whatever servers are behind it."""
 
 _END = b".\r\n"
 
@@ -99,6 +105,41 @@ def _tag(line: str) -> str:
 def with_login_delay(lines: Sequence[str], seconds: int) -> tuple[str, ...]:
     """The list, announcing the least time from one login of a user to his next (RFC 2449 section 6.5)."""
     return (*(line for line in lines if _tag(line) != _LOGIN_DELAY), f"{_LOGIN_DELAY} {seconds}")
+
+
+class Common(NamedTuple):
+    """What servers announce in common, beside OURS."""
+
+    lines: tuple[str, ...] | None = None
+    """None: no server has told anything yet."""
+    complete: bool = False
+    """All of them have."""
+
+
+NOBODY_KNOWS = Common()
+
+
+def common(announced: Iterable[Sequence[str] | None]) -> Common:
+    """That of several servers; None is one that has not told yet. A line that is not the same at all is at none."""
+    found: dict[str, str] | None = None
+    complete = True
+    for lines in announced:
+        if lines is None:
+            complete = False
+            continue
+        said = {line.upper(): line for line in lines if _tag(line) not in OURS}
+        found = said if found is None else {key: line for key, line in found.items() if key in said}
+    return NOBODY_KNOWS if found is None else Common(tuple(found.values()), complete)
+
+
+def as_common(lines: Sequence[str], shared: Common) -> tuple[str, ...]:
+    """A set as servers keep it: without what one of them is known to lack, and with what all are known to have."""
+    if shared.lines is None:
+        return tuple(lines)
+    had = {line.upper() for line in shared.lines}
+    kept = [line for line in lines if _tag(line) in OURS or line.upper() in had]
+    said = {line.upper() for line in kept}
+    return (*kept, *(line for line in shared.lines if shared.complete and line.upper() not in said))
 
 
 def before_login(lines: Sequence[str], *, stls: bool, login: bool) -> bytes:

@@ -9,6 +9,7 @@ Contexts are shared: backends that believe the same authorities have the same on
 import hashlib
 import os
 import ssl
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from popular.net.channel import Channel
@@ -44,9 +45,13 @@ class BackendTls:
     another context, name or fingerprint than it was made with, because it stands for that verification.
     """
 
-    __slots__ = ("_session", "context", "name", "pin")
+    __slots__ = ("_session", "context", "further", "name", "pin")
 
-    def __init__(self, context: ssl.SSLContext, name: str, pin: str) -> None:
+    def __init__(self, context: ssl.SSLContext, names: Sequence[str], pin: str) -> None:
+        """`names`: that of its first address, and of each further one."""
+        name, *further = names
+        self.further: tuple[BackendTls, ...] = tuple(BackendTls(context, [other], pin) for other in further)
+        """At its further addresses, each with a session of its own."""
         self.context = context
         self.name = name
         """The name that the certificate must have. It is also the one asked for by SNI, unless it is an address, which
@@ -57,7 +62,14 @@ class BackendTls:
 
     def is_like(self, other: "BackendTls") -> bool:
         """Whether what one has verified holds for the other."""
-        return (self.context, self.name, self.pin) == (other.context, other.name, other.pin)
+        return self._verified() == other._verified()
+
+    def _verified(self) -> tuple[object, ...]:
+        return self.context, self.pin, self.name, *(one.name for one in self.further)
+
+    def at_address(self, number: int) -> "BackendTls":
+        """At one of its addresses, 0 being the first."""
+        return self.further[number - 1] if number else self
 
     def begin(self, channel: Channel, watcher: Watcher) -> TlsChannel:
         """TLS on this connection, its handshake yet to be done. Takes the connection over."""
@@ -100,7 +112,8 @@ class BackendsInTls:
                 key = _context_key(backend, config.variables["tlsminversion"], own)
                 context = self._contexts.get(key) or had.get(key) or _context(backend, key, own)
                 self._contexts[key] = context
-                new = BackendTls(context, backend.certified_name.rstrip("."), backend.pin)
+                names = [name.rstrip(".") for name in backend.certified_names] or [""]
+                new = BackendTls(context, names, backend.pin)
                 old = before._by_id.get(backend.id) if before is not None else None
                 self._by_id[backend.id] = old if old is not None and old.is_like(new) else new
 

@@ -32,7 +32,7 @@ _FORGET = "delete from last where at < (select at from last order by at desc lim
 
 
 class LastLogin(NamedTuple):
-    """Of one user; `logins`: how many there were."""
+    """The last login of one user; `logins`: how many there were."""
 
     namespace: str
     user: str

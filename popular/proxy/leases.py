@@ -109,7 +109,7 @@ the future, which anybody may have written who reaches the server, would be the 
 anew.
 """
 AHEAD_SECONDS = 60.0
-"""Of the server's time, an entry that is further ahead is none."""
+"""How far ahead of the server's time an entry may be; one that is further ahead is none."""
 
 NEWS = "popular:news"
 MOST_NEWS = 10_000
@@ -173,12 +173,12 @@ def kick(url: str, passwordfile: str, proxy: str, *, sort: str, ident: str, dead
 
 
 def add_news(client: Any, news: Mapping[str, str]) -> None:
-    """Of a client that blocks."""
+    """Adds news to the stream, by a client that blocks."""
     client.eval(ADD_NEWS, 1, NEWS, *news_arguments(news))
 
 
 def news_arguments(news: Mapping[str, str]) -> list[str | int]:
-    """Of ADD_NEWS."""
+    """The arguments of ADD_NEWS."""
     return [MOST_NEWS, *(word for pair in news.items() for word in pair)]
 
 

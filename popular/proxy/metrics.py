@@ -8,7 +8,9 @@ from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
 from popular.proxy.session.module_chain import ANSWERS
 from popular.proxy.session.question_queue import DROPPED
+from popular.proxy.session.reach import ELSEWHERE
 from popular.proxy.session.refusals import DEFERRALS
+from popular.proxy.settings.drift import DRIFT
 from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS
 from popular.proxy.settings.standing import RECORD
@@ -21,6 +23,7 @@ from supervisor.metric import (
     Living,
     Metric,
     OfHealth,
+    OfRecord,
     SomeLabels,
     StandingFor,
     Things,
@@ -254,6 +257,18 @@ _BACKENDS = (
         (BACKEND,),
         unit="s",
     ),
+    Metric(
+        "popular_backend_hosts_moved",
+        "Host names of a backend that stand for other addresses than when they were resolved (`backend resolve`).",
+        Described("moved"),
+        (BACKEND,),
+    ),
+    Metric(
+        "popular_backend_capabilities_lacking",
+        "Virtual servers that announce (CAPA) what the backend does not, as its check (`health`) has found.",
+        OfRecord(DRIFT.name, "lacking"),
+        (BACKEND,),
+    ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
     Metric(
         "popular_backend_waiting_sessions",
@@ -279,6 +294,12 @@ _BACKENDS = (
         "Attempts to log in to a backend that failed by its fault, by the step or the reason.",
         Counts("backend_failures"),
         (BACKEND, Label("reason", BACKEND_FAILURES)),
+    ),
+    Metric(
+        "popular_backend_elsewhere_total",
+        "Connections to a backend with several addresses that were made to another one than the first, by which.",
+        Counts("backend_elsewhere"),
+        (BACKEND, Label("address", ELSEWHERE)),
     ),
     Metric(
         "popular_logins_deferred_total",

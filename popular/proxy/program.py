@@ -10,10 +10,11 @@ from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES, Phase
-from popular.proxy.settings import modules
+from popular.proxy.settings import modules, resolving
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, complete, rc_lines
 from popular.proxy.settings.description import describe
+from popular.proxy.settings.drift import DRIFT
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.leading import UserToLead
@@ -148,6 +149,7 @@ def _reports(service: Service) -> Sequence[Report]:
 def _ordered(service: Service, entries: Sequence[OrderEntry]) -> None:
     assert isinstance(service, ProxyService)
     service.orders.changed(entries)
+    service.recorder.changed()
 
 
 async def _answer(service: Service, question: Any) -> Any:
@@ -189,8 +191,8 @@ PROGRAM = Program(
     answer=_answer,
     ordered=_ordered,
     finish=_finish,
-    periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
-    records=(ANNOUNCED, HEALTH),
+    periodic_commands=(certificates.PERIODIC, modules.PERIODIC, resolving.PERIODIC),
+    records=(ANNOUNCED, HEALTH, DRIFT),
     standings=(STANDING,),
     remembers=True,
     helper=CHECKER,

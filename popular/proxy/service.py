@@ -25,7 +25,6 @@ from popular.proxy.session.beginner import SessionBeginner
 from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.full_backend import bounded
-from popular.proxy.session.holders import Holders
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.lastlogins import LastLogins
 from popular.proxy.session.limits import Limits
@@ -33,13 +32,14 @@ from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
+from popular.proxy.session.reach import Reach
 from popular.proxy.session.recorder import Recorder
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.backend import waiting_limit
+from popular.proxy.settings.backend import Backend, waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.lastlogins import USERS
@@ -48,13 +48,14 @@ from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.variables import SALT_FILE
-from popular.proxy.settings.vserv import Vserv
+from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext, threads_to_compute
 from supervisor.serving.counters import Counters
+from supervisor.serving.holders import Holders
 
 LEAD_SECONDS = 30.0
 """For a module to be told where a user is: a database of many users is written anew."""
@@ -118,12 +119,12 @@ class ProxyService:
         self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
         self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
         self.last_logins.most = config.variables[USERS]
-        self._holders = Holders(self._release)
+        self._sessions = Holders(self._release)
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
         self._vservs = self._runtimes(context, config)
-        self.serve = SessionBeginner(self._vservs, self.recorder, self._holders).serve
+        self.serve = SessionBeginner(self._vservs, self.recorder, self._sessions).serve
         """Begins a session, which holds this service until it is over. (A method would cost a frame of Python.)"""
         self._news: News | None = None
         if self.cluster is not None:
@@ -165,7 +166,7 @@ class ProxyService:
                 limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
                 reporter=reporter(context, config.variables, ident, last_logins=self.last_logins),
-                holders=self._holders,
+                holders=self._sessions,
             )
             for ident, vserv in vservs.items()
         }
@@ -174,6 +175,7 @@ class ProxyService:
         """What the sessions of all virtual servers need of each."""
         announced = self._announced(context, config)
         health = self._health(context, config, counters)
+        reach = _reach(context, config)
         seconds = config.variables["connecttimeout"], config.variables["logintimeout"]
         made = {}
         for ident, backend in config.things["backend"].items():
@@ -191,6 +193,7 @@ class ProxyService:
                 announced=announced[ident],
                 health=bounded(health[ident], queue),
                 refusals=self.refusals[ident],
+                reach=reach.get(ident),
                 queue=queue,
                 connects=counters.observer("backend_connect_duration", ident),
                 logins=counters.observer("backend_login_duration", ident, "backend_logins"),
@@ -203,8 +206,9 @@ class ProxyService:
         def ask(announced: Announced) -> None:
             Inquiry(context, announced, self.backend_tls)
 
+        wanted = any(vserv.capafrom == FROM_BACKENDS for vserv in config.things["vserv"].values())
         return {
-            ident: Announced(backend, indexes.get(ident), records, clock=context.clock, ask=ask)
+            ident: Announced(backend, indexes.get(ident), records, clock=context.clock, ask=ask, wanted=wanted)
             for ident, backend in config.things["backend"].items()
         }
 
@@ -229,29 +233,29 @@ class ProxyService:
 
     async def explain(self, login: LoginToExplain) -> dict[str, Any]:
         """What would become of a login; the service is held as by a session meanwhile."""
-        self._holders.come()
+        self._sessions.come()
         try:
             return await Explanation(self._vservs[login.vserv], login).made()
         finally:
-            self._holders.leave()
+            self._sessions.go()
 
     async def lead(self, wanted: UserToLead) -> None:
         """Tells a module where a user's mail is from now on. Raises CommandRefused."""
         held = next((one for one in self._open if one.spec.id == wanted.module), None)
         if held is None:
             raise CommandRefused(f"there is no module {wanted.module} any more")
-        self._holders.come()
+        self._sessions.come()
         try:
             fault = await held.guard.lead(wanted.at, LEAD_SECONDS)
         finally:
-            self._holders.leave()
+            self._sessions.go()
         if fault:
             raise CommandRefused(f"module {wanted.module} could not be told: {fault}")
 
     def retire(self) -> None:
         if self._news is not None:
             self._news.close()
-        self._holders.retire()
+        self._sessions.retire()
 
     def reports(self) -> list[Report]:
         """What was found in the modules, for the master to keep and to tell."""
@@ -265,6 +269,14 @@ class ProxyService:
         if self.cluster is not None:
             self.cluster.release()
             self.cluster = None
+
+
+def _reach(context: WorkerContext, config: Config) -> dict[str, Reach]:
+    def tell(message: Message, fields: dict[str, object]) -> None:
+        context.log(message, "-", **fields)
+
+    backends: Mapping[str, Backend] = config.things["backend"]
+    return {one.id: Reach(one, context.clock, tell) for one in backends.values() if one.host.further}
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:

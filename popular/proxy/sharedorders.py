@@ -100,7 +100,7 @@ class Reconciled(NamedTuple):
 
 
 def field_of(sort: str, ident: str) -> str:
-    """Of the hash."""
+    """The field of the hash in which an order is kept."""
     return json.dumps([sort, ident])
 
 
@@ -127,7 +127,7 @@ def stored_order(field: str, text: str) -> StoredOrder | None:
 
 
 def arguments_of(entries: Iterable[OrderEntry], by: str, stale: Iterable[StoredOrder] = ()) -> list[str]:
-    """Of CHANGE."""
+    """The arguments of CHANGE."""
     words = [os.urandom(8).hex()]
     for sort, ident, value in entries:
         words += [field_of(sort, ident), "" if value is None else json.dumps({"value": bare(value), "by": by})]

@@ -20,7 +20,7 @@ from supervisor.runtime.throttle import MINUTE, Throttle
 
 CHANGE, DENIED, START, TOLD, LEFT_OUT = "change", "denied", "start", "told", "left_out"
 DENIED_A_MINUTE = 300
-"""Of one account: more than there are commands, so that even who tries each of them is on record with all."""
+"""Denials of one account that are recorded in a minute: more than there are commands, so that each has its record."""
 COMMAND_DENIED = messages.COMMAND_REFUSED._replace(most=DENIED_A_MINUTE, by="uid")
 """As the log has it: the same entry as of what is refused for another reason, but not without end."""
 _LONGEST_DENIED = 400

@@ -6,11 +6,12 @@ One process for each job, forked, with a pipe for its answer; the master's loop 
 import multiprocessing
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
 from supervisor.control.lookups import Job, Result, run
-from supervisor.runtime import birth, signals
+from supervisor.runtime import birth, rights, signals
 from supervisor.runtime.loop import READ, Loop
 
 LONGEST_SECONDS = 15.0
@@ -64,7 +65,9 @@ class Jobs:
     def _go(self, job: Job, sender: "Connection[Any, Any]") -> None:
         self._in_child({sender.fileno()})
         signals.let_come()
-        sender.send_bytes(pickle.dumps(run(job)))
+        rights.die_with_parent()  # what a master that is killed had begun must not go on beside the next one
+        with suppress(BrokenPipeError):
+            sender.send_bytes(pickle.dumps(run(job)))
 
     def stop(self) -> None:
         """Ends the jobs that are still out."""

@@ -3,7 +3,7 @@ from supervisor.system cimport wall
 
 cdef class Often:
     cdef readonly object message
-    cdef readonly tuple names
+    cdef readonly tuple labels, names
     cdef readonly str tail
 
 cdef class Lines:

@@ -24,11 +24,13 @@ _NUMBERS = (int, float)
 class Often:
     """A kind of entry that is written for every session, with these fields."""
 
-    __slots__ = ("message", "names", "tail")
+    __slots__ = ("labels", "message", "names", "tail")
 
     def __init__(self, message: Message, names: tuple[str, ...]) -> None:
         self.message = message
         self.names = names
+        self.labels = tuple([f" {name}=".encode() for name in names])
+        """What stands in front of the values."""
         self.tail = f" {message.level} {message.number:04x} {message.name}"
         """What stands behind the session id."""
 
@@ -71,7 +73,7 @@ class Lines:
     def known(self, kind: Often, sid: str, values: tuple[object, ...]) -> bytes:
         """An entry in the text format whose field names are always these."""
         head = f"{self._time()}{self._who}{sid}{kind.tail}"
-        return entry(head, kind.names, values) or self._line(head, kind.names, values)
+        return entry(head, kind.labels, values) or self._line(head, kind.names, values)
 
     def _head(self, name: str, message: Message, sid: str) -> str:
         return f"{self._time()}{self._who}{sid} {message.level} {message.number:04x} {name}"

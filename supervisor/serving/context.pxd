@@ -18,6 +18,7 @@ cdef class WorkerContext:
     cdef public dict _endings, sessions
     cdef public str _stamp, statedir
     cdef public int _pipe
+    cdef public bint leaving
     cdef public long _in_second, _second, pid
     cpdef admit(self, long token, session, Py_ssize_t started)
     cpdef release(self, long token, str ending, double seconds)

@@ -123,6 +123,7 @@ class WorkerContext:
         "core",
         "count",
         "counters",
+        "leaving",
         "log",
         "loop",
         "operator",
@@ -149,8 +150,9 @@ class WorkerContext:
         operator: OperatorState | None = None,
         statedir: str = "",
     ) -> None:
-        """`released` is called when a session is over; `request` hands an order (supervisor/control/outcome.py) to the
-        master, as if an operator had given it. `statedir`: where is kept what outlives the program.
+        """`released` is called when a session is over in a worker that is leaving; `request` hands an order
+        (supervisor/control/outcome.py) to the master, as if an operator had given it. `statedir`: where is kept what
+        outlives the program.
         """
         self.statedir = statedir
         self.request = request
@@ -170,6 +172,8 @@ class WorkerContext:
         self.sessions: dict[int, Session] = {}
         """By token, the oldest first."""
         self._released = released
+        self.leaving = False
+        """The worker goes when its last session is over."""
         self._segment = segment
         self._layout = segment.layout
         self._all_cells = self._used_cells = segment.all_cells
@@ -241,7 +245,8 @@ class WorkerContext:
         self.shared.add(self._endings[ending], 1)
         self._durations.count(seconds)
         self._put_back(token)
-        self._released()
+        if self.leaving:
+            self._released()
 
     def is_over(self, token: int) -> bool:
         """Whether its last session was one of ours, and nobody has begun another one with it since."""

@@ -102,7 +102,7 @@ class ThingLook(NamedTuple):
 
     by: str
     title: str
-    """Of all of them, as a heading."""
+    """The heading above all of them."""
     column: str
     """Which column of a session's row holds the id."""
     counted: tuple[tuple[str, str], ...] = ()

@@ -74,7 +74,7 @@ class RowWriter:
         shared, serial = self._shared, (start + _SERIAL_AT) >> 3
         if shared.read(serial) > shared.read(serial + self._offset_cells):
             start += self._size
-        shared.put(start, self._packer.pack(values))
+        self._packer.put(shared, start, values)
 
 
 class Row(NamedTuple):

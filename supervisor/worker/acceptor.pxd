@@ -1,5 +1,15 @@
+cimport cython
+
 from supervisor.serving.context cimport WorkerContext
-from supervisor.system cimport Shared, accept
+from supervisor.system cimport EventTaker, Shared, accept
+
+cdef class Acceptor
+
+cdef class Entrance(EventTaker):
+    cdef Acceptor _acceptor
+    cdef object _listening
+    cdef str _name
+    cpdef ready(self, int fd, unsigned int _events)
 
 cdef class Acceptor:
     cdef public WorkerContext _context
@@ -9,3 +19,5 @@ cdef class Acceptor:
     cdef public int _tokens
     cdef public long _most, _room
     cdef public bint _allowed, _armed, _full, _over, _pausing, _starved
+    @cython.locals(context=WorkerContext, shared=Shared, host=str)
+    cpdef bint accept_from(self, listening, int number, str listener) except -1

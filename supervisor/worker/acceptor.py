@@ -4,7 +4,6 @@ Each connection goes to the current service; on a socket that the config wants n
 in force while it did. A socket that is given back is closed when nobody waits in its queue.
 """
 
-import functools
 import os
 import resource
 import socket
@@ -16,7 +15,7 @@ from supervisor.runtime.loop import READ
 from supervisor.serving.context import TOKEN_CELL, WorkerContext
 from supervisor.sockets.listener import Listener, queue_of
 from supervisor.sockets.silence import silence, turn_away
-from supervisor.system import accept
+from supervisor.system import EventTaker, accept
 
 MAPPED_IPV4 = "::ffff:"
 """How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
@@ -31,6 +30,20 @@ where descriptors are scarce clients wait in the backlog, and no login fails for
 _OTHER_DESCRIPTORS = 8
 """For what comes and goes beside the sessions: log files, files of modules and certificates, a new configuration."""
 _NO_LIMIT = 1 << 62
+
+
+class Entrance(EventTaker):
+    """One of them that is watched: by it the event loop calls for who has come."""
+
+    __slots__ = ("_acceptor", "_listening", "_name")
+
+    def __init__(self, acceptor: "Acceptor", listener: Listener, listening: socket.socket) -> None:
+        self._acceptor = acceptor
+        self._name = listener.name
+        self._listening = listening
+
+    def ready(self, fd: int, _events: int) -> None:
+        self._acceptor.accept_from(self._listening, fd, self._name)
 
 
 class Acceptor:
@@ -193,10 +206,10 @@ class Acceptor:
         return "no session is free" if self._starved else "out of descriptors" if self._pausing else "load"
 
     def _watch(self, listener: Listener, listening: socket.socket) -> None:
-        self._loop.watch(listening.fileno(), READ, functools.partial(self._accept, listener, listening))
+        self._loop.watch(listening.fileno(), READ, Entrance(self, listener, listening))
 
-    def _accept(self, listener: Listener, listening: socket.socket, _events: int = READ) -> bool:
-        """Accepts one connection if there is a token for it. Says whether there was one."""
+    def accept_from(self, listening: socket.socket, number: int, listener: str) -> bool:
+        """Accepts one connection if there is a token for it. Says whether there was one. `number`: the socket's."""
         if len(self._context.sessions) >= self._most:
             self._wait_for_room()
             return False
@@ -206,15 +219,17 @@ class Acceptor:
             return False
         token = shared.read(TOKEN_CELL) - 1
         try:
-            fd, host, port = accept(listening)
+            fd, host, port = accept(number)
         except OSError as error:
             self._context.decline(token)
             if not isinstance(error, BlockingIOError | ConnectionAbortedError):
                 self._tell_pause(error.strerror or type(error).__name__)
                 self._pause(PAUSE_SECONDS)
             return False
-        service = self._retired.get(listening, self._service)
-        service.serve(token, fd, (host.removeprefix(MAPPED_IPV4), port), listener=listener.name)
+        service = self._retired.get(listening, self._service) if self._retired else self._service
+        if host.startswith(MAPPED_IPV4):
+            host = host.removeprefix(MAPPED_IPV4)
+        service.serve(token, fd, (host, port), listener=listener)
         shared.write(TOKEN_CELL, 0)
         self._full = False
         return True
@@ -286,7 +301,8 @@ class Acceptor:
         master closes.
         """
         for listener, listening in list(self._emptying):
-            while self._allowed and not self._pausing and self._accept(listener, listening):
+            number = listening.fileno()
+            while self._allowed and not self._pausing and self.accept_from(listening, number, listener.name):
                 pass
             if (self._starved or self._pausing or not self._allowed) and queue_of(listening)[0]:
                 return

@@ -138,7 +138,6 @@ class Worker:
         self._answering: set[asyncio.Task[None]] = set()
         self._service: Service
         self._shared = inheritance.shared
-        self._leaving = False
         self._ending_since = 0.0
 
     @property
@@ -312,7 +311,7 @@ class Worker:
         """Accepts nobody but who waits, finishes the sessions, then goes."""
         self._debug("leaves", accepts_who_waits=str(empty).lower())
         self._acceptor.finish(empty)
-        self._leaving = True
+        self._context.leaving = True
         self._tell(lifeline.Closed())
         self._go_if_done()
 
@@ -325,19 +324,19 @@ class Worker:
                 session.end("shutdown")
         if self._context.sessions:
             self._loop.call_later(ENDING_STEP_SECONDS, self._end_sessions)
-        elif self._leaving:
+        elif self._context.leaving:
             self._go_if_done()
 
     def _fed(self) -> None:
         """There are tokens again. While leaving, the master's orders come first: a token may be free because the time
         is up for everybody.
         """
-        if self._leaving and self._lifeline is not None:
+        if self._context.leaving and self._lifeline is not None:
             self._hear()
 
     def _released(self) -> None:
         """A session is over, or a queue empty: perhaps it was the last thing to do."""
-        if self._leaving:
+        if self._context.leaving:
             self._go_if_done()
 
     def _go_if_done(self) -> None:
@@ -373,7 +372,7 @@ class Worker:
     def _end_at_once(self) -> None:
         """A signal: the sessions end now, in an orderly way, and the worker goes."""
         self._debug("ends_at_once")
-        self._leaving = True
+        self._context.leaving = True
         self._acceptor.give_up_queues(shared=self._shared)
         self._acceptor.finish(empty=False)
         for session in list(self._context.sessions.values()):

@@ -5,7 +5,7 @@ could come. Pure, as the machine is.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from popular.pdm.chain import Decision
@@ -42,8 +42,9 @@ REPLY = "reply"
 class Known(BackendKnowledge):
     """What is known of a backend; one that is asked (`auto`) has announced PIPELINING."""
 
-    def __init__(self, pipelining: str, offers: International = NOTHING) -> None:
+    def __init__(self, pipelining: str, offers: International = NOTHING, lines: Sequence[str] | None = None) -> None:
         self.offers = offers
+        self.lines = lines
         self._learns = pipelining == "auto"
         self._pipelines = pipelining != "off"
 
@@ -55,6 +56,9 @@ class Known(BackendKnowledge):
 
     def international(self) -> International:
         return self.offers
+
+    def capabilities(self) -> Sequence[str] | None:
+        return self.lines
 
     def mistrust(self) -> bool:
         news, self._pipelines = self._learns and self._pipelines, self._pipelines and not self._learns
@@ -320,6 +324,12 @@ class PureSession:
     def checked(self, mail: Mail | None, reason: str = "") -> list[tuple[Any, ...]]:
         self._answered("check_mail")
         self.machine.checked(mail, reason)
+        return self._done()
+
+    def reached(self, number: int) -> list[tuple[Any, ...]]:
+        """One of its addresses has a connection; what it says comes behind that."""
+        assert self.verbs.waits == "connect", "nobody connects to it"
+        self.machine.reached(number)
         return self._done()
 
     def connected(self) -> list[tuple[Any, ...]]:

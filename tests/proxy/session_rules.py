@@ -37,7 +37,7 @@ def _console() -> Console:
     return console
 
 
-OF_VSERV = ("state", "starttls", "mechanisms", "apop", "clientcert")
+OF_VSERV = ("state", "starttls", "mechanisms", "apop", "clientcert", "capafrom")
 """Parameters on which it depends what clients may log in by."""
 
 

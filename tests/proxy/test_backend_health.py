@@ -11,9 +11,9 @@ from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
 from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.breaker import LEAST_SHARE, LONGEST_PAUSE_SECONDS, PAUSE_SECONDS, PROBE_SECONDS, BreakerTerms
-from popular.proxy.session.known import HealthKnowledge
+from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
 from popular.proxy.session.orders import StandingOrders
-from popular.proxy.session.phases import CONNECTING, ENDED
+from popular.proxy.session.phases import CONNECTING, ENDED, GREETED
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.health import DOWN, HEALTH, PROBING, RECOVERING, UP, Condition
 from supervisor.operatorstate import OperatorState, OrderEntry
@@ -99,6 +99,11 @@ def crowd(store: Store, logins: int) -> dict[str, int]:
     return came
 
 
+def probes(store: Store, logins: int) -> int:
+    """How many of so many clients of different networks are let through as a probe, of which nobody hears then."""
+    return [store.workers[0].takes(f"192.0.2.{one}") for one in range(logins)].count(AS_PROBE)
+
+
 def test_one_client_whom_it_hates_closes_it_for_nobody() -> None:
     """A banned one fails a thousand times, and everybody else logs in; also if nobody else comes meanwhile."""
     store = Store()
@@ -112,11 +117,15 @@ def test_one_client_whom_it_hates_closes_it_for_nobody() -> None:
 
 
 def test_a_network_of_ipv6_is_one_client() -> None:
-    """Whoever has a /64 has as many addresses as he likes."""
+    """Whoever has a /64 has as many addresses as he likes, and a customer who has a /48 as many networks."""
     store = Store()
     for one in range(100):
         assert store.log_in(f"2001:db8::{one:x}", hated=True) == "failed"
+        assert store.log_in(f"2001:db8:0:{one:x}::1", hated=True) == "failed"
+        assert store.log_in("::ffff:192.0.2.1", hated=True) == "failed"
     assert store.condition.state == UP
+    assert store.log_in("2001:db8:1::1", hated=True) == "failed"
+    assert store.condition.state == DOWN
 
 
 def test_mailboxes_that_are_broken_close_it_for_nobody() -> None:
@@ -240,9 +249,32 @@ def test_probes_that_nobody_hears_of_are_put_again() -> None:
     store = Store()
     store.fall()
     store.passes(PAUSE_SECONDS + 1)
-    assert [store.workers[0].takes(f"192.0.2.{one}") for one in range(10)].count(True) == 3
+    assert probes(store, 10) == 3
     store.passes(PROBE_SECONDS)
-    assert [store.workers[0].takes(f"192.0.2.{one}") for one in range(10)].count(True) == 3
+    assert probes(store, 10) == 3
+
+
+def test_a_probe_that_came_to_nothing_is_free_for_others() -> None:
+    """Its client has hung up: as often as he likes, and without keeping anybody out. One that was answered, or failed,
+    stays what it is; and what was none is not missed.
+    """
+    store = Store()
+    store.fall()
+    store.passes(PAUSE_SECONDS + 1)
+    worker, other = store.workers
+    worker.came_to_nothing("192.0.2.1")
+    for _ in range(3):
+        assert probes(store, 10) == 3
+        assert not other.takes("192.0.2.0")
+        for one in range(3):
+            other.came_to_nothing(f"192.0.2.{one}")
+            worker.came_to_nothing(f"192.0.2.{one}")
+    assert worker.takes("192.0.2.1") == AS_PROBE
+    worker.failed("192.0.2.1", "connection refused")
+    worker.came_to_nothing("192.0.2.1")
+    assert worker.takes("192.0.2.1") == NOT_NOW
+    store.lives = True
+    assert store.log_in("192.0.2.7") == "in"
 
 
 def test_another_address_begins_anew_and_so_does_one_without_a_record() -> None:
@@ -292,7 +324,7 @@ def test_a_clock_that_was_ahead_for_a_while_keeps_nobody_out(fails: bool) -> Non
         assert crowd(store, 3)["failed"] == 2
         assert store.condition.state == DOWN
     else:
-        assert [store.workers[0].takes(f"192.0.2.{one}") for one in range(9)].count(True) == 2
+        assert probes(store, 9) == 2
     store.passes(1)
     store.wall -= 365 * 86_400
     store.lives = True
@@ -302,18 +334,22 @@ def test_a_clock_that_was_ahead_for_a_while_keeps_nobody_out(fails: bool) -> Non
 class Ill(HealthKnowledge):
     """What is known of a backend that is down; and what it was told."""
 
-    def __init__(self, *, down: bool) -> None:
+    def __init__(self, *, down: bool, probes: bool = False) -> None:
         self._down = down
+        self._takes = AS_PROBE if probes else WELCOME
         self.told: list[tuple[str, str]] = []
 
-    def takes(self, address: str) -> bool:
-        return address == "192.0.2.1" and not self._down
+    def takes(self, address: str) -> int:
+        return self._takes if address == "192.0.2.1" and not self._down else NOT_NOW
 
     def failed(self, address: str, reason: str) -> None:
         self.told.append((address, reason))
 
     def answered(self, address: str) -> None:
         self.told.append((address, "refused a user"))
+
+    def came_to_nothing(self, address: str) -> None:
+        self.told.append((address, "nothing"))
 
     def is_down(self) -> bool:
         return self._down
@@ -395,6 +431,38 @@ def test_a_backend_that_refuses_a_user_is_there(said: bytes) -> None:
     session.backend_says(b"+OK\r\n")
     session.backend_says(b"+OK\r\n")
     session.backend_says(said + b"\r\n")
+    assert known.told == [("192.0.2.1", "refused a user")]
+
+
+def test_of_a_probe_is_heard_when_the_session_is_over_at_the_latest() -> None:
+    """Its client hangs up while the backend is connected to, or has no mail box there; when he logs in again that is
+    another one. A login that is no probe is told of nobody.
+    """
+    for probes in (True, False):
+        known = Ill(down=False, probes=probes)
+        session, _ = led(known, Route("pop"))
+        session.machine.over()
+        session.machine.over()
+        assert known.told == [("192.0.2.1", "nothing")] * probes
+    known = Ill(down=False, probes=True)
+    session, _ = led(known, Route("pop", target="a\0"))
+    assert session.machine.phase is GREETED
+    assert known.told == []
+    session.says(b"USER ann\r\nPASS secret\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    assert known.told == [("192.0.2.1", "nothing")]
+    session.backend_failed("no answer in time", "timeout")
+    session.machine.over()
+    assert known.told[1:] == [("192.0.2.1", "no answer in time"), ("192.0.2.1", "nothing")]
+
+
+def test_who_refers_a_user_elsewhere_is_there() -> None:
+    """Where all users are referred, nobody would ever be let in."""
+    known = Ill(down=False, probes=True)
+    session, _ = led(known, Route("pop"))
+    session.backend_says(b"+OK\r\n")
+    session.backend_says(b"-ERR [REFERRAL/ann@127.0.0.2:1111] there\r\n")
+    assert session.machine.backend == "other"
     assert known.told == [("192.0.2.1", "refused a user")]
 
 

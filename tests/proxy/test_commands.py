@@ -64,8 +64,10 @@ READ_WRITE = [
     ("fallback", "Id", '""', ["b1", '""'], ["a/b"]),
     ("grace", "Time (0s-1d)", "0s", ["0s", "10s", "1d"], ["1d1s", "x"]),
     ("guessrate", "off or [report:]Int (2-1000000)", "off", ["off", "2", "report:30"], ["1", "off:3", "x"]),
+    ("hostwatch", "Time (0s-1d)", "5m", ["0", "1s", "1d"], ["1d1s", "x"]),
     ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("lastlogins", "Bool", "off", ["on", "off"], ["maybe"]),
+    ("lastloginusers", "Int (1-100000000)", "1000000", ["1", "100000000"], ["0", "100000001", "x"]),
     ("logfile", "File", "/var/log/popular/pproxy", ["/tmp/x.log", "-"], ["x.log", "/tmp/"]),
     ("logindelay", "off or [report:]Time (1s-1d)", "off", ["off", "1d", "report:30s"], ["0", "25h"]),
     ("logintimeout", "Time (1s-10m)", "30s", ["1s", "10m"], ["0", "601s", "x"]),
@@ -449,9 +451,9 @@ def test_a_backend_remembers_its_host_as_it_was_typed(console: Console) -> None:
     assert console.lines("backend show b1")[2] == f"# host localhost is {backend(console).address}"
     shown = json.loads(console.lines("json backend show b1")[0])
     assert (shown["host"], shown["host_address"]) == ("localhost", backend(console).address)
-    assert backend(console).certified_name == "localhost"
+    assert backend(console).certified_names == ("localhost",)
     console.say("backend conf b1 tlsname mail.example.org")
-    assert backend(console).certified_name == "mail.example.org"
+    assert backend(console).certified_names == ("mail.example.org",)
 
 
 @pytest.mark.parametrize(

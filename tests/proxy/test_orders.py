@@ -280,6 +280,8 @@ def test_whose_password_nobody_has_looked_at_opens_no_mailbox_elsewhere(to: str,
 
         def answered(self, address: str) -> None: ...
 
+        def came_to_nothing(self, address: str) -> None: ...
+
         def is_down(self) -> bool:
             return True
 

@@ -58,7 +58,11 @@ class Worker:
 
     def orders(self, ident: int, of: str, name: str, **other: Any) -> None:
         value = {"of": of, "name": name, "until": LATER, "most": 1 << 20, "file": str(self.path(ident)), **other}
-        self.operator.change([OrderEntry(TRACE, str(ident), value)])
+        self.change(OrderEntry(TRACE, str(ident), value))
+
+    def change(self, *entries: OrderEntry) -> None:
+        self.operator.change(entries)
+        self.recorder.changed()
 
     def session(self, vserv: str = "v1", address: str | None = HOME) -> Recording | None:
         recording = recording_of(self.recorder, vserv, address)
@@ -104,7 +108,7 @@ def test_where_nobody_is_traced_nothing_is_kept(worker: Worker) -> None:
     worker.orders(2, "vserv", "v2")
     worker.orders(3, "network", "198.51.100.0/24")
     assert worker.session() is None
-    worker.operator.change([OrderEntry(TRACE, ident) for ident in ("1", "2", "3")])
+    worker.change(*(OrderEntry(TRACE, ident) for ident in ("1", "2", "3")))
     assert not worker.recorder.orders
 
 
@@ -112,7 +116,7 @@ def test_an_id_that_is_used_again_is_another_trace(worker: Worker) -> None:
     """A trace was stopped before anybody came whom it concerned: the next one has its number, and not its user."""
     worker.orders(1, "user", "joe")
     kept(worker).end("quit")
-    worker.operator.change([OrderEntry(TRACE, "1")])
+    worker.change(OrderEntry(TRACE, "1"))
     worker.orders(1, "user", "ann")
     recording = kept(worker)
     recording.asks_for("joe")
@@ -298,7 +302,7 @@ def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.Monke
     recording = kept(worker)
     recording.asks_for("joe")
     recording.tell("first")
-    worker.operator.change([OrderEntry(TRACE, "1")])
+    worker.change(OrderEntry(TRACE, "1"))
     recording.tell("second")
     monkeypatch.setattr(recorders, "wall", lambda: 2e9)
     recording.tell("third")
@@ -329,6 +333,7 @@ def test_it_is_told_once_that_it_is_full(worker: Worker) -> None:
     """By whichever worker it was; and none has more than the room that was left."""
     other = Recorder(worker)  # type: ignore[arg-type]
     worker.orders(1, "vserv", "v1", most=4096)
+    other.changed()
     for recorder in (worker.recorder, other):
         recording = recording_of(recorder, "v1", HOME)
         assert recording is not None

@@ -1,10 +1,14 @@
-"""`backend resolve`: host names that have moved, looked up for real."""
+"""`backend resolve` and `backend lookup`: host names that have moved, looked up for real."""
 
 from dataclasses import replace
 
 import pytest
 
+from popular.messages import BACKEND_MOVED
+from popular.proxy.settings.description import describe
 from popular.proxy.settings.kinds import ResolvedHost
+from popular.proxy.settings.resolving import LookHostsUp
+from supervisor.control.outcome import Change
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
 
@@ -78,3 +82,55 @@ def test_an_unknown_one(console: Console) -> None:
     """It is named."""
     with pytest.raises(CommandRefused, match="nobody"):
         console.say("backend resolve nobody")
+
+
+def test_a_lookup_tells_what_has_moved_and_follows_nothing(console: Console) -> None:
+    """Once, in the log, as long as it stays so; `show` and watchers see it until `resolve` takes the new address."""
+    assert console.say("backend lookup").text == "nothing has changed"
+    now = addresses(console)["one"]
+    was_elsewhere(console, "one")
+    change = console.say("backend lookup")
+    assert isinstance(change, Change)
+    assert "moved, as `backend resolve` would take up: one" in change.text
+    ((message, fields),) = change.entries
+    assert message is BACKEND_MOVED
+    assert (fields["backend"], fields["host"], fields["was"]) == ("one", "localhost", "127.0.0.77")
+    assert now in str(fields["address"])
+    assert addresses(console)["one"] == "127.0.0.77"
+    assert console.say("backend lookup").text == "nothing has changed"
+    console.say("backend conf one state offline")
+    assert any("# localhost has moved, to" in line for line in console.say("backend show one").lines)
+    moved = {one["id"]: one["moved"] for one in describe(console.config)["backends"]}
+    assert moved == {"one": 1, "two": 0, "fixed": 0}
+    console.say("backend resolve one")
+    assert describe(console.config)["backends"][0]["moved"] == 0
+    assert not any("has moved" in line for line in console.say("backend show one").lines)
+
+
+def test_a_name_has_not_moved_that_has_one_more_address_or_none(console: Console) -> None:
+    """The first of several may be another one each time; and what cannot be looked up now was right before."""
+    found = LookHostsUp(("localhost", "no-such-host.invalid")).perform()
+    assert set(found) == {"localhost"}
+    backend = console.config.things["backend"]["one"]
+    lost = replace(backend, host=ResolvedHost("no-such-host.invalid", "127.0.0.5"))
+    console.config = console.config.with_thing("backend", "one", lost)
+    for address in found["localhost"]:
+        was_elsewhere(console, "two", address)
+        assert console.say("backend lookup").text == "nothing has changed"
+
+
+def test_one_that_came_back_has_not_moved_any_more(console: Console) -> None:
+    """The gauge falls by itself."""
+    was_elsewhere(console, "one")
+    console.say("backend lookup")
+    back = console.config.things["backend"]["two"].host
+    gone = console.config.things["backend"]["one"]
+    console.config = console.config.with_thing("backend", "one", replace(gone, host=back))
+    assert console.say("backend lookup").text == "none has moved any more"
+
+
+def test_who_has_only_addresses_is_never_looked_up() -> None:
+    """No job is sent out for that."""
+    console = Console()
+    console.say("backend conf one host 127.0.0.1,127.0.0.2")
+    assert console.say("backend lookup").text == "no backend has a host name"

@@ -1,6 +1,7 @@
 """The wait for events: what is put off until a turn is over."""
 
 import socket
+import sys
 
 from supervisor.runtime.loop import READ
 from supervisor.serving.eventloop import EventLoop
@@ -40,6 +41,39 @@ def test_a_turn_is_over_when_all_have_had_their_events() -> None:
     for pair in pairs:
         for end in pair:
             end.close()
+    loop.close()
+
+
+class Successive(EventTaker):
+    """Has something more to do whenever its turn is over, and somebody else has too."""
+
+    def __init__(self, core: Poller, noted: list[str], most: int) -> None:
+        self.core = core
+        self.noted = noted
+        self.left = most
+
+    def turn_over(self) -> None:
+        self.noted.append("again")
+        if self.left:
+            self.left -= 1
+            self.core.later(self)
+            self.core.later(Late(self.core, self.noted))
+
+
+def test_as_many_as_want_to_are_called_behind_a_turn() -> None:
+    """Hundreds, and those who ask for it only then; each is let go of afterwards."""
+    loop = EventLoop()
+    noted: list[str] = []
+    takers: list[EventTaker] = [Late(loop.core, noted) for _ in range(300)]
+    takers.append(Successive(loop.core, noted, 200))
+    held = [sys.getrefcount(taker) for taker in takers]
+    for number in range(len(takers)):
+        loop.core.later(takers[number])
+    loop.core.run(0.0)
+    assert noted == ["over"] * 300 + ["again"] + ["again", "over"] * 200
+    loop.core.run(0.0)
+    assert len(noted) == 701
+    assert [sys.getrefcount(taker) for taker in takers] == held
     loop.close()
 
 

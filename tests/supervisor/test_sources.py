@@ -84,7 +84,7 @@ def test_who_was_half_open_hears() -> None:
             with deaf:
                 assert deaf.getsockopt(socket.IPPROTO_IP, _IP_MINTTL) == 60
         with socket.create_connection(listening.getsockname()) as client:
-            fd, host, port = accept(listening)
+            fd, host, port = accept(listening.fileno())
             with socket.socket(fileno=fd) as accepted:
                 assert (host, port) == client.getsockname()
                 assert not os.get_blocking(fd)

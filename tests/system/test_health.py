@@ -140,6 +140,15 @@ def log_in(port: int) -> bytes:
         return client.log_in("joe", SECRET.decode())
 
 
+def capabilities(port: int) -> list[str]:
+    """What a client is told before its login."""
+    with PopClient(port) as client:
+        client.greeted()
+        client.connection.sendall(b"CAPA\r\n")
+        lines = iter(client.line, b".")
+        return [line.decode() for line in lines]
+
+
 def test_one_falls_and_comes_back(tmp_path: Path) -> None:
     """Within two intervals, by the check alone: its users are refused at once, everybody sees why, and when it is well
     again it is up; a checker that is killed is followed by another one, and the secret is in no log.
@@ -166,6 +175,14 @@ def test_one_falls_and_comes_back(tmp_path: Path) -> None:
             assert log_in(port).startswith(b"+OK")
             wait_until(lambda: proxy.log("capabilities_differ"), "a capability that is missing is told")
             assert proxy.log("capabilities_differ")[0].fields["missing"] == "PIPELINING TOP"
+            assert scrape(proxy).value("popular_backend_capabilities_lacking", backend="store") == 1
+            shown = proxy.json("backend show store")
+            assert shown["lacks"] == ["v: PIPELINING TOP"]
+            assert "UIDL" in shown["announces"], "the check has told the workers, which need not ask"
+            proxy.said("vserv conf v capafrom backends")
+            wait_until(lambda: "PIPELINING" not in capabilities(port), "nothing is announced that it lacks")
+            wait_until(lambda: proxy.json("backend show store")["lacks"] == [], "so it lacks nothing any more")
+            assert scrape(proxy).value("popular_backend_capabilities_lacking", backend="store") == 0
 
             store.mood = "sick"
             wait_until(lambda: proxy.log("backend_down"), "it is seen")

@@ -207,7 +207,7 @@ def test_it_ends_by_itself(site: Site) -> None:
     wait_until(lambda: scrape(site.proxy).value("popular_traces_filled_total") == 1, "it is counted, once")
     assert [entry.fields["trace"] for entry in site.proxy.log("trace_full")] == [ident]
     assert scrape(site.proxy).value("popular_trace_bytes_total", result="dropped") > 0
-    wait_until(lambda: scrape(site.proxy).value("popular_traces") >= 1, "the master has told it")
+    wait_until(lambda: scrape(site.proxy).value("popular_orders_by_sort", order="trace") >= 1, "it is told")
     assert lines[0].startswith(sids[0])
     short = site.starts("user joe for 1s")
     wait_until(lambda: row(site, short) is None, "it is over")

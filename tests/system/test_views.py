@@ -1,6 +1,7 @@
 """What an operator sees who looks for five seconds: what is broken, since when, for how many; and a key that kicks."""
 
 import json
+import re
 import subprocess
 import time
 import urllib.error
@@ -8,10 +9,12 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.metrics.browser import chromium
 from tests.metrics.test_pstatus_live import Tty
 from tests.patience import patient
 from tests.system.scrape import address, scrape
@@ -103,6 +106,34 @@ def test_the_page_says_what_since_when_and_for_how_many(site: Site) -> None:
         away = site.told(thing="backends/away")["thing"]
         (drained,) = (one for one in away["facts"] if one["kind"] == "moment")
         assert began - 60 < drained["value"] <= time.time()
+
+
+@pytest.mark.clients
+def test_a_browser_shows_it_without_a_click(site: Site, tmp_path: Path) -> None:
+    """What, since when and for how many on the first screen; one click leads to its page, with its last failures."""
+    with chromium(tmp_path) as browser:
+        browser.dress(height=720)
+        assert site.log_in("ann").startswith(b"-ERR [SYS/TEMP]")
+        wait_until(lambda: site.told()["broken"]["rows"], "it is seen")
+        host, port = address(site.proxy)
+        browser.open(f"http://{host}:{port}/")
+        assert "1 of 3 backends fails" in browser.text("h1")
+        what, how, since, refused, there, why = browser.texts("#broken tbody tr > *")
+        assert (what, how, there, why) == ("backend dead", "fails", "0", "connect")
+        assert re.fullmatch(r"\d+(s|m\d\ds)", since)
+        assert re.fullmatch(r"(\d+) of \1", refused)
+        bottom = "return document.querySelector('#broken table').getBoundingClientRect().bottom"
+        assert browser.run(bottom) < 720
+        browser.find("#broken a").click()
+        browser.until(lambda: browser.text("#thing-title") == "Backend dead", "its page")
+        assert browser.text("#thing-said").startswith("Configured as online, fails since ")
+        assert browser.texts("#thing-failures tbody th") == ["connect"]
+        assert not browser.find("#broken").is_displayed()
+        browser.find(".back a").click()
+        browser.until(lambda: browser.find("#broken").is_displayed(), "everything again")
+        browser.run("location.hash = 'backends/none'")
+        browser.until(lambda: browser.run("return location.hash") == "", "one that is not there leads back")
+        assert [one for one in browser.errors() if "400" not in one] == []
 
 
 def test_one_that_is_not_there_is_refused(site: Site) -> None:

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import struct
 import time
 from collections.abc import Callable, Iterator
 
@@ -59,6 +60,37 @@ def test_a_row_is_read_as_it_was_written(
     expected = {"state": state, "pid": pid, "started": 1.0, "since": since, "sid": text, "octets": octets, "port": port}
     assert read == Row(row, expected)
     assert segment.reader.owner(row) == pid
+
+
+@pytest.mark.parametrize("sid", ["", "p.1.1", "müller", "ein langer Name: Jürg", "𝄞" * 5])
+def test_text_may_be_a_string(segment: Segment, sid: str) -> None:
+    """Then its UTF-8 is written, cut to the width of the column, whatever was in the row before."""
+    segment.rows.write(0, state=1, pid=PID, started=0.0, since=0.0, sid=b"#" * 16, octets=1, port=1)
+    segment.rows.write(0, state=1, pid=PID, started=0.0, since=0.0, sid=b"#" * 16, octets=1, port=1)
+
+    segment.rows.write(0, state=1, pid=PID, started=0.0, since=0.0, sid=sid, octets=1, port=1)
+
+    read = segment.reader.read(0)
+    assert read is not None
+    assert read.columns["sid"] == sid.encode()[:16].decode(errors="replace")
+    assert (read.columns["octets"], read.columns["port"]) == (1, 1)
+
+
+@pytest.mark.parametrize("wrong", [{"port": 65536}, {"port": -1}, {"sid": 7}, {"sid": "\ud800"}, {"since": "x"}])
+def test_what_fits_in_no_column_changes_nothing(segment: Segment, wrong: dict[str, object]) -> None:
+    """The row stays as it was, and can be written again."""
+    columns: dict[str, object] = {"pid": PID, "started": 0.0, "since": 0.0, "sid": "s", "octets": 1, "port": 7}
+    segment.rows.write(0, state=1, **columns)
+    before = bytes(segment.map)
+
+    with pytest.raises((OverflowError, TypeError, UnicodeEncodeError, struct.error)):
+        segment.rows.write(0, state=2, **columns | wrong)
+
+    assert bytes(segment.map) == before
+    segment.rows.write(0, state=3, **columns)
+    read = segment.reader.read(0)
+    assert read is not None
+    assert read.columns["state"] == 3
 
 
 def test_the_last_writing_counts(segment: Segment) -> None:

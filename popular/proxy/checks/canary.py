@@ -8,7 +8,6 @@
 Blocks, for so many seconds at most: it runs in a thread of the helper. No secret is in what it says.
 """
 
-import socket
 import ssl
 import time
 from dataclasses import replace
@@ -19,6 +18,7 @@ from popular.protocol.capabilities import LONGEST_LIST, is_capability
 from popular.protocol.lines import LONGEST_REPLY, is_ok
 from popular.protocol.proxyheader import build
 from popular.proxy.backend_tls import BackendTls, words_of
+from popular.proxy.checks.reaching import reach
 from popular.proxy.session.backend_auth import Credentials, login_for
 from popular.proxy.session.backend_login import Broken, Joined, Rejected
 from popular.proxy.settings.backend import CAPA, CONNECT, GREETING, IMPLICIT, LOGIN, OFF, STARTTLS, Backend
@@ -112,12 +112,11 @@ class _CanaryConnection:
     """A connection that is told line by line, until its time is over."""
 
     def __init__(self, backend: Backend, tls: BackendTls | None, seconds: float) -> None:
-        self._tls = tls
         self._until = time.monotonic() + seconds
         self._held = b""
-        self._socket: socket.socket = socket.create_connection(
-            (backend.address, backend.port), self._left(), (backend.source, 0) if backend.source else None
-        )
+        self._socket, number = reach(backend, self._left())
+        self._tls = tls.at_address(number) if tls is not None else None
+        self._socket.settimeout(self._left())
         if backend.sendproxy != OFF:
             self._socket.sendall(build(backend.sendproxy, None, None))
         if backend.tls == IMPLICIT:

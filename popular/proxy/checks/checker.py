@@ -6,6 +6,7 @@ A backend is checked every `healthinterval`; as long as it is not clear what has
 
 import asyncio
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -13,9 +14,12 @@ from popular import messages
 from popular.proxy.backend_tls import BackendsInTls, BackendTls
 from popular.proxy.checks.canary import Finding, check
 from popular.proxy.checks.drift import Missing, Promised, promised, undelivered
+from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_health import BackendHealth, terms_of
 from popular.proxy.session.breaker import BreakerTerms
+from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import LOGIN, OFF, Backend
+from popular.proxy.settings.drift import DRIFT, record_of
 from popular.proxy.settings.health import HEALTH
 from supervisor.config import Config
 from supervisor.control.things import OFFLINE
@@ -72,6 +76,8 @@ class BackendChecker:
         self._lifeline = Lifeline(inheritance.lifeline)
         self._segment = inheritance.segment
         self._records = Records(self._segment.layout, self._segment.map, HEALTH.name)
+        self._drifts = Records(self._segment.layout, self._segment.map, DRIFT.name)
+        self._announced = Records(self._segment.layout, self._segment.map, ANNOUNCED.name)
         self._assignments: dict[str, tuple[Assignment, asyncio.Task[None]]] = {}
         self._tls: BackendsInTls | None = None
         self._faults: set[str] = set()
@@ -120,6 +126,7 @@ class BackendChecker:
                 found = await asyncio.to_thread(check, backend, self._tls_of(backend), min(interval, LONGEST_CHECK))
                 is_well = streak.add(not found.why)
                 self._heed(health, is_well, found)
+                self._learn(assignment, found)
                 seen = self._tell_drift(assignment, found, seen)
             except Exception as error:
                 self._tell_fault(error)
@@ -148,11 +155,19 @@ class BackendChecker:
         elif is_well is False:
             health.found_down(found.why, least=2 * backend.healthinterval + LONGEST_CHECK)
 
+    def _learn(self, assignment: Assignment, found: Finding) -> None:
+        """What it announces before a login is known to the workers then, who need not ask it."""
+        if found.before is not None:
+            announced = Announced(assignment.backend, assignment.record, self._announced, clock=Clock(), ask=_nobody)
+            announced.checked(found.before)
+
     def _tell_drift(self, assignment: Assignment, found: Finding, seen: Missing) -> Missing:
         """Each capability that a virtual server announces and the backend lacks is told once."""
         if found.before is None:
             return seen
         missing = undelivered(assignment.promised, found.before, found.after)
+        counts = time.time() + 3 * assignment.backend.healthinterval + LONGEST_CHECK
+        self._drifts.write(assignment.record, record_of(assignment.backend.id, missing, counts))
         for vserv, names in sorted(missing - seen):
             fields: dict[str, object] = {"backend": assignment.backend.id, "vserv": vserv, "missing": names}
             self._tell(messages.CAPABILITIES_DIFFER, fields)
@@ -173,6 +188,10 @@ class BackendChecker:
             self._lifeline.send(message)
         except LifelineLost:
             os._exit(0)
+
+
+def _nobody(_announced: Announced) -> None:
+    """Is asked here."""
 
 
 def assignments_of(config: Config) -> dict[str, Assignment]:

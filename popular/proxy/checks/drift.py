@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from popular.protocol import capabilities
 from popular.proxy.settings.announced import tags
+from popular.proxy.settings.vserv import FROM_SET
 from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 
@@ -19,9 +20,11 @@ Missing = frozenset[tuple[str, str]]
 
 
 def promised(config: Config) -> Promised:
-    """The capabilities that each virtual server in use announces and a backend has to keep, by the server's id."""
+    """The capabilities that each virtual server in use announces and a backend has to keep, by the server's id; one
+    that follows its backends promises nothing that they do not.
+    """
     sets = config.things["capa"]
-    vservs = [one for one in config.things["vserv"].values() if one.state != OFFLINE]
+    vservs = [one for one in config.things["vserv"].values() if one.state != OFFLINE and one.capafrom == FROM_SET]
     lines = {one.id: sets[one.capa].lines if one.capa in sets else capabilities.DEFAULT for one in vservs}
     return tuple((ident, tags("\n".join(said)) & KEPT_BY_BACKENDS) for ident, said in lines.items())
 

@@ -32,7 +32,7 @@ class Absorber:
     def poll_of(self, who: Who, secret: Secret, backend: Backend, *, target: str) -> Poll:
         """What this login is known by."""
         password = secret.reveal().decode("latin-1")
-        server = f"{backend.id}\0{backend.address}\0{backend.port}"
+        server = f"{backend.id}\0{backend.addresses}\0{backend.port}"
         key = self._memory.digest("poll", self._where, who.namespace, who.user, server, target, password)
         user = self._memory.digest("polls of", who.namespace, who.user)
         return Poll(key, user, at=self._clock.now, seconds=backend.absorb)

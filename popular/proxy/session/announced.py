@@ -75,10 +75,11 @@ class Announced(BackendKnowledge):
         *,
         clock: Clock,
         ask: Ask,
+        wanted: bool = False,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`index`: of its record; None if there was none left. `ask` has it asked, and is to call `heard`; `wall` tells
-        seconds since 1970.
+        """`index`: of its record; None if there was none left. `ask` has it asked, and is to call `heard`; `wanted`:
+        somebody wants to know, whatever its own parameters say; `wall` tells seconds since 1970.
         """
         self.backend = backend
         self._index = 0 if index is None else index
@@ -89,7 +90,7 @@ class Announced(BackendKnowledge):
         self._of = checksum_of(backend)
         learns = backend.prot == POP3 and index is not None
         self._auto = learns and backend.pipelining == AUTO
-        learns = learns and (self._auto or backend.login == XOAUTH2)
+        learns = learns and (self._auto or wanted or backend.login == XOAUTH2)
         self._mechanisms = NO_MECHANISMS
         self._international = NOTHING
         self._said = "", ""
@@ -115,6 +116,11 @@ class Announced(BackendKnowledge):
             self._look()
         return self._international
 
+    def capabilities(self) -> list[str] | None:
+        """The lines of its answer to CAPA; None if it was not asked yet. Looks at the record each time."""
+        known = self._known()
+        return lines_of(known["capabilities"]) if known["heard"] else None
+
     def let_in(self) -> None:
         """The backend let a user in: if it was not asked lately, it is asked now."""
         if self._clock.now >= self._ask_at:
@@ -127,6 +133,10 @@ class Announced(BackendKnowledge):
             capabilities=_fitting(capabilities, LONGEST),
             languages=_fitting(languages, LONGEST_LANGUAGES),
         )
+
+    def checked(self, capabilities: Sequence[str]) -> None:
+        """A check has asked it, but not for its languages."""
+        self._write(heard=self._wall(), capabilities=_fitting(capabilities, LONGEST))
 
     def mistrust(self) -> bool:
         """It did not take USER and PASS in one piece: they are sent one by one for a while. Whether that is news."""

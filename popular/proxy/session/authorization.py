@@ -215,7 +215,7 @@ class Authorization(ClientSide):
     def _capa(self, _argument: bytes) -> None:
         self.asked = True
         more = self._international().capabilities(self._rules.international)
-        self._verbs.send(with_lines(self._offer.capa, more))
+        self._verbs.send(with_lines(self._announced_offer().capa, more))
 
     def _say_utf8(self, _argument: bytes) -> None:
         """RFC 6856 section 2.1. The backend is told in front of the login."""

@@ -13,8 +13,12 @@ cdef class BackendConnection(EventTaker):
     cdef public SessionEvents _owner
     cdef public bint greets, _lasts
     cdef public Channel channel
-    @cython.locals(fd=int, core=Poller, waits=bint, address=str, port=int, source=str)
-    cpdef open(self, tuple place, bint greets, extras)
+    cpdef open(self, backend, bint greets, extras)
+    @cython.locals(fd=int)
+    cpdef int _dial(self, backend) except -1
+    cdef _trace(self)
+    @cython.locals(core=Poller, waits=bint)
+    cpdef _go_on(self, int fd, bint greets, extras)
     cpdef str send(self, bytes data)
     cpdef turn_over(self)
     cdef str _say(self, bytes data)

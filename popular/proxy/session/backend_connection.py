@@ -12,7 +12,7 @@ import ssl
 
 from popular.net.channel import Channel
 from popular.net.tlschannel import TlsChannel
-from popular.net.trace import BACKEND, trace_of
+from popular.net.trace import BACKEND, Trace, trace_of
 from popular.net.traced import TracedChannel
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.session.events import SessionEvents
@@ -56,21 +56,30 @@ class BackendConnection(EventTaker):
         """What leaves at the end of this turn."""
         self._extras: Extras | None = None
 
-    def open(self, place: tuple[str, int, str], greets: bool, extras: Extras | None) -> None:
-        """Begins to connect to an address and port, from an address of ours, or "". `greets`: the backend speaks first.
-        Raises OSError if that fails at once.
-        """
-        log = self._context.log
-        trace = trace_of(log, self._owner.sid, BACKEND) if log.options else None
-        address, port, source = place
+    def open(self, backend: Backend, greets: bool, extras: Extras | None) -> None:
+        """Begins to connect. `greets`: the backend speaks first. Raises OSError if that fails at once."""
+        self._go_on(self._dial(backend), greets, extras)
+
+    def _dial(self, backend: Backend) -> int:
+        """A connection under way. Raises OSError."""
+        trace = self._trace()
         try:
-            fd = dial(address, port, source)
+            fd = dial(backend.host.address, backend.port, backend.source)
         except OSError as error:
             if trace is not None:
                 trace.show("connect", -1, errno.errorcode.get(error.errno or 0, error.errno))
             raise
         if trace is not None:
             trace.show("connect", fd, "EINPROGRESS")
+        return fd
+
+    def _trace(self) -> Trace | None:
+        log = self._context.log
+        return trace_of(log, self._owner.sid, BACKEND) if log.options else None
+
+    def _go_on(self, fd: int, greets: bool, extras: Extras | None) -> None:
+        """With a connection that is under way, or stands. Raises OSError."""
+        trace = self._trace()
         self.greets = greets
         self._extras = extras
         core = self._context.core

@@ -2,9 +2,9 @@ from popular.proxy.session.known cimport HealthKnowledge
 from supervisor.system cimport Clock
 
 cdef class BackendHealth(HealthKnowledge):
-    cdef public object _draw, _logins, _records, _tell, _wall, backend, terms
+    cdef public object _awaited, _draw, _logins, _records, _tell, _wall, backend, terms
     cdef public long _index
     cdef public Clock _clock
     cdef public double _look_at
     cdef public bint _is_up
-    cpdef bint takes(self, str address) except -1
+    cpdef int takes(self, str address) except -1

@@ -13,16 +13,20 @@ from zlib import crc32
 from popular import messages
 from popular.proxy.session import breaker
 from popular.proxy.session.breaker import BreakerTerms
-from popular.proxy.session.known import HealthKnowledge
+from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
 from popular.proxy.settings.backend import OFF, Backend
 from popular.proxy.settings.health import DOWN, PROBING, UP, WORDS, Condition, condition_of, is_of, record_of, told
+from popular.proxy.settings.limits import network_of
 from supervisor.config import Config
 from supervisor.runtime.messages import Message
-from supervisor.serving.network import network_of
 from supervisor.system import Clock
 from supervisor.table.records import Records
 
 _LOOK_SECONDS = 0.25
+_BITS4, _BITS6 = 32, 48
+"""What counts as one network: of IPv6 as much as one customer gets (RFC 6177), for each /64 of his would count as one
+more client whom the backend fails.
+"""
 _NEVER = float("inf")
 
 Tell = Callable[[Message, dict[str, object]], None]
@@ -35,6 +39,7 @@ class BackendHealth(HealthKnowledge):
     """How well one backend is, under one config, as this worker sees it."""
 
     __slots__ = (
+        "_awaited",
         "_clock",
         "_draw",
         "_index",
@@ -74,21 +79,24 @@ class BackendHealth(HealthKnowledge):
         self._wall = wall
         self._draw = draw
         self._is_up = True
+        self._awaited: set[str] = set()
+        """Digests of the networks of which this worker has let a probe through that was not heard of yet."""
         self._look_at = 0.0 if index is not None else _NEVER
 
-    def takes(self, address: str) -> bool:
-        """Whether a login of the client with that address may go there now."""
+    def takes(self, address: str) -> int:
+        """Whether a login of the client with that address may go there now; see HealthKnowledge."""
         if self._clock.now >= self._look_at:
             self._look()
-        return self._is_up or self._let_through(address)
+        return WELCOME if self._is_up else self._let_through(address)
 
     def failed(self, address: str, reason: str) -> None:
         """A login of his failed by the backend's fault."""
         if self._look_at == _NEVER:
             return
         now, before = self._wall(), self.condition()
-        logins = self._logins()
-        after = breaker.failed(before, self.terms, now, network=_digest(address), why=reason, logins=logins)
+        network, logins = _digest(address), self._logins()
+        self._awaited.discard(network)
+        after = breaker.failed(before, self.terms, now, network=network, why=reason, logins=logins)
         self._become(before, after)
 
     def answered(self, address: str) -> None:
@@ -97,8 +105,17 @@ class BackendHealth(HealthKnowledge):
             return
         before = self.condition()
         network, logins = _digest(address), self._logins()
+        self._awaited.discard(network)
         after = breaker.answered(before, self.terms, self._wall(), network=network, logins=logins)
         self._become(before, after)
+
+    def came_to_nothing(self, address: str) -> None:
+        """His probe told nothing of the backend: another one may be put."""
+        network = _digest(address)
+        if network in self._awaited:
+            self._awaited.discard(network)
+            before = self.condition()
+            self._become(before, breaker.taken_back(before, network=network))
 
     def found_down(self, why: str, *, least: float) -> None:
         """A check has found it down; it stays so for at least so many seconds, if no check says anything else."""
@@ -149,14 +166,16 @@ class BackendHealth(HealthKnowledge):
             return condition
         return breaker.passed(condition, self.terms, self._wall(), logins=self._logins())
 
-    def _let_through(self, address: str) -> bool:
-        before = self.condition()
-        now = self._wall()
-        after = breaker.let_through(before, self.terms, now, network=_digest(address), draw=self._draw())
+    def _let_through(self, address: str) -> int:
+        before, network = self.condition(), _digest(address)
+        after = breaker.let_through(before, self.terms, self._wall(), network=network, draw=self._draw())
         if after is None:
-            return False
+            return NOT_NOW
         self._become(before, after)
-        return True
+        if before.state != PROBING:
+            return WELCOME
+        self._awaited.add(network)
+        return AS_PROBE
 
     def _become(self, before: Condition, after: Condition) -> None:
         self._is_up = after.state == UP
@@ -170,7 +189,7 @@ class BackendHealth(HealthKnowledge):
 def tell_news(tell: Tell, backend: Backend, condition: Condition) -> None:
     """Logs what has become of it."""
     message = NEWS.get(condition.state, messages.BACKEND_RECOVERING)
-    fields: dict[str, object] = {"backend": backend.id, "address": backend.address}
+    fields: dict[str, object] = {"backend": backend.id, "address": ",".join(backend.addresses)}
     said = {"by": condition.by, "reason": condition.why}
     tell(message, fields | (said if condition.state == DOWN else {}))
 
@@ -187,4 +206,4 @@ def terms_of(backend: Backend, config: Config) -> BreakerTerms:
 
 def _digest(address: str) -> str:
     """Eight letters for a client's network."""
-    return f"{crc32(network_of(address).encode()):08x}"
+    return f"{crc32(network_of(address, _BITS4, _BITS6).encode()):08x}"

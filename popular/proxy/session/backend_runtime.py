@@ -2,6 +2,7 @@
 
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.known import BackendKnowledge, HealthKnowledge
+from popular.proxy.session.reach import Reach
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
 from supervisor.system import Observer
@@ -30,6 +31,7 @@ class BackendRuntime:
         "patience",
         "port",
         "queue",
+        "reach",
         "refusals",
         "says_user",
         "settings",
@@ -48,6 +50,7 @@ class BackendRuntime:
         announced: BackendKnowledge | None = None,
         health: HealthKnowledge | None = None,
         refusals: Refusals | None = None,
+        reach: Reach | None = None,
         queue: BackendQueue | None = None,
         connects: Observer | None = None,
         logins: Observer | None = None,
@@ -80,6 +83,8 @@ class BackendRuntime:
         self.health = health
         """How well it is; None where a route or a referral names a server, which is not the backend itself."""
         self.refusals = refusals
+        self.reach = reach
+        """Which of its addresses is tried first; None where it has but one."""
         self.queue = queue
         self.connects = connects
         """What counts its connections, and how long they took; None where nothing is connected to."""
@@ -92,6 +97,7 @@ class BackendRuntime:
             (self.connect_seconds, self.login_seconds),
             announced=self.announced,
             refusals=self.refusals,
+            reach=self.reach if settings.host.further else None,
             queue=self.queue,
             connects=self.connects,
             logins=self.logins,

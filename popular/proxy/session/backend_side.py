@@ -293,11 +293,12 @@ class BackendSide(Teller):
             return
         fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
         self._verbs.note(messages.REFERRED, fields)
+        self._verbs.leave_backend()
+        if self._health is not None:
+            self._health.answered(self._peer_ip)
         if to.id != said_by.id and not self._takes_new(to.id):
-            self._verbs.leave_backend()
             self._refuse(DRAINED, "unavailable", Code.SYS_TEMP)
             return
-        self._verbs.leave_backend()
         self._refusals = self._health = self.poll = None
         self._referred = True
         self._backend, self.backend, self.target = self._backends[to.id].like(to), to.id, referral.user
@@ -368,9 +369,9 @@ class BackendSide(Teller):
             self._health.failed(self._peer_ip, reason)
 
     def _address(self) -> str:
-        """Where the backend failed, for the log: the address that its host name stands for."""
+        """Where the backend failed, for the log: the address at which it was, or all at which it could have been."""
         assert self._backend is not None
-        return self._backend.address
+        return ",".join(self._backend.settings.addresses)
 
     # What backends offer
 

@@ -1,5 +1,5 @@
-from popular.proxy.session.holders cimport Holders
 from popular.proxy.session.session cimport Session
+from supervisor.serving.holders cimport Holders
 
 cdef class SessionBeginner:
     cdef public dict _vservs

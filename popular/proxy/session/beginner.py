@@ -1,11 +1,11 @@
 """Begins sessions: what the acceptor calls for each connection."""
 
-from popular.proxy.session.holders import Holders
 from popular.proxy.session.recorded_session import RecordedSession
 from popular.proxy.session.recorder import Recorder
 from popular.proxy.session.recording import recording_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
+from supervisor.serving.holders import Holders
 
 
 class SessionBeginner:

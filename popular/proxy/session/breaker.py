@@ -106,6 +106,13 @@ def answered(condition: Condition, terms: BreakerTerms, now: float, *, network: 
     return recovered(condition, terms, now, logins=logins)
 
 
+def taken_back(condition: Condition, *, network: str) -> Condition:
+    """The probe of a network was none: its client hung up, or never came so far. Anybody may be one instead, he too."""
+    if condition.state != PROBING or network not in condition.networks:
+        return condition
+    return condition._replace(networks=tuple(one for one in condition.networks if one != network))
+
+
 def recovered(condition: Condition, terms: BreakerTerms, now: float, *, logins: int) -> Condition:
     """Somebody was let in or refused, or the check was let in."""
     fresh = condition._replace(window=now, logins=logins, failures=0, networks=())

@@ -10,10 +10,12 @@ from typing import Any
 from popular import messages
 from popular.pdm.contract import Question, Route, Secret
 from popular.protocol import replies, sasl
+from popular.protocol.capabilities import Common
 from popular.protocol.international import LANG, International
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
 from popular.protocol.replies import Code
 from popular.protocol.transaction import Transaction
+from popular.proxy.session.offers import Offer
 from popular.proxy.session.phases import (
     AWAITING_HEADER,
     ENDED,
@@ -293,7 +295,7 @@ class ClientSide:
         if line[:4].upper() in _OF_WHAT_IS_OFFERED:  # looked up only where somebody asks
             offered = self._international()
             more = offered.capabilities(self._rules.international)
-            self._transaction.offer(self._offer.capa_after + more, offered.languages)
+            self._transaction.offer(self._announced_offer().capa_after + more, offered.languages)
         answer = self._transaction.command(line)
         if answer.over:
             self._verbs.send(answer.reply or BYE)
@@ -307,6 +309,15 @@ class ClientSide:
 
     def _response(self, line: bytes) -> None:
         """The answer to a challenge."""
+        raise NotImplementedError
+
+    def _announced_offer(self) -> Offer:
+        """The offer as CAPA has it: less, or more, than by its set alone where backends are listened to."""
+        adapted = self._rules.adapted
+        return self._offer if adapted is None else adapted.like(self._offer, self._in_common_of_backends())
+
+    def _in_common_of_backends(self) -> Common:
+        """What all backends announce."""
         raise NotImplementedError
 
     def _international(self) -> International:

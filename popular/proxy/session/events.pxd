@@ -5,6 +5,7 @@ cdef class SessionEvents(ClientOwner):
     cpdef header_failed(self, str reason)
     cpdef decided(self, decision)
     cpdef mail_checked(self, mail, str reason)
+    cpdef backend_reached(self, long number)
     cpdef backend_connected(self)
     cpdef backend_tls_up(self)
     cpdef backend_says(self, bytes data)

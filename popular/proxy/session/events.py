@@ -32,6 +32,12 @@ class SessionEvents(ClientOwner):
         """The answer, or None and the reason why there is none."""
         raise NotImplementedError
 
+    def backend_reached(self, number: int) -> None:
+        """A backend with several addresses is connected at this one, 0 being the first; told in front of anything else
+        of it.
+        """
+        raise NotImplementedError
+
     def backend_connected(self) -> None:
         """Told only of a backend that does not greet. TLS stands, if it comes first."""
         raise NotImplementedError

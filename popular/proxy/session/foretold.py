@@ -4,7 +4,7 @@ of a login, which is not counted.
 
 from popular.pdm.contract import Secret, UserLimits
 from popular.proxy.session.backend_runtime import BackendRuntime
-from popular.proxy.session.known import HealthKnowledge, Hindrance, Poll, Who
+from popular.proxy.session.known import NOT_NOW, WELCOME, HealthKnowledge, Hindrance, Poll, Who
 from popular.proxy.session.limits import Limits, Standing
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
@@ -61,16 +61,19 @@ class ForetoldHealth(HealthKnowledge):
     def __init__(self, health: HealthKnowledge) -> None:
         self._health = health
 
-    def takes(self, address: str) -> bool:
+    def takes(self, address: str) -> int:
         """While it recovers it may be either; that it is tried again counts."""
         del address
-        return not self._health.is_down()
+        return NOT_NOW if self._health.is_down() else WELCOME
 
     def failed(self, address: str, reason: str) -> None:
         """Nothing has."""
 
     def answered(self, address: str) -> None:
         """Nothing was."""
+
+    def came_to_nothing(self, address: str) -> None:
+        """Nobody was let through."""
 
     def is_down(self) -> bool:
         """As it is."""

@@ -1,7 +1,7 @@
 """A backend with `maxsessions`: while it is full its logins go to its backup, as while it is down."""
 
 from popular.proxy.session.backend_queue import FULL, BackendPlaces, BackendQueue
-from popular.proxy.session.known import HealthKnowledge
+from popular.proxy.session.known import NOT_NOW, HealthKnowledge
 
 
 class BoundedHealth(HealthKnowledge):
@@ -11,9 +11,9 @@ class BoundedHealth(HealthKnowledge):
         self._health = health
         self._places = places
 
-    def takes(self, address: str) -> bool:
+    def takes(self, address: str) -> int:
         """The room first: of a backend that recovers nobody is let through who then finds none."""
-        return not self._places.is_full() and self._health.takes(address)
+        return NOT_NOW if self._places.is_full() else self._health.takes(address)
 
     def failed(self, address: str, reason: str) -> None:
         """See BackendHealth."""
@@ -22,6 +22,10 @@ class BoundedHealth(HealthKnowledge):
     def answered(self, address: str) -> None:
         """See BackendHealth."""
         self._health.answered(address)
+
+    def came_to_nothing(self, address: str) -> None:
+        """See BackendHealth."""
+        self._health.came_to_nothing(address)
 
     def is_down(self) -> bool:
         """Full counts as down."""

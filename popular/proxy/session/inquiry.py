@@ -18,7 +18,9 @@ from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend_login import START_TLS, StartTls
+from popular.proxy.session.backend_race import RacingConnection
 from popular.proxy.session.events import SessionEvents
+from popular.proxy.session.reach import Reach
 from popular.proxy.settings.backend import OFF, STARTTLS, Backend
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
@@ -113,16 +115,24 @@ class Inquiry(SessionEvents):
         self._question = CapaQuestion(stls=backend.tls == STARTTLS)
         self.sid = "-"
         self._connection: BackendConnection | None = None
-        connection = BackendConnection(context, self)
+        connection = self._connection_to(backend)
         header = b"" if backend.sendproxy == OFF else build(backend.sendproxy, None, None)
         try:
-            place = backend.address, backend.port, backend.source
-            connection.open(place, True, Extras(backend, None if backend.tls == OFF else tls[backend.id], header))
+            connection.open(backend, True, Extras(backend, None if backend.tls == OFF else tls[backend.id], header))
         except OSError as error:
             self._tell(f"no connection: {error.strerror}")
             return
         self._connection = connection
         self._deadline: asyncio.TimerHandle = context.loop.call_later(PATIENCE_SECONDS, self._give_up, "no answer")
+
+    def _connection_to(self, backend: Backend) -> BackendConnection:
+        context = self._context
+        if not backend.host.further:
+            return BackendConnection(context, self)
+        return RacingConnection(context, self, Reach(backend, context.clock))
+
+    def backend_reached(self, number: int) -> None:
+        """All are the same one."""
 
     def backend_connected(self) -> None:
         """It greets: that it is connected is told by its greeting."""

@@ -3,4 +3,4 @@ cdef class BackendKnowledge:
     cpdef let_in(self)
 
 cdef class HealthKnowledge:
-    cpdef bint takes(self, str address) except -1
+    cpdef int takes(self, str address) except -1

@@ -2,6 +2,7 @@
 and of mailboxes that were empty. Who answers them is made in runtime.py.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from popular.pdm.contract import Question, Secret, UserLimits
@@ -33,9 +34,17 @@ class BackendKnowledge:
         """It let a user in."""
         raise NotImplementedError
 
+    def capabilities(self) -> Sequence[str] | None:
+        """The lines of its answer to CAPA; None if it was not asked yet."""
+        raise NotImplementedError
+
     def mistrust(self) -> bool:
         """PASS ahead went wrong, and is not to be tried for a while. Says whether that is news."""
         raise NotImplementedError
+
+
+NOT_NOW, WELCOME, AS_PROBE = range(3)
+"""Whether a login may go to a backend: no; yes; or as one of the few that find out whether it is there again."""
 
 
 class HealthKnowledge:
@@ -43,8 +52,10 @@ class HealthKnowledge:
 
     __slots__ = ()
 
-    def takes(self, address: str) -> bool:
-        """Whether a login of the client with that address may go there now."""
+    def takes(self, address: str) -> int:
+        """Whether a login of the client with that address may go there now: NOT_NOW, WELCOME, or AS_PROBE: then one of
+        `failed`, `answered` and `came_to_nothing` is to follow, unless the backend lets him in.
+        """
         raise NotImplementedError
 
     def failed(self, address: str, reason: str) -> None:
@@ -53,6 +64,10 @@ class HealthKnowledge:
 
     def answered(self, address: str) -> None:
         """The backend refused this user's login, so the backend itself works."""
+        raise NotImplementedError
+
+    def came_to_nothing(self, address: str) -> None:
+        """His probe told nothing of the backend: he has hung up, say. Somebody else may be one instead."""
         raise NotImplementedError
 
     def is_down(self) -> bool:

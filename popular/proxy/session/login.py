@@ -14,10 +14,12 @@ from popular.protocol.replies import code_of, known_code
 from popular.proxy.session.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend_login import without_secrets
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.backend_race import RacingConnection
 from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
+from popular.proxy.session.mail_race import MailRace, mail_question
 from popular.proxy.session.mailcheck import MailQuestion
 from popular.proxy.session.module_chain import LoopQuestion
 from popular.proxy.session.question_queue import PendingQuestion
@@ -61,7 +63,7 @@ class Login:
         """When the step began whose time is taken: mail check, connect, or backend login."""
         self._asked: PendingQuestion | LoopQuestion | None = None
         """What the modules are asked, in a thread or waiting for one, or on the event loop."""
-        self._question: MailQuestion | None = None
+        self._question: MailQuestion | MailRace | None = None
         self._queue: BackendQueue | None = None
         """The queue of the backend at which this session has a place."""
         self._waits = False
@@ -131,13 +133,8 @@ class Login:
         self._began = runtime.context.clock.now
         self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
-            self._question = MailQuestion(
-                runtime.context.loop,
-                backend.address,
-                runtime.checkport,
-                mailbox=mailbox,
-                owner=self._events,
-                source=backend.source,
+            self._question = mail_question(
+                runtime.context.loop, backend.settings, runtime.checkport, mailbox=mailbox, owner=self._events
             )
         except OSError as error:
             self._time_check()
@@ -176,9 +173,12 @@ class Login:
         if runtime.context.log.options:
             where = {"backend": backend.id, "host": backend.settings.host, "address": backend.address}
             self._debug("NET", "connecting", **where, port=backend.port)
-        connection = BackendConnection(runtime.context, self._events)
+        if backend.reach is None:
+            connection = BackendConnection(runtime.context, self._events)
+        else:
+            connection = RacingConnection(runtime.context, self._events, backend.reach)
         try:
-            connection.open((backend.address, backend.port, backend.source), greets, extras)
+            connection.open(backend.settings, greets, extras)
         except OSError as error:
             reason, word = failure(error)
             self.lost(reason)

@@ -7,16 +7,18 @@
     introduced, header_failed          the PROXY header (client_side.py)
     tls_up, tls_failed                 TLS with the client (client_side.py)
     decided, checked                   what the modules, and the mail check, have answered
+    reached                            at which of its addresses the backend is connected
     connected, backend_says, backend_tls_up, backend_failed      how it goes with the backend (backend_side.py)
     released                           the operator holds the client no more
     relay_ended                        the two were joined, and are no more (backend_side.py)
     expired                            a deadline has passed
+    over                               the session is; nothing is decided any more
 
 It is one object of five classes, one on another: ClientSide, Authorization, Teller (telling.py), BackendSide and, on
 top, Machine, which decides where a user goes. Each entry may call verbs (verbs.py), which never call back. When the
 backend has let the user in, the last verb is `relay`, and from then on the octets do not pass through here. What ends a
-session from outside (a broken connection, the supervisor, an error of ours) is not told to the machine: there is
-nothing to decide.
+session from outside (a broken connection, the supervisor, an error of ours) is not told to the machine but by `over`:
+there is nothing to decide.
 
 `listens` (client_side.py) is no entry but a question, asked when an entry has returned: is the client to be read?
 """
@@ -24,12 +26,13 @@ nothing to decide.
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import CannotTell, Route
+from popular.protocol.capabilities import Common
 from popular.protocol.replies import Code
 from popular.proxy.session.backend_auth import lacks_secret
 from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, BackendSide
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.known import HealthKnowledge
+from popular.proxy.session.known import AS_PROBE, NOT_NOW, HealthKnowledge
 from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, moved
 from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.session.phases import (
@@ -41,6 +44,7 @@ from popular.proxy.session.phases import (
     RELAYING,
     STARTING_TLS,
 )
+from popular.proxy.session.reach import ELSEWHERE
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend, looks_at_passwords
@@ -58,7 +62,7 @@ class Machine(BackendSide):
     `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
     """
 
-    __slots__ = ("_home", "_led_to_backup", "_polls")
+    __slots__ = ("_home", "_led_to_backup", "_polls", "_probed")
 
     def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         """`peer`: the client's address and port."""
@@ -68,6 +72,8 @@ class Machine(BackendSide):
         """The backend to which the modules lead him, whatever becomes of that."""
         self._led_to_backup = False
         """The backend of this login was down, and its backup was taken."""
+        self._probed: HealthKnowledge | None = None
+        """The health of a backend to which this login was let through as a probe."""
 
     # The modules
 
@@ -170,7 +176,7 @@ class Machine(BackendSide):
             self._trouble("backend_failed")
         elif not backend.is_online:
             self._find_unused(backend)
-        elif health is not None and not health.takes(self._peer_ip):
+        elif health is not None and not self._is_taken(health):
             backup = self._backup_of(backend.settings, vouched)
             if backup:
                 self._follow(route._replace(backend=backup), fallback, vouched)
@@ -208,7 +214,35 @@ class Machine(BackendSide):
             self._simulate()
         return True
 
+    def reached(self, number: int) -> None:
+        """The backend has several addresses, and is connected at this one, 0 being the first."""
+        assert self._backend is not None
+        self._backend = self._backend.like(self._backend.settings.at_address(number))
+        if number:
+            self._verbs.count("backend_elsewhere", ELSEWHERE[number - 1], self.backend)
+
+    def _in_common_of_backends(self) -> Common:
+        return self._in_common.capabilities()
+
     # A backend that is down
+
+    def _is_taken(self, health: HealthKnowledge) -> bool:
+        """Whether a backend takes this login; if as a probe, it is heard of at the latest when the session is over."""
+        takes = health.takes(self._peer_ip)
+        if takes == AS_PROBE or self._probed is not None:
+            self._take_back_probe()
+            self._probed = health if takes == AS_PROBE else None
+        return takes != NOT_NOW
+
+    def _take_back_probe(self) -> None:
+        if self._probed is not None:
+            self._probed.came_to_nothing(self._peer_ip)
+            self._probed = None
+
+    def over(self) -> None:
+        """The session is, whoever ended it: a probe of which no backend has told anything is free for others."""
+        if self._probed is not None:
+            self._take_back_probe()
 
     def _backup_of(self, backend: Backend, vouched: bool) -> str:
         """Where the users of a backend go that takes none; "" for nowhere. A backup's own backup counts for nothing."""

@@ -43,7 +43,7 @@ def number_of(ident: str) -> int:
 
 
 def latest_number(now: int) -> int:
-    """Of an entry that can have been written by now, in milliseconds of the server's clock."""
+    """The highest number of an entry that can have been written by now (milliseconds of the server's clock)."""
     return (now + int(1000 * leases.AHEAD_SECONDS)) * _OF_A_MILLISECOND
 
 

@@ -63,6 +63,29 @@ class Offers:
     certified: Offer
 
 
+class AdaptedOffers:
+    """Those of a virtual server whose capabilities follow what its backends announce (`capafrom backends`)."""
+
+    __slots__ = ("_adapted", "_lines", "_said", "_shared", "_takes", "_vserv")
+
+    def __init__(self, said: Offers, vserv: Vserv, lines: Sequence[str], takes: Collection[str]) -> None:
+        """`said`: what it is by the set alone, and is told apart by; the others as for `offers_of`."""
+        self._said = self._adapted = said
+        self._shared = capabilities.NOBODY_KNOWS
+        self._vserv = vserv
+        self._lines = lines
+        self._takes = takes
+
+    def like(self, offer: Offer, shared: capabilities.Common) -> Offer:
+        """One of those by the set alone, as it is by what the backends have in common."""
+        if shared != self._shared:
+            self._shared = shared
+            self._adapted = offers_of(self._vserv, capabilities.as_common(self._lines, shared), self._takes)
+        if offer is self._said.clear:
+            return self._adapted.clear
+        return self._adapted.tls if offer is self._said.tls else self._adapted.certified
+
+
 def offers_of(vserv: Vserv, lines: Sequence[str], takes: Collection[str]) -> Offers:
     """`lines`: the capability set; `takes`: the kinds of credential that some module takes."""
     offers_stls = vserv.starttls != "off"

@@ -17,6 +17,7 @@ from popular.proxy.session.recording import Recording
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.session.tapped_relay import Tap, Taps
+from popular.proxy.session.transcript import ours
 from supervisor.runtime.messages import Message
 
 
@@ -54,7 +55,8 @@ class RecordedSession(Session):
     # What is said
 
     def send(self, data: bytes) -> None:
-        self._recording.keep("P>C", transcript.ours, data)
+        if not self._recording.quiet:
+            self._recording.keep("P>C", ours, data)
         Session.send(self, data)
 
     def send_backend(self, data: bytes) -> None:
@@ -130,6 +132,10 @@ class RecordedSession(Session):
         if not recording.quiet:
             recording.tell("connecting to %s, %s port %d", backend.id, backend.address, backend.port)
         Session.connect(self, backend, greets, seconds)
+
+    def backend_reached(self, number: int) -> None:
+        Session.backend_reached(self, number)
+        self._recording.tell("connected at its address number %d", number + 1)
 
     def backend_connected(self) -> None:
         if not self._recording.quiet:

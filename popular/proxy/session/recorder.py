@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from popular.messages import TRACE_FULL, TRACE_NOT_WRITTEN
 from popular.net.networks import Network
+from popular.proxy.session.inforce import TracesInForce
 from popular.proxy.settings.tracing import BACKEND, FULL_MODE, NETWORK, TRACE, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
@@ -77,23 +78,14 @@ class Recorder:
         self.orders = orders
         """Empty as long as nobody is traced: that is all a session then looks at."""
         self.clock = context.clock
-        self.until = self.late_until = 0.0
-        """The end of all traces; and of those by user or backend, which a session tells only later."""
-        self.by_vserv = self.by_backend = False
-        """Whether there are such."""
-        self.networks: list[tuple[Network, OrderedTrace]] = []
         self._context = context
-        self._known = -1
-        """How many changes of orders there were when the traces below were looked up."""
         self._traces: dict[str, OrderedTrace] = {}
         self._by_name: dict[tuple[str, str], list[OrderedTrace]] = {}
+        self._networks: list[tuple[Network, OrderedTrace]] = []
+        self.changed()
 
-    def look(self) -> None:
-        """To be called for each new session, which must not pay for it: whether other traces are ordered by now."""
-        changes = self._context.operator.changes
-        if changes == self._known:
-            return
-        self._known = changes
+    def changed(self) -> None:
+        """To be called when the operator has ordered something, or has ended it."""
         known = self._traces
         self._traces = {
             ident: known[ident]
@@ -105,11 +97,16 @@ class Recorder:
         self._by_name = {}
         for trace in traces:
             self._by_name.setdefault((trace.of, trace.name), []).append(trace)
-        self.networks = [(ipaddress.ip_network(trace.name), trace) for trace in traces if trace.of == NETWORK]
-        self.until = max((trace.until for trace in traces), default=0.0)
-        self.late_until = max((trace.until for trace in traces if trace.of in (USER, BACKEND)), default=0.0)
-        self.by_vserv = any(trace.of == VSERV for trace in traces)
-        self.by_backend = any(trace.of == BACKEND for trace in traces)
+        self._networks = [(ipaddress.ip_network(trace.name), trace) for trace in traces if trace.of == NETWORK]
+        sorts = {trace.of for trace in traces}
+        self.in_force = TracesInForce(
+            max((trace.until for trace in traces), default=0.0),
+            max((trace.until for trace in traces if trace.of in (USER, BACKEND)), default=0.0),
+            frozenset(trace.name for trace in traces if trace.of == USER),
+            by_backend=BACKEND in sorts,
+            by_network=NETWORK in sorts,
+            by_vserv=VSERV in sorts,
+        )
 
     def named(self, of: str, name: str) -> list[OrderedTrace]:
         """Whom a user, a backend or a virtual server of this name concerns now."""
@@ -117,12 +114,12 @@ class Recorder:
         return [trace for trace in found if trace.is_at_work()] if found else _NOBODY
 
     def around(self, address: str) -> list[OrderedTrace]:
-        """The same of a client's address."""
-        if not self.networks:
+        """Traces that concern a client of this address now."""
+        if not self._networks:
             return _NOBODY
         parsed = ipaddress.ip_address(address.partition("%")[0])
         parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-        return [trace for network, trace in self.networks if parsed in network and trace.is_at_work()]
+        return [trace for network, trace in self._networks if parsed in network and trace.is_at_work()]
 
     def goes_on(self, trace: OrderedTrace) -> bool:
         """Whether it was not stopped, and its time is not over."""

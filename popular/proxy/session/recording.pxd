@@ -1,13 +1,20 @@
 cimport cython
 
+from popular.proxy.session.inforce cimport TracesInForce
 from supervisor.system cimport Clock, wall
 
-@cython.locals(now=double, recording=Recording, waits=bint)
+cdef long _MOST_KEPT, _MOST_WAITING, _OCTETS_OF_EACH, _OCTETS_OF_ENTRY
+cdef bytes _NAME, _PASS
+cdef str _SHOWN_PASS
+cdef frozenset _BARE
+
+@cython.locals(now=double, in_force=TracesInForce, recording=Recording, waits=bint)
 cpdef recording_of(recorder, str vserv, address)
 
 cdef class Recording:
     cdef public object _recorder, _passed
     cdef public Clock _clock
+    cdef public TracesInForce _in_force
     cdef public list _kept, _text, matched
     cdef public bint _over, quiet
     cdef public str sid

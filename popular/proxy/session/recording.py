@@ -37,15 +37,15 @@ Lines = Callable[[Any], Iterable[str]]
 def recording_of(recorder: Recorder, vserv: str, address: str | None) -> "Recording | None":
     """For a new session; None if no trace can concern it. `address`: None if that is not known yet."""
     now = wall()
-    recorder.look()
-    if now >= recorder.until:
+    in_force = recorder.in_force
+    if now >= in_force.until:
         return None
     recording = Recording(recorder)
-    if recorder.by_vserv:
+    if in_force.by_vserv:
         recording.matches(recorder.named(VSERV, vserv))
-    if address is not None and recorder.networks:
-        recording.comes_from(address)
-    waits = now < recorder.late_until or (address is None and bool(recorder.networks))
+    if address is not None and in_force.by_network:
+        recording.matches(recorder.around(address))
+    waits = now < in_force.late_until or (address is None and in_force.by_network)
     return recording if recording.matched or waits else None
 
 
@@ -75,6 +75,7 @@ class Recording:
     __slots__ = (
         "_began",
         "_clock",
+        "_in_force",
         "_kept",
         "_left_out",
         "_length",
@@ -91,6 +92,7 @@ class Recording:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._clock = recorder.clock
+        self._in_force = recorder.in_force
         self.matched: list[OrderedTrace] = []
         self.quiet = False
         """Nothing is heard: it is somebody else's login."""
@@ -110,17 +112,18 @@ class Recording:
     def comes_from(self, address: str) -> None:
         """Its client's address."""
         self.matches(self._recorder.around(address))
-        if not self.matched and wall() >= self._recorder.late_until:
+        if not self.matched and wall() >= self._in_force.late_until:
             self.decide()
 
     def asks_for(self, user: str) -> None:
         """Who wants to log in. Whether his backend is traced nobody knows yet."""
-        self.matches(self._recorder.named(USER, user))
-        self.quiet = not self.matched and not self._recorder.by_backend
+        if user in self._in_force.users:
+            self.matches(self._recorder.named(USER, user))
+        self.quiet = not self.matched and not self._in_force.by_backend
 
     def goes_to(self, backend: str) -> None:
         """The backend of his mailbox."""
-        if self._recorder.by_backend:
+        if self._in_force.by_backend:
             self.matches(self._recorder.named(BACKEND, backend))
             self.quiet = not self.matched
 
@@ -166,7 +169,7 @@ class Recording:
             self._keep(leg, lines, said)
 
     def keep_now(self, leg: str, lines: Lines, said: bytes) -> None:
-        """The same, where it holds a secret, or may do so."""
+        """Like `keep`, but lines are made of it at once: it holds a secret, or may do so."""
         if not self.quiet:
             for line in lines(said):
                 self._octets += len(line)

@@ -63,13 +63,14 @@ def why_not(to: Backend | None, said_by: Backend, *, again: bool, ourselves: Our
         return "once more"
     if to is None:
         return f"where it may not (referrals {said_by.id})"
-    return "which is one of our own virtual servers" if ourselves.are_at(to.address, to.port) else ""
+    ours = any(ourselves.are_at(address, to.port) for address in to.addresses)
+    return "which is one of our own virtual servers" if ours else ""
 
 
 def _place(referral: Referral, said_by: Backend, backends: Mapping[str, Backend]) -> Backend | None:
     for backend in backends.values():
-        place = backend.host.name.lower().rstrip("."), backend.address
-        if referral.port == backend.port and _plain(referral.host) in place:
+        places = {name for one in backend.host.all for name in (one.name.lower().rstrip("."), one.address)}
+        if referral.port == backend.port and _plain(referral.host) in places:
             return backend if backend.state == "online" and backend.prot == POP3 and backend.id != said_by.id else None
     address = _address(referral.host)
     if address is None or not any(_allows(servers, address, referral.port) for servers in said_by.referrals):

@@ -42,10 +42,12 @@ cdef class Relay(EventTaker):
     cdef _tell_end_of_client(self)
     @cython.locals(piece=bytes, backend=Channel)
     cdef bint _read_backend(self) except -1
-    @cython.locals(sent=Py_ssize_t)
+    @cython.locals(held=bytes, sent=Py_ssize_t)
     cdef bint _says_last(self) except -1
     cdef _read_much(self)
     cdef _read_on_backend(self)
     cdef _give_client(self, bytes piece)
     cdef _splice(self)
     cdef _client_takes_more(self)
+
+cdef _send_what_goes(Channel channel, bytes held)

@@ -126,12 +126,8 @@ class Relay(EventTaker):
         """
         if self._leaves:
             self._leaves = False
-            for channel, held in ((self._backend, self._for_backend), (self._client, self._for_client)):
-                try:
-                    if held:
-                        channel.send(held)
-                except OSError:
-                    pass
+            _send_what_goes(self._backend, self._for_backend)
+            _send_what_goes(self._client, self._for_client)
         self._over = True
         self._reads_client = self._reads_backend = False
         self._owner = None  # type: ignore[assignment]
@@ -327,13 +323,14 @@ class Relay(EventTaker):
 
     def _says_last(self) -> bool:
         """Whether the client has taken all that came before the end, which follows. Else the end is read once more."""
-        if self._for_client:
+        held = self._for_client
+        if held:
             try:
-                sent = self._client.send_last(self._for_client)
+                sent = self._client.send_last(held)
             except OSError:
                 self._end("client_reset")
                 return False
-            self._for_client = self._for_client[sent:]
+            self._for_client = b"" if sent == len(held) else held[sent:]
         return not self._for_client
 
     def _read_much(self) -> None:
@@ -411,6 +408,15 @@ class Relay(EventTaker):
         self.active = self._clock.now
         self._balance()
         self._read_on_backend()
+
+
+def _send_what_goes(channel: Channel, held: bytes) -> None:
+    """Once, whatever comes of it."""
+    try:
+        if held:
+            channel.send(held)
+    except OSError:
+        pass
 
 
 def unread(fd: int) -> int:

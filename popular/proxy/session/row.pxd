@@ -11,7 +11,7 @@ cdef class SessionRow:
     cdef public tuple _counted
     cdef public VservRuntime _runtime
     cdef public object _shown
-    cdef public bytes _sid
+    cdef public str _sid
     cdef public double _shown_at, _started
     cdef public long _deletes, _token
     @cython.locals(runtime=VservRuntime, context=WorkerContext, client=str)

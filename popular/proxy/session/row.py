@@ -19,7 +19,7 @@ class SessionRow:
     def __init__(self, runtime: VservRuntime, token: int, sid: str) -> None:
         self._runtime = runtime
         self._token = token
-        self._sid = sid.encode()
+        self._sid = sid
         self._started = wall()
         self._deletes = 0
         """Those that are not committed."""
@@ -42,12 +42,12 @@ class SessionRow:
                 self._started,
                 wall(),
                 self._sid,
-                client.encode(),
+                client,
                 port,
                 runtime.vserv,
-                machine.user.encode(),
-                machine.backend.encode(),
-                machine.target.encode(),
+                machine.user,
+                machine.backend,
+                machine.target,
                 moved[0],
                 moved[1],
                 self._deletes,

@@ -11,12 +11,12 @@ from popular.pdm.contract import PASSWORD
 from popular.protocol import capabilities, replies
 from popular.protocol.international import TAGS
 from popular.protocol.sasl import Challenges
-from popular.proxy.session.offers import Offers, offers_of
+from popular.proxy.session.offers import AdaptedOffers, Offers, offers_of
 from popular.proxy.session.ourselves import Ourselves
 from popular.proxy.session.typedrules import TypedRules
 from popular.proxy.settings.backend import Backend, is_blind
 from popular.proxy.settings.limits import LOGINDELAY, Limit
-from popular.proxy.settings.vserv import Vserv
+from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv
 from supervisor.config import Config
 
 
@@ -36,6 +36,8 @@ class Rules(TypedRules):
     refusal: bytes
     offers: Offers
     """What clients may log in by."""
+    adapted: AdaptedOffers | None
+    """How CAPA follows what backends announce; None: it does not."""
     challenges: Challenges
     salt_key: bytes
     """The key of the salts that are shown to who has none of his own; equal in all workers."""
@@ -79,6 +81,7 @@ def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,),
         greeting=replies.ok(vserv.bannerok),
         refusal=replies.err(vserv.bannererr),
         offers=offers,
+        adapted=AdaptedOffers(offers, vserv, lines, takes) if vserv.capafrom == FROM_BACKENDS else None,
         challenges=Challenges(socket.gethostname(), os.urandom(32)),
         salt_key=salt_key,
         apop=offers.clear.apop or offers.tls.apop,

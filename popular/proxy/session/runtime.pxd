@@ -1,9 +1,9 @@
-from popular.proxy.session.holders cimport Holders
 from popular.proxy.session.module_chain cimport ModuleChain
 from popular.proxy.session.surroundings cimport Surroundings
 from popular.proxy.session.typedrules cimport TypedRules
 from supervisor.serving.context cimport WorkerContext
 from supervisor.serving.counters cimport Counters
+from supervisor.serving.holders cimport Holders
 from supervisor.system cimport Observer, Shared
 
 cdef class VservRuntime:

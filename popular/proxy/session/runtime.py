@@ -10,7 +10,6 @@ from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.backend_runtime import BackendRuntime
-from popular.proxy.session.holders import Holders
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.orders import StandingOrders
@@ -20,6 +19,7 @@ from popular.proxy.session.surroundings import Surroundings
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
+from supervisor.serving.holders import Holders
 from supervisor.system import Observer
 
 

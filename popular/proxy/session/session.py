@@ -205,8 +205,7 @@ class Session(PuttingOff):
 
     def await_release(self, asking: AskedLogin, seconds: float) -> None:
         self._deadlines.hold(seconds)
-        go_on = functools.partial(self._enter, self._tell_step, "released")
-        self._runtime.orders.keep(self.row, asking, go_on=go_on)
+        self._runtime.orders.keep(self.row, asking, go_on=functools.partial(self._enter, self._tell_step, "released"))
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
@@ -319,8 +318,7 @@ class Session(PuttingOff):
         if limits.cluster is None or not isinstance(decision, Admitted) or not limits.needs_lease(decision.limits):
             return False
         self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
-        machine = self._machine
-        who = Who(self._peer[0], machine.namespace, machine.user)
+        who = Who(self._peer[0], self._machine.namespace, self._machine.user)
         then = functools.partial(self._enter, self._tell_step, "decided", decision)
         limits.take_lease(self.row, self.sid, who, own=decision.limits, then=then)
         return True
@@ -333,6 +331,9 @@ class Session(PuttingOff):
         self._login.answered()
         self._tell_step("checked", mail, reason)
         self._settle()
+
+    def backend_reached(self, number: int) -> None:
+        self._machine.reached(number)
 
     def backend_connected(self) -> None:
         self._login.connected()
@@ -444,9 +445,7 @@ class Session(PuttingOff):
         self._login.close()
 
     def end(self, ending: str) -> None:
-        """Once, for one reason: closes everything, frees the row, gives the token back, writes the log line. The
-        machine is let go of, as every part has let go of us: so a session that is over is free without the collector.
-        """
+        """Once, for one reason. All parts are let go of, as they let go of us: so it is free without the collector."""
         if self._over:
             return
         self._over = True
@@ -481,6 +480,7 @@ class Session(PuttingOff):
             runtime.orders.forget(self.row)
         if runtime.limited or machine.counted:
             runtime.limits.leave(self.row)
+        machine.over()
         self._machine = self._login = None  # type: ignore[assignment]
         context.release(self.row, ending, seconds)
-        runtime.holders.leave()
+        runtime.holders.go()

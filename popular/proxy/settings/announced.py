@@ -35,7 +35,7 @@ ANNOUNCED = RecordShape(
 
 def checksum_of(backend: Any) -> int:
     """Tells whether a record was written of the backend as it is configured now."""
-    facts = (backend.id, backend.address, backend.port, backend.tls, backend.tlsname, backend.sendproxy)
+    facts = (backend.id, backend.addresses, backend.port, backend.tls, backend.tlsname, backend.sendproxy)
     return crc32(repr(facts).encode())
 
 

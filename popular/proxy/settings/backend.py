@@ -1,7 +1,7 @@
 """Backends: the storage servers that the proxy connects to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from popular.pdm.servers import Servers
@@ -71,7 +71,11 @@ class Backend(Thing):
     """A storage server."""
 
     host: ResolvedHost = parameter(
-        ServerHost(), ResolvedHost(), "Host name or address of the backend; a name is resolved now, once."
+        ServerHost(),
+        ResolvedHost(),
+        "Host name or address of the backend; a name is resolved now, once, to its first address. Several, with "
+        "commas, are places of the same mailboxes, the best first: where no connection stands within a quarter of a "
+        "second, or none can, the next one is tried too, and what stands first is used.",
     )
     port: int = parameter(
         Int(1, 65535), _default_port, "TCP port. Default: the well-known one, 110, or 995 for POP3 with tls implicit."
@@ -221,22 +225,42 @@ class Backend(Thing):
         "later. Another password always goes to the backend; a change of the configuration ends it. 0: never.",
     )
 
+    strayed: tuple[tuple[str, tuple[str, ...]], ...] = field(default=(), kw_only=True, compare=False)
+    """Names among its hosts that stand for other addresses by now than the one that they were resolved to, each with
+    those; as `backend lookup` has found them (resolving.py). No parameter: it is found, not said.
+    """
+
+    def with_parameters(self, changes: Mapping[str, Any]) -> "Backend":
+        """See Thing. What was found of its hosts holds as long as they are the same."""
+        new = super().with_parameters(changes)
+        return replace(new, strayed=self.strayed) if new.host == self.host else new
+
     @property
     def address(self) -> str:
-        """Numeric text, or "" as long as no host was given."""
+        """Numeric text, or "" as long as no host was given; of several the one that is preferred."""
         return self.host.address
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of them, the most preferred first."""
+        return self.host.addresses
 
     @property
     def needed_certificates(self) -> tuple[str, ...]:
         return (self.tlscert,) if self.tlscert and self.tls != OFF else ()
 
     def resolved(self) -> Mapping[str, tuple[str, str]]:
-        return {"host": (self.host.name, self.host.address)} if self.host.name != self.host.address else {}
+        names, addresses = str(self.host), ",".join(self.addresses)
+        return {"host": (names, addresses)} if names != addresses else {}
 
     @property
-    def certified_name(self) -> str:
-        """The name, or address, that its certificate must have."""
-        return self.tlsname or self.host.name
+    def certified_names(self) -> tuple[str, ...]:
+        """The name, or address, that its certificate must have, at each of its addresses."""
+        return tuple(self.tlsname or one.name for one in self.host.all)
+
+    def at_address(self, number: int) -> "Backend":
+        """The backend as it is at one of its addresses alone, 0 being the first."""
+        return replace(self, host=replace(self.host.all[number], further=()))
 
 
 def placed_at(server: tuple[str, int] | None, backend: Backend | None) -> Backend | None:
@@ -276,15 +300,18 @@ def leads_back(context: CommandContext, vserv: "Thing", backend: Backend) -> boo
     Raises NeedsLookup where it must be known whether an address is one of this host's.
     """
     iface, port, state = vserv.iface, vserv.port, vserv.state  # type: ignore[attr-defined]
-    if state == OFFLINE or port != backend.port or not backend.address:
+    if state == OFFLINE or port != backend.port:
         return False
-    return iface == backend.address or (iface in EVERY_ADDRESS and context.lookups.local_address(backend.address))
+    if iface in EVERY_ADDRESS:
+        return any(context.lookups.local_address(address) for address in backend.addresses)
+    return iface in backend.addresses
 
 
 def _check(context: CommandContext, config: Config, backend: Backend) -> str | None:
     _check_prot(backend)
-    if not _fits(backend.source, backend.address):
-        raise CommandRefused(f"source: {backend.source} cannot reach {backend.address}; say both as IPv4 or as IPv6")
+    for address in backend.addresses:
+        if not _fits(backend.source, address):
+            raise CommandRefused(f"source: {backend.source} cannot reach {address}; say both as IPv4 or as IPv6")
     _check_login(config, backend)
     _check_health(backend)
     _check_backup(config, backend)
@@ -295,7 +322,8 @@ def _check(context: CommandContext, config: Config, backend: Backend) -> str | N
     for vserv in config.things["vserv"].values():
         if leads_back(context, vserv, backend):
             raise CommandRefused(
-                f"{backend.address} port {backend.port} is our own vserv {vserv.id}: the proxy would call itself"
+                f"{','.join(backend.addresses)} port {backend.port} is our own vserv {vserv.id}: the proxy would call "
+                "itself"
             )
     known = backend.backup in config.things["backend"] or not backend.backup
     return None if known else f'no backend "{backend.backup}" is configured yet'

@@ -164,7 +164,7 @@ def shared(context: CommandContext, *entries: OrderEntry) -> SharedWords:
 
 
 def with_mark(entry: OrderEntry) -> OrderEntry:
-    """The same order, which the others know."""
+    """The order with a mark that the others know it."""
     return entry._replace(value={**(entry.value or {}), SHARED: True})
 
 

@@ -12,7 +12,7 @@ from popular.proxy.settings.lastlogins import last_login_commands
 from popular.proxy.settings.moving import move_commands, note_led_astray
 from popular.proxy.settings.operating import operator_commands
 from popular.proxy.settings.reports import report_commands
-from popular.proxy.settings.resolving import resolve_command
+from popular.proxy.settings.resolving import lookup_command, resolve_command
 from popular.proxy.settings.tracing import trace_commands
 from popular.proxy.settings.vserv import VSERV
 from popular.tls import commands as certificates
@@ -88,6 +88,7 @@ COMMANDS: Sequence[ControlCommand] = (
     *things.commands_of(VSERV),
     *things.commands_of(BACKEND),
     resolve_command(),
+    lookup_command(),
     *modules.pdm_commands(),
     *capabilities.capa_commands(),
     explain_command(),

@@ -23,7 +23,12 @@ def describe(config: Config) -> dict[str, Any]:
         ],
         "backends": [
             _chosen(backend, "id", "state", "port")
-            | {"host": backend.address, "protocol": backend.prot, "about": _about(backend)}
+            | {
+                "host": ", ".join(backend.addresses),
+                "protocol": backend.prot,
+                "moved": len(backend.strayed),
+                "about": _about(backend),
+            }
             for backend in things["backend"].values()
         ],
         "modules": [
@@ -39,7 +44,8 @@ def _about(backend: Any) -> dict[str, str]:
     checked = "not checked" if backend.health == OFF else f"{backend.health} every {backend.healthinterval} s"
     bounds = {name: getattr(backend, name) for name in ("maxsessions", "maxwaiting", "slowstart", "absorb")}
     return {
-        "address": f"{backend.address}:{backend.port}",
+        "addresses": ", ".join(backend.addresses),
+        "port": str(backend.port),
         "check": checked,
         "backup": backend.backup or "",
         **{name: str(value) for name, value in bounds.items() if value},

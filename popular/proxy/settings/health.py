@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from popular.proxy.settings.announced import checksum_of, stamp
 from popular.proxy.settings.announced import known_of as announced_of
+from popular.proxy.settings.drift import DRIFT, missing_of
 from supervisor.control.context import CommandContext
 from supervisor.table import contents
 from supervisor.table.contents import Column, RecordShape
@@ -85,7 +86,14 @@ def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object
     facts, lines = announced_of(context, backend)
     condition = condition_of(context.status.records(HEALTH.name).get(backend.id), backend)
     found = {"condition": condition.word, "condition_since": stamp(condition.since), "condition_reason": condition.why}
-    return {**facts, **found}, [*([f"# found: {told(condition)}"] if condition.since else []), *lines]
+    strayed = [
+        f"# {name} has moved, to {', '.join(addresses)}: see `backend resolve`" for name, addresses in backend.strayed
+    ]
+    moved = {"host_moved": {name: list(addresses) for name, addresses in backend.strayed}}
+    missing = missing_of(context.status.records(DRIFT.name).get(backend.id), backend.id)
+    lacks = [f"# lacks what is announced by {one}" for one in missing]
+    health = [f"# found: {told(condition)}"] if condition.since else []
+    return {**facts, **found, **moved, "lacks": missing}, [*health, *strayed, *lacks, *lines]
 
 
 def told(condition: Condition) -> str:

@@ -16,26 +16,53 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _LONGEST_HOST_NAME = 253
 
 
+MOST_HOSTS = 4
+"""Addresses of one backend."""
+
+
 @dataclass(frozen=True)
 class ResolvedHost:
-    """A host as it was typed, and its address as numeric text. Both "" where none was given."""
+    """A host as it was typed, and its address as numeric text; both "" where none was given. `further`: where the same
+    is to be had if not there, the most preferred first.
+    """
 
     name: str = ""
     address: str = ""
+    further: tuple["ResolvedHost", ...] = ()
 
     def __str__(self) -> str:
-        return self.name
+        return ",".join(one.name for one in self.all) if self.further else self.name
+
+    @property
+    def all(self) -> tuple["ResolvedHost", ...]:
+        """Each of them; none if none was given."""
+        return (self, *self.further) if self.address else ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All addresses of the name, in order; none if none was given."""
+        return tuple(one.address for one in self.all)
 
 
 @dataclass(frozen=True)
 class ServerHost(Kind):
-    """A host name or address; "" for none yet. A name is resolved now, once, and stays known."""
+    """Host names or addresses of one server; "" for none yet. A name is resolved now, once, and stays known."""
 
     def describe(self) -> str:
-        return "Host"
+        return "Hosts"
 
     def parse(self, text: str, lookups: Lookups) -> ResolvedHost:
-        return ResolvedHost(text, Host(optional=True).parse(text, lookups))
+        if not text:
+            return ResolvedHost()
+        names = [name.strip() for name in text.split(",")]
+        if "" in names or len(names) > MOST_HOSTS:
+            raise Unfit(f"{shown(text)} does not fit; allowed: up to {MOST_HOSTS} hosts, with commas, the best first")
+        first, *further = (ResolvedHost(name, Host().parse(name, lookups)) for name in names)
+        addresses = [first.address, *(one.address for one in further)]
+        for one in further:
+            if addresses.count(one.address) > 1:
+                raise Unfit(f"{shown(text)}: {one.address} is there twice")
+        return ResolvedHost(first.name, first.address, tuple(further))
 
 
 AUTO = "auto"

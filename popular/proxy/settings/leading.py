@@ -24,7 +24,7 @@ class UserToLead:
 
 
 def steps(context: CommandContext, whom: FoundUser, *, here: str, to: str) -> tuple[MoveStep, ...]:
-    """Of a move; none where the proxy itself leads him."""
+    """The steps by which a module leads him, as part of a move; none where the proxy itself does."""
     if not leads(context, whom):
         return ()
     told = AskWorker(UserToLead(whom.module, UserAt(whom.namespace, whom.account, to)))

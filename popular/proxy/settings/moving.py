@@ -122,7 +122,7 @@ def _order(
 
 
 def note_led_astray(context: CommandContext, change: Change) -> Change:
-    """The same change; where it takes away a backend to which users were moved, its text says so."""
+    """The change; where it takes away a backend to which users were moved, its text says so."""
     gone = context.config.things["backend"].keys() - change.config.things["backend"].keys()
     counts = Counter(str(route.get("to")) for route in _moved(context).values())
     notes = [

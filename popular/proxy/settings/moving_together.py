@@ -23,7 +23,7 @@ _BEFORE_THE_END_SECONDS = 1.0
 
 
 class Together(NamedTuple):
-    """Of one move."""
+    """The steps of one move that the proxies of a cluster take together."""
 
     everywhere: bool = False
     announced: tuple[MoveStep, ...] = ()

@@ -1,15 +1,30 @@
-"""`backend resolve`: looks host names up again, as if they had been typed anew."""
+"""`backend resolve`: looks host names up again, as if they had been typed anew. `backend lookup`: only tells which
+names have moved, and changes nothing else; the program says it to itself from time to time.
 
-from dataclasses import replace
+A name has moved when the address to which it was resolved is no longer one of its addresses: the first of several may
+be another one each time, and means nothing. A name that cannot be looked up has not moved.
+"""
 
+import socket
+import threading
+import time
+from dataclasses import dataclass, replace
+
+from popular import messages
 from popular.proxy.settings.backend import BACKEND, Backend
 from popular.proxy.settings.kinds import ResolvedHost, ServerHost
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Change, Outcome, noted
+from supervisor.control.lookups import Job, Unfit
+from supervisor.control.outcome import Change, LogEntry, Outcome, Reply, noted
 from supervisor.control.things import ids, moved_hosts, named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
+from supervisor.program import PeriodicCommand
+
+LOOKUP = "backend lookup"
+PERIODIC = PeriodicCommand(LOOKUP, "hostwatch")
+_LONGEST_SECONDS = 10.0
+"""Who has no answer by then is not known."""
 
 
 def _resolve(context: CommandContext, arguments: Arguments) -> Outcome:
@@ -23,7 +38,7 @@ def _resolve(context: CommandContext, arguments: Arguments) -> Outcome:
     for backend in asked:
         if not backend.resolved():
             continue
-        new = replace(backend, host=_looked_up(context, backend))
+        new = replace(backend, host=_looked_up(context, backend), strayed=())
         config = config.with_thing("backend", backend.id, new)
         resolved.append(new)
     notes = [BACKEND.check(context, config, backend) for backend in resolved]
@@ -34,9 +49,82 @@ def _resolve(context: CommandContext, arguments: Arguments) -> Outcome:
 def _looked_up(context: CommandContext, backend: Backend) -> ResolvedHost:
     """Its host, as it would be if it were typed now."""
     try:
-        return ServerHost().parse(backend.host.name, context.lookups)
+        return ServerHost().parse(str(backend.host), context.lookups)
     except Unfit as unfit:
         raise CommandRefused(f"backend {backend.id}: {unfit}") from None
+
+
+@dataclass(frozen=True)
+class LookHostsUp(Job):
+    """All addresses of each name, as numeric text; of a name that has no answer in time nothing."""
+
+    names: tuple[str, ...]
+
+    def perform(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        threads = [threading.Thread(target=_look_up, args=(name, found), daemon=True) for name in self.names]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + _LONGEST_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return dict(found)
+
+
+def _look_up(name: str, found: dict[str, tuple[str, ...]]) -> None:
+    try:
+        rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return
+    found[name] = tuple(dict.fromkeys(str(row[4][0]) for row in rows))
+
+
+def _lookup(context: CommandContext, _arguments: Arguments) -> Outcome:
+    backends: list[Backend] = list(context.config.things["backend"].values())
+    names = {one.name for backend in backends for one in backend.host.all if one.name != one.address}
+    if not names:
+        return Reply("no backend has a host name")
+    found: dict[str, tuple[str, ...]] = context.lookups.find(LookHostsUp(tuple(sorted(names))))
+    config, entries = context.config, []
+    for backend in backends:
+        strayed = _strayed(backend, found)
+        if strayed != backend.strayed:
+            config = config.with_thing("backend", backend.id, replace(backend, strayed=strayed))
+            entries += [_entry(backend, *one) for one in strayed if one not in backend.strayed]
+    if config is context.config:
+        return Reply("nothing has changed")
+    moved = [backend.id for backend in config.things["backend"].values() if backend.strayed]
+    text = f"moved, as `backend resolve` would take up: {', '.join(moved)}" if moved else "none has moved any more"
+    return Change(text, config=config, entries=entries)
+
+
+def _strayed(backend: Backend, found: dict[str, tuple[str, ...]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What is known of its names now; of one that cannot be looked up what was known before."""
+    before = dict(backend.strayed)
+    names = {one.name: one.address for one in backend.host.all if one.name != one.address}
+    now = {name: found.get(name) for name in names}
+    strayed = {name: addresses for name, addresses in now.items() if addresses and names[name] not in addresses}
+    kept = {name: before[name] for name, addresses in now.items() if not addresses and name in before}
+    return tuple(sorted((strayed | kept).items()))
+
+
+def _entry(backend: Backend, name: str, addresses: tuple[str, ...]) -> LogEntry:
+    was = next(one.address for one in backend.host.all if one.name == name)
+    return messages.BACKEND_MOVED, {"backend": backend.id, "host": name, "address": ", ".join(addresses), "was": was}
+
+
+def lookup_command() -> ControlCommand:
+    """The row of `backend lookup`."""
+    return ControlCommand(
+        LOOKUP,
+        _lookup,
+        "Looks the host names of all backends up, and tells which stand for other addresses by now.\nNothing else "
+        "changes: `backend resolve` takes the new addresses. The program says this to itself every hostwatch; what it "
+        "finds is in `backend show`, in the log and in a metric.",
+        changes=True,
+        source=BESIDE,
+        order=True,
+    )
 
 
 def resolve_command() -> ControlCommand:

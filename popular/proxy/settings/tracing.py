@@ -40,7 +40,7 @@ _USUAL_OCTETS = _MEGABYTE
 _MOST_SHOWN = 4 * _MEGABYTE
 _SUFFIX = ".trace"
 FULL_MODE = stat.S_IRUSR | stat.S_IWUSR | stat.S_ISVTX
-"""Of the file of a trace that has as much as it may have; the last of these bits means nothing else for a file."""
+"""The mode of a trace's file that has all it may have; its last bit means nothing else for a file."""
 
 
 @dataclass(frozen=True)

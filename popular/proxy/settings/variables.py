@@ -136,6 +136,14 @@ PROXY_VARIABLES = (
         check=_fallback_note,
     ),
     Variable(
+        "hostwatch",
+        Time(0, DAY),
+        "How often the host names of backends are looked up, to tell which have moved (`backend lookup`). They are not "
+        "followed: `backend resolve` does that. 0: never.",
+        default=5 * MINUTE,
+        source=BESIDE,
+    ),
+    Variable(
         "idletimeout",
         Time(10 * MINUTE, DAY),
         "A session in which the client says nothing for this long is closed (RFC 1939 section 3: not below ten "

@@ -32,6 +32,14 @@ STATES = {
     "online": "Working.",
 }
 
+FROM_SET, FROM_BACKENDS = "set", "backends"
+CAPA_FROM = {
+    FROM_SET: "All of it.",
+    FROM_BACKENDS: "What all backends in use announce too (TOP, UIDL, EXPIRE), and what else they all announce; of a "
+    "backend that was not asked yet the set is believed. What the proxy itself keeps is as in the set.",
+}
+"""Where the answer to CAPA comes from."""
+
 _CRLF = 2
 _APOP_CHALLENGE = re.compile(r"<[^<>@]*@[^<>@]*>")
 _LONGEST_BANNER_BESIDE_APOP = 384
@@ -68,6 +76,11 @@ class Vserv(Thing):
         Choice("off", "optional", "force"), "off", "The STLS command: off, optional, or force (no login before it)."
     )
     capa: str = parameter(Id(optional=True), "", 'Capability set, loaded with `capa load`. "" for the built-in one.')
+    capafrom: str = parameter(
+        Choice(*CAPA_FROM),
+        FROM_SET,
+        "What of the set is announced. " + " ".join(f"{word}: {text}" for word, text in CAPA_FROM.items()),
+    )
     state: str = parameter(
         Choice(*STATES), OFFLINE, "State: " + " ".join(f"{word}: {text}" for word, text in STATES.items())
     )

@@ -1,0 +1,55 @@
+"""A connection for a check of a backend, to whichever of its addresses has one first, as a login makes it
+(popular/proxy/session/backend_race.py). Blocks.
+"""
+
+import os
+import selectors
+import socket
+import time
+from typing import NamedTuple
+
+from popular.proxy.session.backend_race import HEAD_START_SECONDS
+from popular.proxy.settings.backend import Backend
+from supervisor.system import dial
+
+
+class Reached(NamedTuple):
+    """A connection that stands, to the address of this number; 0 is the first."""
+
+    connection: socket.socket
+    number: int
+
+
+def reach(backend: Backend, seconds: float) -> Reached:
+    """Raises TimeoutError, or OSError with what hindered the last one."""
+    until = time.monotonic() + seconds
+    left = list(range(len(backend.addresses)))
+    trouble = OSError("it has no address")
+    with selectors.DefaultSelector() as attempts:
+        try:
+            while left or attempts.get_map():
+                if left:
+                    number = left.pop(0)
+                    try:
+                        fd = dial(backend.addresses[number], backend.port, backend.source)
+                        attempts.register(socket.socket(fileno=fd), selectors.EVENT_WRITE, number)
+                    except OSError as error:
+                        trouble = error
+                        continue
+                patience = until - time.monotonic()
+                if patience <= 0:
+                    raise TimeoutError
+                for key, _events in attempts.select(min(patience, HEAD_START_SECONDS) if left else patience):
+                    connection = attempts.unregister(key.fileobj).fileobj
+                    assert isinstance(connection, socket.socket)
+                    error_number = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if not error_number:
+                        connection.setblocking(True)
+                        return Reached(connection, key.data)
+                    connection.close()
+                    trouble = OSError(error_number, os.strerror(error_number))
+            raise trouble
+        finally:
+            for key in list(attempts.get_map().values()):
+                assert isinstance(key.fileobj, socket.socket)
+                key.fileobj.close()

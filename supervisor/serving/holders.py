@@ -1,0 +1,31 @@
+"""Who holds a thing that is retired one day: when the last one has gone after that, it is let go of."""
+
+from collections.abc import Callable
+
+
+class Holders:
+    """How many there are; compiled, because each session comes and goes."""
+
+    __slots__ = ("_count", "_let_go", "_retired")
+
+    def __init__(self, let_go: Callable[[], None]) -> None:
+        """`let_go` is called once, or again if somebody comes late."""
+        self._let_go = let_go
+        self._count = 0
+        self._retired = False
+
+    def come(self) -> None:
+        """One more."""
+        self._count += 1
+
+    def go(self) -> None:
+        """One less."""
+        self._count -= 1
+        if self._retired and not self._count:
+            self._let_go()
+
+    def retire(self) -> None:
+        """Nobody comes any more who would hold it for long."""
+        self._retired = True
+        if not self._count:
+            self._let_go()

@@ -1,0 +1,90 @@
+"""`vserv … capafrom backends`: CAPA says what all backends do, as far as they were asked."""
+
+import pytest
+
+from popular.protocol.capabilities import NOBODY_KNOWS, Common, as_common, common
+from popular.proxy.checks.drift import promised
+from tests.proxy.console import Console
+from tests.proxy.session_double import Known, PureSession
+from tests.proxy.session_rules import BACKENDS, rules
+
+SET = ("TOP", "USER", "UIDL", "RESP-CODES", "IMPLEMENTATION POPular")
+NOT_USED = ("fake", "offline")
+
+
+@pytest.mark.parametrize(
+    ("announced", "shared"),
+    [
+        ([], NOBODY_KNOWS),
+        ([None], NOBODY_KNOWS),
+        ([("TOP", "UIDL", "USER", "SASL PLAIN")], Common(("TOP", "UIDL"), True)),
+        ([("TOP", "UIDL"), ("uidl", "EXPIRE 60")], Common(("UIDL",), True)),
+        ([("TOP", "EXPIRE 60"), ("TOP", "EXPIRE 30")], Common(("TOP",), True)),
+        ([("TOP",), None], Common(("TOP",), False)),
+        ([(), ("TOP",)], Common((), True)),
+    ],
+)
+def test_what_servers_have_in_common(announced: list[tuple[str, ...] | None], shared: Common) -> None:
+    """The lines that all of them say; none that is ours to say."""
+    assert common(announced) == shared
+
+
+@pytest.mark.parametrize(
+    ("shared", "said"),
+    [
+        (NOBODY_KNOWS, SET),
+        (Common(("TOP", "UIDL"), True), SET),
+        (Common(("UIDL",), True), ("USER", "UIDL", "RESP-CODES", "IMPLEMENTATION POPular")),
+        (Common(("TOP", "UIDL", "X-NEW"), True), (*SET, "X-NEW")),
+        (Common(("TOP", "UIDL", "X-NEW"), False), SET),
+        (Common((), False), ("USER", "RESP-CODES", "IMPLEMENTATION POPular")),
+    ],
+)
+def test_a_set_as_servers_keep_it(shared: Common, said: tuple[str, ...]) -> None:
+    """What one is known to lack is gone; what all have comes in when all are known. Ours stays."""
+    assert as_common(SET, shared) == said
+
+
+def capa(lines: dict[str, tuple[str, ...] | None], **of_vserv: str) -> list[bytes]:
+    """What a client is told, when the backends have announced that."""
+    announced = {name: Known("off", lines=lines.get(name)) for name in BACKENDS}
+    session = PureSession(rules(**of_vserv), announced=announced)
+    session.begin()
+    session.says(b"CAPA\r\n")
+    return session.verbs.to_client.split(b"\r\n")[2:-2]
+
+
+def test_a_client_is_told_what_all_backends_have() -> None:
+    """Not of those that are not in use. With `set`, the default, all of the set is said, whatever they do."""
+    all_alike: dict[str, tuple[str, ...] | None] = {name: ("TOP", "X-OURS") for name in BACKENDS}
+    lines = all_alike | dict.fromkeys(NOT_USED, ())
+    assert b"UIDL" in capa(lines)
+    assert capa(lines, capafrom="backends") == [
+        b"TOP",
+        b"USER",
+        b"RESP-CODES",
+        b"AUTH-RESP-CODE",
+        b"IMPLEMENTATION POPular",
+        b"X-OURS",
+        b"SASL PLAIN LOGIN",
+    ]
+    assert b"X-OURS" not in capa(lines | {"pop": None}, capafrom="backends")
+    assert b"TOP" not in capa(lines | {"pop": ("UIDL",)}, capafrom="backends")
+    assert b"UIDL" in capa({}, capafrom="backends")
+
+
+def test_where_stls_must_come_first_no_pipelining_is_offered_either() -> None:
+    """What all backends have goes the way of the set."""
+    lines: dict[str, tuple[str, ...] | None] = dict.fromkeys(BACKENDS, ("TOP", "UIDL", "PIPELINING"))
+    said = capa(lines, capafrom="backends", starttls="force")
+    assert b"STLS" in said
+    assert b"PIPELINING" not in said
+
+
+def test_who_follows_the_backends_promises_nothing_else() -> None:
+    """So there is no drift."""
+    console = Console()
+    console.say("vserv conf v port 1110 state online")
+    assert [ident for ident, _ in promised(console.config)] == ["v"]
+    console.say("vserv conf v capafrom backends")
+    assert promised(console.config) == ()

@@ -1,0 +1,83 @@
+"""What the operator has made of each backend, as the table tells it to who has nothing else."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from popular.proxy.program import PROGRAM
+from popular.proxy.settings.standing import STANDING, told
+from supervisor.config import Config
+from supervisor.master.accounting import table_layout
+from supervisor.master.standing import AGAIN_SECONDS, StandingBoard
+from supervisor.operatorstate import OperatorState, OrderEntry
+from supervisor.table import segment
+from supervisor.table.indexes import CounterIndexes
+from supervisor.table.segment import Segment, View
+from tests.proxy.session_rules import backend
+
+LAYOUT = table_layout(PROGRAM, 3, {"sessionlimit": 10, **PROGRAM.limits})
+
+
+@pytest.fixture
+def table() -> Iterator[Segment]:
+    made = Segment.create(f"/popular-test-standing-{os.getpid()}", LAYOUT)
+    try:
+        yield made
+    finally:
+        segment.remove(made.name)
+
+
+def config(table: Segment, generation: int, *idents: str, **words: str) -> Config:
+    things = {"backend": {one: _named(one, **words) for one in idents}}
+    indexes = CounterIndexes(table).settle({sort: dict.fromkeys(ids) for sort, ids in things.items()})
+    return Config(generation, {}, things=things, counter_indexes=indexes)
+
+
+def _named(ident: str, **words: str) -> object:
+    return replace(backend("pop").with_parameters(words), id=ident)
+
+
+ORDERS = [
+    OrderEntry("backend drain", "b1", {"since": 1.7e9}),
+    OrderEntry("user route", "n:joe", {"from": "b1", "to": "b2"}),
+    OrderEntry("user route", "n:ann", {"from": "b1", "to": "b3"}),
+    OrderEntry("trace", "1", {"of": "backend", "name": "b2"}),
+    OrderEntry("trace", "2", {"of": "user", "name": "b2"}),
+    OrderEntry("user hold", "b1", {"since": 1.7e9}),
+]
+
+
+def test_orders_are_told_of_those_whom_they_are_about(table: Segment) -> None:
+    """Drain, users who come and go, traces; an order of another sort with the same name is none of it."""
+    found = told(config(table, 1, "b1", "b2"), ORDERS)
+    assert found["b1"] == {"state": "online", "drained": 1.7e9, "moved_here": 0, "moved_away": 2, "traces": 0}
+    assert found["b2"] == {"state": "online", "drained": 0.0, "moved_here": 1, "moved_away": 0, "traces": 1}
+
+
+@pytest.mark.parametrize("value", [None, {}, {"since": "soon"}, {"since": -5}, {"since": [1]}])
+def test_what_people_have_written_into_the_file_is_still_a_drain(table: Segment, value: dict[str, object]) -> None:
+    """It is in force; only since when is not known."""
+    assert told(config(table, 1, "b1"), [OrderEntry("backend drain", "b1", value)])["b1"]["drained"] == 1.0
+
+
+def test_the_table_follows_configuration_and_orders(table: Segment) -> None:
+    """At once what is said, and within a few seconds what ends by itself; nothing is written twice."""
+    board, view, operator = StandingBoard(table, (STANDING,)), View(table.map), OperatorState()
+
+    def seen() -> dict[str, object]:
+        return {ident: (row["state"], row["drained"]) for ident, row in view.records("standing").items()}
+
+    first = config(table, 1, "b1", "b2")
+    board.look(first, operator, 0.0)
+    assert seen() == {"b1": ("online", 0.0), "b2": ("online", 0.0)}
+    operator.change([OrderEntry("backend drain", "b2", {"since": 5.0})])
+    board.look(first, operator, 1.0)
+    assert seen()["b2"] == ("online", 5.0)
+    before = bytes(table.map)
+    board.look(first, operator, 1.0 + AGAIN_SECONDS)
+    assert bytes(table.map) == before
+    operator.change([OrderEntry("backend drain", "b1", {"since": 6.0, "until": 1.0})])
+    board.look(config(table, 2, "b1", "b2", state="fake"), operator, 2.0 + AGAIN_SECONDS)
+    assert seen() == {"b1": ("fake", 0.0), "b2": ("fake", 5.0)}
