@@ -120,7 +120,7 @@ NOBODY_KNOWS = Common()
 
 
 def common(announced: Iterable[Sequence[str] | None]) -> Common:
-    """That of several servers; None is one that has not told yet. A line that is not the same at all is at none."""
+    """What several servers announce in common; None is one that has not told yet. Lines that differ are of none."""
     found: dict[str, str] | None = None
     complete = True
     for lines in announced:

@@ -90,4 +90,4 @@ def recall(path: Path, *, user: str | None = None, since: float = 0.0, most: int
     with _opened(path, reads=True) as connection:
         (count,) = connection.execute(f"select count(*) from last {where}", values).fetchone()
         rows = connection.execute(f"select * from last {where} order by at desc limit ?", [*values, most])
-        return count, [LastLogin(*row) for row in rows]
+        return count, [LastLogin._make(row) for row in rows]

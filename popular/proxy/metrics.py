@@ -299,7 +299,7 @@ _BACKENDS = (
         "popular_backend_elsewhere_total",
         "Connections to a backend with several addresses that were made to another one than the first, by which.",
         Counts("backend_elsewhere"),
-        (BACKEND, Label("address", ELSEWHERE)),
+        (BACKEND, Label("which", ELSEWHERE)),
     ),
     Metric(
         "popular_logins_deferred_total",

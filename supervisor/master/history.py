@@ -124,7 +124,7 @@ class ConfigHistory:
         """What there is now; also what was not written yet goes to the disk."""
         self._write()
         directory = str(self._statedir / HISTORY)
-        return KeptConfigurations(tuple(self._entries), directory, self._trouble, tuple(self._unwritten))
+        return KeptConfigurations(tuple(self._entries), directory, self._trouble, unwritten=tuple(self._unwritten))
 
     def load(self) -> None:
         """Takes up what is kept. A file that is none of ours is told, and left alone."""

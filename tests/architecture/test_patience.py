@@ -20,8 +20,16 @@ VALUES = {"CachedAnswer"}
 NOT_TESTS = ("bench/__main__.py", "bench/contestants.py", "bench/workloads.py")
 
 
-def bare_limits(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Lines with a limit of a second or more that is written as a number. What is shorter waits for nothing to come."""
+def bare_limits(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Lines with a limit of a second or more that is a number, or a name of one. What is shorter waits for nothing to
+    come.
+    """
+    named = {
+        ast.unparse(target)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and _is_bare(node.value)
+        for target in node.targets
+    }
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -31,8 +39,12 @@ def bare_limits(tree: ast.AST) -> Iterator[tuple[int, str]]:
         given = [keyword.value for keyword in node.keywords if keyword.arg in KEYWORDS]
         given += node.args[LIMITS[name] :][:1] if name in LIMITS else []
         for value in given:
-            if isinstance(value, ast.Constant) and isinstance(value.value, int | float) and value.value >= 1:
+            if _is_bare(value) or ast.unparse(value) in named:
                 yield node.lineno, ast.unparse(node)
+
+
+def _is_bare(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and isinstance(value.value, int | float) and value.value >= 1
 
 
 def bounds_of_time(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -72,9 +84,10 @@ def test_every_limit_is_scaled() -> None:
 
 
 def test_a_bare_limit_is_found() -> None:
-    """As an argument by place or by name; a span in which nothing is to come is none."""
-    tree = ast.parse("p.wait(20)\nwait_until(x, 'y', 5)\nrun(z, timeout=3)\ns.settimeout(0.2)\np.wait(patient(20))")
-    assert [line for line, _ in bare_limits(tree)] == [1, 2, 3]
+    """As an argument by place or by name, or by the name of a number; a span in which nothing is to come is none."""
+    calls = ("p.wait(20)", "wait_until(x, 'y', 5)", "run(z, timeout=3)", "run(z, timeout=LONG)", "s.settimeout(0.2)")
+    tree = ast.parse("\n".join((*calls, "p.wait(patient(20))", "LONG = 30")))
+    assert [line for line, _ in bare_limits(tree)] == [1, 2, 3, 4]
 
 
 def pytest_run(*words: str, factor: str) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,7 @@ WARM, QUESTIONS = 30, 60
 FACTS: dict[str, Any] = {
     "variables": {"maxlocalload": 32, "maxpressure": 0},
     "vservs": [{"id": "v", "state": "online", "iface": "::", "port": 110, "protocol": "POP3"}],
-    "backends": [{"id": "store", "state": "online", "host": "192.0.2.1", "port": 110, "protocol": "XPOP"}],
+    "backends": [{"id": "store", "state": "online", "host": "192.0.2.1", "port": 110, "protocol": "XPOP", "moved": 0}],
     "certificates": [],
 }
 

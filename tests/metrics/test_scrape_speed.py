@@ -64,7 +64,7 @@ def known() -> Iterator[Known]:
         )
     facts = {
         "vservs": [{"id": ident, "state": "online"} for ident in names["vserv"]],
-        "backends": [{"id": ident, "state": "online"} for ident in names["backend"]],
+        "backends": [{"id": ident, "state": "online", "moved": 0} for ident in names["backend"]],
     }
     known = Known(
         "pproxy",

@@ -409,8 +409,9 @@ def test_threads_take_turns_over_networks():
 
         many = [asyncio.ensure_future(ask("many", "192.0.2.1/32")) for _ in range(20)]
         await asyncio.sleep(0.01)
+        served = len(order)  # more than none on a busy machine
         await asyncio.gather(ask("one", "192.0.2.2/32"), *many)
-        assert order.index("one") <= 2
+        assert order.index("one") <= served + 2
         threads.close()
 
     asyncio.run(tried())

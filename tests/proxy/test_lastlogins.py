@@ -11,7 +11,7 @@ from popular.proxy.lastlogins import LastLogin, NotRemembered, forget, recall, r
 
 def login(user: str, at: float, logins: int = 1, **other: str) -> LastLogin:
     said = {"namespace": "n", "client": "192.0.2.1", "how": f"at {at:g}", **other}
-    return LastLogin(said["namespace"], user, at, said["client"], said["how"], logins)
+    return LastLogin(said["namespace"], user, at, client=said["client"], how=said["how"], logins=logins)
 
 
 @pytest.fixture

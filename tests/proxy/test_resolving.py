@@ -7,7 +7,7 @@ import pytest
 from popular.messages import BACKEND_MOVED
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.kinds import ResolvedHost
-from popular.proxy.settings.resolving import LookHostsUp
+from popular.proxy.settings.resolving import LookHostsUp, names_moved
 from supervisor.control.outcome import Change
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
@@ -117,6 +117,17 @@ def test_a_name_has_not_moved_that_has_one_more_address_or_none(console: Console
     for address in found["localhost"]:
         was_elsewhere(console, "two", address)
         assert console.say("backend lookup").text == "nothing has changed"
+
+
+def test_which_of_several_addresses_is_the_first_means_nothing(console: Console) -> None:
+    """Where a name is balanced it is another one each time. Only when the one in use is gone the name has moved."""
+    backend = console.config.things["backend"]["one"]
+    now = backend.address
+    assert names_moved(backend, {"localhost": ("192.0.2.1", now)}) == ()
+    moved = (("localhost", ("192.0.2.1", "192.0.2.2")),)
+    assert names_moved(backend, dict(moved)) == moved
+    assert names_moved(replace(backend, strayed=moved), {}) == moved
+    assert names_moved(replace(backend, strayed=moved), {"localhost": (now,)}) == ()
 
 
 def test_one_that_came_back_has_not_moved_any_more(console: Console) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.patience import patient
 from tests.sanitize.mutation import Move, changed, mutated, pieces, recorded
 from tests.system.certificates import Authority
 from tests.system.site import LOOPBACK, Proxy, free_port, wait_until
@@ -25,7 +26,7 @@ HERE = Path(__file__).parent
 SCRIPTS = (*sorted((HERE.parent / "transcripts").glob("*.txt")), HERE / "more.txt")
 ANSWER_SECONDS = 0.004
 """How long somebody waits for an answer before he goes on: most come earlier, and some never."""
-PATIENCE = 60.0
+PATIENCE = patient(60)
 
 
 class Player:

@@ -22,12 +22,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, Conversation, need
 
 NAME = "localhost"
 """What a server's certificate must be for."""
 
-_SECONDS = 60
+_SECONDS = patient(60)
 _FETCHMAIL_HAD_NO_MAIL = 1
 
 

@@ -1,6 +1,5 @@
 """What is ordered at one proxy of a cluster holds at all of them, by a real server of Redis; a move waits for all."""
 
-import contextlib
 import json
 import threading
 import time
@@ -117,6 +116,7 @@ def test_orders_hold_at_all_proxies(pair: Pair) -> None:
             assert {LOCK, BLOCK} < other.ordered()
 
 
+@pytest.mark.nightly
 def test_a_proxy_that_was_away_catches_up(pair: Pair) -> None:
     """An unlock and an unblock of the time in which it was stopped."""
     one, other = pair.members
@@ -155,7 +155,7 @@ def test_a_move_waits_for_all_proxies(pair: Pair) -> None:
         deletes = stack.enter_context(PopClient(other.port))
         assert deletes.log_in("bob") == b"+OK one"
         assert deletes.ask("DELE 1") == b"+OK"
-        late = one.proxy.control("user move bob two timeout 3s")
+        late = one.proxy.control("user move bob two timeout 2s")
         assert not late.ok
         assert late.text == "not said in time that nobody is left there: proxy p1; everything is as it was before"
         assert deletes.ask("STAT") == b"+OK"
@@ -164,6 +164,7 @@ def test_a_move_waits_for_all_proxies(pair: Pair) -> None:
         assert {member.tries("ann") for member in pair.members for _ in range(3)} == {b"+OK one"}
 
 
+@pytest.mark.nightly
 def test_a_proxy_that_is_killed_in_a_move_holds_nobody_for_ever(pair: Pair) -> None:
     """Its next start takes the hold out at the other one too."""
     one, other = pair.members
@@ -179,6 +180,6 @@ def test_a_proxy_that_is_killed_in_a_move_holds_nobody_for_ever(pair: Pair) -> N
     control.join()
     assert ("user hold", "default:kim") in other.ordered()
     again = pair.made("p0")
-    with again.proxy, contextlib.ExitStack():
+    with again.proxy:
         wait_until(lambda: other.ordered() == again.ordered() == set(), "nothing is left of it")
         assert (other.tries("kim"), again.tries("kim")) == (b"+OK one", b"+OK one")

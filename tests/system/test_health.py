@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.patience import patient
 from tests.proxy.session_rules import backend as any_backend
 from tests.system.scrape import scrape
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
-from tests.system.wire import Peer, ScriptedBackend, commands
+from tests.system.wire import Peer, ScriptedBackend, commands, pop3_server
 
 SECRET = b"correct-horse"
 
@@ -210,3 +211,33 @@ def test_one_falls_and_comes_back(tmp_path: Path) -> None:
             proxy.said("backend conf store health off")
             assert checker not in children(proxy), "no checker is needed"
             assert SECRET.decode() not in proxy.logfile.read_text()
+
+
+@pytest.mark.nightly
+def test_a_client_that_hangs_up_in_a_probe_keeps_nobody_out(tmp_path: Path) -> None:
+    """The next one is the probe at once, though from the same network, and not when 15 s are over."""
+    port = free_port()
+    plays = iter([lambda _peer: None, lambda peer: peer.connection.recv(1), pop3_server([])])
+    with (
+        ScriptedBackend(lambda peer: next(plays)(peer)) as store,
+        Proxy(
+            tmp_path,
+            [
+                "set workers 1",
+                "set breakernetworks 1",
+                f"backend conf store host {LOOPBACK} port {store.port} state online pipelining off slowstart 0",
+                "pdm add all any store",
+                f"vserv conf v iface {LOOPBACK} port {port} state online",
+            ],
+        ) as proxy,
+    ):
+        assert log_in(port).startswith(b"-ERR [SYS/TEMP]")
+        wait_until(lambda: proxy.log("backend_down"), "one failure of one network is enough here")
+        connections = store.connections
+        with PopClient(port) as client:
+            client.greeted()
+            time.sleep(5.5)
+            client.connection.sendall(b"USER joe\r\nPASS secret\r\n")
+            wait_until(lambda: store.connections > connections, "it is the probe")
+        wait_until(lambda: not proxy.sessions(), "it has hung up")
+        assert log_in(port).startswith(b"+OK")

@@ -182,7 +182,7 @@ def run(directory: Path, users: int, *, mails: int, clients: int, pause: float) 
 @pytest.mark.timeout(patient(60))
 def test_users_are_moved_while_they_read(tmp_path: Path) -> None:
     """A few."""
-    run(tmp_path, 6, mails=6, clients=3, pause=0.05)
+    run(tmp_path, 5, mails=4, clients=3, pause=0.05)
 
 
 @pytest.mark.nightly

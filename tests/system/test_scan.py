@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.patience import patient
 from tests.system.certificates import EC, RSA, Authority
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, need
 
 NAME = "localhost"
 WAYS = {"POP3S": "prot POP3s", "STLS": "starttls force"}
-SCAN_SECONDS = 200
+SCAN_SECONDS = patient(200)
 
 TLS_1_3 = {"TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"}
 TLS_1_2 = {

@@ -34,6 +34,11 @@ class Site:
         with urllib.request.urlopen(url, timeout=patient(10)) as answer:
             return json.load(answer)
 
+    def failures(self, backend: str) -> list[dict[str, Any]]:
+        """The last of them, as its page lists them."""
+        found: list[dict[str, Any]] = self.told(thing=f"backends/{backend}")["thing"]["failures"]
+        return found
+
     def log_in(self, user: str) -> bytes:
         with PopClient(self.port) as client:
             client.greeted()
@@ -76,8 +81,8 @@ def test_the_page_says_what_since_when_and_for_how_many(site: Site) -> None:
         assert client.log_in("joe").startswith(b"+OK")
         for _ in range(4):
             assert site.log_in("ann").startswith(b"-ERR [SYS/TEMP]")
-        wait_until(lambda: site.told()["broken"]["rows"], "it is seen")
-        wait_until(lambda: site.told(thing="backends/dead")["thing"]["failures"], "its failures are listed")
+        wait_until(lambda: [row["refused"] for row in site.told()["broken"]["rows"]] == [4], "all of it is seen")
+        wait_until(lambda: sum(one["times"] for one in site.failures("dead")) == 4, "its failures are listed")
         told = site.told()
         (row,) = told["broken"]["rows"]
         assert (row["what"], row["how"], row["thing"]) == ("backend dead", "fails", "backends/dead")

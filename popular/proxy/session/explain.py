@@ -224,7 +224,7 @@ class Explanation:
         queue = self._runtime.around.backends[ident].queue
         assert queue is not None, "who serves counts who waits"
         about = {name: getattr(backend, name) for name in ("id", "state", "prot", "tls", "address", "port")}
-        about |= {"target": played.machine.target, "waiting": queue.length()}
+        about |= {"address": ",".join(backend.addresses), "target": played.machine.target, "waiting": queue.length()}
         return about, queue.hindrance() if played.verbs.waits else None
 
     def _otherwise(self, waits: str, decision: Decision) -> list[dict[str, Any]]:

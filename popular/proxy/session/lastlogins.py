@@ -40,7 +40,7 @@ class LastLogins:
             self._tell("the disk is too slow for so many logins")
             return
         times = before.logins + 1 if before is not None else 1
-        self._gathered[key] = LastLogin(*key, wall(), who.address, how, times)
+        self._gathered[key] = LastLogin(*key, wall(), client=who.address, how=how, logins=times)
         if not self._is_waiting:
             self._is_waiting = True
             self._context.loop.call_later(_PAUSE_SECONDS, self._begin)

@@ -64,12 +64,12 @@ class Offers:
 
 
 class AdaptedOffers:
-    """Those of a virtual server whose capabilities follow what its backends announce (`capafrom backends`)."""
+    """What clients may log in by where CAPA follows what the backends announce (`capafrom backends`)."""
 
     __slots__ = ("_adapted", "_lines", "_said", "_shared", "_takes", "_vserv")
 
-    def __init__(self, said: Offers, vserv: Vserv, lines: Sequence[str], takes: Collection[str]) -> None:
-        """`said`: what it is by the set alone, and is told apart by; the others as for `offers_of`."""
+    def __init__(self, said: Offers, vserv: Vserv, *, lines: Sequence[str], takes: Collection[str]) -> None:
+        """`said`: the offers by the set alone; the others as for `offers_of`."""
         self._said = self._adapted = said
         self._shared = capabilities.NOBODY_KNOWS
         self._vserv = vserv
@@ -77,7 +77,7 @@ class AdaptedOffers:
         self._takes = takes
 
     def like(self, offer: Offer, shared: capabilities.Common) -> Offer:
-        """One of those by the set alone, as it is by what the backends have in common."""
+        """What an offer by the set alone becomes by what the backends have in common."""
         if shared != self._shared:
             self._shared = shared
             self._adapted = offers_of(self._vserv, capabilities.as_common(self._lines, shared), self._takes)

@@ -40,7 +40,7 @@ class ResolvedHost:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """All addresses of the name, in order; none if none was given."""
+        """The addresses of all of them, in order; none if none was given."""
         return tuple(one.address for one in self.all)
 
 

@@ -81,7 +81,7 @@ def _path(context: CommandContext) -> str:
 
 
 def _last(context: CommandContext, arguments: Arguments) -> Outcome:
-    text, rows = _recalled(context, RecallLogins(_path(context), arguments["user"], 0.0, MOST_LISTED))
+    text, rows = _recalled(context, RecallLogins(_path(context), arguments["user"], 0.0, most=MOST_LISTED))
     is_on = context.config.variables[VARIABLE]
     why = "no such login is known" if is_on else f"it is off: `set {VARIABLE} on` begins it"
     return Reply(text, data=rows, lines=lines_of(rows) if rows else [why])
@@ -91,7 +91,7 @@ def _export(context: CommandContext, arguments: Arguments) -> Outcome:
     seconds = arguments["time"]
     # In whole minutes: the handler is called again when the job is done, and must ask for the same.
     since = 0.0 if seconds is None else (time.time() - seconds) // 60 * 60
-    text, rows = _recalled(context, RecallLogins(_path(context), None, since, MOST_EXPORTED))
+    text, rows = _recalled(context, RecallLogins(_path(context), None, since, most=MOST_EXPORTED))
     return Reply(text, data=rows, lines=[json.dumps(row) for row in rows])
 
 

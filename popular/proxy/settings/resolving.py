@@ -8,6 +8,7 @@ be another one each time, and means nothing. A name that cannot be looked up has
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from popular import messages
@@ -87,7 +88,7 @@ def _lookup(context: CommandContext, _arguments: Arguments) -> Outcome:
     found: dict[str, tuple[str, ...]] = context.lookups.find(LookHostsUp(tuple(sorted(names))))
     config, entries = context.config, []
     for backend in backends:
-        strayed = _strayed(backend, found)
+        strayed = names_moved(backend, found)
         if strayed != backend.strayed:
             config = config.with_thing("backend", backend.id, replace(backend, strayed=strayed))
             entries += [_entry(backend, *one) for one in strayed if one not in backend.strayed]
@@ -98,8 +99,10 @@ def _lookup(context: CommandContext, _arguments: Arguments) -> Outcome:
     return Change(text, config=config, entries=entries)
 
 
-def _strayed(backend: Backend, found: dict[str, tuple[str, ...]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """What is known of its names now; of one that cannot be looked up what was known before."""
+def names_moved(backend: Backend, found: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Which of its names have moved, and to where; of one that cannot be looked up what was known before. `found`: the
+    addresses of each name now.
+    """
     before = dict(backend.strayed)
     names = {one.name: one.address for one in backend.host.all if one.name != one.address}
     now = {name: found.get(name) for name in names}

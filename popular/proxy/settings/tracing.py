@@ -95,7 +95,9 @@ class ListTraces(Job):
                     if match is not None and stat.S_ISREG(status.st_mode):
                         full = stat.S_IMODE(status.st_mode) == FULL_MODE
                         sessions = _count_ends(entry.path) if self.counts else None
-                        found.append(TraceFile(int(match[1]), status.st_size, status.st_mtime, full, sessions))
+                        found.append(
+                            TraceFile(int(match[1]), status.st_size, status.st_mtime, full=full, sessions=sessions)
+                        )
         return sorted(found, key=lambda one: one.id)
 
 
