@@ -1,5 +1,8 @@
 from libc.stdint cimport uint64_t
 
+cpdef named(type kind, tuple fields)
+cpdef tuple fields(made)
+cpdef bytes joined(bytes first, bytes second)
 cpdef Py_ssize_t find(bytes octets, int octet) except -2
 cpdef bytes part(bytes octets, Py_ssize_t first, Py_ssize_t behind)
 cpdef unsigned int word_at(bytes octets) except? 0xffffffff

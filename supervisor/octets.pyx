@@ -1,10 +1,15 @@
 """The compiled form of octets.py, which says what everything is for."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_Check, PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
+from cpython.type cimport PyType_IsSubtype
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 
 cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        object (*tp_alloc)(PyTypeObject *, Py_ssize_t)
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
     bint PyUnicode_IS_COMPACT_ASCII(object)
     long long PyLong_AsLongLongAndOverflow(object, int *) except? -1
@@ -88,6 +93,49 @@ cdef enum:
     MOST_OF_LINE = 4096
     LONGEST_HEAD = 1024
     LONGEST_TEXT = 512  # as in logline.py
+
+
+cpdef named(type kind, tuple fields):
+    cdef Py_ssize_t place, length = PyTuple_GET_SIZE(fields)
+    cdef object made, field
+    if not PyType_IsSubtype(kind, tuple):
+        raise TypeError("no kind of tuple")
+    made = (<PyTypeObject *>kind).tp_alloc(<PyTypeObject *>kind, length)
+    for place in range(length):
+        field = <object>PyTuple_GET_ITEM(fields, place)
+        Py_INCREF(field)  # PyTuple_SET_ITEM takes it over
+        PyTuple_SET_ITEM(made, place, field)
+    return made
+
+
+cpdef tuple fields(made):
+    cdef Py_ssize_t place, length
+    cdef object field
+    if not PyTuple_Check(made):
+        raise TypeError("no kind of tuple")
+    length = PyTuple_GET_SIZE(made)
+    plain = PyTuple_New(length)
+    for place in range(length):
+        field = <object>PyTuple_GET_ITEM(made, place)
+        Py_INCREF(field)
+        PyTuple_SET_ITEM(plain, place, field)
+    return plain
+
+
+cpdef bytes joined(bytes first, bytes second):
+    cdef Py_ssize_t length
+    cdef bytes both
+    if first is None or second is None:
+        raise TypeError("no octets")
+    length = PyBytes_GET_SIZE(first)
+    if length == 0:
+        return second
+    if PyBytes_GET_SIZE(second) == 0:
+        return first
+    both = PyBytes_FromStringAndSize(NULL, length + PyBytes_GET_SIZE(second))
+    memcpy(PyBytes_AS_STRING(both), PyBytes_AS_STRING(first), length)
+    memcpy(PyBytes_AS_STRING(both) + length, PyBytes_AS_STRING(second), PyBytes_GET_SIZE(second))
+    return both
 
 
 cpdef Py_ssize_t find(bytes octets, int octet) except -2:

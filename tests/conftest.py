@@ -81,6 +81,7 @@ _QUICK = (
     "supervisor/test_load.py",
     "supervisor/test_log.py",
     "supervisor/test_loop.py",
+    "supervisor/test_octets.py",
     "supervisor/test_ring.py",
     "supervisor/test_ringd.py",
     "supervisor/test_sources.py",

@@ -2,6 +2,7 @@ cimport cython
 
 from popular.net.channel cimport Channel
 from popular.net.deadlines cimport DeadlineOwner
+from supervisor.octets cimport joined
 from supervisor.runtime.oftenlog cimport OftenLog
 from supervisor.system cimport Clock, EventTaker
 
@@ -15,7 +16,7 @@ cdef class ClientOwner(DeadlineOwner):
 
 cdef class ClientConnection(EventTaker):
     cdef public ClientOwner _owner
-    cdef public object _asker, _dialogue, _loop
+    cdef public object _asker, _context, _dialogue
     cdef public OftenLog _log
     cdef public Clock _clock
     cdef public Channel channel

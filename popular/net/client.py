@@ -17,10 +17,11 @@ from popular.net.handshake import Agreed, Failure, Handshake
 from popular.net.trace import CLIENT, trace_of
 from popular.net.traced import TracedChannel
 from popular.tls.contexts import TlsSettings
+from supervisor.octets import joined
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.eventloop import EventLoop
-from supervisor.system import EventTaker
+from supervisor.system import EventTaker, Poller
 
 _READ_SIZE = 4096
 
@@ -52,6 +53,19 @@ class ClientOwner(DeadlineOwner):
         raise NotImplementedError
 
 
+class ConnectionContext(Protocol):
+    """What it needs of its worker (WorkerContext)."""
+
+    @property
+    def core(self) -> Poller: ...
+
+    @property
+    def log(self) -> Log: ...
+
+    @property
+    def loop(self) -> EventLoop: ...
+
+
 class TlsAsker(Protocol):
     """Who has begun TLS and wants to know what became of it."""
 
@@ -69,11 +83,11 @@ class ClientConnection(EventTaker):
     __slots__ = (
         "_asker",
         "_clock",
+        "_context",
         "_dialogue",
         "_draining",
         "_leaves",
         "_log",
-        "_loop",
         "_owner",
         "_unfed",
         "channel",
@@ -87,10 +101,10 @@ class ClientConnection(EventTaker):
         "waits",
     )
 
-    def __init__(self, loop: EventLoop, log: Log, fd: int, *, owner: ClientOwner) -> None:
+    def __init__(self, context: ConnectionContext, fd: int, owner: ClientOwner) -> None:
         """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end."""
-        self._loop = loop
-        core = loop.core
+        log, core = context.log, context.core
+        self._context = context
         self._clock = core.clock
         self._log = log
         self._owner = owner
@@ -124,12 +138,12 @@ class ClientConnection(EventTaker):
         if self._log.options:
             self._debug("server", data)
         self.sent += len(data)
-        self.unsent = self.unsent + data if self.unsent else data
+        self.unsent = joined(self.unsent, data)
 
     def put_content(self, data: bytes) -> None:
         """A piece of a message: as a reply, but it is not shown with the dialogue."""
         self.sent += len(data)
-        self.unsent = self.unsent + data if self.unsent else data
+        self.unsent = joined(self.unsent, data)
 
     def flush(self) -> bool:
         """Sends what there is, as far as the client takes it. False if the connection is broken."""
@@ -283,7 +297,7 @@ class ClientConnection(EventTaker):
         """Begins the handshake; the answer is `tls_up` or `tls_failed`. Only where no reply waits."""
         assert not self.unsent
         self._asker = asker
-        Handshake(self._loop, self, tls_settings)
+        Handshake(self._context.loop, self, tls_settings)
 
     def hands_shaken(self, agreed: Agreed) -> None:
         asker, self._asker = self._asker, None

@@ -1,5 +1,6 @@
 cimport cython
 
+from supervisor.octets cimport named
 from supervisor.system cimport monotonic
 
 cdef class Record:

@@ -40,6 +40,7 @@ from popular.pdm.contract import (
     UserLimits,
 )
 from popular.protocol.scram import ScramKeys
+from supervisor.octets import named
 from supervisor.system import monotonic
 
 
@@ -176,13 +177,10 @@ def rounds(
     modules = [module for module in modules if takes(module, question)]
     what = KEYS if question.kind == SCRAM else CHECK
     for module in modules:
-        # A NamedTuple's own way is five times as long: here, and where the user is admitted.
-        first: Step = tuple.__new__(Step, (module, what, None, None))
-        answer = yield first
+        answer = yield named(Step, (module, what, None, None))
         if isinstance(answer, Authenticated) and not question.actor:
             ident = module.ident
-            admitted: Admitted = tuple.__new__(Admitted, (answer.route, ident, ident, False, answer.limits))
-            return admitted
+            return named(Admitted, (answer.route, ident, ident, False, answer.limits))
         if isinstance(answer, Unknown):
             unknown.append((module, answer))
         elif isinstance(answer, CannotTell):
@@ -288,8 +286,7 @@ class Asker:
                 if type(route) is Route:
                     ident = self._ident
                     record.asked.append((ident, monotonic() - began, answer))
-                    admitted: Admitted = tuple.__new__(Admitted, (route, ident, ident, False, answer.limits))
-                    return admitted
+                    return named(Admitted, (route, ident, ident, False, answer.limits))
         return _ask_on(self._modules, question, record, hide_unknown=hide_unknown, first=answer, began=began)
 
 

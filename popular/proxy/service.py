@@ -20,8 +20,11 @@ from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_health import BackendHealth, terms_of
 from popular.proxy.session.backend_queue import BackendPlaces, BackendQueue
+from popular.proxy.session.backend_runtime import BackendRuntime
+from popular.proxy.session.beginner import SessionBeginner
 from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
+from popular.proxy.session.full_backend import bounded
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.lastlogins import LastLogins
 from popular.proxy.session.limits import Limits
@@ -30,14 +33,11 @@ from popular.proxy.session.news import News
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.reach import Reach
-from popular.proxy.session.recorded_session import RecordedSession
 from popular.proxy.session.recorder import Recorder
-from popular.proxy.session.recording import recording_of
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
-from popular.proxy.session.session import Session
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import Backend, waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
@@ -124,6 +124,8 @@ class ProxyService:
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
         self._vservs = self._runtimes(context, config)
+        self.serve = SessionBeginner(self._vservs, self.recorder, self._sessions).serve
+        """Begins a session, which holds this service until it is over. (A method would cost a frame of Python.)"""
         self._news: News | None = None
         if self.cluster is not None:
             self.cluster.holders += 1
@@ -132,7 +134,7 @@ class ProxyService:
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
         counters = context.open_counters(config.counter_indexes)
         observer = counters.observer
-        backends, modules = config.things["backend"], config.things["pdm"]
+        modules = config.things["pdm"]
         chain = ModuleChain(
             [(held.guard, modules[held.spec.id].terms.terms()) for held in self._open],
             self.questions,
@@ -143,21 +145,7 @@ class ProxyService:
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
         moved = [counters.cell(counter, end) for counter, end in ends]
-        connects = {ident: observer("backend_connect_duration", ident) for ident in backends}
-        logins = {ident: observer("backend_login_duration", ident, "backend_logins") for ident in backends}
-        waiting = {
-            ident: BackendQueue(
-                context,
-                counters.cell("backend_waiting", None, ident),
-                waiting_limit(backend, config),
-                of_all=counters.cell("backends_waiting"),
-                places=BackendPlaces(context, counters.cell("backend_places", None, ident), backend.maxsessions),
-            )
-            for ident, backend in backends.items()
-        }
-        announced = self._announced(context, config)
-        health = self._health(context, config, counters)
-        reach = _reach(context, config)
+        backends = self._backends(context, config, counters)
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         salt_key = _salt_key(context, config.variables[SALT_FILE])
@@ -167,27 +155,50 @@ class ProxyService:
                 context,
                 rules_of(vserv, config, takes, salt_key=salt_key),
                 config.variables,
+                backends=backends,
                 modules=chain,
                 pipes=self.pipes,
                 tls=self.tls.get(ident),
                 backend_tls=self.backend_tls,
                 counters=counters,
                 moved=moved,
-                backend_connects=connects,
-                backend_logins=logins,
-                waiting=waiting,
-                refusals=self.refusals,
-                announced=announced,
-                health=health,
-                reach=reach,
                 orders=self.orders,
                 limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
                 reporter=reporter(context, config.variables, ident, last_logins=self.last_logins),
-                over=self._sessions.go,
+                holders=self._sessions,
             )
             for ident, vserv in vservs.items()
         }
+
+    def _backends(self, context: WorkerContext, config: Config, counters: Counters) -> dict[str, BackendRuntime]:
+        """What the sessions of all virtual servers need of each."""
+        announced = self._announced(context, config)
+        health = self._health(context, config, counters)
+        reach = _reach(context, config)
+        seconds = config.variables["connecttimeout"], config.variables["logintimeout"]
+        made = {}
+        for ident, backend in config.things["backend"].items():
+            places = BackendPlaces(context, counters.cell("backend_places", None, ident), backend.maxsessions)
+            queue = BackendQueue(
+                context,
+                counters.cell("backend_waiting", None, ident),
+                waiting_limit(backend, config),
+                of_all=counters.cell("backends_waiting"),
+                places=places,
+            )
+            made[ident] = BackendRuntime(
+                backend,
+                seconds,
+                announced=announced[ident],
+                health=bounded(health[ident], queue),
+                refusals=self.refusals[ident],
+                reach=reach.get(ident),
+                queue=queue,
+                connects=counters.observer("backend_connect_duration", ident),
+                logins=counters.observer("backend_login_duration", ident, "backend_logins"),
+            )
+        return made
 
     def _announced(self, context: WorkerContext, config: Config) -> dict[str, Announced]:
         records, indexes = context.open_records(ANNOUNCED.name), config.counter_indexes.get(ANNOUNCED.by, {})
@@ -220,17 +231,6 @@ class ProxyService:
             for ident, backend in config.things["backend"].items()
         }
 
-    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
-        """Begins a session, which holds this service until it is over."""
-        self._sessions.come()
-        runtime = self._vservs[listener]
-        if self.recorder.orders:
-            recording = recording_of(self.recorder, listener, peer[0] if runtime.rules.trusted is None else None)
-            if recording is not None:
-                RecordedSession(runtime, token, fd, peer=peer, recording=recording).begin()
-                return
-        Session(runtime, token, fd, peer=peer).begin()
-
     async def explain(self, login: LoginToExplain) -> dict[str, Any]:
         """What would become of a login; the service is held as by a session meanwhile."""
         self._sessions.come()
@@ -262,6 +262,7 @@ class ProxyService:
         return [held.report() for held in self._open]
 
     def _release(self) -> None:
+        """Nobody holds this service any more."""
         for held in self._open:
             held.release(self._context)
         self._open = []

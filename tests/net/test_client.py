@@ -5,16 +5,26 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from popular.net.client import ClientConnection, ClientOwner
 from popular.net.deadlines import DeadlineOwner, Deadlines
 from supervisor.runtime.log import Log
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import TICK_SECONDS, Wheel
+from supervisor.system import Poller
 from tests.patience import patient
 
 MUCH = b"x" * (1 << 22)
 """More than the kernel takes for somebody who does not read."""
+
+
+class Context(NamedTuple):
+    """What a connection needs of its worker."""
+
+    loop: EventLoop
+    core: Poller
+    log: Log
 
 
 class Session(ClientOwner):
@@ -24,7 +34,7 @@ class Session(ClientOwner):
         self.sid = "t.1.1"
         self.told: list[str] = []
         self.said = b""
-        self.client = ClientConnection(loop, Log("test", "/dev/null"), fd, owner=self)
+        self.client = ClientConnection(Context(loop, loop.core, Log("test", "/dev/null")), fd, self)
 
     def client_says(self, data: bytes) -> None:
         self.said += data

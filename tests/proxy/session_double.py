@@ -12,9 +12,9 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
+from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.client_side import CLOSING_SECONDS
 from popular.proxy.session.known import (
-    ALL_WELL,
     NO_LIMITS,
     NO_MECHANISMS,
     BackendKnowledge,
@@ -34,11 +34,12 @@ from supervisor.runtime.messages import Message
 
 NONE_KNOWN: Mapping[str, Refusals] = {}
 NOTHING_ANNOUNCED: Mapping[str, BackendKnowledge] = {}
+ALL_WELL: Mapping[str, HealthKnowledge] = {}
 REPLY = "reply"
 """What is waited for behind `send_backend`; everything else that is has the name of its verb."""
 
 
-class Known:
+class Known(BackendKnowledge):
     """What is known of a backend; one that is asked (`auto`) has announced PIPELINING."""
 
     def __init__(self, pipelining: str, offers: International = NOTHING, lines: Sequence[str] | None = None) -> None:
@@ -134,15 +135,15 @@ class SessionDouble(Verbs):
         self._write("decide", decision)
         self.waits = "ask"
 
-    def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
+    def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
         self.seconds = seconds
         self._wait("check_mail", backend.id, mailbox)
 
-    def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
+    def connect(self, backend: BackendRuntime, greets: bool, seconds: float) -> None:
         assert self.backend is None, "the connection of before was not left"
         self.seconds = seconds
         self._wait("connect", backend.id, greets)
-        self.backend = backend
+        self.backend = backend.settings
 
     def expect(self, seconds: float) -> None:
         self._write("expect", seconds)
@@ -226,15 +227,17 @@ class PureSession:
         polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        around = Surroundings(
-            rules,
-            refusals=refusals,
-            announced=announced,
-            health=health,
-            limits=limits,
-            orders=orders,
-            polls=polls,
-        )
+        backends = {
+            ident: BackendRuntime(
+                one,
+                (rules.connecttimeout, rules.logintimeout),
+                announced=announced.get(ident),
+                health=health.get(ident),
+                refusals=refusals.get(ident),
+            )
+            for ident, one in rules.backends.items()
+        }
+        around = Surroundings(rules, backends, limits=limits, orders=orders, polls=polls)
         self.machine = Tracked(self.verbs, around, (ip, port))
 
     @property

@@ -11,7 +11,7 @@ from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
 from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.breaker import LEAST_SHARE, LONGEST_PAUSE_SECONDS, PAUSE_SECONDS, PROBE_SECONDS, BreakerTerms
-from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME
+from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.phases import CONNECTING, ENDED, GREETED
 from popular.proxy.settings.backend import Backend
@@ -331,7 +331,7 @@ def test_a_clock_that_was_ahead_for_a_while_keeps_nobody_out(fails: bool) -> Non
     assert "in" in crowd(store, 4)
 
 
-class Ill:
+class Ill(HealthKnowledge):
     """What is known of a backend that is down; and what it was told."""
 
     def __init__(self, *, down: bool, probes: bool = False) -> None:

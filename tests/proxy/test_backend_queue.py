@@ -121,13 +121,13 @@ def test_who_is_full_takes_nobody_as_if_it_were_down() -> None:
         for cell, most in ((1, 1), (2, 0))
     )
     well, ill = Ill(down=False), Ill(down=True)
-    health = bounded({"one": well, "free": well}, {"one": one, "free": free})
-    assert health["free"] is well
-    assert health["one"].takes("192.0.2.1")
-    assert not health["one"].is_down()
+    assert bounded(well, free) is well
+    health = bounded(well, one)
+    assert health.takes("192.0.2.1")
+    assert not health.is_down()
     assert one.places.take()
-    assert not health["one"].takes("192.0.2.1")
-    assert health["one"].is_down()
-    assert health["one"].why_not() == FULL
+    assert not health.takes("192.0.2.1")
+    assert health.is_down()
+    assert health.why_not() == FULL
     one.places.give_back()
-    assert bounded({"one": ill}, {"one": one})["one"].why_not() == ("it is down since noon (no answer)", "down")
+    assert bounded(ill, one).why_not() == ("it is down since noon (no answer)", "down")

@@ -7,6 +7,7 @@ import pytest
 
 from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret, UserLimits
+from popular.proxy.session.known import HealthKnowledge
 from popular.proxy.session.orders import AskedLogin, StandingOrders
 from popular.proxy.session.phases import ASKING, CHECKING, CONNECTING, ENDED, GREETED, HELD, LOGGING_IN, SIMULATING
 from popular.proxy.session.row import cost_of, marks_of
@@ -271,7 +272,7 @@ def test_whose_password_nobody_has_looked_at_opens_no_mailbox_elsewhere(to: str,
     that asks nobody. Whom a module has let in by his password goes there, as does who is led to such a one anyhow.
     """
 
-    class Down:
+    class Down(HealthKnowledge):
         def takes(self, _address: str) -> bool:
             return False
 

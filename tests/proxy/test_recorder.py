@@ -26,7 +26,7 @@ from popular.proxy.settings.tracing import FULL_MODE, TRACE
 from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.runtime.messages import Message
 from supervisor.system import Clock
-from tests.proxy.session_double import NONE_KNOWN, NOTHING_ANNOUNCED, SessionDouble
+from tests.proxy.session_double import SessionDouble
 from tests.proxy.session_rules import rules
 
 LATER = 4e9
@@ -412,7 +412,7 @@ def test_of_a_password_not_even_its_size(worker: Worker) -> None:
     worker.orders(1, "vserv", "v1")
     recording = kept(worker)
     offering = rules(takes=frozenset({PASSWORD, CHALLENGE}), mechanisms=("login", "plain", "cram-md5"))
-    around = Surroundings(offering, refusals=NONE_KNOWN, announced=NOTHING_ANNOUNCED)
+    around = Surroundings(offering, {})
     machine = Machine(SessionDouble("p01.1.2"), around, ("192.0.2.1", 4711))
     machine.lines = RecordedLines(machine, recording)
     machine.begin()

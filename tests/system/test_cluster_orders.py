@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from popular.proxy.sharedorders import field_of
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 from tests.system.test_cluster import RedisServer
 from tests.system.test_operating import WRONG, Store, copier
@@ -134,7 +135,7 @@ def test_a_proxy_that_was_away_catches_up(pair: Pair) -> None:
         wait_until(lambda: again.ordered() == set(), "both have ended")
         assert again.tries("joe") == b"+OK one"
         pair.server.process.kill()
-        pair.server.process.wait(10)
+        pair.server.process.wait(patient(10))
         assert "only here" in again.proxy.said("user lock ann").text
         refused = again.proxy.control("user unlock ann")
         assert not refused.ok

@@ -133,7 +133,7 @@ def interrupted(proxy: Proxy, copied: Path) -> Iterator[None]:
 
     def wait() -> None:
         with pytest.raises(OSError):
-            proxy.control("user move u0 two", 60.0)
+            proxy.control("user move u0 two", patient(60))
 
     waits = threading.Thread(target=wait, daemon=True)
     waits.start()

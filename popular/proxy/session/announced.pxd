@@ -1,6 +1,7 @@
+from popular.proxy.session.known cimport BackendKnowledge
 from supervisor.system cimport Clock
 
-cdef class Announced:
+cdef class Announced(BackendKnowledge):
     cdef public object _ask, _international, _mechanisms, _of, _records, _wall, backend
     cdef public tuple _said
     cdef public long _index

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from popular.protocol.international import NOTHING, International, international
-from popular.proxy.session.known import NO_MECHANISMS
+from popular.proxy.session.known import NO_MECHANISMS, BackendKnowledge
 from popular.proxy.settings.announced import (
     LONGEST,
     LONGEST_LANGUAGES,
@@ -47,7 +47,7 @@ def _fitting(lines: Sequence[str], room: int) -> str:
     return "\n".join(kept)
 
 
-class Announced:
+class Announced(BackendKnowledge):
     """What is known of one backend under one config."""
 
     __slots__ = (

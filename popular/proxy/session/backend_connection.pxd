@@ -2,6 +2,7 @@ cimport cython
 
 from popular.net.channel cimport Channel
 from popular.proxy.session.events cimport SessionEvents
+from supervisor.octets cimport joined
 from supervisor.serving.context cimport WorkerContext
 from supervisor.system cimport EventTaker, Poller, dial
 

@@ -17,6 +17,7 @@ from popular.net.traced import TracedChannel
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import IMPLICIT, Backend
+from supervisor.octets import joined
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.sources import keep_alive
@@ -99,7 +100,7 @@ class BackendConnection(EventTaker):
             return self._say(data)
         if not self._unsaid:
             self._context.core.later(self)
-        self._unsaid = self._unsaid + data
+        self._unsaid = joined(self._unsaid, data)
         return ""
 
     def turn_over(self) -> None:

@@ -1,6 +1,7 @@
+from popular.proxy.session.known cimport HealthKnowledge
 from supervisor.system cimport Clock
 
-cdef class BackendHealth:
+cdef class BackendHealth(HealthKnowledge):
     cdef public object _awaited, _draw, _logins, _records, _tell, _wall, backend, terms
     cdef public long _index
     cdef public Clock _clock

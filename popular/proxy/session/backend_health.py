@@ -13,7 +13,7 @@ from zlib import crc32
 from popular import messages
 from popular.proxy.session import breaker
 from popular.proxy.session.breaker import BreakerTerms
-from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME
+from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
 from popular.proxy.settings.backend import OFF, Backend
 from popular.proxy.settings.health import DOWN, PROBING, UP, WORDS, Condition, condition_of, is_of, record_of, told
 from popular.proxy.settings.limits import network_of
@@ -35,7 +35,7 @@ NEWS = {DOWN: messages.BACKEND_DOWN, PROBING: messages.BACKEND_RECOVERING, UP: m
 """What is logged when it comes to that; of a recovery its beginning."""
 
 
-class BackendHealth:
+class BackendHealth(HealthKnowledge):
     """How well one backend is, under one config, as this worker sees it."""
 
     __slots__ = (

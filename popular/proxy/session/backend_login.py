@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, TypeAlias
 from popular.protocol import xpop
 from popular.protocol.lines import LONGEST_COMMAND, LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.protocol.replies import code_of, known_code
-from supervisor.octets import find
+from supervisor.octets import find, joined, named
 
 STARTING_TLS, AUTHENTICATING = "starting TLS", "authenticating"
 _LF, _CR, _NUL = 10, 13, 0
@@ -122,7 +122,45 @@ def _ends_a_line(octets: bytes) -> bool:
     return find(octets, _LF) >= 0 or find(octets, _CR) >= 0 or find(octets, _NUL) >= 0
 
 
-class Pop3Login:
+class BackendLogin:
+    """What every login dialogue has, whatever the protocol."""
+
+    __slots__ = ("greets", "refusal")
+
+    greets: bool
+    """The backend speaks first."""
+    refusal: Rejected | None
+    """The backend has refused the user name, ahead of whose reply PASS was said: only that reply is still to come, and
+    decides nothing.
+    """
+
+    @property
+    def ahead(self) -> bool:
+        """Whether PASS was said ahead: one reply to USER and one to PASS is what the backend owes."""
+        return False
+
+    @property
+    def may_be_too_long(self) -> bool:
+        """Whether a backend may break off because of what the client wants it to be told: a command has 255 octets at
+        most (RFC 2449 section 4), and a name or password that came by AUTH may make a longer one.
+        """
+        return False
+
+    @property
+    def step(self) -> str:
+        """What is waited for; completes "while ___"."""
+        raise NotImplementedError
+
+    def opening(self) -> bytes:
+        """What to send at once."""
+        raise NotImplementedError
+
+    def hear(self, data: bytes) -> Progress:
+        """What the backend sent."""
+        raise NotImplementedError
+
+
+class Pop3Login(BackendLogin):
     """USER and PASS (RFC 1939 section 7), behind STLS (RFC 2595 section 4) and XCLIENT where they are wanted."""
 
     __slots__ = (
@@ -135,10 +173,8 @@ class Pop3Login:
         "_say",
         "_step",
         "_steps",
-        "refusal",
     )
 
-    greets = True
     STEPS = (GREETING, "sending the user name", "sending the password")
 
     def __init__(
@@ -148,16 +184,13 @@ class Pop3Login:
         (RFC 2449 section 6.6), to whoever announces PIPELINING. Raises ValueError if a name or password holds CR, LF or
         NUL.
         """
+        self.greets = True
+        self.refusal = None
         if _ends_a_line(user) or _ends_a_line(password):
             raise ValueError("a name or password with a line end in it")
-        name, secret = (b"USER ", user, b"\r\n"), (b"PASS ", password, b"\r\n")
-        # Joined, which takes half as long as sums.
-        self._say: tuple[bytes, ...] = (b"".join(name + secret),) if ahead else (b"".join(name), b"".join(secret))
+        name, secret = joined(joined(b"USER ", user), b"\r\n"), joined(joined(b"PASS ", password), b"\r\n")
+        self._say: tuple[bytes, ...] = (joined(name, secret),) if ahead else (name, secret)
         self._password = password
-        self.refusal: Rejected | None = None
-        """The backend has refused the user name, ahead of whose reply PASS was said: only that reply is still to come,
-        and decides nothing.
-        """
         self._steps: tuple[str, ...] = self.STEPS
         self._step = 0
         self._first = 0
@@ -192,27 +225,21 @@ class Pop3Login:
 
     @property
     def step(self) -> str:
-        """What is waited for; completes "while ___"."""
         return self._steps[self._step]
 
     @property
     def ahead(self) -> bool:
-        """Whether PASS was said ahead: one reply to USER and one to PASS is what the backend owes."""
         return 0 <= self._ahead <= self._step
 
     @property
     def may_be_too_long(self) -> bool:
-        """Whether a backend may break off because of what the client wants it to be told: a command has 255 octets at
-        most (RFC 2449 section 4), and a name or password that came by AUTH may make a longer one.
-        """
         return any(len(line) > LONGEST_COMMAND for said in self._say for line in said.splitlines(keepends=True))
 
     def opening(self) -> bytes:
-        """What to send at once: nothing, the backend greets."""
+        """Nothing: the backend greets."""
         return b""
 
     def hear(self, data: bytes) -> Progress:
-        """What the backend sent."""
         try:
             line = self._lines.next_line(data)
         except PeerFault:
@@ -230,9 +257,7 @@ class Pop3Login:
         if step == 0 and self._needs_offer and _OFFER not in line:
             return self._refused_xclient(line)
         if step == self._last:
-            # A NamedTuple's own way is five times as long.
-            joined: Joined = tuple.__new__(Joined, (line, self._lines.take_rest()))
-            return joined
+            return named(Joined, (line, self._lines.take_rest()))
         if self._lines.held:
             return Broken(f"more than one reply while {self._steps[step]}", WORDS[self._steps[step]])
         return START_TLS if self._steps[step] is STARTING_TLS else self._say_next()
@@ -293,28 +318,27 @@ class Pop3Login:
         return Broken(f"it takes no XCLIENT (is the proxy in its login_trusted_networks?): {said}", "xclient")
 
 
-class XpopLogin:
+class XpopLogin(BackendLogin):
     """Mailbox, session id, flags: see popular/protocol/xpop.py."""
 
     __slots__ = ("_lines", "_opening")
 
-    greets = False
-    step = _OPENING
-    ahead = False
-    may_be_too_long = False
-    refusal = None
-
     def __init__(self, mailbox: str, sid: str, flags: str) -> None:
         """Raises BadMailboxName."""
+        self.greets = False
+        self.refusal = None
         self._opening = xpop.request(mailbox, sid, flags)
         self._lines = LineBuffer(LONGEST_REPLY)
+
+    @property
+    def step(self) -> str:
+        return _OPENING
 
     def opening(self) -> bytes:
         """The three lines, sent before the server says anything."""
         return self._opening
 
     def hear(self, data: bytes) -> Progress:
-        """What the storage server sent."""
         try:
             line = self._lines.next_line(data)
         except PeerFault:
@@ -342,6 +366,3 @@ def without_secrets(line: bytes) -> str:
     if words[0] == b"AUTH":
         return " ".join(["AUTH", words[1].decode("ascii", "replace"), *["****"] * (len(words) > 2)])
     return "PASS ****" if words[0] == b"PASS" else "****"
-
-
-BackendLogin: TypeAlias = Pop3Login | XpopLogin

@@ -1,26 +1,32 @@
 cimport cython
 
+from popular.proxy.session.backend_runtime cimport BackendRuntime
+from popular.proxy.session.known cimport BackendKnowledge, HealthKnowledge
 from popular.proxy.session.refusals cimport Refusals
 from popular.proxy.session.surroundings cimport Surroundings
 from popular.proxy.session.telling cimport Teller
 from popular.proxy.session.verbs cimport Verbs
+from supervisor.octets cimport fields, joined
 
 cdef class BackendSide(Teller):
-    cdef public object _announced, _backend, _health, _in_common, _orders, poll
+    cdef public object _in_common, _orders, poll
+    cdef public dict _backends
+    cdef public BackendRuntime _backend
+    cdef public HealthKnowledge _health
     cdef public double _patience
     cdef public Refusals _refusals
     cdef public bint _password_is_ours, _referred, counted
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
-    cdef _log_in(self, route, backend)
-    cdef _open_mailbox(self, route, backend)
+    @cython.locals(known=BackendKnowledge, user=bytes, password=bytes, line=bytes, ahead=bint)
+    cdef _log_in(self, password_of_module, BackendRuntime backend)
+    cdef _open_mailbox(self, route, BackendRuntime backend)
     cpdef checked(self, mail, str reason)
-    @cython.locals(seconds=double)
-    cdef _connect(self, backend)
+    cdef _connect(self, BackendRuntime backend)
     cpdef connected(self)
     cpdef backend_says(self, bytes data)
     cdef _begin_login(self)
-    cdef double _login_seconds(self, backend) except? -1
-    cdef _join(self, joined)
+    cdef _join(self, said)
+    cdef bint _may_enter(self) except -1
     cpdef backend_failed(self, str reason, str word)
     cpdef _end(self, str ending)
     cpdef relay_ended(self, str ending)

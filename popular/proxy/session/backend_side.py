@@ -25,6 +25,7 @@ from popular.proxy.session.backend_login import (
     XpopLogin,
     xclient,
 )
+from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.known import NO_MECHANISMS, HealthKnowledge, Poll
 from popular.proxy.session.orders import DRAINED, GO_ON, AskedLogin
 from popular.proxy.session.phases import CHECKING, CONNECTING, LOGGING_IN, RELAYING
@@ -33,7 +34,7 @@ from popular.proxy.session.refusals import DEFERRALS, ENOUGH, Affair, Refusals, 
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.telling import NO_FIELDS, Teller
 from popular.proxy.session.verbs import Verbs
-from popular.proxy.settings.backend import OFF, OURS_ALONE, STARTTLS, USER, Backend
+from supervisor.octets import fields, joined
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend has not done when its time is over."""
@@ -55,8 +56,8 @@ class BackendSide(Teller):
     """One session, as far as its backend goes."""
 
     __slots__ = (
-        "_announced",
         "_backend",
+        "_backends",
         "_health",
         "_in_common",
         "_orders",
@@ -70,12 +71,12 @@ class BackendSide(Teller):
 
     def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         Teller._set_up(self, verbs, around, peer)
-        self._announced = around.announced
+        self._backends = around.backends
         self._in_common = around.in_common
         self._orders = around.orders
         self.counted = False
         """Limits may count this session: they were asked, and are told of its end."""
-        self._backend: Backend | None = None
+        self._backend: BackendRuntime | None = None
         """The one with the id `backend`; its address is another one where a route or a referral names a server."""
         self._health: HealthKnowledge | None = None
         """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
@@ -92,28 +93,28 @@ class BackendSide(Teller):
 
     # The mailbox
 
-    def _log_in(self, route: Route, backend: Backend) -> None:
-        secret = route.secret or self._secret
-        login = backend.login
-        self._password_is_ours = route.secret is not None or login in OURS_ALONE
-        line = xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b""
-        known = self._announced.get(backend.id)
+    def _log_in(self, password_of_module: Secret | None, backend: BackendRuntime) -> None:
+        """`password_of_module`: the route's."""
+        secret = password_of_module or self._secret
+        self._password_is_ours = password_of_module is not None or backend.trusts_us
+        line = xclient(self._peer_ip, self._peer_port, self._sid) if backend.names_client else b""
+        known = backend.announced
         ahead = known is not None and known.pipelines()
         try:
-            if login == USER:
+            if backend.says_user:
                 assert secret is not None
-                user, password, stls = self.target.encode(), secret.reveal(), backend.tls == STARTTLS
-                if stls or line:
-                    self._login = Pop3Login(user, password, ahead, stls=stls, xclient=line)
+                user, password = self.target.encode(), secret.reveal()
+                if line or backend.tells_stls:
+                    self._login = Pop3Login(user, password, ahead, stls=backend.tells_stls, xclient=line)
                 else:
                     self._login = Pop3Login(user, password, ahead)
             else:
-                token = None if self._question is None or route.secret is not None else self._question.token
+                token = None if self._question is None or password_of_module is not None else self._question.token
                 shown = Credentials(self.target, secret, token)
                 offered = known.mechanisms() if known is not None else NO_MECHANISMS
-                self._login = login_for(backend, shown, xclient=line, ahead=ahead, offered=offered)
+                self._login = login_for(backend.settings, shown, xclient=line, ahead=ahead, offered=offered)
         except ValueError as error:
-            if login in OURS_ALONE:
+            if backend.trusts_us:
                 self._bad_mailbox(str(error))
             else:
                 self._wrong_login("password")
@@ -122,9 +123,9 @@ class BackendSide(Teller):
             self._login.tell_first(self._manner(backend))
         self._connect(backend)
 
-    def _manner(self, backend: Backend) -> list[bytes]:
+    def _manner(self, backend: BackendRuntime) -> list[bytes]:
         """What the client has said of how it is spoken to, for a backend that announces it."""
-        offered = self._announced_by(backend)
+        offered = backend.announced.international() if backend.announced is not None else NOTHING
         lines = [b"UTF8\r\n"] if self._utf8 and offered.utf8 else []
         if self._language and offered.languages:
             lines.append(f"LANG {self._language}\r\n".encode())
@@ -138,13 +139,13 @@ class BackendSide(Teller):
         self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
         self._refuse("no_secret", "unavailable", Code.SYS_PERM)
 
-    def _open_mailbox(self, route: Route, backend: Backend) -> None:
+    def _open_mailbox(self, route: Route, backend: BackendRuntime) -> None:
         try:
             self._login = XpopLogin(self.target, self._sid, route.flags)
         except (xpop.BadMailboxName, xpop.BadRequest) as error:
             self._bad_mailbox(str(error))
             return
-        if backend.prot == "CXPOP":
+        if backend.asks_for_mail:
             self._move(CHECKING)
             self._verbs.check_mail(backend, self.target, self._rules.checktimeout)
         else:
@@ -177,12 +178,11 @@ class BackendSide(Teller):
 
     # The connection and the login
 
-    def _connect(self, backend: Backend) -> None:
+    def _connect(self, backend: BackendRuntime) -> None:
         assert self._login is not None
         self._move(CONNECTING)
-        seconds = backend.connecttimeout or self._rules.connecttimeout
-        self._patience = max(0.0, self._login_seconds(backend) - seconds)
-        self._verbs.connect(backend, self._login.greets, seconds)
+        self._patience = backend.patience
+        self._verbs.connect(backend, self._login.greets, backend.connect_seconds)
 
     def connected(self) -> None:
         """The connection to a backend that does not greet stands."""
@@ -193,11 +193,7 @@ class BackendSide(Teller):
     def _begin_login(self) -> None:
         self._move(LOGGING_IN)
         assert self._backend is not None
-        self._verbs.expect(self._login_seconds(self._backend))
-
-    def _login_seconds(self, backend: Backend) -> float:
-        """How long the login may take when the connection stands."""
-        return backend.logintimeout or self._rules.logintimeout
+        self._verbs.expect(self._backend.login_seconds)
 
     def backend_says(self, data: bytes) -> None:
         """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
@@ -221,7 +217,7 @@ class BackendSide(Teller):
         assert isinstance(self._login, Pop3Login)
         self._verbs.send_backend(self._login.tls_up())
 
-    def _join(self, joined: Joined) -> None:
+    def _join(self, said: Joined) -> None:
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
         if self._refusals is not None:
             self._refusals.let_in(self.target)
@@ -231,7 +227,8 @@ class BackendSide(Teller):
         self._move(RELAYING)
         self._forget()
         self._logged_in()
-        self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
+        reply, rest = fields(said)
+        self._verbs.relay(joined(joined(reply, b"\r\n"), rest), self.lines.take_rest())
 
     def _may_enter(self) -> bool:
         """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
@@ -259,9 +256,8 @@ class BackendSide(Teller):
             self._refer(referral, rejected.step, self._backend)
             return
         code = replies.known_code(rejected.code)
-        in_clear = self._backend.tls == OFF
         of_user = not self._password_is_ours
-        whose = affair(rejected, code, in_clear=in_clear, of_user=of_user, user=self.target)
+        whose = affair(rejected, code, in_clear=self._backend.in_clear, of_user=of_user, user=self.target)
         reply = rejected.reply.decode("utf-8", "replace")
         said = {"code": (rejected.code or b"").decode("utf-8", "replace")}
         if whose is Affair.BACKEND or whose is Affair.TLS:
@@ -285,12 +281,12 @@ class BackendSide(Teller):
             self._doubt(self._refusals, rejected.step, reply)
         self._wrong_login("backend", said)
 
-    def _refer(self, referral: Referral, step: str, said_by: Backend) -> None:
+    def _refer(self, referral: Referral, step: str, said_by: BackendRuntime) -> None:
         """Another server has the mailbox, says a backend: there the user is logged in, once, if that is allowed."""
         assert self._led is not None
         where = f"{referral.host} port {referral.port}"
-        to = referred_to(referral, said_by, self._rules.backends, target=self.target)
-        why = why_not(to, said_by, again=self._referred, ourselves=self._rules.ourselves)
+        to = referred_to(referral, said_by.settings, self._rules.backends, target=self.target)
+        why = why_not(to, said_by.settings, again=self._referred, ourselves=self._rules.ourselves)
         if to is None or why:
             self._note_backend(step, f"it refers the user to {where}, {why}", "refused")
             self._trouble("backend_failed")
@@ -305,11 +301,11 @@ class BackendSide(Teller):
             return
         self._refusals = self._health = self.poll = None
         self._referred = True
-        self._backend, self.backend, self.target = to, to.id, referral.user
+        self._backend, self.backend, self.target = self._backends[to.id].like(to), to.id, referral.user
         if lacks_secret(self._led, to, self._shows()):
             self._no_secret()
         else:
-            self._log_in(self._led[0], to)
+            self._log_in(self._led[0].secret, self._backend)
 
     def _takes_new(self, backend: str) -> bool:
         """Whether the operator lets new users in to a backend to which neither he nor a module has led this one."""
@@ -358,7 +354,8 @@ class BackendSide(Teller):
 
     def _mistrust(self, step: str, reason: str) -> None:
         """The backend did not answer as it should to USER and PASS in one piece: for a while it gets them singly."""
-        if self._announced[self.backend].mistrust():
+        known = self._backend.announced if self._backend is not None else None
+        if known is not None and known.mistrust():
             fields: dict[str, object] = {"backend": self.backend, "address": self._address()}
             self._verbs.note(messages.NOT_PIPELINED, {**fields, "step": step, "reason": reason})
 
@@ -374,17 +371,13 @@ class BackendSide(Teller):
     def _address(self) -> str:
         """Where the backend failed, for the log: the address at which it was, or all at which it could have been."""
         assert self._backend is not None
-        return ",".join(self._backend.addresses)
+        return ",".join(self._backend.settings.addresses)
 
     # What backends offer
 
     def _international(self) -> International:
         """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""
         return self._in_common.offered()
-
-    def _announced_by(self, backend: Backend) -> International:
-        known = self._announced.get(backend.id)
-        return known.international() if known is not None else NOTHING
 
     # The end
 

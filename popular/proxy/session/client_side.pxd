@@ -6,6 +6,8 @@ from popular.proxy.session.surroundings cimport Surroundings
 from popular.proxy.session.typedrules cimport TypedRules
 from popular.proxy.session.verbs cimport Verbs
 
+cdef long _LISTENING, _NOT_READ
+
 cdef class ClientSide:
     cdef public object _denied, _exchange, _held, _limits, _offer, _proving, _question, _secret, phase
     cdef public Transaction _transaction
@@ -13,12 +15,12 @@ cdef class ClientSide:
     cdef public Verbs _verbs
     cdef public tuple _led
     cdef public str _certificate_name, _language, _peer_ip, _sid, _words, mechanism, namespace, user
-    cdef public long _commands, _errors, _failures, _peer_port
+    cdef public long _bit, _commands, _errors, _failures, _may_follow, _peer_port
     cdef public bint _charged, _eof, _limited, _rests, _tls, _utf8, absorbed, asked
     cdef public LineBuffer lines
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     cpdef bint listens(self) except -1
-    @cython.locals(before=long, after=long, mask=long)
+    @cython.locals(number=long, bit=long)
     cpdef _move(self, phase)
     cpdef _end(self, str ending)
     cpdef begin(self)
@@ -26,6 +28,7 @@ cdef class ClientSide:
     cdef _greet(self)
     cpdef client_says(self, bytes data)
     cpdef client_eof(self)
+    cdef bint _is_gone(self) except -1
     @cython.locals(lines=LineBuffer, left=long, line=bytes)
     cpdef _go_on(self)
     cpdef _null_byte(self)

@@ -29,6 +29,7 @@ from popular.proxy.session.phases import (
     SIMULATING,
     STARTING_TLS,
     Phase,
+    bits,
 )
 from popular.proxy.session.proving import Proving
 from popular.proxy.session.surroundings import Surroundings
@@ -50,6 +51,8 @@ CLOSING_SECONDS = 5.0
 _OF_WHAT_IS_OFFERED = (b"CAPA", LANG.encode())
 """Commands behind the login whose answer depends on what the backends offer."""
 
+_LISTENING, _NOT_READ = bits(LISTENING), bits(NOT_READ)
+
 BYE = replies.ok("bye")
 
 
@@ -57,6 +60,7 @@ class ClientSide:
     """One session, as far as its client goes."""
 
     __slots__ = (
+        "_bit",
         "_certificate_name",
         "_charged",
         "_commands",
@@ -70,6 +74,7 @@ class ClientSide:
         "_led",
         "_limited",
         "_limits",
+        "_may_follow",
         "_offer",
         "_peer_ip",
         "_peer_port",
@@ -139,6 +144,9 @@ class ClientSide:
         self._language = ""
         """The tag of the language that it has chosen by LANG, or "*"."""
         self.phase: Phase = GREETED if self._rules.trusted is None else AWAITING_HEADER
+        self._bit = 1 << self.phase
+        """The phase as `bits` has it."""
+        self._may_follow = MOVES[self.phase]
         self._words = ""
         """What the client is told when it is refused, instead of ours: those of a module."""
         self.user = ""
@@ -150,14 +158,16 @@ class ClientSide:
         """Whether the client is to be read: not while it is too far ahead of our answers."""
         if len(self.lines.held) > MOST_HELD and self.phase is not EXCHANGING:
             return False
-        return self.phase not in NOT_READ and not self._rests
+        return not (self._bit & _NOT_READ or self._rests)
 
     def _move(self, phase: Phase) -> None:
         """The only one that changes the phase."""
-        before, after = self.phase, phase
-        mask = MOVES[before]
-        assert mask >> after & 1, f"{self.phase.name} does not lead to {phase.name}"
+        number = phase
+        bit = 1 << number
+        assert self._may_follow & bit, f"{self.phase.name} does not lead to {phase.name}"
         self.phase = phase
+        self._bit = bit
+        self._may_follow = MOVES[number]
 
     def _forget(self) -> None:
         """What the client has shown has done its work."""
@@ -242,7 +252,7 @@ class ClientSide:
         """Answers the lines that are there, as far as the phase allows."""
         lines = self.lines
         left = LINES_A_TURN
-        while lines.held and self.phase in LISTENING:
+        while lines.held and self._bit & _LISTENING:
             if not left:
                 self._rests = True
                 self._verbs.rest()
@@ -267,7 +277,7 @@ class ClientSide:
                 self._response(line)
             else:
                 self._command(line)
-        if self._eof and self.phase in LISTENING:
+        if self._eof and self._bit & _LISTENING:
             self._end("client_closed")
 
     def proceed(self) -> None:

@@ -33,7 +33,7 @@ from popular.pdm.contract import (
 from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
 from popular.pdm.servers import placed
 from popular.protocol.scram import USUAL_SALT, keys_of
-from popular.proxy.session.foretold import ForetoldHealth, ForetoldLimits, SupposedPolls
+from popular.proxy.session.foretold import ForetoldLimits, SupposedPolls, foretold
 from popular.proxy.session.known import PollMemory, Who
 from popular.proxy.session.module_chain import word_of
 from popular.proxy.session.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
@@ -145,9 +145,9 @@ class Explanation:
     def _rehearsal(self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
         limits = ForetoldLimits(self._runtime.limits, attempt is not None)
         verbs = Unreal(self._sid, blocked=self._blocked) if attempt is None else attempt
-        health = {ident: ForetoldHealth(one) for ident, one in self._runtime.around.health.items()}
+        backends = {ident: foretold(one) for ident, one in self._runtime.around.backends.items()}
         client, orders = (self._login.client_ip, 0), self._runtime.orders
-        return Rehearsal(self._rules, client, verbs, limits=limits, orders=orders, health=health, polls=polls)
+        return Rehearsal(self._rules, client, verbs, backends=backends, limits=limits, orders=orders, polls=polls)
 
     def _played(self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
         played = self._rehearsal(attempt, polls)
@@ -221,7 +221,8 @@ class Explanation:
         backend = played.verbs.backend or self._rules.backends.get(ident)
         if backend is None:
             return {"id": ident, "state": None}, None
-        queue = self._runtime.waiting[ident]
+        queue = self._runtime.around.backends[ident].queue
+        assert queue is not None, "who serves counts who waits"
         about = {name: getattr(backend, name) for name in ("id", "state", "prot", "tls", "address", "port")}
         about |= {"address": ",".join(backend.addresses), "target": played.machine.target, "waiting": queue.length()}
         return about, queue.hindrance() if played.verbs.waits else None

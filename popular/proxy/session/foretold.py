@@ -3,6 +3,7 @@ of a login, which is not counted.
 """
 
 from popular.pdm.contract import Secret, UserLimits
+from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.known import NOT_NOW, WELCOME, HealthKnowledge, Hindrance, Poll, Who
 from popular.proxy.session.limits import Limits, Standing
 from popular.proxy.settings.backend import Backend
@@ -54,7 +55,7 @@ class ForetoldLimits:
         return next(one for one in self._limits.standings(who) if one.limit == limit)
 
 
-class ForetoldHealth:
+class ForetoldHealth(HealthKnowledge):
     """How well a backend is, for a session that is only played: it is let through for nothing, and nothing fails."""
 
     def __init__(self, health: HealthKnowledge) -> None:
@@ -81,6 +82,12 @@ class ForetoldHealth:
     def why_not(self) -> tuple[str, str]:
         """As it is."""
         return self._health.why_not()
+
+
+def foretold(backend: BackendRuntime) -> BackendRuntime:
+    """A backend of which nothing is known but how well it is."""
+    health = None if backend.health is None else ForetoldHealth(backend.health)
+    return BackendRuntime(backend.settings, (backend.connect_seconds, backend.login_seconds), health=health)
 
 
 class SupposedPolls:

@@ -1,12 +1,10 @@
 """A backend with `maxsessions`: while it is full its logins go to its backup, as while it is down."""
 
-from collections.abc import Mapping
-
 from popular.proxy.session.backend_queue import FULL, BackendPlaces, BackendQueue
 from popular.proxy.session.known import NOT_NOW, HealthKnowledge
 
 
-class BoundedHealth:
+class BoundedHealth(HealthKnowledge):
     """How well a backend is, and whether there is room at it (HealthKnowledge)."""
 
     def __init__(self, health: HealthKnowledge, places: BackendPlaces) -> None:
@@ -38,9 +36,6 @@ class BoundedHealth:
         return FULL if self._places.is_full() else self._health.why_not()
 
 
-def bounded(health: Mapping[str, HealthKnowledge], queues: Mapping[str, BackendQueue]) -> dict[str, HealthKnowledge]:
-    """The health of each backend, which is down too while it is full; where there is no limit the very same object."""
-    return {
-        ident: BoundedHealth(one, queues[ident].places) if queues[ident].places.is_limited() else one
-        for ident, one in health.items()
-    }
+def bounded(health: HealthKnowledge, queue: BackendQueue) -> HealthKnowledge:
+    """The health of a backend, which is down too while it is full; where there is no limit the very same object."""
+    return BoundedHealth(health, queue.places) if queue.places.is_limited() else health

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from popular.protocol.capabilities import NOBODY_KNOWS, Common
 from popular.protocol.capabilities import common as shared_by
 from popular.protocol.international import NOTHING, International, common
-from popular.proxy.session.known import BackendKnowledge
-from popular.proxy.settings.backend import Backend
+from popular.proxy.session.backend_runtime import BackendRuntime
 from supervisor.control.things import OFFLINE
 
 _UNUSED = (OFFLINE, "fake")
@@ -24,17 +23,11 @@ def no_clock() -> float:
 class InCommon:
     """What all backends of one config offer in common; looked up at most once a second."""
 
-    __slots__ = ("_announced", "_backends", "_known", "_now", "_shared", "_shared_until", "_until")
+    __slots__ = ("_backends", "_known", "_now", "_shared", "_shared_until", "_until")
 
-    def __init__(
-        self,
-        backends: Mapping[str, Backend],
-        announced: Mapping[str, BackendKnowledge],
-        now: Callable[[], float] = no_clock,
-    ) -> None:
-        """`announced`: what is known of each of them; `now` tells the time in seconds."""
+    def __init__(self, backends: Mapping[str, BackendRuntime], now: Callable[[], float] = no_clock) -> None:
+        """`now` tells the time in seconds."""
         self._backends = backends
-        self._announced = announced
         self._now = now
         self._known = NOTHING
         self._until = 0.0
@@ -46,7 +39,7 @@ class InCommon:
         now = self._now()
         if now >= self._until:
             self._until = now + _KNOWN_SECONDS
-            self._known = common(self._of(one.id) for one in self._backends.values() if one.state not in _UNUSED)
+            self._known = common(_of(one) for one in self._backends.values() if one.state not in _UNUSED)
         return self._known
 
     def capabilities(self) -> Common:
@@ -54,10 +47,10 @@ class InCommon:
         now = self._now()
         if now >= self._shared_until:
             self._shared_until = now + _KNOWN_SECONDS
-            used = (self._announced.get(one.id) for one in self._backends.values() if one.state not in _UNUSED)
+            used = (one.announced for one in self._backends.values() if one.state not in _UNUSED)
             self._shared = shared_by(known.capabilities() if known is not None else None for known in used)
         return self._shared
 
-    def _of(self, backend: str) -> International:
-        known = self._announced.get(backend)
-        return known.international() if known is not None else NOTHING
+
+def _of(backend: BackendRuntime) -> International:
+    return backend.announced.international() if backend.announced is not None else NOTHING

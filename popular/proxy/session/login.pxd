@@ -2,14 +2,15 @@ cimport cython
 
 from popular.proxy.session.backend_connection cimport BackendConnection
 from popular.proxy.session.backend_queue cimport BackendQueue
+from popular.proxy.session.backend_runtime cimport BackendRuntime
 from popular.proxy.session.events cimport SessionEvents
 from popular.proxy.session.runtime cimport VservRuntime
-from supervisor.system cimport Observer
 
 cdef class Login:
     cdef public double _began
     cdef public object _asked, _question
     cdef public BackendQueue _queue
+    cdef public BackendRuntime _to
     cdef public bint _waits
     cdef public SessionEvents _events
     cdef public str _sid
@@ -18,13 +19,13 @@ cdef class Login:
     @cython.locals(session=object)
     cpdef ask(self, question)
     @cython.locals(queue=BackendQueue)
-    cpdef tuple wait_for(self, backend)
+    cpdef tuple wait_for(self, BackendRuntime backend)
     @cython.locals(connection=BackendConnection, runtime=VservRuntime)
-    cpdef tuple connect(self, backend, bint greets, bytes header)
-    @cython.locals(now=double, observer=Observer)
-    cpdef connected(self, str backend)
-    @cython.locals(observer=Observer)
-    cpdef BackendConnection let_in(self, str backend)
+    cpdef tuple connect(self, BackendRuntime backend, bint greets, bytes header)
+    @cython.locals(now=double, runtime=VservRuntime, to=BackendRuntime)
+    cpdef connected(self)
+    @cython.locals(to=BackendRuntime)
+    cpdef BackendConnection let_in(self)
     cpdef str send(self, bytes data)
     cpdef leave_backend(self)
     @cython.locals(queue=BackendQueue)

@@ -15,6 +15,7 @@ from popular.proxy.session.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend_login import without_secrets
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.backend_race import RacingConnection
+from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
@@ -23,7 +24,6 @@ from popular.proxy.session.mailcheck import MailQuestion
 from popular.proxy.session.module_chain import LoopQuestion
 from popular.proxy.session.question_queue import PendingQuestion
 from popular.proxy.session.runtime import VservRuntime
-from popular.proxy.settings.backend import OFF, Backend
 
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 """We have no descriptor, memory or port left."""
@@ -52,7 +52,7 @@ class Login:
     How long a step took the loop's clock tells, which is read once for each waking.
     """
 
-    __slots__ = ("_asked", "_began", "_events", "_question", "_queue", "_runtime", "_sid", "_waits", "backend")
+    __slots__ = ("_asked", "_began", "_events", "_question", "_queue", "_runtime", "_sid", "_to", "_waits", "backend")
 
     def __init__(self, runtime: VservRuntime, events: SessionEvents) -> None:
         """`events`: the session, which hears of what is not known at once."""
@@ -68,6 +68,8 @@ class Login:
         """The queue of the backend at which this session has a place."""
         self._waits = False
         """It is one of those who wait there."""
+        self._to: BackendRuntime | None = None
+        """The backend that is connected to."""
         self.backend: BackendConnection | None = None
 
     # The modules
@@ -102,10 +104,11 @@ class Login:
 
     # The mail check
 
-    def wait_for(self, backend: Backend) -> tuple[str, str] | None:
+    def wait_for(self, backend: BackendRuntime) -> tuple[str, str] | None:
         """Why not one more session may come to the backend and wait for it; or None: then it does, unless it did."""
         if self._queue is None:
-            queue = self._runtime.waiting[backend.id]
+            queue = backend.queue
+            assert queue is not None, "who serves counts who waits"
             why = queue.come()
             if why is not None:
                 return why
@@ -124,14 +127,14 @@ class Login:
                 self._queue = None
                 queue.places.give_back()
 
-    def check_mail(self, backend: Backend, mailbox: str) -> tuple[str, str]:
+    def check_mail(self, backend: BackendRuntime, mailbox: str) -> tuple[str, str]:
         """Why the question cannot be put, and the word for it; or "": then the session hears of the answer."""
         runtime = self._runtime
         self._began = runtime.context.clock.now
         self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
             self._question = mail_question(
-                runtime.context.loop, backend, runtime.checkport, mailbox=mailbox, owner=self._events
+                runtime.context.loop, backend.settings, runtime.checkport, mailbox=mailbox, owner=self._events
             )
         except OSError as error:
             self._time_check()
@@ -158,42 +161,44 @@ class Login:
 
     # The backend
 
-    def connect(self, backend: Backend, greets: bool, header: bytes) -> tuple[str, str]:
+    def connect(self, backend: BackendRuntime, greets: bool, header: bytes) -> tuple[str, str]:
         """Why there is no connection, and the word for it; or "": then the session hears of it. `header`: what is said
         first, in clear.
         """
         runtime = self._runtime
         self._began = runtime.context.clock.now
         # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
-        tls = None if backend.tls == OFF else runtime.backend_tls[backend.id]
-        extras = Extras(backend, tls, header) if header or tls is not None else None
+        tls = None if backend.in_clear else runtime.backend_tls[backend.id]
+        extras = Extras(backend.settings, tls, header) if header or tls is not None else None
         if runtime.context.log.options:
-            where = {"backend": backend.id, "host": backend.host, "address": backend.address, "port": backend.port}
-            self._debug("NET", "connecting", **where)
-        reach = runtime.reach.get(backend.id) if runtime.reach and backend.host.further else None
-        if reach is None:
+            where = {"backend": backend.id, "host": backend.settings.host, "address": backend.address}
+            self._debug("NET", "connecting", **where, port=backend.port)
+        if backend.reach is None:
             connection = BackendConnection(runtime.context, self._events)
         else:
-            connection = RacingConnection(runtime.context, self._events, reach)
+            connection = RacingConnection(runtime.context, self._events, backend.reach)
         try:
-            connection.open(backend, greets, extras)
+            connection.open(backend.settings, greets, extras)
         except OSError as error:
             reason, word = failure(error)
             self.lost(reason)
             return reason, word
         self.backend = connection
+        self._to = backend
         return _NO_FAILURE
 
-    def connected(self, backend: str) -> None:
+    def connected(self) -> None:
         """The connection stands; from here on the login is timed."""
-        runtime = self._runtime
+        runtime, to = self._runtime, self._to
         now = runtime.context.clock.now
-        runtime.backend_connects[backend].count(now - self._began)
+        assert to is not None
+        assert to.connects is not None
+        to.connects.count(now - self._began)
         if runtime.context.log.options:
             assert self.backend is not None
             host, port = local_end(self.backend.channel.connection) or ("", 0)
             seconds = round(now - self._began, 6)
-            self._debug("NET", "connected", backend=backend, local=host, local_port=port, seconds=seconds)
+            self._debug("NET", "connected", backend=to.id, local=host, local_port=port, seconds=seconds)
             self.tls_up()
         self._began = now
 
@@ -207,11 +212,14 @@ class Login:
             version = about.version() or ""
             self._debug("TLS", "backend_handshake", version=version, cipher=cipher, resumed=str(bool(resumed)))
 
-    def let_in(self, backend: str) -> BackendConnection:
+    def let_in(self) -> BackendConnection:
         """The backend did: its connection, to be relayed."""
-        runtime = self._runtime
-        runtime.backend_logins[backend].count(runtime.context.clock.now - self._began)
-        runtime.announced[backend].let_in()
+        to = self._to
+        assert to is not None
+        assert to.logins is not None
+        to.logins.count(self._runtime.context.clock.now - self._began)
+        if to.announced is not None:
+            to.announced.let_in()
         assert self.backend is not None
         return self.backend
 
@@ -278,7 +286,8 @@ class Login:
 
     def close(self) -> None:
         """Nothing is waited for any more."""
-        self._forget_asked()
+        if self._asked is not None:
+            self._forget_asked()
         if self._question is not None:
             self._question.close()
             self._question = None

@@ -1,16 +1,19 @@
 cimport cython
 
+from popular.proxy.session.backend_runtime cimport BackendRuntime
 from popular.proxy.session.backend_side cimport BackendSide
+from popular.proxy.session.known cimport HealthKnowledge
+from supervisor.octets cimport fields
 
 cdef class Machine(BackendSide):
-    cdef public object _health_of, _polls, _probed, _refusals_of
-    cdef public bint _led_to_backup
+    cdef public object _polls, _probed
     cdef public str _home
+    cdef public bint _led_to_backup
     cpdef decided(self, decision)
     @cython.locals(takes=int)
-    cdef bint _is_taken(self, health) except -1
+    cdef bint _is_taken(self, HealthKnowledge health) except -1
     cpdef over(self)
     cdef _lead(self, route, bint fallback, bint vouched)
+    @cython.locals(backend=BackendRuntime, health=HealthKnowledge)
     cdef _follow(self, route, bint fallback, bint vouched)
-    cdef bint _is_absorbed(self, backend, bint vouched) except -1
-    cdef bint _is_plain_login(self, backend, bint vouched) except -1
+    cdef bint _is_absorbed(self, BackendRuntime backend, bint vouched) except -1

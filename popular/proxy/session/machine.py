@@ -29,6 +29,7 @@ from popular.pdm.contract import CannotTell, Route
 from popular.protocol.capabilities import Common
 from popular.protocol.replies import Code
 from popular.proxy.session.backend_auth import lacks_secret
+from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, BackendSide
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.known import AS_PROBE, NOT_NOW, HealthKnowledge
@@ -46,7 +47,8 @@ from popular.proxy.session.phases import (
 from popular.proxy.session.reach import ELSEWHERE
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
-from popular.proxy.settings.backend import OURS_ALONE, POP3, USER, Backend, looks_at_passwords, placed_at
+from popular.proxy.settings.backend import Backend, looks_at_passwords
+from supervisor.octets import fields
 
 LINGERING = "lingering"
 """The relay waits for nothing but the last words of a backend, for a client that sends nothing more."""
@@ -60,13 +62,11 @@ class Machine(BackendSide):
     `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
     """
 
-    __slots__ = ("_health_of", "_home", "_led_to_backup", "_polls", "_probed", "_refusals_of")
+    __slots__ = ("_home", "_led_to_backup", "_polls", "_probed")
 
     def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         """`peer`: the client's address and port."""
         self._set_up(verbs, around, peer)
-        self._refusals_of = around.refusals
-        self._health_of = around.health
         self._polls = around.polls
         self._home = ""
         """The backend to which the modules lead him, whatever becomes of that."""
@@ -85,10 +85,10 @@ class Machine(BackendSide):
         if self._proving is not None and type(decision) is not CannotTell:
             self._have_proven(self._proving, decision)
         elif isinstance(decision, Admitted):
-            self._own_limits = decision.limits
-            if decision.vouched:
+            route, _identified_by, _authenticated_by, vouched, self._own_limits = fields(decision)
+            if vouched:
                 self._tell_master_login(decision)
-            self._lead(decision.route, False, decision.vouched)
+            self._lead(route, False, vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback and self._has_own_password():
             self._own_limits = None
             self._lead(Route(self._rules.fallback), True, False)
@@ -158,44 +158,54 @@ class Machine(BackendSide):
 
     def _follow(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
-        backend = self._rules.backends.get(route.backend)
-        self._backend = backend = backend if route.server is None else placed_at(route.server, backend)
-        self.backend, self.target = route.backend, route.target or self.user
-        self._health = None if route.server is not None else self._health_of.get(route.backend)
+        name, target, secret, _flags, server = fields(route)
+        backend = self._backends.get(name)
+        if server is not None and backend is not None:
+            backend = backend.placed(server)
+        self._backend = backend
+        self.backend, self.target = name, target or self.user
+        self._health = health = None if backend is None else backend.health
         self._refusals = self.poll = None
         self._led = route, fallback, vouched
         self._referred = False
         if backend is None:
-            self._verbs.note(messages.NO_BACKEND, {"backend": route.backend, "user": self.user})
+            self._verbs.note(messages.NO_BACKEND, {"backend": name, "user": self.user})
             self._trouble("no_backend")
-        elif route.server is not None and self._rules.ourselves.are_at(*route.server):
+        elif server is not None and self._rules.ourselves.are_at(*server):
             self._note_backend(CONNECTING.phrase, "it is one of our own virtual servers", "refused")
             self._trouble("backend_failed")
-        elif backend.state == "offline":
-            self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
-        elif backend.state == "fake":
-            self._show_empty()
-        elif self._health is not None and not self._is_taken(self._health):
-            backup = self._backup_of(backend, vouched)
+        elif not backend.is_online:
+            self._find_unused(backend)
+        elif health is not None and not self._is_taken(health):
+            backup = self._backup_of(backend.settings, vouched)
             if backup:
                 self._follow(route._replace(backend=backup), fallback, vouched)
             else:
-                self._while_down(self._health)
-        elif backend.prot != POP3 and not fallback:
+                self._while_down(health)
+        elif not backend.speaks_pop3 and not fallback:
             self._open_mailbox(route, backend)
-        elif not self._is_plain_login(backend, vouched) and lacks_secret(self._led, backend, self._shows()):
+        elif (vouched or self._question is not None or not backend.says_user) and lacks_secret(
+            self._led, backend.settings, self._shows()
+        ):
             self._no_secret()
         else:
-            if not fallback and route.secret is None and backend.login not in OURS_ALONE:
-                self._refusals = self._refusals_of.get(backend.id)
-            if not backend.absorb or not self._is_absorbed(backend, vouched):
-                self._log_in(route, backend)
+            if not fallback and secret is None and not backend.trusts_us:
+                self._refusals = backend.refusals
+            if not backend.absorbs or not self._is_absorbed(backend, vouched):
+                self._log_in(secret, backend)
 
-    def _is_absorbed(self, backend: Backend, vouched: bool) -> bool:
+    def _find_unused(self, backend: BackendRuntime) -> None:
+        """The backend is configured, and not in use."""
+        if backend.state == "fake":
+            self._show_empty()
+        else:
+            self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
+
+    def _is_absorbed(self, backend: BackendRuntime, vouched: bool) -> bool:
         """Whether the same login, by the user's own password, found no mail a moment ago: then it is shown none."""
         if vouched or self._polls is None or self._secret is None or not self._has_own_password():
             return False
-        self.poll = poll = self._polls.poll_of(self._whom(), self._secret, backend, target=self.target)
+        self.poll = poll = self._polls.poll_of(self._whom(), self._secret, backend.settings, target=self.target)
         if not self._polls.is_empty(poll):
             return False
         if self._may_enter():
@@ -204,14 +214,10 @@ class Machine(BackendSide):
             self._simulate()
         return True
 
-    def _is_plain_login(self, backend: Backend, vouched: bool) -> bool:
-        """Whether it is as nearly always: by the password that the client has said behind USER, and it is his own."""
-        return backend.login == USER and not vouched and self._question is None
-
     def reached(self, number: int) -> None:
         """The backend has several addresses, and is connected at this one, 0 being the first."""
         assert self._backend is not None
-        self._backend = self._backend.at_address(number)
+        self._backend = self._backend.like(self._backend.settings.at_address(number))
         if number:
             self._verbs.count("backend_elsewhere", ELSEWHERE[number - 1], self.backend)
 

@@ -3,6 +3,8 @@
 `docs/sessions.md` is drawn from the table.
 """
 
+from collections.abc import Iterable
+
 from popular.phrased import Phrased
 
 
@@ -51,19 +53,22 @@ LEGAL: dict[Phase, frozenset[Phase]] = {
 }
 """From each phase, where it may lead."""
 
-MOVES = (0, *(sum(1 << after for after in LEGAL[before]) for before in Phase))
-"""LEGAL as numbers, by the number of the phase: a bit for each that may follow. One look for a move (a set of enum
-members would compute their hashes in Python).
-"""
+
+def bits(phases: Iterable[Phase]) -> int:
+    """Phases as a number, with a bit for each: one look tells whether one is among them, where a tuple takes a call,
+    and a set two (enums compute their hash in Python).
+    """
+    return sum(1 << phase for phase in phases)
+
+
+MOVES = (0, *(bits(LEGAL[before]) for before in Phase))
+"""LEGAL as numbers, by the number of the phase: the bits of those that may follow."""
 
 PLACED = (CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING)
 """Phases in which the user has come in, and to a backend: he counts among its sessions and his."""
 
 LISTENING = (GREETED, NAMED, SIMULATING, EXCHANGING)
-"""Phases in which a line of the client is answered at once; in all others it waits.
-
-A tuple: to look into a set costs a call, because enums compute their hash in Python.
-"""
+"""Phases in which a line of the client is answered at once; in all others it waits."""
 
 PENDING = (ASKING, HELD, CHECKING, CONNECTING, LOGGING_IN)
 """Phases in which the client waits for the answer to PASS: somebody is asked on his behalf, or he is held back."""

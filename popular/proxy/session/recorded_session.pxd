@@ -1,5 +1,6 @@
 cimport cython
 
+from popular.proxy.session.backend_runtime cimport BackendRuntime
 from popular.proxy.session.recorded_lines cimport RecordedLines
 from popular.proxy.session.recording cimport Recording
 from popular.proxy.session.session cimport Session
@@ -21,8 +22,8 @@ cdef class RecordedSession(Session):
     @cython.locals(recording=Recording)
     cpdef _tell_decision(self, decision)
     @cython.locals(recording=Recording)
-    cpdef check_mail(self, backend, str mailbox, double seconds)
+    cpdef check_mail(self, BackendRuntime backend, str mailbox, double seconds)
     @cython.locals(recording=Recording)
-    cpdef connect(self, backend, bint greets, double seconds)
+    cpdef connect(self, BackendRuntime backend, bint greets, double seconds)
     @cython.locals(recording=Recording)
     cpdef logged_in(self)

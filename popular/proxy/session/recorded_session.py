@@ -11,13 +11,13 @@ from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 from popular.proxy.session import transcript
+from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.recorded_lines import RecordedLines
 from popular.proxy.session.recording import Recording
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.session.tapped_relay import Tap, Taps
 from popular.proxy.session.transcript import ours
-from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
 
@@ -42,10 +42,8 @@ class RecordedSession(Session):
 
     __slots__ = ("_greets", "_lines", "_recording", "_told")
 
-    def __init__(
-        self, runtime: VservRuntime, token: int, fd: int, *, peer: tuple[str, int], recording: Recording
-    ) -> None:
-        Session.__init__(self, runtime, token, fd, peer=peer)
+    def __init__(self, runtime: VservRuntime, token: int, peer: tuple[str, int], *, recording: Recording) -> None:
+        Session.__init__(self, runtime, token, peer)
         self._recording = recording
         self._told = False
         """The backend has heard a secret, and may repeat it."""
@@ -115,7 +113,7 @@ class RecordedSession(Session):
                 recording.goes_to(route.backend)
         Session._tell_decision(self, decision)
 
-    def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
+    def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
         recording = self._recording
         recording.goes_to(backend.id)
         if not recording.quiet:
@@ -127,7 +125,7 @@ class RecordedSession(Session):
             self._recording.tell("the mail check: %s", mail.name if mail is not None else reason)
         Session.mail_checked(self, mail, reason)
 
-    def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
+    def connect(self, backend: BackendRuntime, greets: bool, seconds: float) -> None:
         self._greets, self._told = greets, False
         recording = self._recording
         recording.goes_to(backend.id)

@@ -1,3 +1,7 @@
+cdef long _LAST_PLACE
+
+cdef Py_ssize_t _place_of(str user) except -1
+
 cdef class Refusals:
     cdef public bytearray _known
     cdef public bint _nobody

@@ -74,6 +74,7 @@ def word_of(rejected: Rejected, code: Code | None, whose: Affair) -> str:
 ENOUGH = 5
 """Users that a backend refuses in a row, none let in between, before it is said to refuse everybody."""
 _PLACES = 1 << 16
+_LAST_PLACE = _PLACES - 1
 
 
 class Refusals:
@@ -94,16 +95,20 @@ class Refusals:
 
     def let_in(self, user: str) -> None:
         """The backend did, with his own password."""
-        self._known[hash(user) % _PLACES] = 1
+        self._known[_place_of(user)] = 1
         self._nobody = False
         if self._consecutive:
             self._consecutive.clear()
 
     def refused(self, user: str) -> None:
         """The backend did, and does not say why."""
-        if len(self._consecutive) < ENOUGH and (self._nobody or self._known[hash(user) % _PLACES]):
+        if len(self._consecutive) < ENOUGH and (self._nobody or self._known[_place_of(user)]):
             self._consecutive.add(user)
 
     @property
     def of_everybody(self) -> bool:
         return len(self._consecutive) >= ENOUGH
+
+
+def _place_of(user: str) -> int:
+    return hash(user) & _LAST_PLACE

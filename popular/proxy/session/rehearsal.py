@@ -3,15 +3,16 @@
 What a client would hear is what the machine says here: `explain` predicts by it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
+from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.dialogues import DIALOGUES, DISMISSED, Lines
-from popular.proxy.session.known import ALL_WELL, HealthKnowledge, LoginLimits, PollMemory
+from popular.proxy.session.known import LoginLimits, PollMemory
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.rules import Rules
@@ -74,13 +75,13 @@ class Unreal(Verbs):
     def decide(self, decision: Decision) -> None:
         self.waits, self.decision = DECIDE, decision
 
-    def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
+    def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
         del mailbox, seconds
-        self.waits, self.backend = CHECK_MAIL, backend
+        self.waits, self.backend = CHECK_MAIL, backend.settings
 
-    def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
+    def connect(self, backend: BackendRuntime, greets: bool, seconds: float) -> None:
         del seconds
-        self.waits, self.backend, self.greets = CONNECT, backend, greets
+        self.waits, self.backend, self.greets = CONNECT, backend.settings, greets
 
     def expect(self, seconds: float) -> None: ...
 
@@ -129,16 +130,14 @@ class Rehearsal:
         client: tuple[str, int],
         verbs: Unreal,
         *,
+        backends: dict[str, BackendRuntime],
         limits: LoginLimits,
         orders: LoginOrders = NO_ORDERS,
-        health: Mapping[str, HealthKnowledge] = ALL_WELL,
         polls: PollMemory | None = None,
     ) -> None:
         self.verbs = verbs
         self._rules = replace(rules, trusted=None)
-        around = Surroundings(
-            self._rules, refusals={}, announced={}, limits=limits, orders=orders, health=health, polls=polls
-        )
+        around = Surroundings(self._rules, backends, limits=limits, orders=orders, polls=polls)
         self.machine = Machine(verbs, around, client)
         self.replies: dict[str, str] = {}
         self._word = ""

@@ -3,15 +3,15 @@ from popular.proxy.session.surroundings cimport Surroundings
 from popular.proxy.session.typedrules cimport TypedRules
 from supervisor.serving.context cimport WorkerContext
 from supervisor.serving.counters cimport Counters
+from supervisor.serving.holders cimport Holders
 from supervisor.system cimport Observer, Shared
 
 cdef class VservRuntime:
-    cdef public object absorber, announced, backend_tls, health, limits, orders, over, pipes, refusals
-    cdef public object reporter, tls, waiting
+    cdef public object absorber, backend_tls, limits, orders, pipes, reporter, tls
+    cdef public Holders holders
     cdef public Surroundings around
     cdef public TypedRules rules
     cdef public double authtimeout, first_look, idletimeout, proxytimeout, sessiontimeout
-    cdef public dict backend_connects, backend_logins, reach
     cdef public WorkerContext context
     cdef public Counters counters
     cdef public Observer logins

@@ -3,27 +3,23 @@
 What the pure machine may ask is in `around` (surroundings.py).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.absorber import Absorber
-from popular.proxy.session.announced import Announced
-from popular.proxy.session.backend_health import BackendHealth
-from popular.proxy.session.backend_queue import BackendQueue
-from popular.proxy.session.full_backend import bounded
+from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.orders import StandingOrders
-from popular.proxy.session.reach import Reach
-from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.surroundings import Surroundings
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
+from supervisor.serving.holders import Holders
 from supervisor.system import Observer
 
 
@@ -32,18 +28,15 @@ class VservRuntime:
 
     __slots__ = (
         "absorber",
-        "announced",
         "around",
         "authtimeout",
-        "backend_connects",
-        "backend_logins",
         "backend_tls",
         "blocked",
         "checkport",
         "context",
         "counters",
         "first_look",
-        "health",
+        "holders",
         "idletimeout",
         "limited",
         "limits",
@@ -51,11 +44,8 @@ class VservRuntime:
         "modules",
         "moved",
         "orders",
-        "over",
         "pipes",
         "proxytimeout",
-        "reach",
-        "refusals",
         "reporter",
         "rules",
         "sessiontimeout",
@@ -63,7 +53,6 @@ class VservRuntime:
         "started",
         "tls",
         "vserv",
-        "waiting",
     )
 
     def __init__(
@@ -72,27 +61,21 @@ class VservRuntime:
         rules: Rules,
         variables: Mapping[str, Any],
         *,
+        backends: dict[str, BackendRuntime],
         modules: ModuleChain,
         pipes: Pipes,
         tls: TlsSettings | None,
         backend_tls: BackendsInTls,
         counters: Counters,
         moved: Sequence[int],
-        backend_connects: Mapping[str, Observer],
-        backend_logins: Mapping[str, Observer],
-        waiting: Mapping[str, BackendQueue],
-        refusals: Mapping[str, Refusals],
-        announced: Mapping[str, Announced],
-        health: Mapping[str, BackendHealth],
-        reach: Mapping[str, Reach],
         limits: Limits,
         orders: StandingOrders,
         absorber: Absorber,
         reporter: Reporter | None,
-        over: Callable[[], None],
+        holders: Holders,
     ) -> None:
-        """`moved`: the cells of session_log.Moved; `refusals`, `announced`, `health`: of each backend; `reach`: of each
-        that has several addresses; `over` is called by each session at its end.
+        """`backends`: all that there are; `moved`: the cells of session_log.Moved; `holders`: of the service, each
+        session is one.
         """
         self.context = context
         self.rules = rules
@@ -102,10 +85,6 @@ class VservRuntime:
         self.pipes = pipes
         self.tls = tls
         self.backend_tls = backend_tls
-        self.refusals = refusals
-        self.announced = announced
-        self.health = health
-        self.reach = reach
         self.absorber = absorber
         self.limits = limits
         self.orders = orders
@@ -113,9 +92,7 @@ class VservRuntime:
         """Whether there is anything to ask them, but for what a module says of a user."""
         self.around = Surroundings(
             rules,
-            refusals=refusals,
-            announced=announced,
-            health=bounded(health, waiting),
+            backends,
             limits=limits,
             orders=orders,
             polls=absorber,
@@ -127,7 +104,7 @@ class VservRuntime:
         """Who notes logins that a stricter configuration would refuse; None: nobody does."""
         self.blocked = limits.blocked.head
         """0 as long as no network was ever blocked."""
-        self.over = over
+        self.holders = holders
         self.authtimeout: float = variables["authtimeout"] or float("inf")
         self.idletimeout: float = variables["idletimeout"]
         self.first_look = min(rules.connecttimeout, self.authtimeout, self.idletimeout)
@@ -141,6 +118,3 @@ class VservRuntime:
         """The cell that counts its sessions."""
         self.logins: Observer = counters.observer("login_duration", rules.vserv, "logins")
         self.moved = moved
-        self.backend_connects = backend_connects
-        self.backend_logins = backend_logins
-        self.waiting = waiting

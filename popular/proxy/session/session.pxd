@@ -3,17 +3,18 @@ cimport cython
 from popular.net.client cimport ClientConnection
 from popular.net.deadlines cimport Deadlines
 from popular.proxy.session.backend_connection cimport BackendConnection
+from popular.proxy.session.backend_runtime cimport BackendRuntime
 from popular.proxy.session.login cimport Login
 from popular.proxy.session.machine cimport Machine
+from popular.proxy.session.puttingoff cimport PuttingOff
 from popular.proxy.session.relay cimport Relay
 from popular.proxy.session.row cimport SessionRow, moved_by
 from popular.proxy.session.runtime cimport VservRuntime
 from popular.proxy.session.session_log cimport log_end, milliseconds
-from popular.proxy.session.verbs cimport Verbs
 from supervisor.serving.context cimport WorkerContext
 from supervisor.system cimport wall
 
-cdef class Session(Verbs):
+cdef class Session(PuttingOff):
     cdef public ClientConnection _client
     cdef public Deadlines _deadlines
     cdef public Login _login
@@ -21,29 +22,27 @@ cdef class Session(Verbs):
     cdef public Relay _relay
     cdef public SessionRow _row
     cdef public VservRuntime _runtime
-    cdef public object _left, _reached, _reader, _tls
+    cdef public object _reached, _reader, _tls
     cdef public tuple _peer
     cdef public str _ending, _via
     cdef public double _started, _tls_began
     cdef public bint _over
     @cython.locals(runtime=VservRuntime)
-    cpdef begin(self)
+    cpdef begin(self, int fd)
     @cython.locals(client=ClientConnection, facts=tuple)
     cdef _settle(self)
-    cdef _leave(self, do, tuple facts)
     cpdef fault(self, error)
     @cython.locals(runtime=VservRuntime)
     cpdef bint is_blocked(self, str address) except -1
     cpdef send(self, bytes data)
     cpdef ask(self, question, double seconds)
-    cpdef connect(self, backend, bint greets, double seconds)
+    cpdef connect(self, BackendRuntime backend, bint greets, double seconds)
     cpdef expect(self, double seconds)
     cpdef hold(self, double seconds)
     cpdef send_backend(self, bytes data)
     cpdef leave_backend(self)
     @cython.locals(runtime=VservRuntime)
     cpdef logged_in(self)
-    cpdef relay(self, bytes to_client, bytes to_backend)
     cpdef note(self, message, dict fields)
     cpdef count(self, str counter, label, str ident)
     cpdef finish(self, str ending, double seconds)
@@ -54,7 +53,6 @@ cdef class Session(Verbs):
     cpdef client_broke(self)
     cpdef decided(self, decision)
     cpdef _tell_decision(self, decision)
-    @cython.locals(machine=Machine)
     cpdef backend_connected(self)
     @cython.locals(machine=Machine)
     cpdef backend_says(self, bytes data)

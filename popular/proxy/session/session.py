@@ -18,6 +18,7 @@ from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
 from popular.proxy.session.absorber import PollWatch
+from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.client_side import MOST_HELD
 from popular.proxy.session.cluster import LEASE_PATIENCE_SECONDS
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
@@ -26,20 +27,19 @@ from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
 from popular.proxy.session.orders import AskedLogin
 from popular.proxy.session.phases import CONNECTING, SILENT
+from popular.proxy.session.puttingoff import PuttingOff
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, cost_of, marks_of, moved_by
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_begin, log_end, log_introduced, milliseconds
 from popular.proxy.session.tapped_relay import TappedRelay, Taps
-from popular.proxy.session.verbs import Verbs
-from popular.proxy.settings.backend import OFF, Backend
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.context import CutCost, Whose
 from supervisor.system import wall
 
 
-class Session(Verbs):
+class Session(PuttingOff):
     """One client connection from accept to close.
 
     It is the supervisor's `Session` and the machine's `Verbs`, with which it hears `SessionEvents` from its parts, and
@@ -50,7 +50,6 @@ class Session(Verbs):
         "_client",
         "_deadlines",
         "_ending",
-        "_left",
         "_login",
         "_machine",
         "_over",
@@ -66,7 +65,9 @@ class Session(Verbs):
         "_via",
     )
 
-    def __init__(self, runtime: VservRuntime, token: int, fd: int, *, peer: tuple[str, int]) -> None:
+    _client: ClientConnection
+
+    def __init__(self, runtime: VservRuntime, token: int, peer: tuple[str, int]) -> None:
         self._runtime = runtime  # and not the parameter from here on: its type is known
         self._started = self._runtime.context.clock.now
         self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
@@ -79,23 +80,22 @@ class Session(Verbs):
         """Where he accepted the client, if he says so."""
         self._machine = Machine(self, self._runtime.around, peer)
         self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
-        self._client = ClientConnection(self._runtime.context.loop, self._runtime.context.log, fd, owner=self)
-        self._client.hear_of_reset()
         self._login = Login(runtime, self)
         self._row = SessionRow(runtime, token, self.sid)
         self._reader: HeaderReader | None = None
         self._relay: Relay | None = None
         self._tls: Agreed | None = None
         self._tls_began = 0.0
-        self._left: tuple[Callable[..., None], tuple[Any, ...]] | None = None
-        """What a verb leaves for when the entry has returned that called it: to tell what is known, or to begin."""
+        self._leave_nothing()
         self._ending = ""
         """Why the session ends, as soon as the last reply has left."""
         self._over = False
 
-    def begin(self) -> None:
-        """Takes the token and greets."""
+    def begin(self, fd: int) -> None:
+        """Takes the token and the connection (`fd`), and greets."""
         runtime = self._runtime
+        self._client = ClientConnection(runtime.context, fd, self)
+        self._client.hear_of_reset()
         runtime.context.admit(self.row, self, runtime.started)
         try:
             if runtime.context.log.options:
@@ -120,9 +120,8 @@ class Session(Verbs):
     def _settle(self) -> None:
         """What follows each entry: what a verb has left is seen to, replies leave, and behind the last one it ends."""
         client = self._client
-        while self._left is not None:
-            (do, facts), self._left = self._left, None
-            do(*facts)
+        while self._has_left:
+            self._see_to_what_is_left()
             if self._over:
                 return
         if client.unsent and not self._ending:
@@ -136,11 +135,6 @@ class Session(Verbs):
                 self.end(self._ending)
         elif not client.listens:
             client.listen(self._machine.listens())
-
-    def _leave(self, do: Callable[..., None], facts: tuple[Any, ...]) -> None:
-        """Puts off what follows a verb until the entry has returned that called it: a verb never calls the machine."""
-        assert self._left is None, "one entry begins one step at most"
-        self._left = do, facts
 
     def fault(self, error: Exception) -> None:
         """An error of ours: it ends this session and nothing else."""
@@ -162,7 +156,7 @@ class Session(Verbs):
 
     def start_tls(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        self._leave(self._start_tls, ())
+        self._put_off(self._start_tls)
 
     def await_header(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
@@ -175,36 +169,33 @@ class Session(Verbs):
             question = question._replace(tls_version=tls.version, tls_cipher=tls.cipher, certificate=tls.certificate)
         decision = self._login.ask(question)
         if decision is not None:
-            self._leave(self._tell_decision, (decision,))
+            self.decide(decision)
         else:
             self._deadlines.expect_within(seconds)
 
-    def decide(self, decision: Decision) -> None:
-        self._leave(self._tell_decision, (decision,))
-
-    def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
+    def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
         if (why := self._login.wait_for(backend)) is not None:
-            self._leave(self._tell_broken, why)
+            self._put_off(self._tell_broken, *why)
             return
         reason, word = self._login.check_mail(backend, mailbox)
         if word:
-            self._leave(self._tell_broken, (reason, word))
+            self._put_off(self._tell_broken, reason, word)
         elif reason:
-            self._leave(self._tell_step, ("checked", None, reason))
+            self._put_off(self._tell_step, "checked", None, reason)
 
-    def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
+    def connect(self, backend: BackendRuntime, greets: bool, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
         if (why := self._login.wait_for(backend)) is not None:
-            self._leave(self._tell_broken, why)
+            self._put_off(self._tell_broken, *why)
             return
         header = b""
-        if backend.sendproxy != OFF:
+        if backend.is_introduced:
             local = self._reached or local_end(self._client.channel.connection)
-            header = proxy_header(backend.sendproxy, self._peer, local)
+            header = proxy_header(backend.settings.sendproxy, self._peer, local)
         reason, word = self._login.connect(backend, greets, header)
         if reason:
-            self._leave(self._tell_broken, (reason, word))
+            self._put_off(self._tell_broken, reason, word)
 
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
@@ -218,11 +209,11 @@ class Session(Verbs):
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
-            self._leave(self._tell_broken, (reason, ""))
+            self._put_off(self._tell_broken, reason, "")
 
     def start_backend_tls(self) -> None:
         if reason := self._login.start_tls():
-            self._leave(self._tell_broken, (reason, "tls"))
+            self._put_off(self._tell_broken, reason, "tls")
 
     def leave_backend(self) -> None:
         self._deadlines.expect_nothing()
@@ -236,9 +227,6 @@ class Session(Verbs):
         if runtime.reporter is not None:
             runtime.reporter.logged_in(self._machine, self._peer[0], self._tls)
         self._show()
-
-    def relay(self, to_client: bytes, to_backend: bytes) -> None:
-        self._leave(self._join, (to_client, to_backend))
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
         self._runtime.context.log(message, self.sid, **fields)
@@ -348,15 +336,14 @@ class Session(Verbs):
         self._machine.reached(number)
 
     def backend_connected(self) -> None:
-        machine = self._machine
-        self._login.connected(machine.backend)
-        machine.connected()
+        self._login.connected()
+        self._machine.connected()
         self._settle()
 
     def backend_says(self, data: bytes) -> None:
         machine = self._machine
         if machine.phase is CONNECTING:
-            self._login.connected(machine.backend)
+            self._login.connected()
         self._login.hears(data)
         machine.backend_says(data)
         self._settle()
@@ -378,7 +365,7 @@ class Session(Verbs):
 
     def _join(self, to_client: bytes, to_backend: bytes) -> None:
         client, runtime = self._client, self._runtime
-        backend = self._login.let_in(self._machine.backend)
+        backend = self._login.let_in()
         # A variable of its own: the session may end in `begin`, and let go of the relay that is still at work. In the
         # compiled form nobody else would hold it then.
         core, pipes, taps = runtime.context.core, runtime.pipes, self._taps()
@@ -496,4 +483,4 @@ class Session(Verbs):
         machine.over()
         self._machine = self._login = None  # type: ignore[assignment]
         context.release(self.row, ending, seconds)
-        runtime.over()
+        runtime.holders.go()

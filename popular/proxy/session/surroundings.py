@@ -4,49 +4,38 @@ One value for all machines of one virtual server under one config. The session's
 is VservRuntime (runtime.py), which makes it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
+from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.incommon import InCommon, no_clock
-from popular.proxy.session.known import (
-    ALL_WELL,
-    NO_LIMITS,
-    BackendKnowledge,
-    HealthKnowledge,
-    LoginLimits,
-    PollMemory,
-)
+from popular.proxy.session.known import NO_LIMITS, LoginLimits, PollMemory
 from popular.proxy.session.orders import NO_ORDERS, LoginOrders
-from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
 
 
 class Surroundings:
-    """What the machines of one virtual server ask under one config: one value, so that a machine is not given nine."""
+    """What the machines of one virtual server ask under one config: one value, so that a machine is not given seven."""
 
-    __slots__ = ("announced", "health", "in_common", "limited", "limits", "orders", "polls", "refusals", "rules")
+    __slots__ = ("backends", "in_common", "limited", "limits", "orders", "polls", "rules")
 
     def __init__(
         self,
         rules: Rules,
+        backends: dict[str, BackendRuntime],
         *,
-        refusals: Mapping[str, Refusals],
-        announced: Mapping[str, BackendKnowledge],
-        health: Mapping[str, HealthKnowledge] = ALL_WELL,
         limits: LoginLimits = NO_LIMITS,
         orders: LoginOrders = NO_ORDERS,
         polls: PollMemory | None = None,
         limited: bool = True,
         now: Callable[[], float] = no_clock,
     ) -> None:
-        """What all sessions together know of each backend: `refusals`, what it has `announced`, its `health`.
-        `limited`: whether `limits` are to be asked what they do. `orders`: the operator's, beside the config. `polls`:
-        who may answer a login without its backend. `now` tells the time in seconds.
+        """`backends`: all that there are, by their ids. `limited`: whether `limits` are to be asked what they do.
+        `orders`: the operator's, beside the config. `polls`: who may answer a login without its backend. `now` tells
+        the time in seconds.
         """
         self.rules = rules
-        self.refusals = refusals
-        self.announced = announced
-        self.in_common = InCommon(rules.backends, announced, now)
-        self.health = health
+        self.backends = backends
+        self.in_common = InCommon(backends, now)
         self.limits = limits
         self.orders = orders
         self.polls = polls

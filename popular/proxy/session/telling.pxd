@@ -1,10 +1,12 @@
 from popular.proxy.session.authorization cimport Authorization
 
+from popular.proxy.session.backend_login cimport BackendLogin
 from popular.proxy.session.surroundings cimport Surroundings
 from popular.proxy.session.verbs cimport Verbs
 
 cdef class Teller(Authorization):
-    cdef public object _login, _own_limits
+    cdef public BackendLogin _login
+    cdef public object _own_limits
     cdef public long _row
     cdef public str backend, target
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)

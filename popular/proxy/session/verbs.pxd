@@ -1,3 +1,4 @@
+from popular.proxy.session.backend_runtime cimport BackendRuntime
 from popular.proxy.session.events cimport SessionEvents
 
 cdef class Verbs(SessionEvents):
@@ -9,8 +10,8 @@ cdef class Verbs(SessionEvents):
     cpdef await_header(self, double seconds)
     cpdef ask(self, question, double seconds)
     cpdef decide(self, decision)
-    cpdef check_mail(self, backend, str mailbox, double seconds)
-    cpdef connect(self, backend, bint greets, double seconds)
+    cpdef check_mail(self, BackendRuntime backend, str mailbox, double seconds)
+    cpdef connect(self, BackendRuntime backend, bint greets, double seconds)
     cpdef expect(self, double seconds)
     cpdef hold(self, double seconds)
     cpdef send_backend(self, bytes data)

@@ -7,9 +7,9 @@ entry that called the verb has returned. After `finish` the machine calls none.
 
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
+from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.orders import AskedLogin
-from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
 
@@ -52,13 +52,13 @@ class Verbs(SessionEvents):
         """What was asked is known without the modules: → `decided`."""
         raise NotImplementedError
 
-    def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
+    def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
         """Ask the backend by UDP whether there is mail: → `checked`; or, where too many wait for it,
         → `backend_failed`.
         """
         raise NotImplementedError
 
-    def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
+    def connect(self, backend: BackendRuntime, greets: bool, seconds: float) -> None:
         """Connect to the backend. If it `greets` (speaks first): → `backend_says`, else → `connected`; or
         → `backend_failed`.
         """

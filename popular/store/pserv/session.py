@@ -96,7 +96,7 @@ class Session(ClientOwner):
         """And since when the request could have come."""
         self.sid = context.session_id(SID_PREFIX, wall)
         self._row = SessionRow(context, token, self.sid, started=wall)
-        self._client = ClientConnection(context.loop, context.log, fd, owner=self)
+        self._client = ClientConnection(context, fd, self)
         self._deadlines = Deadlines(context.wheel, self, self._started + settings.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, settings.capabilities)

@@ -1,0 +1,7 @@
+from popular.proxy.session.session cimport Session
+from supervisor.serving.holders cimport Holders
+
+cdef class SessionBeginner:
+    cdef public dict _vservs
+    cdef public object _recorder
+    cdef public Holders _holders

@@ -1,0 +1,31 @@
+"""Begins sessions: what the acceptor calls for each connection."""
+
+from popular.proxy.session.recorded_session import RecordedSession
+from popular.proxy.session.recorder import Recorder
+from popular.proxy.session.recording import recording_of
+from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.session import Session
+from supervisor.serving.holders import Holders
+
+
+class SessionBeginner:
+    """What begins the sessions of one service, at each of its virtual servers."""
+
+    __slots__ = ("_holders", "_recorder", "_vservs")
+
+    def __init__(self, vservs: dict[str, VservRuntime], recorder: Recorder, holders: Holders) -> None:
+        """`holders`: each session is one until it is over."""
+        self._vservs = vservs
+        self._recorder = recorder
+        self._holders = holders
+
+    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
+        """See Service."""
+        runtime = self._vservs[listener]
+        self._holders.come()
+        if self._recorder.orders:
+            recording = recording_of(self._recorder, listener, peer[0] if runtime.rules.trusted is None else None)
+            if recording is not None:
+                RecordedSession(runtime, token, peer, recording=recording).begin(fd)
+                return
+        Session(runtime, token, peer).begin(fd)

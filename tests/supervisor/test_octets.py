@@ -1,0 +1,46 @@
+"""Octets and tuples as lines and logins need them: the same in both forms."""
+
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor.octets import fields, joined, named
+
+
+class Place(NamedTuple):
+    """Something with names."""
+
+    host: str
+    port: int = 110
+
+
+def test_a_tuple_with_names_is_made_of_its_fields() -> None:
+    """It is what its own way would have made."""
+    made = named(Place, ("h", 1))
+    assert made == Place("h", 1)
+    assert type(made) is Place
+    assert (made.host, made.port) == ("h", 1)
+    assert made._replace(port=2) == Place("h", 2)
+
+
+def test_its_fields_come_back_as_a_plain_tuple() -> None:
+    """Which is another one: that it is taken apart does not harm the first."""
+    made = Place("h")
+    assert type(fields(made)) is tuple
+    assert fields(made) == ("h", 110)
+    assert made == Place("h")
+
+
+@pytest.mark.parametrize("kind", [str, dict, Exception])
+def test_only_tuples_are_made(kind: type) -> None:
+    """Whoever errs here is told so, also in C."""
+    with pytest.raises(TypeError):
+        named(kind, ("h", 1))
+
+
+@given(st.binary(max_size=64), st.binary(max_size=64))
+def test_octets_stand_one_behind_the_other(first: bytes, second: bytes) -> None:
+    """However many there are, also none."""
+    assert joined(first, second) == first + second
