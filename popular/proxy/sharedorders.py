@@ -31,6 +31,7 @@ MOVE, BACKEND = "move", "to"
 ORDERED = "ordered"
 """What news are called that something is in the hash, or no longer."""
 MOST_OCTETS = 4096
+"""Of an order, or of news: what is longer is none."""
 MOST_ORDERS = 100_000
 """Where there are more they are not looked at: a worker would be busy with nothing else."""
 AWAY_SECONDS = 600.0
@@ -64,6 +65,17 @@ return epoch
 for its end if it still has this value, `+VALUE` for the hold of a move: if there is one already nothing is changed, and
 the epoch is "". All at once: nobody sees a user whose hold has ended and who is led where he was.
 """
+
+READ = """
+local all, found = redis.call('HGETALL', KEYS[1]), {}
+for at = 1, #all, 2 do
+  if #all[at] + #all[at + 1] <= tonumber(ARGV[1]) then
+    found[#found + 1], found[#found + 2] = all[at], all[at + 1]
+  end
+end
+return found
+"""
+"""KEYS: the hash. ARGV: how many octets a field and its value may have together; what has more fills no worker."""
 
 THERE = """
 local time = redis.call('TIME')
