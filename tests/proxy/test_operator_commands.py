@@ -1,6 +1,7 @@
 """The commands about drains, kicks, holds, locks and moves: what is ordered by them, and what is refused. Pure."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -192,7 +193,7 @@ def test_a_user_is_moved_from_where_his_module_has_him(console: Console, leads_t
         {"certain": False},
     ],
 )
-def test_no_module_is_told_if_it_is_unknown_what_takes_that_back(console: Console, more: dict[str, object]) -> None:
+def test_no_module_is_told_if_it_is_unknown_what_takes_that_back(console: Console, more: dict[str, Any]) -> None:
     """It names a server that is only like a backend; or a module that could not be asked comes before it."""
     known_as(console, "joe", "joe", **more)
     assert moved_from(console) == ("-", False)

@@ -55,8 +55,8 @@ class Around:
         self.kept.append(tuple(entries))
         kept(True, "")
 
-    def left(self, number: int) -> SweepFound | None:
-        del number
+    def left(self, _number: int) -> SweepFound | None:
+        return None
 
     def end(self, number: int) -> None:
         del number

@@ -51,8 +51,8 @@ def found_user(context: CommandContext, namespace: str, user: str) -> FoundUser:
 
 
 def _home(data: Mapping[str, Any]) -> str:
-    """The backend that the module names which knows him, or the fallback: whether he could log in there now, is held, or
-    would be led to its backup is another matter.
+    """The backend that the module names which knows him, or the fallback. Whether he could log in there now, is held,
+    or would be led to its backup is another matter.
     """
     if not data["identified_by"]:
         return str(data["backend"]["id"]) if data["backend"] else UNKNOWN
