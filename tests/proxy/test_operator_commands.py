@@ -199,6 +199,25 @@ def test_no_module_is_told_if_it_is_unknown_what_takes_that_back(console: Consol
     assert moved_from(console) == ("-", False)
 
 
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("cdb /etc/popular/users.cdb", False),
+        ('sql sqlite:/etc/popular/mail query "SELECT :user"', False),
+        ("redis redis://h key mail:%u", True),
+    ],
+)
+def test_a_file_is_not_told_of_a_move_in_a_cluster(console: Console, module: str, told: bool) -> None:
+    """The others have files of their own: he would be at the old place there when the way that all have has ended."""
+    for line in (f"pdm add users {module}", "pdm conf users moves on", "set cluster redis://h"):
+        console.say(line)
+    known_as(console, "joe", "joe")
+    move = console.say("user move joe two")
+    assert isinstance(move, Move)
+    assert (move.behind[0].value or {}).get("until") is not None or not told
+    assert len(move.switched) == 1 + told, "and the others of the new way"
+
+
 def test_a_module_that_was_not_told_of_a_move_is_not_told_of_its_end(console: Console) -> None:
     """It may say the new place by now: that would be the old one again. What it was told is taken back."""
     known_as(console, "joe", "joe")

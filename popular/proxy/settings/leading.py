@@ -6,6 +6,8 @@ from typing import Any
 
 from popular.pdm.contract import UserAt
 from popular.proxy.settings.accounts import UNKNOWN, FoundUser
+from popular.proxy.settings.cluster import CLUSTER
+from popular.proxy.settings.modules import ModuleSpec
 from supervisor.control.context import CommandContext
 from supervisor.control.lookups import AskWorker
 from supervisor.control.outcome import MoveStep
@@ -33,9 +35,18 @@ def steps(context: CommandContext, whom: FoundUser, *, here: str, to: str) -> tu
 
 
 def leads(context: CommandContext, whom: FoundUser) -> bool:
-    """Whether the module that knows the user is to be told, and it is known what takes that back."""
+    """Whether the module that knows the user is to be told, and it is known what takes that back. Not if it has a file,
+    where there is a cluster: the other proxies have files of their own, and would lead him to the old place again when
+    the proxies do not lead him any more.
+    """
     module = context.config.things["pdm"].get(whom.module)
-    return module is not None and module.terms.moves and whom.backend != UNKNOWN
+    if module is None or not module.terms.moves or whom.backend == UNKNOWN:
+        return False
+    return not (context.config.variables[CLUSTER] and _has_a_file(module))
+
+
+def _has_a_file(module: ModuleSpec) -> bool:
+    return module.mod == "cdb" or any(word.startswith("sqlite:") for word in module.args[:1])
 
 
 def route(context: CommandContext, whom: FoundUser, *, here: str, to: str, seconds: int) -> dict[str, Any] | None:
