@@ -31,7 +31,7 @@ MOVE, BACKEND = "move", "to"
 ORDERED = "ordered"
 """What news are called that something is in the hash, or no longer."""
 MOST_OCTETS = 4096
-"""Of an order, or of news: what is longer is none."""
+"""How long an order, or an entry of the news, may be: what is longer is none."""
 MOST_ORDERS = 100_000
 """Where there are more they are not looked at: a worker would be busy with nothing else."""
 AWAY_SECONDS = 600.0
@@ -66,7 +66,7 @@ for its end if it still has this value, `+VALUE` for the hold of a move: if ther
 the epoch is "". All at once: nobody sees a user whose hold has ended and who is led where he was.
 """
 
-READ = """
+READ_ORDERS = """
 local all, found = redis.call('HGETALL', KEYS[1]), {}
 for at = 1, #all, 2 do
   if #all[at] + #all[at + 1] <= tonumber(ARGV[1]) then

@@ -72,7 +72,7 @@ class Cluster:
         self._renew = self._client.register_script(leases.RENEW)
         self._stay_out = self._client.register_script(leases.STAY_OUT)
         self._news = self._client.register_script(leases.NEWS_SINCE)
-        self._read = self._client.register_script(sharedorders.READ)
+        self._read = self._client.register_script(sharedorders.READ_ORDERS)
         self._there = self._client.register_script(sharedorders.THERE)
         self._change = self._client.register_script(sharedorders.CHANGE)
         self._add_news = self._client.register_script(leases.ADD_NEWS)
