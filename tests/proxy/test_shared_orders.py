@@ -219,6 +219,10 @@ def test_who_is_moved_by_another_proxy_is_left_to_it() -> None:
     console.status.operator.change([OrderEntry("user hold", JOE, hold)])
     for line in ("user move joe two", "user release joe", "user hold joe for 5m"):
         assert "is being moved" in refused(console, line)
+    assert "Z at the latest" in refused(console, "user release joe")
+    for end in (None, time.time() + 10_000):
+        console.status.operator.change([OrderEntry("user hold", JOE, {**hold, "until": end})])
+        assert isinstance(console.say("user release joe"), Ordered), "no move lasts so long"
     console.status.operator.change([OrderEntry("user hold", JOE, {**hold, "until": time.time() - 1})])
     move = console.say("user move joe two")
     assert isinstance(move, Move)

@@ -25,7 +25,6 @@ from supervisor.runtime.plural import count_of
 
 MOVE_SECONDS = 60
 """For the sessions to be gone, and the command to be done, if nothing else was said."""
-_LONGEST = 3600
 _command: list[str] = []
 """The start option's; one at most."""
 
@@ -100,7 +99,7 @@ def _order(
     is_held = hold is not None and not is_over(hold, now)
     released = () if is_held else (OrderEntry(HELD_USER, key),)
     begun = {"from": here, "to": to, "since": now, UNDO: [[one.sort, one.id] for one in released]}
-    seconds = time_of(said.get("timeout"), 1, _LONGEST) or MOVE_SECONDS
+    seconds = time_of(said.get("timeout"), 1, moving_together.LONGEST_MOVE) or MOVE_SECONDS
     route = leading.route(context, whom, here=here, to=to, seconds=seconds)
     if route is None and to != home:
         route = {"to": to, "from": home, "since": now}

@@ -17,6 +17,8 @@ from supervisor.control.context import CommandContext
 from supervisor.control.outcome import MoveStep
 from supervisor.operatorstate import SHARED, OrderEntry, is_over
 
+LONGEST_MOVE = 3600
+"""Seconds that may be said."""
 _MARGIN_SECONDS = 60.0
 """For the command, and the end: so much longer the others hold a user who is forgotten by who moves him."""
 _BEFORE_THE_END_SECONDS = 1.0
@@ -57,9 +59,11 @@ def steps(context: CommandContext, routed: OrderEntry, *, seconds: int) -> Toget
 
 
 def is_moved_elsewhere(context: CommandContext, key: str) -> bool:
-    """Whether a user is held because another proxy of the cluster moves him."""
-    hold = context.status.operator.of(HELD_USER).get(key)
-    return hold is not None and MOVE in hold and not is_over(hold, time.time())
+    """Whether a user is held because another proxy of the cluster moves him. A hold without end, or with one that no
+    move has, is of none: whoever reaches the server may have written it, and the operator can end it.
+    """
+    hold = context.status.operator.of(HELD_USER).get(key, {})
+    return MOVE in hold and 0 < (hold.get("until") or 0) - time.time() <= LONGEST_MOVE + 2 * _MARGIN_SECONDS
 
 
 def _shared(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -190,7 +190,11 @@ def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome
         key = found_user(context, *whom).key
     if key not in ordered:
         raise CommandRefused(f"user {key} is not {what}; `user list` lists those who are", word.column)
-    if sort == HELD_USER and (key in _orders(context, MOVING_USER) or is_moved_elsewhere(context, key)):
+    if sort == HELD_USER and is_moved_elsewhere(context, key):
+        end = iso(ordered[key].get("until"))
+        text = f"user {key} is being moved by another proxy of the cluster, and is released by that"
+        raise CommandRefused(f"{text}, at {end} at the latest", word.column)
+    if sort == HELD_USER and key in _orders(context, MOVING_USER):
         raise CommandRefused(f"user {key} is being moved, and is released by that", word.column)
     return Ordered(f"user {key} is {what} no more", **shared(context, OrderEntry(sort, key)))
 
