@@ -12,6 +12,7 @@ class OneSession:
         self.living = living
         self.error = error
         self.shown = False
+        self.ending = ""
 
     def refresh(self) -> None:
         if self.error is not None:
@@ -23,6 +24,7 @@ class OneSession:
         self.end("internal_error")
 
     def end(self, ending: str) -> None:
+        self.ending = ending
         del self.living[int(self.sid)]
 
     def cut_cost(self) -> CutCost:
@@ -41,4 +43,4 @@ def test_a_session_that_cannot_be_shown_ends_alone() -> None:
     living.update(enumerate(sessions))
     refresh_all(living.values())
     assert [session.shown for session in sessions] == [True, False, True]
-    assert list(living) == [0, 2]
+    assert [session.ending for session in sessions] == ["", "internal_error", ""]
