@@ -86,11 +86,11 @@ def hindrance() -> str:
 
 def _finds(command: Sequence[str], header: str) -> bool:
     """Whether a C compiler does: not all that have Python's headers have those of its libraries."""
-    import subprocess
-
     flags = f"{os.environ.get('CPPFLAGS', '')} {os.environ.get('CFLAGS', '')}".split()
-    asked = [*command, *flags, "-E", "-"]
-    return subprocess.run(asked, input=f"#include <{header}>\n".encode(), capture_output=True).returncode == 0
+    asked = [*command, *flags, "-E", "-include", header, "-x", "c", "/dev/null", "-o", "/dev/null"]
+    silent = [(os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0)]
+    child = os.posix_spawnp(command[0], asked, os.environ, file_actions=silent)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def _objection(made: Made | None) -> str:
