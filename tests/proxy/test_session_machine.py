@@ -606,6 +606,13 @@ def test_a_name_that_is_no_mailbox() -> None:
     assert end[:2] == ("finish", "bad_mailbox")
 
 
+def test_a_name_at_the_backend_that_is_no_text() -> None:
+    """A module has it from a server that speaks Latin-1, say: that is nobody's wrong password, and no guess."""
+    session = asking()
+    note, count, _reply, end = session.decided(admitted("pop", target="j\udcf6rg"))
+    assert (note[1], count[2], end[1]) == ("bad_mailbox", "unavailable", "bad_mailbox")
+
+
 def test_a_password_that_would_end_a_line_is_wrong() -> None:
     """It never gets to a backend."""
     assert asking().decided(admitted("pop", secret=Secret(b"a\nb")))[-1] == ("send", WRONG)

@@ -113,6 +113,9 @@ class BackendSide(Teller):
                 shown = Credentials(self.target, secret, token)
                 offered = known.mechanisms() if known is not None else NO_MECHANISMS
                 self._login = login_for(backend.settings, shown, xclient=line, ahead=ahead, offered=offered)
+        except UnicodeEncodeError:  # a module may have it from where names have other octets
+            self._bad_mailbox("the user's name there cannot be written in UTF-8")
+            return
         except ValueError as error:
             if backend.trusts_us:
                 self._bad_mailbox(str(error))
