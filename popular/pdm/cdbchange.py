@@ -1,7 +1,8 @@
 """Leads one user of a database of the module `cdb` to another backend: a new database, in the place of the old one.
 
 It is made by a process of its own, for it takes a while where there are many users, and would hold up a worker; and it
-is written, synced and renamed as `pcdb` does it. Two at once come one after the other.
+is written, synced and renamed as `pcdb` does it. Two at once come one after the other. It ends with the worker: a move
+whose worker is gone is taken back by another one, and nothing must come behind that.
 """
 
 import fcntl
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from popular.pdm import cdb, linefile, pcdb
 from popular.pdm.contract import ModuleFailed
 from popular.pdm.userfile import key_of
+from supervisor.runtime import rights
 
 DONE, FAILED, NO_USER = 0, 1, 3
 SECONDS = 25.0
@@ -20,7 +22,7 @@ SECONDS = 25.0
 
 def lead(path: str, whom: tuple[str, str], backend: str) -> bool:
     """See `contract.LEAD`. Blocks."""
-    command = [sys.executable, "-m", "popular.pdm.cdbchange", path, *whom, backend]
+    command = [sys.executable, "-m", "popular.pdm.cdbchange", str(os.getpid()), path, *whom, backend]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False, cwd="/"
@@ -57,8 +59,11 @@ def _changed(reader: cdb.Reader, key: bytes, backend: bytes) -> Iterator[tuple[b
 
 
 def main() -> int:
-    """`cdbchange PATH NAMESPACE USER BACKEND`; for `lead` alone."""
-    path, namespace, user, backend = sys.argv[1:]
+    """`cdbchange PARENT PATH NAMESPACE USER BACKEND`; for `lead` alone."""
+    parent, path, namespace, user, backend = sys.argv[1:]
+    rights.die_with_parent()
+    if os.getppid() != int(parent):  # it was gone before
+        return FAILED
     try:
         return DONE if change(path, key_of(namespace, user), backend.encode()) else NO_USER
     except (ModuleFailed, cdb.BadDatabase) as error:

@@ -21,8 +21,8 @@ all passwords are stored in clear, `scram` where they are that or keys of SCRAM-
 with a certificate of the user's name may come in.
 
 `update TEXT` (or `updatefile FILE`) is what `user move` has done (`pdm conf ID moves on`), with `:backend` for the
-new one beside the parameters of the user: `update "UPDATE mailbox SET store = :backend WHERE username = :user"`. The
-database's user needs the right to do so.
+new one beside the parameters of the user: `update "UPDATE mailbox SET store = :backend WHERE username = :user"`. It may
+change as many rows as `query` gives of the user, else it is not made. The database's user needs the right to do so.
 """
 
 import os
@@ -138,9 +138,10 @@ class SqliteModule(Module):
     def lead(self, namespace: str, user: str, backend: str) -> bool:
         """See `contract.LEAD`."""
         update = self._options.update
-        if update is None or not self._found(namespace, user, None):
+        found = self._found(namespace, user, None) if update is not None else []
+        if update is None or not found:
             return False
-        self._engine.change(update, parameters_of(namespace, user) | {"backend": backend}, MOST_ROWS)
+        self._engine.change(update, parameters_of(namespace, user) | {"backend": backend}, len(found))
         return _is_there(self._found(namespace, user, None), backend)
 
     def reload(self) -> Module:
@@ -189,9 +190,10 @@ class ServerModule(AsyncModule):
     async def lead(self, namespace: str, user: str, backend: str) -> bool:
         """See `contract.LEAD`."""
         update = self._options.update
-        if update is None or not await self._found(namespace, user, None):
+        found = await self._found(namespace, user, None) if update is not None else []
+        if update is None or not found:
             return False
-        await self._engine.change(update, parameters_of(namespace, user) | {"backend": backend}, MOST_ROWS)
+        await self._engine.change(update, parameters_of(namespace, user) | {"backend": backend}, len(found))
         return _is_there(await self._found(namespace, user, None), backend)
 
     def reload(self) -> AsyncModule:

@@ -45,7 +45,7 @@ class AsyncEngine(Protocol):
 
 def _check_number(rows: int, most: int) -> None:
     if rows > most:
-        raise ModuleFailed(f"the update would change {rows} rows: it is not made")
+        raise ModuleFailed(f"the update would change {rows} rows, and he has {most}: it is not made")
 
 
 def _is_port(parts: SplitResult) -> bool:
@@ -92,11 +92,13 @@ class SqliteEngine:
         uri = f"file:{quote(self._path)}?mode=rw"
         with (
             _told(sqlite3.Error, OSError),
-            closing(sqlite3.connect(uri, uri=True, timeout=_SQLITE_WAIT_SECONDS)) as one,
+            closing(sqlite3.connect(uri, uri=True, timeout=_SQLITE_WAIT_SECONDS, isolation_level=None)) as one,
             one,
         ):  # a transaction, which is taken back by what is raised in it
-            bound = {name: parameters[name] for name in update.names}
-            _check_number(one.execute(update.text, bound).rowcount, most)
+            one.execute("BEGIN IMMEDIATE")  # the library begins none for WITH … UPDATE, and counts none of its rows
+            one.execute(update.text, {name: parameters[name] for name in update.names}).fetchall()
+            (changed,) = one.execute("SELECT changes()").fetchone()
+            _check_number(changed, most)
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's. A file that has taken the place of the old one is opened in its turn."""

@@ -87,9 +87,17 @@ NEWS_SINCE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local since = ARGV[1] == '' and string.format('%.0f', now - tonumber(ARGV[3])) or '(' .. ARGV[1]
-return {now, redis.call('XRANGE', KEYS[1], since, '+', 'COUNT', ARGV[2])}
+local found = redis.call('XRANGE', KEYS[1], since, '+', 'COUNT', ARGV[2])
+for _, one in ipairs(found) do
+  local octets = 0
+  for _, word in ipairs(one[2]) do octets = octets + #word end
+  if octets > tonumber(ARGV[4]) then one[2] = {} end
+end
+return {now, found}
 """
-"""KEYS: the stream. ARGV: the id of the last one known, "" for none; how many; how far back to begin then."""
+"""KEYS: the stream. ARGV: the id of the last one known, "" for none; how many; how far back to begin then; how many
+octets an entry may have: of one that has more there is only the id.
+"""
 
 ADD_NEWS = """
 local time = redis.call('TIME')

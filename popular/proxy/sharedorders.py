@@ -17,9 +17,10 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
+from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases
 from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, ROUTED_USER
-from supervisor.operatorstate import PENDING, SHARED, OrderEntry, is_over
+from supervisor.operatorstate import PENDING, SHARED, UNDO, OrderEntry, is_over
 from supervisor.table.blocked import BLOCKED
 
 ORDERS, PROXIES, GONE = "popular:orders", "popular:proxies", "popular:gone:"
@@ -30,6 +31,7 @@ MOVE, BACKEND = "move", "to"
 ORDERED = "ordered"
 """What news are called that something is in the hash, or no longer."""
 MOST_OCTETS = 4096
+"""Of an order, or of news: what is longer is none."""
 MOST_ORDERS = 100_000
 """Where there are more they are not looked at: a worker would be busy with nothing else."""
 AWAY_SECONDS = 600.0
@@ -45,7 +47,12 @@ if not epoch then
   redis.call('HSET', KEYS[1], 'epoch', epoch)
 end
 for at = 2, #ARGV, 2 do
+  local there = string.sub(ARGV[at + 1], 1, 1) == '+' and redis.call('HGET', KEYS[1], ARGV[at])
+  if there and string.find(there, '"move": "', 1, true) then return '' end
+end
+for at = 2, #ARGV, 2 do
   local field, value = ARGV[at], ARGV[at + 1]
+  if string.sub(value, 1, 1) == '+' then value = string.sub(value, 2) end
   if string.sub(value, 1, 1) == '=' then
     if redis.call('HGET', KEYS[1], field) == string.sub(value, 2) then value = '' else value = nil end
   end
@@ -55,9 +62,20 @@ end
 return epoch
 """
 """KEYS: the hash. ARGV: an epoch, if there is none; and fields with their values: "" for the end of an order, `=VALUE`
-for its end if it still has this value. All at once: nobody sees a user whose hold has ended and who is led where he
-was.
+for its end if it still has this value, `+VALUE` for the hold of a move: if there is one already nothing is changed, and
+the epoch is "". All at once: nobody sees a user whose hold has ended and who is led where he was.
 """
+
+READ = """
+local all, found = redis.call('HGETALL', KEYS[1]), {}
+for at = 1, #all, 2 do
+  if #all[at] + #all[at + 1] <= tonumber(ARGV[1]) then
+    found[#found + 1], found[#found + 2] = all[at], all[at + 1]
+  end
+end
+return found
+"""
+"""KEYS: the hash. ARGV: how many octets a field and its value may have together; what has more fills no worker."""
 
 THERE = """
 local time = redis.call('TIME')
@@ -120,20 +138,38 @@ def stored_order(field: str, text: str) -> StoredOrder | None:
             and 0 <= (until or 0) <= _LATEST
             and (sort != ROUTED_USER or isinstance(value.get(BACKEND), str))
             and isinstance(value.get(MOVE, ""), str)
+            and not value.keys() & {UNDO, SHARED}
+            and all(_is_plain(one) for pair in value.items() for one in pair)
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return StoredOrder(OrderEntry(sort, ident, value), by, text) if good else None
 
 
-def arguments_of(entries: Iterable[OrderEntry], by: str, stale: Iterable[StoredOrder] = ()) -> list[str]:
-    """The arguments of CHANGE."""
+def _is_plain(said: object) -> bool:
+    """A text, a number, or nothing: what is kept, told to all workers, and shown to people as it is."""
+    if isinstance(said, str):
+        return said.isprintable()
+    return said is None or (isinstance(said, int | float) and abs(said) <= _LATEST)  # NaN is not
+
+
+def arguments_of(
+    entries: Iterable[OrderEntry], by: str, *, stale: Iterable[StoredOrder] = (), begins: Iterable[OrderEntry] = ()
+) -> list[str]:
+    """The arguments of CHANGE. `begins`: holds of moves, of which a user has one."""
     words = [os.urandom(8).hex()]
-    for sort, ident, value in entries:
-        words += [field_of(sort, ident), "" if value is None else json.dumps({"value": bare(value), "by": by})]
+    for entry in entries:
+        words += [field_of(*entry[:2]), "" if entry.value is None else text_of(entry, by)]
+    for entry in begins:
+        words += [field_of(*entry[:2]), f"+{text_of(entry, by)}"]
     for one in stale:
         words += [field_of(one.entry.sort, one.entry.id), f"={one.text}"]
     return words
+
+
+def text_of(entry: OrderEntry, by: str) -> str:
+    """An order as it lies in the hash."""
+    return json.dumps({"value": bare(entry.value or {}), "by": by})
 
 
 def bare(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,11 +212,12 @@ def reconciled(
     return found
 
 
-def tell(url: str, passwordfile: str, entries: Iterable[OrderEntry], *, by: str) -> None:
-    """Puts orders in force at all proxies, or ends them. Blocks. Raises ModuleFailed."""
+def tell(url: str, passwordfile: str, words: Iterable[str], *, by: str) -> None:
+    """Puts orders in force at all proxies, or ends them, by the arguments of CHANGE. Blocks. Raises ModuleFailed."""
     with leases.blocking(url, passwordfile) as client:
-        client.eval(CHANGE, 1, ORDERS, *arguments_of(entries, by))
-        leases.add_news(client, {"by": leases.this_proxy(), "what": ORDERED})
+        if not client.eval(CHANGE, 1, ORDERS, *words):
+            raise ModuleFailed("another proxy of the cluster is moving him, or was until a minute ago")
+        leases.add_news(client, {"by": leases.this_proxy(), "what": ORDERED, "proxy": by})
 
 
 def tell_gone(url: str, passwordfile: str, move: str, *, us: str) -> None:

@@ -155,8 +155,8 @@ class Moves:
             self._jobs.send(job, done, seconds=seconds)
 
     def _too_late(self, move: _RunningMove) -> None:
-        if move.running:
-            return  # the command has a time of its own
+        if move.running or move.given_up:
+            return  # the command has a time of its own, and so has what is being taken back
         left = self._sweeps.left(move.sweep)
         self._sweeps.end(move.sweep)
         self._give_up(move, f"after {move.order.seconds} s there is still: {described(_only_left(left))}")

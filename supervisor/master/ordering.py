@@ -83,10 +83,15 @@ class Ordering:
                 cut=cut,
                 seconds=order.deadline,
                 first=first,
-                over=None if gone is None else lambda: self._jobs.send(gone, lambda _result: None),
+                over=nobody_is_left,
                 before=order.before,
                 orders=wanted_by,
             )
+
+        def nobody_is_left() -> None:
+            # Another instance may have sessions that nobody here sees: then it is never said, and a move fails.
+            if gone is not None and not self._has_company():
+                self._jobs.send(gone, lambda _result: None)
 
         wanted_by = [entry[:2] for entry in entries]
         if entries:

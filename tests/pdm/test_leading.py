@@ -1,10 +1,13 @@
 """`lead` of the contract: modules that `user move` tells of a user's new place, as a worker calls them."""
 
 import asyncio
+import fcntl
+import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from popular.pdm.contract import ModuleFailed, UserAt
 from popular.pdm.guarded import Guarded
 from popular.pdm.loader import OWN_DIRECTORY, load
 from tests.patience import patient
+from tests.system.wire import wait_until
 
 QUERY = "SELECT pw AS password, store AS backend FROM mailbox WHERE username = :user"
 UPDATE = "UPDATE mailbox SET store = :backend WHERE username = :user"
@@ -48,6 +52,13 @@ def database(directory: Path, lines: Sequence[str]) -> Any:
     command = [sys.executable, "-m", "popular.pdm.pcdb", "--quiet", str(path)]
     subprocess.run(command, input="\n".join(lines).encode(), check=True, timeout=patient(30))
     return load(OWN_DIRECTORY, "cdb", "m", arguments=(str(path),))
+
+
+def has_open(pid: str, path: Path) -> bool:
+    """Whether a process is there, and has this open."""
+    with suppress(OSError):
+        return any(os.readlink(one) == str(path) for one in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 LINES = [
@@ -88,6 +99,25 @@ def test_two_at_once_are_both_led(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
+def test_a_worker_that_is_killed_changes_no_database_any_more(tmp_path: Path) -> None:
+    """Else the new place could come behind the old one, which another worker is told when the move is taken back."""
+    module = database(tmp_path, LINES)
+    script = f"from popular.pdm.cdbchange import lead; lead({str(tmp_path / 'users.cdb')!r}, ('default', 'joe'), 'two')"
+    directory = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    worker = subprocess.Popen([sys.executable, "-c", script])
+    children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
+    waiting = wait_until(
+        lambda: [one for one in children.read_text().split() if has_open(one, tmp_path)], "it waits for its turn"
+    )
+    worker.kill()
+    worker.wait()
+    wait_until(lambda: not has_open(waiting[0], tmp_path), "it is gone")
+    os.close(directory)
+    assert place(module, "joe") == "one"
+
+
+@pytest.mark.processes
 def test_a_database_that_cannot_be_written_is_as_it_was(tmp_path: Path) -> None:
     """Its directory is gone, say: the reason is told."""
     module = database(tmp_path, LINES)
@@ -109,6 +139,9 @@ def test_an_update_leads_a_user(tmp_path: Path) -> None:
     ("update", "why"),
     [
         ("UPDATE mailbox SET store = :backend WHERE :user <> ''", "would change 22 rows"),
+        ("UPDATE mailbox SET store = :backend WHERE username IN (:user, 'ann')", "would change 2 rows, and he has 1"),
+        ("WITH a AS (SELECT :user) UPDATE mailbox SET store = :backend", "would change 22 rows"),
+        ("UPDATE mailbox SET store = :backend WHERE :user <> '' RETURNING store", "would change 22 rows"),
         ("UPDATE mailbox SET room = :backend WHERE username = :user", "does not give this backend"),
         ("UPDATE mailbox SET rooms = :backend WHERE username = :user", "OperationalError"),
     ],

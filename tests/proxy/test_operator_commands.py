@@ -1,6 +1,7 @@
 """The commands about drains, kicks, holds, locks and moves: what is ordered by them, and what is refused. Pure."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -134,9 +135,16 @@ def test_the_end_of_a_hold_ends_no_lock(console: Console) -> None:
     assert ends == [[], [], ["user hold"], ["user lock"]]
 
 
-def known_as(console: Console, name: str, account: str, backend: str = "one") -> None:
-    """A worker would find out so much of who writes this name."""
-    data = {"backend": {"id": backend}, "account": account, "identified_by": "users"}
+def known_as(console: Console, name: str, account: str, *, leads_to: str | None = "one", **more: object) -> None:
+    """A worker would find out so much of who writes this name. `leads_to`: where he would be led now."""
+    data = {
+        "backend": None if leads_to is None else {"id": leads_to},
+        "account": account,
+        "identified_by": "users",
+        "certain": True,
+        "modules": [{"module": "users", "route": {"backend": "one", "server": None}}],
+        **more,
+    }
     console.known[AskWorker(LoginToExplain(name, HERE, "v1", mechanism="USER"))] = Result(data)
 
 
@@ -158,6 +166,53 @@ def test_what_is_ordered_of_an_alias_holds_for_the_account(console: Console) -> 
     console.known.clear()
     assert "is not locked" in refused(console, "user unlock JOE")
     assert list(order(console, "user unlock joe")) == [("user lock", "default:joe")]
+
+
+def moved_from(console: Console, line: str = "user move joe two") -> tuple[str, bool]:
+    """Where joe is said to be when he is moved to `two`; and whether his module is told."""
+    console.say("pdm add users cdb /etc/popular/users.cdb")
+    console.say("pdm conf users moves on")
+    move = console.say(line)
+    assert isinstance(move, Move)
+    return str((move.before[0].value or {})["from"]), bool(move.switched)
+
+
+@pytest.mark.parametrize("leads_to", ["three", None])
+def test_a_user_is_moved_from_where_his_module_has_him(console: Console, leads_to: str | None) -> None:
+    """His store is down, and he would be led to its backup `three`; or he is held. His mail is where it was, and the
+    module is told that place again if the move fails.
+    """
+    known_as(console, "joe", "joe", leads_to=leads_to)
+    assert moved_from(console) == ("one", True)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"modules": [{"module": "users", "route": {"backend": "one", "server": "192.0.2.7:110"}}]},
+        {"certain": False},
+    ],
+)
+def test_no_module_is_told_if_it_is_unknown_what_takes_that_back(console: Console, more: dict[str, Any]) -> None:
+    """It names a server that is only like a backend; or a module that could not be asked comes before it."""
+    known_as(console, "joe", "joe", **more)
+    assert moved_from(console) == ("-", False)
+
+
+def test_a_module_that_was_not_told_of_a_move_is_not_told_of_its_end(console: Console) -> None:
+    """It may say the new place by now: that would be the old one again. What it was told is taken back."""
+    known_as(console, "joe", "joe")
+    move = console.say("user move joe two")
+    assert isinstance(move, Move)
+    console.status.operator.change(move.behind)
+    assert moved_from(console, "user unmove joe")[1] is False
+    console.status.operator.change([OrderEntry("user route", "default:joe")])
+    move = console.say("user move joe two")
+    assert isinstance(move, Move)
+    console.status.operator.change(move.behind)
+    back = console.say("user unmove joe")
+    assert isinstance(back, Move)
+    assert back.switched
 
 
 @pytest.mark.parametrize("line", ["backend del two", "backend flush"])

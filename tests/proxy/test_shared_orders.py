@@ -1,18 +1,31 @@
 """Orders that hold at all proxies of a cluster: what makes those here and those of the server the same. Pure."""
 
 import time
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from popular.proxy import leases
+from popular.proxy.session.news import News
 from popular.proxy.session.shared_orders import due, orders_of
 from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
 from popular.proxy.settings.cluster import TellGone, TellOrdered
-from popular.proxy.sharedorders import Reconciled, StoredOrder, field_of, reconciled, stored_order
-from supervisor.control.outcome import Block, Ordered, SessionSweep
+from popular.proxy.sharedorders import (
+    Reconciled,
+    StoredOrder,
+    arguments_of,
+    field_of,
+    reconciled,
+    stored_order,
+    tell,
+)
+from supervisor.control.outcome import Block, Move, Ordered, SessionSweep
 from supervisor.operatorstate import PENDING, SHARED, OrderEntry, pending
 from supervisor.table.remembered import Entry
-from tests.proxy.console import Console
+from tests.proxy.console import Console, refused
 
 JOE, ANN = "default:joe", "default:ann"
 Here = dict[tuple[str, str], dict[str, Any]]
@@ -103,6 +116,14 @@ def test_what_has_ended_by_itself_is_cleared_away() -> None:
         (field_of("user move", JOE), '{"by": "x", "value": {"undo": []}}'),
         (field_of("user route", JOE), '{"by": "x", "value": {}}'),
         (field_of("user hold", JOE), '{"by": "x", "value": {"move": 7}}'),
+        (field_of("user hold", JOE), '{"by": "x", "value": {"undo": [["user lock", "default:ann"]]}}'),
+        (field_of("user hold", JOE), '{"by": "x", "value": {"since": NaN}}'),
+        (field_of("user hold", JOE), '{"by": "x", "value": {"since": 1e999}}'),
+        (field_of("user hold", JOE), '{"by": "x", "value": {"since": "\\ud800"}}'),
+        (field_of("user hold", JOE), '{"by": "x", "value": {"\\ud800": 1}}'),
+        (field_of("user hold", JOE), '{"by": "x", "value": {"cluster": true}}'),
+        (field_of("user hold", JOE), '{"by": "x", "value": {"since": ' + "[" * 900 + "]" * 900 + "}}"),
+        (field_of("user route", JOE), '{"by": "x", "value": {"to": "one\\n+OK"}}'),
         (field_of("block", "everywhere"), '{"by": "x", "value": {}}'),
         (field_of("block", "192.0.2.1/24"), '{"by": "x", "value": {}}'),
     ],
@@ -187,3 +208,42 @@ def test_what_is_told_of_an_order() -> None:
     end = console.say("user unlock ann")
     assert isinstance(end, Ordered)
     assert end.surely_told
+
+
+def test_who_is_moved_by_another_proxy_is_left_to_it() -> None:
+    """Let go, or moved once more, he would come in at the old place while his mail is copied."""
+    console = Console()
+    for line in ("backend conf one", "backend conf two", "vserv conf v1 port 1110", "set cluster redis://h"):
+        console.say(line)
+    hold = {"move": "m", "until": time.time() + 60, SHARED: True}
+    console.status.operator.change([OrderEntry("user hold", JOE, hold)])
+    for line in ("user move joe two", "user release joe", "user hold joe for 5m"):
+        assert "is being moved" in refused(console, line)
+    console.status.operator.change([OrderEntry("user hold", JOE, {**hold, "until": time.time() - 1})])
+    move = console.say("user move joe two")
+    assert isinstance(move, Move)
+    (step,) = move.announced
+    assert isinstance(step.do, TellOrdered)
+    assert isinstance(step.undo, TellOrdered)
+    assert (len(step.do.begins), step.do.entries) == (1, ())
+    (ours,) = step.undo.stale
+    assert ours.text == arguments_of((), "us", begins=step.do.begins)[2][1:].replace('"us"', f'"{step.do.us}"')
+
+
+def test_what_is_told_is_looked_at_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The news that go with it are understood where they are heard: nobody waits for the look of every ten seconds."""
+    news: list[dict[str, str]] = []
+
+    @contextmanager
+    def blocking(*_where: str) -> Iterator[Any]:
+        yield SimpleNamespace(eval=lambda *_words: "epoch")
+
+    monkeypatch.setattr(leases, "blocking", blocking)
+    monkeypatch.setattr(leases, "add_news", lambda _client, fields: news.append(fields))
+    tell("redis://h", "", arguments_of([OrderEntry("user lock", JOE, {})], "p1"), by="p1")
+    changed: list[str] = []
+    hears = SimpleNamespace(
+        _us="us", _guards=False, _cluster=SimpleNamespace(run="us"), _orders=SimpleNamespace(changed=changed.append)
+    )
+    News._take(cast(News, hears), news[0], 0.0)
+    assert changed == ["p1"]

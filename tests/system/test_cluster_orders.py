@@ -1,16 +1,21 @@
 """What is ordered at one proxy of a cluster holds at all of them, by a real server of Redis; a move waits for all."""
 
+import asyncio
 import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
+from popular.proxy.session.cluster import Cluster
+from popular.proxy.sharedorders import MOST_OCTETS, field_of
 from tests.patience import patient
+from tests.proxy.test_cluster_alone import Worker
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 from tests.system.test_cluster import RedisServer
 from tests.system.test_operating import WRONG, Store, copier
@@ -77,6 +82,26 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
             yield made
             for member in made.members:
                 assert member.proxy.log("session_bug") == []
+
+
+def test_what_is_too_long_fills_no_worker(tmp_path: Path) -> None:
+    """Whoever reaches the server may write half a gigabyte there: the server keeps that to itself."""
+    lock, long = field_of("user lock", "default:joe"), "x" * MOST_OCTETS
+    with RedisServer(tmp_path) as server, redis.Redis(LOOPBACK, server.port, password="hidden") as client:
+        client.hset("popular:orders", mapping={lock: '{"value": {}, "by": "p"}', "long": long, long: "long"})
+        for words in ({"what": "ordered"}, {"what": long}, {long: "what"}):
+            client.xadd("popular:news", words)
+
+        async def read() -> tuple[list[str], list[list[str]]]:
+            worker: Any = Worker()
+            cluster = Cluster(worker, server.url, str(server.secret), proxy="p")
+            orders, news = await cluster.orders(), await cluster.news("", 10)
+            await cluster._close()
+            assert orders is not None
+            assert news is not None
+            return [one.entry.id for one in orders[1]], [words for _ident, words in news[1]]
+
+        assert asyncio.run(read()) == (["default:joe"], [["what", "ordered"], [], []])
 
 
 LOCK, BLOCK, HOLD = ("user lock", "default:joe"), ("block", "192.0.2.0/24"), ("user hold", "default:ann")
@@ -160,6 +185,13 @@ def test_a_move_waits_for_all_proxies(pair: Pair) -> None:
         assert not late.ok
         assert late.text == "not said in time that nobody is left there: proxy p1; everything is as it was before"
         assert deletes.ask("STAT") == b"+OK"
+        value = {"move": "m", "until": time.time() - 5}  # which nobody takes any more, or takes away yet
+        field, theirs = field_of("user hold", "default:bob"), json.dumps({"value": value, "by": "p2"})
+        with redis.Redis(LOOPBACK, pair.server.port, password="hidden", decode_responses=True) as client:
+            client.hset("popular:orders", field, theirs)
+            assert "another proxy of the cluster is moving him" in one.proxy.control("user move bob two").text
+            assert client.hget("popular:orders", field) == theirs
+            client.hdel("popular:orders", field)
         wait_until(lambda: other.tries("bob") == b"+OK one", "he is held no more")
         assert other.proxy.said("user unmove ann").text == "user default:ann is moved from two to one"
         assert {member.tries("ann") for member in pair.members for _ in range(3)} == {b"+OK one"}

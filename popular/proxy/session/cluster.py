@@ -72,6 +72,7 @@ class Cluster:
         self._renew = self._client.register_script(leases.RENEW)
         self._stay_out = self._client.register_script(leases.STAY_OUT)
         self._news = self._client.register_script(leases.NEWS_SINCE)
+        self._read = self._client.register_script(sharedorders.READ)
         self._there = self._client.register_script(sharedorders.THERE)
         self._change = self._client.register_script(sharedorders.CHANGE)
         self._add_news = self._client.register_script(leases.ADD_NEWS)
@@ -167,10 +168,11 @@ class Cluster:
                 await self._there(keys=[sharedorders.PROXIES], args=[self.proxy])
                 if await self._client.hlen(sharedorders.ORDERS) > sharedorders.MOST_ORDERS:
                     raise sharedorders.TooManyOrders
-                found: dict[str, str] = await self._client.hgetall(sharedorders.ORDERS)
+                words = await self._read(keys=[sharedorders.ORDERS], args=[sharedorders.MOST_OCTETS])
         except self._errors as error:
             self._is_lost(error)
             return None
+        found: dict[str, str] = dict(zip(words[::2], words[1::2], strict=True))
         stored = (stored_order(field, text) for field, text in found.items())
         return found.get(sharedorders.EPOCH, ""), [one for one in stored if one is not None]
 
@@ -178,7 +180,7 @@ class Cluster:
         """Puts these there, and takes out what is stale; the epoch, None if the server does not answer."""
         try:
             async with self._turns:
-                words = sharedorders.arguments_of(entries, self.proxy, stale)
+                words = sharedorders.arguments_of(entries, self.proxy, stale=stale)
                 epoch: str = await self._change(keys=[sharedorders.ORDERS], args=words)
         except self._errors as error:
             self._is_lost(error)
@@ -193,7 +195,9 @@ class Cluster:
             return None
         try:
             async with self._turns:
-                now, found = await self._news(keys=[leases.NEWS], args=[since, most, int(1000 * leases.BACK_SECONDS)])
+                back = int(1000 * leases.BACK_SECONDS)
+                words = [since, most, back, sharedorders.MOST_OCTETS]
+                now, found = await self._news(keys=[leases.NEWS], args=words)
         except self._errors as error:
             self._is_lost(error)
             return None

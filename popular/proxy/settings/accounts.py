@@ -4,6 +4,7 @@ An order about JOE holds for joe too where his module says that the two are one:
 Where nobody can say so without a password, or in time, it is kept as it was typed.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from popular.proxy.settings.explain import HERE, MECHANISMS, LoginToExplain
@@ -13,7 +14,9 @@ from supervisor.control.context import CommandContext
 from supervisor.control.lookups import AskWorker, Unfit
 
 UNKNOWN = "-"
-"""No module that could be asked knows where the user is."""
+"""No module that could be asked knows where the user is; or it names a server that is no backend, or one that could not
+be asked may know another place.
+"""
 
 
 class FoundUser(NamedTuple):
@@ -42,7 +45,16 @@ def found_user(context: CommandContext, namespace: str, user: str) -> FoundUser:
                 data: Any = context.lookups.find(question)
             except Unfit:
                 return typed
-            backend = str(data["backend"]["id"]) if data["backend"] else UNKNOWN
             account = data["account"] if data["account"].isprintable() else ""
-            return FoundUser(namespace, account or user, backend=backend, module=data["identified_by"])
+            return FoundUser(namespace, account or user, backend=_home(data), module=data["identified_by"])
     return typed
+
+
+def _home(data: Mapping[str, Any]) -> str:
+    """The backend that the module names which knows him, or the fallback. Whether he could log in there now, is held,
+    or would be led to its backup is another matter.
+    """
+    if not data["identified_by"]:
+        return str(data["backend"]["id"]) if data["backend"] else UNKNOWN
+    route = next((row["route"] for row in data["modules"] if row["module"] == data["identified_by"]), None)
+    return UNKNOWN if route is None or route["server"] or not data["certain"] else str(route["backend"])

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases, sharedorders
+from popular.proxy.sharedorders import StoredOrder
 from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
 from supervisor.control.kinds import File, String
 from supervisor.control.lookups import Job, Lookups, Unfit
@@ -61,10 +62,15 @@ class TellOrdered(Job):
     passwordfile: str = field(repr=False)
     entries: tuple[OrderEntry, ...]
     us: str
+    begins: tuple[OrderEntry, ...] = ()
+    """Holds of a move: told only where no other move has one."""
+    stale: tuple[StoredOrder, ...] = ()
+    """Ended only if they are still as we have told them."""
 
     def perform(self) -> None:
+        words = sharedorders.arguments_of(self.entries, self.us, stale=self.stale, begins=self.begins)
         try:
-            sharedorders.tell(self.url, self.passwordfile, self.entries, by=self.us)
+            sharedorders.tell(self.url, self.passwordfile, words, by=self.us)
         except ModuleFailed as error:
             raise Unfit(str(error)) from None
 

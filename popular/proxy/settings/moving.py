@@ -74,6 +74,8 @@ def _unmove(context: CommandContext, arguments: Arguments) -> Outcome:
         text = f"the module {route[leading.MODULE]} leads user {whom.key}, and cannot be told now; nothing was changed"
         raise CommandRefused(text, arguments["user"].column)
     home = str(route.get("from") or UNKNOWN)
+    if not route.get(leading.MODULE):
+        whom = whom._replace(module="")  # what it says by now is where he is to be
     return _order(context, whom, said, here=str(route.get("to")), to=home, home=home)
 
 
@@ -92,6 +94,8 @@ def _order(
     if _command and any(name.startswith("-") for name in (whom.namespace, whom.account)):
         raise CommandRefused("a name that begins with - would be an option for the program of --move-command")
     key, now = whom.key, time.time()
+    if moving_together.is_moved_elsewhere(context, key):
+        raise CommandRefused(f"user {key} is being moved by another proxy of the cluster; nothing was changed")
     hold = context.status.operator.of(HELD_USER).get(key)
     is_held = hold is not None and not is_over(hold, now)
     released = () if is_held else (OrderEntry(HELD_USER, key),)

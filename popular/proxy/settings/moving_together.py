@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from popular.proxy.settings.cluster import AwaitGone, tell_ordered
 from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, ROUTED_USER
-from popular.proxy.sharedorders import MOVE
+from popular.proxy.sharedorders import MOVE, StoredOrder, text_of
 from supervisor.control.context import CommandContext
 from supervisor.control.outcome import MoveStep
 from supervisor.operatorstate import SHARED, OrderEntry, is_over
@@ -36,19 +36,30 @@ def steps(context: CommandContext, routed: OrderEntry, *, seconds: int) -> Toget
     now, operator, key = time.time(), context.status.operator, routed.id
     move = os.urandom(8).hex()
     hold = {"seconds": HOLD_SECONDS, "since": now, "until": now + seconds + _MARGIN_SECONDS, MOVE: move}
-    holds = tell_ordered(context, [OrderEntry(HELD_USER, key, hold)])
-    if holds is None:
+    told = tell_ordered(context, [])
+    if told is None:
         return Together()
+    begun = OrderEntry(HELD_USER, key, hold)
+    holds = replace(told, begins=(begun,))
     held, led = _shared(operator.of(HELD_USER).get(key)), _shared(operator.of(ROUTED_USER).get(key))
     was_held, was_led = OrderEntry(HELD_USER, key, held), OrderEntry(ROUTED_USER, key, led)
-    switch = replace(holds, entries=(routed, was_held))
+    ends = replace(told, stale=(StoredOrder(begun, told.us, text_of(begun, told.us)),))
+    if held is not None:
+        ends = replace(told, entries=(was_held,))
+    switch = replace(told, entries=(routed, was_held))
     waits = AwaitGone(holds.url, holds.passwordfile, move, us=holds.us, until=now + seconds - _BEFORE_THE_END_SECONDS)
     return Together(
         everywhere=True,
-        announced=(MoveStep(holds, replace(holds, entries=(was_held,))),),
+        announced=(MoveStep(holds, ends),),
         alone=(MoveStep(waits),),
-        switched=(MoveStep(switch, replace(holds, entries=(was_led, was_held))),),
+        switched=(MoveStep(switch, replace(told, entries=(was_led, was_held))),),
     )
+
+
+def is_moved_elsewhere(context: CommandContext, key: str) -> bool:
+    """Whether a user is held because another proxy of the cluster moves him."""
+    hold = context.status.operator.of(HELD_USER).get(key)
+    return hold is not None and MOVE in hold and not is_over(hold, time.time())
 
 
 def _shared(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 from popular.net.networks import NetworkList
 from popular.proxy.settings.accounts import found_user
 from popular.proxy.settings.cluster import shared, tell_kicked
+from popular.proxy.settings.moving_together import is_moved_elsewhere
 from popular.proxy.settings.orders import (
     BACKEND,
     DRAINED_BACKEND,
@@ -161,7 +162,7 @@ def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(arguments, ("for", "namespace"))
     key = found_user(context, *user_of(arguments["user"], said, context)).key
     seconds = time_of(said.get("for"), 1, LONGEST_HOLD)
-    if key in _orders(context, MOVING_USER):
+    if key in _orders(context, MOVING_USER) or is_moved_elsewhere(context, key):
         raise CommandRefused(f"user {key} is being moved, and held by that", arguments["user"].column)
     value = {"since": time.time(), "seconds": seconds or HOLD_SECONDS}
     text = f"user {key} is held: a login waits {value['seconds']:g} s at most"
@@ -189,7 +190,7 @@ def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome
         key = found_user(context, *whom).key
     if key not in ordered:
         raise CommandRefused(f"user {key} is not {what}; `user list` lists those who are", word.column)
-    if sort == HELD_USER and key in _orders(context, MOVING_USER):
+    if sort == HELD_USER and (key in _orders(context, MOVING_USER) or is_moved_elsewhere(context, key)):
         raise CommandRefused(f"user {key} is being moved, and is released by that", word.column)
     return Ordered(f"user {key} is {what} no more", **shared(context, OrderEntry(sort, key)))
 
