@@ -5,6 +5,7 @@ Workers write it (session/lastlogins.py), in threads and many logins at a time; 
 """
 
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -49,8 +50,6 @@ class NotRemembered(Exception):
 @contextmanager
 def _opened(path: Path, *, reads: bool) -> Iterator[Any]:
     """A connection, and one transaction of it. Raises NotRemembered."""
-    import sqlite3  # where nobody asks for last logins it is not even loaded
-
     try:
         if not reads:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
