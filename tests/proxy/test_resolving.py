@@ -1,5 +1,6 @@
 """`backend resolve` and `backend lookup`: host names that have moved, looked up for real."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -128,6 +129,15 @@ def test_which_of_several_addresses_is_the_first_means_nothing(console: Console)
     assert names_moved(backend, dict(moved)) == moved
     assert names_moved(replace(backend, strayed=moved), {}) == moved
     assert names_moved(replace(backend, strayed=moved), {"localhost": (now,)}) == ()
+
+
+def test_addresses_that_change_places_are_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server gives them in another order each time; a name that has moved is told once all the same."""
+    answers = itertools.cycle((("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")))
+    rows = lambda *_args, **_more: [(0, 0, 0, "", (address, 0)) for address in next(answers)]  # noqa: E731
+    monkeypatch.setattr("socket.getaddrinfo", rows)
+    first, second = (LookHostsUp(("mail.example.org",)).perform() for _ in range(2))
+    assert first == second == {"mail.example.org": ("192.0.2.1", "192.0.2.2")}
 
 
 def test_one_that_came_back_has_not_moved_any_more(console: Console) -> None:

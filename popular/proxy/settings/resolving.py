@@ -57,7 +57,9 @@ def _looked_up(context: CommandContext, backend: Backend) -> ResolvedHost:
 
 @dataclass(frozen=True)
 class LookHostsUp(Job):
-    """All addresses of each name, as numeric text; of a name that has no answer in time nothing."""
+    """All addresses of each name, as numeric text, sorted: a name server gives them in another order each time. Of a
+    name that has no answer in time nothing.
+    """
 
     names: tuple[str, ...]
 
@@ -77,7 +79,7 @@ def _look_up(name: str, found: dict[str, tuple[str, ...]]) -> None:
         rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return
-    found[name] = tuple(dict.fromkeys(str(row[4][0]) for row in rows))
+    found[name] = tuple(sorted({str(row[4][0]) for row in rows}))
 
 
 def _lookup(context: CommandContext, _arguments: Arguments) -> Outcome:
