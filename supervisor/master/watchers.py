@@ -22,7 +22,7 @@ from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool
 from supervisor.master.shutdown import PATIENCE_SECONDS, ShutdownSequence
 from supervisor.master.standing import StandingBoard
-from supervisor.operatorstate import OperatorState, OrderEntry
+from supervisor.operatorstate import LATEST, OperatorState, OrderEntry
 from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.httpaddress import HttpAddress
@@ -194,7 +194,7 @@ def told_of(entries: Iterable[OrderEntry]) -> tuple[OrdersTold, ...]:
     found: dict[str, OrdersTold] = {}
     for sort, _ident, value in entries:
         said = (value or {}).get("since")
-        since = float(said) if isinstance(said, int | float) else 0.0
+        since = float(said) if isinstance(said, int | float) and 0 < said <= LATEST else 0.0
         before = found.get(sort, OrdersTold(sort, 0, 0.0))
         oldest = min(filter(None, (before.since, since)), default=0.0)
         found[sort] = OrdersTold(sort, before.number + 1, oldest)
