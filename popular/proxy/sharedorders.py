@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from popular.proxy import leases
 from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, ROUTED_USER
-from supervisor.operatorstate import PENDING, SHARED, OrderEntry, is_over
+from supervisor.operatorstate import PENDING, SHARED, UNDO, OrderEntry, is_over
 from supervisor.table.blocked import BLOCKED
 
 ORDERS, PROXIES, GONE = "popular:orders", "popular:proxies", "popular:gone:"
@@ -116,14 +116,22 @@ def stored_order(field: str, text: str) -> StoredOrder | None:
             len(text) <= MOST_OCTETS
             and sort in SORTS
             and all(isinstance(one, str) and one.isprintable() and 0 < len(one) <= MOST_OCTETS for one in (ident, by))
+            and all(map(_is_plain, (*value, *value.values())))
             and isinstance(until, int | float | None)
-            and 0 <= (until or 0) <= _LATEST
+            and UNDO not in value
             and (sort != ROUTED_USER or isinstance(value.get(BACKEND), str))
             and isinstance(value.get(MOVE, ""), str)
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return StoredOrder(OrderEntry(sort, ident, value), by, text) if good else None
+
+
+def _is_plain(said: object) -> bool:
+    """Whether it can stand in the state file: one that cannot be read again has all orders lost."""
+    if isinstance(said, str):
+        return said.isprintable()
+    return said is None or (isinstance(said, int | float) and 0 <= said <= _LATEST)
 
 
 def arguments_of(entries: Iterable[OrderEntry], by: str, stale: Iterable[StoredOrder] = ()) -> list[str]:
