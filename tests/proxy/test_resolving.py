@@ -1,6 +1,7 @@
 """`backend resolve` and `backend lookup`: host names that have moved, looked up for real."""
 
 import itertools
+import threading
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from popular.messages import BACKEND_MOVED
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.kinds import ResolvedHost
-from popular.proxy.settings.resolving import LookHostsUp, names_moved
+from popular.proxy.settings.resolving import MOST_AT_ONCE, LookHostsUp, names_moved
 from supervisor.control.outcome import Change
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
@@ -138,6 +139,23 @@ def test_addresses_that_change_places_are_no_news(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("socket.getaddrinfo", rows)
     first, second = (LookHostsUp(("mail.example.org",)).perform() for _ in range(2))
     assert first == second == {"mail.example.org": ("192.0.2.1", "192.0.2.2")}
+
+
+def test_many_names_are_not_all_looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads of a container are counted (deploy/compose: 64); each name is looked up all the same."""
+    most, rows = 0, [(0, 0, 0, "", ("192.0.2.1", 0))]
+
+    def look_up(*_args: object, **_more: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        nonlocal most
+        most = max(most, threading.active_count())
+        go_on.wait(0.02)
+        return rows
+
+    before, go_on = threading.active_count(), threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    names = tuple(f"h{number}.example.org" for number in range(200))
+    assert LookHostsUp(names).perform() == dict.fromkeys(names, ("192.0.2.1",))
+    assert most <= before + MOST_AT_ONCE
 
 
 def test_one_that_came_back_has_not_moved_any_more(console: Console) -> None:
