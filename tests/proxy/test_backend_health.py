@@ -10,7 +10,15 @@ import pytest
 from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
 from popular.proxy.session.backend_health import BackendHealth
-from popular.proxy.session.breaker import LEAST_SHARE, LONGEST_PAUSE_SECONDS, PAUSE_SECONDS, PROBE_SECONDS, BreakerTerms
+from popular.proxy.session.breaker import (
+    LEAST_SHARE,
+    LOGINS,
+    LONGEST_PAUSE_SECONDS,
+    PAUSE_SECONDS,
+    PROBE_SECONDS,
+    BreakerTerms,
+    fallen,
+)
 from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.phases import CONNECTING, ENDED, GREETED
@@ -487,3 +495,9 @@ def test_they_go_to_its_backup_if_there_is_one() -> None:
     assert ("send", LATER) in done
     _, done = led_to("twin", twin=Ill(down=False))
     assert done[0] == ("connect", "twin", True)
+
+
+def test_what_a_backend_says_of_itself_steers_no_terminal() -> None:
+    """Its words are shown by `pstatus`, `backend show` and the status page."""
+    told = fallen(Condition(), 100.0, by=LOGINS, why="-ERR \x1b[2J\u202e not now")
+    assert told.why == r"-ERR \x1b[2J\x202e not now"
