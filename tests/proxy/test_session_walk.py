@@ -65,6 +65,7 @@ ROUTES = st.builds(
     st.sampled_from([None] * 4 + ["joe", "../joe", "a\nb"]),
     st.sampled_from([None] * 3 + [Secret(OURS), Secret(b"a\nb")]),
     st.sampled_from(["", "M"]),
+    st.sampled_from([None] * 4 + [("127.0.0.9", 65535), ("::1", 1)]),
 )
 DECISIONS = st.one_of(
     *[st.builds(Admitted, ROUTES, st.just("m"), st.just("m"), st.sampled_from([False, False, True]))] * 3,
