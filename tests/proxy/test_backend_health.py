@@ -464,6 +464,21 @@ def test_of_a_probe_is_heard_when_the_session_is_over_at_the_latest() -> None:
     assert known.told[1:] == [("192.0.2.1", "no answer in time"), ("192.0.2.1", "nothing")]
 
 
+def test_the_probe_of_a_login_before_is_taken_back_first() -> None:
+    """Both are of one network: else the new one would be taken back, and whatever it meets would count for nothing."""
+
+    class Asked(Ill):
+        def takes(self, address: str) -> int:
+            self.told.append((address, "asked"))
+            return super().takes(address)
+
+    known = Asked(down=False, probes=True)
+    session, _ = led(known, Route("pop", target="a\0"))
+    session.says(b"USER ann\r\nPASS secret\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    assert [what for _, what in known.told] == ["asked", "nothing", "asked"]
+
+
 def test_who_refers_a_user_elsewhere_is_there() -> None:
     """Where all users are referred, nobody would ever be let in."""
     known = Ill(down=False, probes=True)
