@@ -12,7 +12,7 @@ from supervisor.config import Config
 from supervisor.exporterline import OrdersTold
 from supervisor.master.accounting import table_layout
 from supervisor.master.standing import AGAIN_SECONDS, StandingBoard
-from supervisor.master.watchers import told_of
+from supervisor.master.watchers import OrderCount, told_of
 from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.table import segment
 from supervisor.table.indexes import CounterIndexes
@@ -69,6 +69,27 @@ def test_watchers_are_told_of_an_order_whose_beginning_nobody_knows(since: objec
     """The master counts all orders each second, whatever stands in the file."""
     orders = [OrderEntry("user hold", "n:joe", {"since": since}), OrderEntry("user hold", "n:ann", {"since": 5.0})]
     assert told_of(orders) == (OrdersTold("user hold", 2, 5.0),)
+
+
+def test_orders_are_not_counted_each_second() -> None:
+    """But when one is given or ended, and after a while: they end by themselves. Of a hundred thousand the master would
+    do nothing else for a fifth of each second.
+    """
+    counted = []
+
+    class Operator(OperatorState):
+        def entries(self, now: float) -> list[OrderEntry]:
+            counted.append(now)
+            return super().entries(now)
+
+    operator = Operator()
+    count = OrderCount(operator)
+    assert count.told(0.0) == count.told(1.0) == ()
+    operator.change([OrderEntry("user hold", "n:joe", {"since": 5.0})])
+    assert count.told(2.0) == count.told(3.0) == (OrdersTold("user hold", 1, 5.0),)
+    assert len(counted) == 2
+    count.told(2.0 + AGAIN_SECONDS)
+    assert len(counted) == 3
 
 
 def test_the_table_follows_configuration_and_orders(table: Segment) -> None:
