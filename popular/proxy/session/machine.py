@@ -228,10 +228,11 @@ class Machine(BackendSide):
 
     def _is_taken(self, health: HealthKnowledge) -> bool:
         """Whether a backend takes this login; if as a probe, it is heard of at the latest when the session is over."""
-        takes = health.takes(self._peer_ip)
-        if takes == AS_PROBE or self._probed is not None:
+        if self._probed is not None:  # before it is asked: behind that the new one would be taken back
             self._take_back_probe()
-            self._probed = health if takes == AS_PROBE else None
+        takes = health.takes(self._peer_ip)
+        if takes == AS_PROBE:
+            self._probed = health
         return takes != NOT_NOW
 
     def _take_back_probe(self) -> None:
