@@ -136,11 +136,9 @@ def stored_order(field: str, text: str) -> StoredOrder | None:
             and all(isinstance(one, str) and one.isprintable() and 0 < len(one) <= MOST_OCTETS for one in (ident, by))
             and all(map(_is_plain, (*value, *value.values())))
             and isinstance(until, int | float | None)
-            and UNDO not in value
             and (sort != ROUTED_USER or isinstance(value.get(BACKEND), str))
             and isinstance(value.get(MOVE, ""), str)
             and not value.keys() & {UNDO, SHARED}
-            and all(_is_plain(one) for pair in value.items() for one in pair)
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
