@@ -21,6 +21,7 @@ from popular.proxy.session.client_side import LINES_A_TURN, MOST_HELD
 from popular.proxy.session.known import NO_LIMITS, Hindrance, LoginLimits, NoLimits, Who
 from popular.proxy.session.machine import LINGERING
 from popular.proxy.session.phases import (
+    ANSWERING,
     ASKING,
     AWAITING_HEADER,
     BEGINNINGS,
@@ -31,7 +32,6 @@ from popular.proxy.session.phases import (
     GREETED,
     HELD,
     LEGAL,
-    LISTENING,
     LOGGING_IN,
     MOVES,
     NAMED,
@@ -423,7 +423,7 @@ def test_who_reads_the_client(way: Callable[[], PureSession]) -> None:
     """The machine, unless TLS, a header or the relay is under way, or it is over."""
     machine = way().machine
     assert machine.listens() is (machine.phase not in (STARTING_TLS, AWAITING_HEADER, RELAYING, ENDED))
-    assert machine.phase not in LISTENING or machine.listens()
+    assert machine.phase not in ANSWERING or machine.listens()
 
 
 # TLS
