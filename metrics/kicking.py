@@ -27,6 +27,8 @@ class KickTarget(NamedTuple):
 
     words: tuple[str, ...]
     sessions: int
+    at_least: bool = False
+    """A user may be there under other names, and at other virtual servers, which the table does not tell."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Kick:
         """What is asked now."""
         if self.target is None:
             return "kick whom? ↑ ↓ and return; escape leaves it"
-        number = count_of(self.target.sessions, "session")
+        number = count_of(self.target.sessions, "session") + (" at least" if self.target.at_least else "")
         if not self.asked:
             return f"{self.line}: {number}. y goes on, any other key leaves it"
         return f"Really, {self.line}, {number}? Y (a capital) does it, any other key leaves it"
@@ -78,10 +80,21 @@ def press(kick: Kick, key: str, targets: Sequence[KickTarget]) -> Kick | None:
 def targets_of_sessions(
     layout: Layout, shown: Sequence[Mapping[str, Any]], living: Sequence[Mapping[str, Any]]
 ) -> list[KickTarget]:
-    """For each session that is shown: its user, and how many he has."""
-    number = Counter(_filled(layout.kick, session) for session in living)
-    mine = [_filled(layout.kick, session) for session in shown]
-    return [KickTarget(words, number[words] if words else 0) for words in mine]
+    """For each session that is shown: its user, and how many he has. One whose name fills its column cannot be named:
+    it may be cut, and then it is that of somebody else.
+    """
+    widths = {column.name: int(column.form[:-1]) for column in layout.columns if column.mask == "name"}
+
+    def words_about(session: Mapping[str, Any]) -> tuple[str, ...]:
+        is_cut = any(
+            len(str(session.get(name, "")).encode("utf-8", "replace")) >= most
+            for name, most in widths.items()
+            if f"{_FILLED}{name}" in layout.kick
+        )
+        return () if is_cut else _filled(layout.kick, session)
+
+    number = Counter(map(words_about, living))
+    return [KickTarget(words, number[words] if words else 0, at_least=True) for words in map(words_about, shown)]
 
 
 def targets_of_things(look: ThingLook, found: Sequence[ThingSeen]) -> list[KickTarget]:

@@ -72,7 +72,7 @@ def report(picture: Picture, rows: Rows, active: bool) -> list[str]:
     ]
     counters = table(("counter", "value"), [(line.text, line.value) for line in counter_lines(view)], numeric={1})
     said = headline(view.gauges(), len(picture.living), {}, healths=view.healths(), now=picture.now)
-    head += [" ".join(part for part in (f"{said.text}.", said.detail) if part)]
+    head += [printable(" ".join(part for part in (f"{said.text}.", said.detail) if part))]
     blocks = [
         *(head, *_failing(picture), _gauges(view), _workers(picture), counters),
         [*_sessions(picture), _free(picture, rows)],

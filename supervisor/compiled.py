@@ -75,11 +75,22 @@ def hindrance() -> str:
     """Why nothing can be compiled on this machine, in a few words; "" if nothing is in the way."""
     if os.environ.get("POPULAR_PURE") == PURE:
         return "POPULAR_PURE is set"
-    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
-    if not any(os.access(Path(directory, compiler), os.X_OK) for directory in os.get_exec_path()):
-        return f"there is no C compiler ({compiler})"
+    command = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
+    if not any(os.access(Path(directory, command[0]), os.X_OK) for directory in os.get_exec_path()):
+        return f"there is no C compiler ({command[0]})"
     header = Path(sysconfig.get_path("include"), "Python.h")
-    return "" if header.exists() else f"there is no {header}"
+    if not header.exists():
+        return f"there is no {header}"
+    return "" if _finds(command, "zlib.h") else "the C compiler finds no zlib.h"
+
+
+def _finds(command: Sequence[str], header: str) -> bool:
+    """Whether a C compiler does: not all that have Python's headers have those of its libraries."""
+    flags = f"{os.environ.get('CPPFLAGS', '')} {os.environ.get('CFLAGS', '')}".split()
+    asked = [*command, *flags, "-E", "-include", header, "-x", "c", "/dev/null", "-o", "/dev/null"]
+    silent = [(os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0)]
+    child = os.posix_spawnp(command[0], asked, os.environ, file_actions=silent)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def _objection(made: Made | None) -> str:

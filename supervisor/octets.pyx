@@ -20,6 +20,14 @@ cdef extern from *:
     #include <string.h>
     #include <zlib.h>
 
+    /* From 3.14 on a tuple remembers its hash, and -1 says that it does not know it yet: tp_alloc leaves 0 there, which
+       would be taken for it. */
+    #if PY_VERSION_HEX >= 0x030E0000
+    #define forget_hash(made) (((PyTupleObject *)(made))->ob_hash = -1)
+    #else
+    #define forget_hash(made) ((void)(made))
+    #endif
+
     #if defined(__x86_64__) && defined(__GNUC__)
     #include <immintrin.h>
 
@@ -88,6 +96,7 @@ cdef extern from *:
     #endif
     """
     uint32_t checksum_of(const uint8_t *, size_t) nogil
+    void forget_hash(object)
 
 cdef enum:
     MOST_OF_LINE = 4096
@@ -105,6 +114,7 @@ cpdef named(type kind, tuple fields):
         field = <object>PyTuple_GET_ITEM(fields, place)
         Py_INCREF(field)  # PyTuple_SET_ITEM takes it over
         PyTuple_SET_ITEM(made, place, field)
+    forget_hash(made)
     return made
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 VERSION = 1
 """Version of the file."""
-_LATEST = 253402300799
+LATEST = 253402300799
 """No order ends later than the year 9999: behind it there is no date for people."""
 
 UNDO = "undo"
@@ -110,8 +110,8 @@ def from_octets(content: bytes) -> list[OrderEntry]:
         raise DamagedState("it has no orders by sort and id")
     entries = [OrderEntry(sort, ident, value) for sort, orders in sorts.items() for ident, value in orders.items()]
     for _sort, ident, value in entries:
-        until = value.get("until") if isinstance(value, dict) else _LATEST + 1
-        if not isinstance(until, int | float | None) or (until or 0) > _LATEST:
+        until = value.get("until") if isinstance(value, dict) else LATEST + 1
+        if not isinstance(until, int | float | None) or (until or 0) > LATEST:
             raise DamagedState(f"the order {ident[:80]!r} is none")
         if not isinstance((value or {}).get(UNDO), list | None):
             raise DamagedState(f"of the order {ident[:80]!r} nobody knows how it is undone")

@@ -254,7 +254,8 @@ cdef class Poller:
                 taker.turn_over()
         finally:
             self._waiting -= place
-            memmove(self._late, self._late + place, self._waiting * sizeof(PyObject *))
+            if self._waiting:  # not without an array: C forbids NULL here, also for no octets at all
+                memmove(self._late, self._late + place, self._waiting * sizeof(PyObject *))
 
     def run(self, double timeout):
         cdef double deadline

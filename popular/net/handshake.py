@@ -28,6 +28,8 @@ FAILURES = ("alpn", "version", "certificate", "timeout", "other")
 """Why a handshake failed, in one word: labels of a counter."""
 
 _OFFERED = ALPN.encode()
+MOST_KEPT = 8
+"""Protocols of those that a client offers: each is of 255 octets at most."""
 _VERSION_REASONS = {
     "UNSUPPORTED_PROTOCOL",
     "UNKNOWN_PROTOCOL",
@@ -47,7 +49,8 @@ class Failure(NamedTuple):
 
 class Agreed(NamedTuple):
     """What a handshake came to. `certificate_name`: of the client's verified certificate, or ""; which is itself
-    `certificate` (DER). `alpn`: the protocols that the client has offered; None if it does not know ALPN.
+    `certificate` (DER). `alpn`: the protocols that the client has offered, the first ones; None if it does not
+    know ALPN.
     """
 
     version: str
@@ -74,6 +77,11 @@ class Leg(Protocol):
 
     def fault(self, error: Exception) -> None:
         """An error of ours, which must not reach the event loop."""
+
+
+def first_of(alpn: tuple[bytes, ...] | None) -> tuple[bytes, ...] | None:
+    """What is kept, as long as a session lasts, of the protocols that a client has offered: it may offer thousands."""
+    return alpn[:MOST_KEPT] if alpn is not None else None
 
 
 class Handshake:
@@ -133,7 +141,7 @@ class Handshake:
         if hello.alpn is not None and _OFFERED not in hello.alpn:
             self._refuse_protocols(hello.alpn)
         else:
-            self._alpn = hello.alpn
+            self._alpn = first_of(hello.alpn)
             self._begin(hello.server_name)
 
     def _refuse_protocols(self, offered: tuple[bytes, ...]) -> None:

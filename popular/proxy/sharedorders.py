@@ -134,12 +134,11 @@ def stored_order(field: str, text: str) -> StoredOrder | None:
             len(text) <= MOST_OCTETS
             and sort in SORTS
             and all(isinstance(one, str) and one.isprintable() and 0 < len(one) <= MOST_OCTETS for one in (ident, by))
+            and all(map(_is_plain, (*value, *value.values())))
             and isinstance(until, int | float | None)
-            and 0 <= (until or 0) <= _LATEST
             and (sort != ROUTED_USER or isinstance(value.get(BACKEND), str))
             and isinstance(value.get(MOVE, ""), str)
             and not value.keys() & {UNDO, SHARED}
-            and all(_is_plain(one) for pair in value.items() for one in pair)
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -147,10 +146,12 @@ def stored_order(field: str, text: str) -> StoredOrder | None:
 
 
 def _is_plain(said: object) -> bool:
-    """A text, a number, or nothing: what is kept, told to all workers, and shown to people as it is."""
+    """A text, a number, or nothing: what is kept, told to all workers, and shown to people as it is. A state file that
+    cannot be read again has all orders lost.
+    """
     if isinstance(said, str):
         return said.isprintable()
-    return said is None or (isinstance(said, int | float) and abs(said) <= _LATEST)  # NaN is not
+    return said is None or (isinstance(said, int | float) and 0 <= said <= _LATEST)  # NaN is not
 
 
 def arguments_of(

@@ -7,6 +7,7 @@ master up, and none of them changes anything.
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,8 +22,8 @@ from supervisor.master.helperprocess import HelperProcess
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool
 from supervisor.master.shutdown import PATIENCE_SECONDS, ShutdownSequence
-from supervisor.master.standing import StandingBoard
-from supervisor.operatorstate import OperatorState, OrderEntry
+from supervisor.master.standing import AGAIN_SECONDS, StandingBoard
+from supervisor.operatorstate import LATEST, OperatorState, OrderEntry
 from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.httpaddress import HttpAddress
@@ -65,6 +66,7 @@ class Watchers:
         self._shutdown = shutdown
         self._notifier = notifier
         self._operator = operator
+        self._orders = OrderCount(operator)
         self._health = HealthWatch(accounting.segment)
         self._standing = StandingBoard(accounting.segment, program.standings)
         self._address = metrics
@@ -162,7 +164,7 @@ class Watchers:
 
     def _pulse(self) -> Pulse:
         serving = sum(worker.serving for worker in self._pool.seated)
-        orders = told_of(self._operator.entries(time.time()))
+        orders = self._orders.told(time.monotonic())
         return Pulse(self._shutdown.draining, serving, self._listeners.queues(), orders=orders)
 
     def _tell_manager(self) -> None:
@@ -189,13 +191,31 @@ class Watchers:
             self._http.close()
 
 
+class OrderCount:
+    """What watchers are told of orders. There may be a hundred thousand: so they are counted when something is ordered,
+    and else every few seconds, for they end by themselves.
+    """
+
+    def __init__(self, operator: OperatorState) -> None:
+        self._operator = operator
+        self._changes = -1
+        self._due = 0.0
+        self._told: tuple[OrdersTold, ...] = ()
+
+    def told(self, now: float) -> tuple[OrdersTold, ...]:
+        """To be called as often as one likes; `now`: of the monotonic clock."""
+        if self._operator.changes != self._changes or now >= self._due:
+            self._changes, self._due = self._operator.changes, now + AGAIN_SECONDS
+            self._told = told_of(self._operator.entries(time.time()))
+        return self._told
+
+
 def told_of(entries: Iterable[OrderEntry]) -> tuple[OrdersTold, ...]:
     """How many orders of each sort there are, and since when; nothing of whom they are about."""
-    found: dict[str, OrdersTold] = {}
+    numbers, oldest = Counter[str](), dict[str, float]()
     for sort, _ident, value in entries:
+        numbers[sort] += 1
         said = (value or {}).get("since")
-        since = float(said) if isinstance(said, int | float) else 0.0
-        before = found.get(sort, OrdersTold(sort, 0, 0.0))
-        oldest = min(filter(None, (before.since, since)), default=0.0)
-        found[sort] = OrdersTold(sort, before.number + 1, oldest)
-    return tuple(found.values())
+        if isinstance(said, int | float) and 0 < said <= LATEST:
+            oldest[sort] = min(oldest.get(sort, float(said)), float(said))
+    return tuple(OrdersTold(sort, number, oldest.get(sort, 0.0)) for sort, number in numbers.items())

@@ -99,6 +99,9 @@ class Session(Protocol):
     def refresh(self) -> None:
         """Writes its row if there is something new to show; called once in a while."""
 
+    def fault(self, error: Exception) -> None:
+        """An error of ours: it ends this session and nothing else."""
+
 
 class WorkerContext:
     """One for each worker process. Not shared, not thread-safe: for the event loop's thread only."""

@@ -6,8 +6,10 @@ machine is shown too (usage.py).
 """
 
 from collections import deque
+from collections.abc import Iterable
 from time import monotonic_ns
 
+from supervisor.serving.context import Session
 from supervisor.table.contents import BASE_CELLS
 from supervisor.usage import show_usage
 
@@ -36,3 +38,12 @@ class Heartbeat:
         self._numbers[_HEARTBEAT] = now
         self._numbers[_LAG] = max(self._lags)
         show_usage(self._numbers)
+
+
+def refresh_all(sessions: Iterable[Session]) -> None:
+    """With each beat: the rows show what is new. An error with one session costs that one, not the worker its beats."""
+    for session in list(sessions):
+        try:
+            session.refresh()
+        except Exception as error:
+            session.fault(error)

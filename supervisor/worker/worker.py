@@ -35,7 +35,7 @@ from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
 from supervisor.worker.acceptor import Acceptor
 from supervisor.worker.displacer import LOOK_SECONDS, Displacer
-from supervisor.worker.heartbeat import HEARTBEAT_SECONDS, Heartbeat
+from supervisor.worker.heartbeat import HEARTBEAT_SECONDS, Heartbeat, refresh_all
 from supervisor.worker.sweeper import sweep
 
 ENDING_STEP_SECONDS = 0.5
@@ -393,10 +393,9 @@ class Worker:
 
     def _beat(self) -> None:
         """Shows that the loop turns, and how far the sessions have come."""
+        self._loop.call_later(HEARTBEAT_SECONDS, self._beat)  # first: an error in here must not be the last of it
         self._beats.beat()
         self._context.look_for_blocks()
         self._log.tell_left_out()
         self._context.count("log_lines_lost", amount=self._log.newly_lost())
-        for session in self._context.sessions.values():
-            session.refresh()
-        self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
+        refresh_all(self._context.sessions.values())

@@ -56,6 +56,15 @@ def test_what_it_promises() -> None:
     assert re.fullmatch(r"3\.\d+-slim-[a-z]+", tag)
 
 
+def test_it_is_built_with_all_that_the_core_is_compiled_of() -> None:
+    """As the Debian package is; but Python and its headers are those of the base, which has no other ones."""
+    control = (ROOT / "deploy/debian/control").read_text()
+    (needed,) = re.findall(r"^Build-Depends: (.*)$", control, flags=re.MULTILINE)
+    packages = [need.strip() for need in needed.split(",") if not need.strip().startswith(("debhelper", "python3"))]
+    (built,) = [rest for word, rest in instructions() if word == "RUN" and "apt-get install" in rest]
+    assert [package for package in packages if package not in built.split()] == []
+
+
 def test_requirements_are_whole() -> None:
     """requirements.txt pins the project's dependencies and all of theirs, in versions that the project allows."""
     wanted, known = list(map(Requirement, PROJECT["dependencies"])), {}

@@ -62,10 +62,26 @@ def test_the_commands_are_those_of_the_program() -> None:
     joe = {"user": "joe", "vserv": "v", "sid": "1"}
     living = [joe, joe | {"sid": "2"}, joe | {"vserv": "w"}, joe | {"user": ""}]
     found = targets_of_sessions(LAYOUT, [living[0], living[3]], living)
-    assert found == [KickTarget(("kick", "user", "joe", "vserv", "v"), 2), KickTarget((), 0)]
+    assert [(one.words, one.sessions) for one in found] == [(("kick", "user", "joe", "vserv", "v"), 2), ((), 0)]
     language = Language(PROGRAM.commands)
     for words in (found[0].words, *(look.kick for look in LAYOUT.looks)):
         assert language.find(list(split(" ".join(words))))[0].pattern.startswith("kick <what> <whom>")
+
+
+def test_as_many_as_the_table_tells_are_only_some() -> None:
+    """`kick user` ends those at all virtual servers of his namespace, and under the other names of his account."""
+    joe = {"user": "joe", "vserv": "v"}
+    (target,) = targets_of_sessions(LAYOUT, [joe], [joe])
+    assert Kick(0, target).question() == "kick user joe vserv v: 1 session at least. y goes on, any other key leaves it"
+    assert Kick(0, TARGETS[0]).question() == "kick user joe: 3 sessions. y goes on, any other key leaves it"
+
+
+@pytest.mark.parametrize(("name", "is_named"), [("x" * 95, True), ("x" * 96, False), ("x" * 93 + "\ufffd", False)])
+def test_a_name_that_may_be_cut_is_nobodys(name: str, is_named: bool) -> None:
+    """The column has 96 octets, and a name may have more: with the rest of it, it is another user's."""
+    joe = {"user": name, "vserv": "v" * 64}
+    (target,) = targets_of_sessions(LAYOUT, [joe], [joe])
+    assert bool(target.words) is is_named
 
 
 def test_a_table_without_commands_has_nobody_to_kick() -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
 from popular.protocol.mailcheck import Mail, mail_answer
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.checks.canary import check
 from popular.proxy.checks.reaching import reach
 from popular.proxy.session.backend_race import HEAD_START_SECONDS
 from popular.proxy.session.events import SessionEvents
@@ -29,6 +32,7 @@ from tests.patience import patient
 from tests.proxy.console import Console
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
+from tests.system.certificates import Authority
 
 A, B, C = "127.0.0.21", "127.0.0.22", "127.0.0.23"
 
@@ -263,6 +267,30 @@ def test_a_check_reaches_it_as_a_login_does() -> None:
                 reach(made(f"host {C} port {port}"), 0.3)
     with pytest.raises(OSError, match="refused"):
         reach(made(f"host {A},{B} port {port}"), patient(5))
+
+
+def test_a_check_tells_the_name_that_counts_where_it_was(tmp_path: Path) -> None:
+    """At the second address it is another one than at the first."""
+    authority = Authority()
+    leaf = authority.issue("elsewhere.example.org").write_in_one(tmp_path, "leaf.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(leaf)
+    with listening(B) as (server,):
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with suppress(OSError), client, context.wrap_socket(client, server_side=True):
+                pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        console = Console()
+        words = f"host {A},{B} port {port_of(server)} tls implicit verify on tlsca {authority.write(tmp_path)}"
+        console.say(f"backend conf b {words} health greeting")
+        backend = console.config.things["backend"]["b"]
+        found = check(backend, BackendsInTls(console.config, None)["b"], patient(5))
+        thread.join()
+    assert found.why == f"name mismatch: its certificate is not for {B}"
 
 
 # The mail check

@@ -10,7 +10,15 @@ import pytest
 from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
 from popular.proxy.session.backend_health import BackendHealth
-from popular.proxy.session.breaker import LEAST_SHARE, LONGEST_PAUSE_SECONDS, PAUSE_SECONDS, PROBE_SECONDS, BreakerTerms
+from popular.proxy.session.breaker import (
+    LEAST_SHARE,
+    LOGINS,
+    LONGEST_PAUSE_SECONDS,
+    PAUSE_SECONDS,
+    PROBE_SECONDS,
+    BreakerTerms,
+    fallen,
+)
 from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.phases import CONNECTING, ENDED, GREETED
@@ -456,6 +464,21 @@ def test_of_a_probe_is_heard_when_the_session_is_over_at_the_latest() -> None:
     assert known.told[1:] == [("192.0.2.1", "no answer in time"), ("192.0.2.1", "nothing")]
 
 
+def test_the_probe_of_a_login_before_is_taken_back_first() -> None:
+    """Both are of one network: else the new one would be taken back, and whatever it meets would count for nothing."""
+
+    class Asked(Ill):
+        def takes(self, address: str) -> int:
+            self.told.append((address, "asked"))
+            return super().takes(address)
+
+    known = Asked(down=False, probes=True)
+    session, _ = led(known, Route("pop", target="a\0"))
+    session.says(b"USER ann\r\nPASS secret\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    assert [what for _, what in known.told] == ["asked", "nothing", "asked"]
+
+
 def test_who_refers_a_user_elsewhere_is_there() -> None:
     """Where all users are referred, nobody would ever be let in."""
     known = Ill(down=False, probes=True)
@@ -487,3 +510,9 @@ def test_they_go_to_its_backup_if_there_is_one() -> None:
     assert ("send", LATER) in done
     _, done = led_to("twin", twin=Ill(down=False))
     assert done[0] == ("connect", "twin", True)
+
+
+def test_what_a_backend_says_of_itself_steers_no_terminal() -> None:
+    """Its words are shown by `pstatus`, `backend show` and the status page."""
+    told = fallen(Condition(), 100.0, by=LOGINS, why="-ERR \x1b[2J\u202e not now")
+    assert told.why == r"-ERR \x1b[2J\x202e not now"

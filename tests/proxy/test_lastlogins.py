@@ -1,12 +1,20 @@
 """The last login of each user: what is remembered of many, and of whom nothing any more."""
 
+import asyncio
 import os
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from popular.proxy.lastlogins import LastLogin, NotRemembered, forget, recall, remember
+from popular.proxy.lastlogins import FILE, LastLogin, NotRemembered, forget, recall, remember
+from popular.proxy.session.known import Who
+from popular.proxy.session.lastlogins import LastLogins
+from supervisor.runtime.messages import Message
+from supervisor.system import Clock
 
 
 def login(user: str, at: float, logins: int = 1, **other: str) -> LastLogin:
@@ -71,3 +79,35 @@ def test_others_read_while_it_is_written(path: Path) -> None:
     with sqlite3.connect(path) as writer:
         writer.execute("begin immediate")
         assert recall(path, most=1)[0] == 1
+
+
+class Worker:
+    """What is needed of one."""
+
+    def __init__(self, statedir: Path) -> None:
+        self.statedir = str(statedir)
+        self.clock = Clock()
+        self.loop = asyncio.new_event_loop()
+        self.pool = ThreadPoolExecutor(1)
+        self.told: list[object] = []
+
+    def log(self, _message: Message, _sid: str, **fields: object) -> None:
+        self.told.append(fields["reason"])
+
+
+def test_what_a_thread_has_is_written_when_the_worker_ends(path: Path) -> None:
+    """It waits for its turn, or for the disk; who is gathered since comes behind it."""
+    worker: Any = Worker(path.parent)
+    logins = LastLogins(worker)
+    logins.most = 10
+    go_on = threading.Event()
+    worker.pool.submit(go_on.wait)
+    logins.saw(Who("192.0.2.1", "n", "joe"), "v1, in clear, USER")
+    logins._begin()
+    logins.saw(Who("192.0.2.1", "n", "ann"), "v1, in clear, USER")
+    threading.Timer(0.1, go_on.set).start()
+    logins.finish()
+    assert worker.told == []
+    assert {one.user for one in recall(path.parent / FILE, most=10)[1]} == {"joe", "ann"}
+    worker.pool.shutdown()
+    worker.loop.close()

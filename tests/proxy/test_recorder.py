@@ -395,6 +395,23 @@ def test_what_waits_for_the_disk_is_bounded(worker: Worker) -> None:
     assert worker.path(1).stat().st_size <= 4096
 
 
+def test_what_waits_is_bounded_where_the_file_is_not(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace may have a gigabyte, and there may be a hundred: a disk that hangs costs a worker little of that."""
+    monkeypatch.setattr(recorders, "MOST_OWED", 4096)
+    go_on = threading.Event()
+    worker.pool.submit(go_on.wait)
+    worker.orders(1, "vserv", "v1", most=1 << 30)
+    recording = kept(worker)
+    for number in range(1000):
+        recording.tell(f"{number:04}")
+        recording.flush()
+    (trace,) = worker.recorder._traces.values()
+    assert trace.owed < 5000
+    go_on.set()
+    worker.written(1)
+    assert worker.counted["trace_octets dropped"] > 10_000
+
+
 @pytest.mark.parametrize(
     "bad",
     [{"of": "sid"}, {"of": "network"}, {"until": "soon"}, {"most": None}, {"file": 7}, {"name": None}, {"until": True}],

@@ -1,5 +1,7 @@
 """`backend resolve` and `backend lookup`: host names that have moved, looked up for real."""
 
+import itertools
+import threading
 from dataclasses import replace
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from popular.messages import BACKEND_MOVED
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.kinds import ResolvedHost
-from popular.proxy.settings.resolving import LookHostsUp, names_moved
+from popular.proxy.settings.resolving import MOST_AT_ONCE, LookHostsUp, names_moved
 from supervisor.control.outcome import Change
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
@@ -128,6 +130,32 @@ def test_which_of_several_addresses_is_the_first_means_nothing(console: Console)
     assert names_moved(backend, dict(moved)) == moved
     assert names_moved(replace(backend, strayed=moved), {}) == moved
     assert names_moved(replace(backend, strayed=moved), {"localhost": (now,)}) == ()
+
+
+def test_addresses_that_change_places_are_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server gives them in another order each time; a name that has moved is told once all the same."""
+    answers = itertools.cycle((("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")))
+    rows = lambda *_args, **_more: [(0, 0, 0, "", (address, 0)) for address in next(answers)]  # noqa: E731
+    monkeypatch.setattr("socket.getaddrinfo", rows)
+    first, second = (LookHostsUp(("mail.example.org",)).perform() for _ in range(2))
+    assert first == second == {"mail.example.org": ("192.0.2.1", "192.0.2.2")}
+
+
+def test_many_names_are_not_all_looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads of a container are counted (deploy/compose: 64); each name is looked up all the same."""
+    most, rows = 0, [(0, 0, 0, "", ("192.0.2.1", 0))]
+
+    def look_up(*_args: object, **_more: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        nonlocal most
+        most = max(most, threading.active_count())
+        go_on.wait(0.02)
+        return rows
+
+    before, go_on = threading.active_count(), threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    names = tuple(f"h{number}.example.org" for number in range(200))
+    assert LookHostsUp(names).perform() == dict.fromkeys(names, ("192.0.2.1",))
+    assert most <= before + MOST_AT_ONCE
 
 
 def test_one_that_came_back_has_not_moved_any_more(console: Console) -> None:

@@ -21,6 +21,7 @@ from popular.proxy.session.client_side import LINES_A_TURN, MOST_HELD
 from popular.proxy.session.known import NO_LIMITS, Hindrance, LoginLimits, NoLimits, Who
 from popular.proxy.session.machine import LINGERING
 from popular.proxy.session.phases import (
+    ANSWERING,
     ASKING,
     AWAITING_HEADER,
     BEGINNINGS,
@@ -31,7 +32,6 @@ from popular.proxy.session.phases import (
     GREETED,
     HELD,
     LEGAL,
-    LISTENING,
     LOGGING_IN,
     MOVES,
     NAMED,
@@ -423,7 +423,7 @@ def test_who_reads_the_client(way: Callable[[], PureSession]) -> None:
     """The machine, unless TLS, a header or the relay is under way, or it is over."""
     machine = way().machine
     assert machine.listens() is (machine.phase not in (STARTING_TLS, AWAITING_HEADER, RELAYING, ENDED))
-    assert machine.phase not in LISTENING or machine.listens()
+    assert machine.phase not in ANSWERING or machine.listens()
 
 
 # TLS
@@ -604,6 +604,13 @@ def test_a_name_that_is_no_mailbox() -> None:
     assert count == ("count", "login_failures", "unavailable", "v1")
     assert reply == ("send", b"-ERR [SYS/PERM] the mailbox cannot be opened, please ask your postmaster\r\n")
     assert end[:2] == ("finish", "bad_mailbox")
+
+
+def test_a_name_at_the_backend_that_is_no_text() -> None:
+    """A module has it from a server that speaks Latin-1, say: that is nobody's wrong password, and no guess."""
+    session = asking()
+    note, count, _reply, end = session.decided(admitted("pop", target="j\udcf6rg"))
+    assert (note[1], count[2], end[1]) == ("bad_mailbox", "unavailable", "bad_mailbox")
 
 
 def test_a_password_that_would_end_a_line_is_wrong() -> None:

@@ -26,7 +26,7 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.machine import LINGERING
-from popular.proxy.session.phases import LISTENING, Phase
+from popular.proxy.session.phases import ANSWERING, Phase
 from popular.proxy.session.rules import Rules
 from popular.proxy.settings.mechanisms import USUAL, WAYS
 from popular.proxy.settings.vserv import POP3S
@@ -282,7 +282,7 @@ class Walk(RuleBasedStateMachine):
     def waits_for_something_that_comes(self) -> None:
         """No session hangs: whoever is not listened to, something else is waited for, and not for ever."""
         if self.alive():
-            listens = self.machine.phase in LISTENING
+            listens = self.machine.phase in ANSWERING
             assert listens is (self.verbs.waits == "")
             if self.verbs.rests:
                 assert listens

@@ -9,8 +9,10 @@ import pytest
 from popular.proxy.program import PROGRAM
 from popular.proxy.settings.standing import STANDING, told
 from supervisor.config import Config
+from supervisor.exporterline import OrdersTold
 from supervisor.master.accounting import table_layout
 from supervisor.master.standing import AGAIN_SECONDS, StandingBoard
+from supervisor.master.watchers import OrderCount, told_of
 from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.table import segment
 from supervisor.table.indexes import CounterIndexes
@@ -56,10 +58,38 @@ def test_orders_are_told_of_those_whom_they_are_about(table: Segment) -> None:
     assert found["b2"] == {"state": "online", "drained": 0.0, "moved_here": 1, "moved_away": 0, "traces": 1}
 
 
-@pytest.mark.parametrize("value", [None, {}, {"since": "soon"}, {"since": -5}, {"since": [1]}])
+@pytest.mark.parametrize("value", [None, {}, {"since": "soon"}, {"since": -5}, {"since": [1]}, {"since": 10**400}])
 def test_what_people_have_written_into_the_file_is_still_a_drain(table: Segment, value: dict[str, object]) -> None:
     """It is in force; only since when is not known."""
     assert told(config(table, 1, "b1"), [OrderEntry("backend drain", "b1", value)])["b1"]["drained"] == 1.0
+
+
+@pytest.mark.parametrize("since", ["soon", -5, [1], pytest.param(10**400, id="huge"), float("nan"), float("inf")])
+def test_watchers_are_told_of_an_order_whose_beginning_nobody_knows(since: object) -> None:
+    """The master counts all orders each second, whatever stands in the file."""
+    orders = [OrderEntry("user hold", "n:joe", {"since": since}), OrderEntry("user hold", "n:ann", {"since": 5.0})]
+    assert told_of(orders) == (OrdersTold("user hold", 2, 5.0),)
+
+
+def test_orders_are_not_counted_each_second() -> None:
+    """But when one is given or ended, and after a while: they end by themselves. Of a hundred thousand the master would
+    do nothing else for a fifth of each second.
+    """
+    counted = []
+
+    class Operator(OperatorState):
+        def entries(self, now: float) -> list[OrderEntry]:
+            counted.append(now)
+            return super().entries(now)
+
+    operator = Operator()
+    count = OrderCount(operator)
+    assert count.told(0.0) == count.told(1.0) == ()
+    operator.change([OrderEntry("user hold", "n:joe", {"since": 5.0})])
+    assert count.told(2.0) == count.told(3.0) == (OrdersTold("user hold", 1, 5.0),)
+    assert len(counted) == 2
+    count.told(2.0 + AGAIN_SECONDS)
+    assert len(counted) == 3
 
 
 def test_the_table_follows_configuration_and_orders(table: Segment) -> None:

@@ -1,11 +1,12 @@
 """The commands `trace start|list|show|stop`, as an operator says them."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from popular.proxy.settings.tracing import MOST_TRACES, TRACE
+from popular.proxy.settings.tracing import MOST_TRACES, TRACE, ListTraces
 from supervisor.control.outcome import Ordered
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import OrderEntry
@@ -25,6 +26,23 @@ def ordered(console: Console, command: str) -> OrderEntry:
     assert isinstance(outcome, Ordered)
     console.status.operator.change(outcome.entries)
     return outcome.entries[0]
+
+
+@pytest.mark.parametrize(
+    ("octets", "sessions"),
+    [
+        (b"", 0),
+        (b"a.1 +0.0 -- session of ::1 port 9 at v1\n", 0),
+        (b"a.1 +0.0 -- the end: quit\na.2 +1.0 -- the end: quit\n", 2),
+        (b"a.1 +0.0 C>P USER x y -- the end: quit\na.1 +0.0 C>P USER z -- the end: q\na.1 +1.0 -- the end: quit", 1),
+        (b"a.1 +0.0 -- the end: a b -- the end: quit\n", 1),
+    ],
+)
+def test_sessions_are_counted_by_their_ends(tmp_path: Path, octets: bytes, sessions: int) -> None:
+    """Whatever a client calls itself."""
+    (tmp_path / "pproxy-1.trace").write_bytes(octets)
+    (found,) = ListTraces(str(tmp_path), "pproxy", counts=True).perform()
+    assert found.sessions == sessions
 
 
 def test_a_trace_has_an_end_and_room_for_so_much(console: Console) -> None:

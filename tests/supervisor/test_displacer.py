@@ -38,6 +38,9 @@ class Silent:
     def refresh(self) -> None:
         """Nothing is shown."""
 
+    def fault(self, error: Exception) -> None:
+        """There is none."""
+
 
 def sids(sessions: Any) -> list[str]:
     return [session.sid for session in sessions]

@@ -25,6 +25,13 @@ def test_a_tuple_with_names_is_made_of_its_fields() -> None:
     assert made._replace(port=2) == Place("h", 2)
 
 
+def test_it_is_found_by_its_hash() -> None:
+    """Which is that of any tuple of these fields: since Python 3.14 a tuple remembers it, and ours is made in C."""
+    made = named(Place, ("h", 1))
+    assert hash(made) == hash(Place("h", 1)) == hash(("h", 1))
+    assert {Place("h", 1): "there"}[made] == "there"
+
+
 def test_its_fields_come_back_as_a_plain_tuple() -> None:
     """Which is another one: that it is taken apart does not harm the first."""
     made = Place("h")

@@ -33,6 +33,8 @@ class OneSession:
 
     def refresh(self) -> None: ...
 
+    def fault(self, error: Exception) -> None: ...
+
 
 def every() -> list[OneSession]:
     return [OneSession(cost) for cost in CutCost]

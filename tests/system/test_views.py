@@ -185,7 +185,7 @@ def test_pstatus_shows_the_backends_and_kicks(site: Site) -> None:
         tty.type("\tk")
         tty.shows("kick whom?")
         tty.type("\x1b[B\r")
-        tty.shows("kick user joe vserv v: 1 session.")
+        tty.shows("kick user joe vserv v: 1 session at least.")
         tty.type("yy")
         tty.shows("2 sessions")
         assert {row["user"] for row in proxy.sessions()} == {"joe", "bob"}, "it was said once"

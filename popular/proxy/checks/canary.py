@@ -139,7 +139,10 @@ class _CanaryConnection:
         if self._held:
             raise Failed("more than one reply before TLS")
         self._socket.settimeout(self._left())
-        channel = self._tls.context.wrap_socket(self._socket, server_hostname=self._tls.name)
+        try:
+            channel = self._tls.context.wrap_socket(self._socket, server_hostname=self._tls.name)
+        except ssl.SSLError as error:  # by the name that counts at the address that was reached
+            raise Failed(words_of(error, self._tls.name)) from None
         self._socket = channel
         if objection := self._tls.objection_to(channel.getpeercert(True)):
             raise Failed(objection)

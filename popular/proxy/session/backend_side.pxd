@@ -26,7 +26,7 @@ cdef class BackendSide(Teller):
     cpdef backend_says(self, bytes data)
     cdef _begin_login(self)
     cdef _join(self, said)
-    cdef bint _may_enter(self) except -1
+    cdef bint _enter_or_refuse(self) except -1
     cpdef backend_failed(self, str reason, str word)
     cpdef _end(self, str ending)
     cpdef relay_ended(self, str ending)

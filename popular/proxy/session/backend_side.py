@@ -113,6 +113,9 @@ class BackendSide(Teller):
                 shown = Credentials(self.target, secret, token)
                 offered = known.mechanisms() if known is not None else NO_MECHANISMS
                 self._login = login_for(backend.settings, shown, xclient=line, ahead=ahead, offered=offered)
+        except UnicodeEncodeError:  # a module may have it from where names have other octets
+            self._bad_mailbox("the user's name there cannot be written in UTF-8")
+            return
         except ValueError as error:
             if backend.trusts_us:
                 self._bad_mailbox(str(error))
@@ -173,7 +176,7 @@ class BackendSide(Teller):
         self._connect(self._backend)
 
     def _show_empty(self) -> None:
-        if self._may_enter():
+        if self._enter_or_refuse():
             self._simulate()
 
     # The connection and the login
@@ -222,7 +225,7 @@ class BackendSide(Teller):
         if self._refusals is not None:
             self._refusals.let_in(self.target)
         self._login = None
-        if not self._may_enter():
+        if not self._enter_or_refuse():
             return
         self._move(RELAYING)
         self._forget()
@@ -230,7 +233,7 @@ class BackendSide(Teller):
         reply, rest = fields(said)
         self._verbs.relay(joined(joined(reply, b"\r\n"), rest), self.lines.take_rest())
 
-    def _may_enter(self) -> bool:
+    def _enter_or_refuse(self) -> bool:
         """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
         limits, own = self._limits, self._own_limits
         if own is None and not (self._limited and (limits.guards or limits.counts)):

@@ -13,6 +13,7 @@ begins the recovery, in which a share of the logins is let through that grows to
 import math
 from typing import NamedTuple
 
+from popular.proxy.session.transcript import printable
 from popular.proxy.settings.backend import LONGEST_INTERVAL
 from popular.proxy.settings.health import DOWN, LONGEST_REASON, MOST_NETWORKS, PROBING, RECOVERING, UP, Condition
 
@@ -60,11 +61,13 @@ def _is_over(condition: Condition, terms: BreakerTerms, now: float, *, logins: i
 
 
 def fallen(condition: Condition, now: float, *, by: str, why: str, least: float = 0.0) -> Condition:
-    """It is down from now on. `least`: for how many seconds, whatever the logins would want."""
+    """It is down from now on. `least`: for how many seconds, whatever the logins would want. `why`: maybe in words of
+    its own, which are shown on terminals.
+    """
     turns = condition.turns + 1
     pause = max(least, min(PAUSE_SECONDS * 2 ** min(turns - 1, 8), LONGEST_PAUSE_SECONDS))
     since = condition.since if condition.state in (DOWN, PROBING) else now
-    return Condition(DOWN, since, now + pause, turns=turns, by=by, why=why[:LONGEST_REASON])
+    return Condition(DOWN, since, now + pause, turns=turns, by=by, why=printable(why)[:LONGEST_REASON])
 
 
 def passed(condition: Condition, terms: BreakerTerms, now: float, *, logins: int) -> Condition:

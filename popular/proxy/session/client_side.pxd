@@ -6,7 +6,7 @@ from popular.proxy.session.surroundings cimport Surroundings
 from popular.proxy.session.typedrules cimport TypedRules
 from popular.proxy.session.verbs cimport Verbs
 
-cdef long _LISTENING, _NOT_READ
+cdef long _ANSWERING, _NOT_READ
 
 cdef class ClientSide:
     cdef public object _denied, _exchange, _held, _limits, _offer, _proving, _question, _secret, phase

@@ -17,11 +17,11 @@ from popular.protocol.replies import Code
 from popular.protocol.transaction import Transaction
 from popular.proxy.session.offers import Offer
 from popular.proxy.session.phases import (
+    ANSWERING,
     AWAITING_HEADER,
     ENDED,
     EXCHANGING,
     GREETED,
-    LISTENING,
     MOVES,
     NOT_READ,
     NOTHING_SAID,
@@ -51,7 +51,7 @@ CLOSING_SECONDS = 5.0
 _OF_WHAT_IS_OFFERED = (b"CAPA", LANG.encode())
 """Commands behind the login whose answer depends on what the backends offer."""
 
-_LISTENING, _NOT_READ = bits(LISTENING), bits(NOT_READ)
+_ANSWERING, _NOT_READ = bits(ANSWERING), bits(NOT_READ)
 
 BYE = replies.ok("bye")
 
@@ -252,7 +252,7 @@ class ClientSide:
         """Answers the lines that are there, as far as the phase allows."""
         lines = self.lines
         left = LINES_A_TURN
-        while lines.held and self._bit & _LISTENING:
+        while lines.held and self._bit & _ANSWERING:
             if not left:
                 self._rests = True
                 self._verbs.rest()
@@ -277,7 +277,7 @@ class ClientSide:
                 self._response(line)
             else:
                 self._command(line)
-        if self._eof and self._bit & _LISTENING:
+        if self._eof and self._bit & _ANSWERING:
             self._end("client_closed")
 
     def proceed(self) -> None:

@@ -4,7 +4,9 @@ So a login costs an entry of a dictionary, whoever polls all the time is one row
 it does not come after, what is too much is left out, and told.
 """
 
-from asyncio import Future
+from asyncio import Future, wrap_future
+from concurrent.futures import Future as WorkOfThread
+from concurrent.futures import wait
 from pathlib import Path
 
 from popular.messages import LAST_LOGINS_LOST
@@ -16,6 +18,8 @@ from supervisor.system import wall
 _PAUSE_SECONDS = 1.0
 _MOST_GATHERED = 20_000
 """Users whose logins wait to be written."""
+_LONGEST_WAIT_SECONDS = 5.0
+"""For a thread, at the end."""
 _ROUND_SECONDS = 60.0
 """Each worker looks so often whether there are more users than may be."""
 
@@ -28,6 +32,8 @@ class LastLogins:
         self._path = Path(context.statedir) / FILE
         self._gathered: dict[tuple[str, str], LastLogin] = {}
         self._is_waiting = False
+        self._writing: WorkOfThread[None] | None = None
+        """What was given to a thread last."""
         self._forgot_at = 0.0
         self.most = 0
         """How many users may be remembered."""
@@ -51,8 +57,8 @@ class LastLogins:
         looks = now >= self._forgot_at + _ROUND_SECONDS
         if looks:
             self._forgot_at = now
-        written = self._context.loop.run_in_executor(self._context.pool, self._write, logins, looks)
-        written.add_done_callback(self._written)
+        self._writing = self._context.pool.submit(self._write, logins, looks)
+        wrap_future(self._writing, loop=self._context.loop).add_done_callback(self._written)
 
     def _write(self, logins: list[LastLogin], looks: bool) -> None:
         """In a thread. Raises NotRemembered, OSError."""
@@ -69,7 +75,9 @@ class LastLogins:
             self._tell(str(error))
 
     def finish(self) -> None:
-        """At the end of the worker: what is gathered is written at once."""
+        """At the end of the worker: what is gathered is written at once, and what a thread has is waited for."""
+        if self._writing is not None:
+            wait([self._writing], _LONGEST_WAIT_SECONDS)
         logins, self._gathered = list(self._gathered.values()), {}
         if logins:
             try:

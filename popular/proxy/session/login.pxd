@@ -15,11 +15,11 @@ cdef class Login:
     cdef public SessionEvents _events
     cdef public str _sid
     cdef public VservRuntime _runtime
-    cdef public BackendConnection backend
+    cdef public BackendConnection connection
     @cython.locals(session=object)
     cpdef ask(self, question)
     @cython.locals(queue=BackendQueue)
-    cpdef tuple wait_for(self, BackendRuntime backend)
+    cpdef tuple take_place(self, BackendRuntime backend)
     @cython.locals(connection=BackendConnection, runtime=VservRuntime)
     cpdef tuple connect(self, BackendRuntime backend, bint greets, bytes header)
     @cython.locals(now=double, runtime=VservRuntime, to=BackendRuntime)

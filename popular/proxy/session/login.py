@@ -52,7 +52,18 @@ class Login:
     How long a step took the loop's clock tells, which is read once for each waking.
     """
 
-    __slots__ = ("_asked", "_began", "_events", "_question", "_queue", "_runtime", "_sid", "_to", "_waits", "backend")
+    __slots__ = (
+        "_asked",
+        "_began",
+        "_events",
+        "_question",
+        "_queue",
+        "_runtime",
+        "_sid",
+        "_to",
+        "_waits",
+        "connection",
+    )
 
     def __init__(self, runtime: VservRuntime, events: SessionEvents) -> None:
         """`events`: the session, which hears of what is not known at once."""
@@ -70,7 +81,7 @@ class Login:
         """It is one of those who wait there."""
         self._to: BackendRuntime | None = None
         """The backend that is connected to."""
-        self.backend: BackendConnection | None = None
+        self.connection: BackendConnection | None = None
 
     # The modules
 
@@ -102,10 +113,10 @@ class Login:
             self._asked.drop()
             self._asked = None
 
-    # The mail check
+    # A place at the backend
 
-    def wait_for(self, backend: BackendRuntime) -> tuple[str, str] | None:
-        """Why not one more session may come to the backend and wait for it; or None: then it does, unless it did."""
+    def take_place(self, backend: BackendRuntime) -> tuple[str, str] | None:
+        """Takes one among the sessions that wait for the backend, unless this one has one. Says why there is none."""
         if self._queue is None:
             queue = backend.queue
             assert queue is not None, "who serves counts who waits"
@@ -123,9 +134,11 @@ class Login:
             if self._waits:
                 self._waits = False
                 queue.leave()
-            if self.backend is None:
+            if self.connection is None:
                 self._queue = None
                 queue.places.give_back()
+
+    # The mail check
 
     def check_mail(self, backend: BackendRuntime, mailbox: str) -> tuple[str, str]:
         """Why the question cannot be put, and the word for it; or "": then the session hears of the answer."""
@@ -183,7 +196,7 @@ class Login:
             reason, word = failure(error)
             self.lost(reason)
             return reason, word
-        self.backend = connection
+        self.connection = connection
         self._to = backend
         return _NO_FAILURE
 
@@ -195,8 +208,8 @@ class Login:
         assert to.connects is not None
         to.connects.count(now - self._began)
         if runtime.context.log.options:
-            assert self.backend is not None
-            host, port = local_end(self.backend.channel.connection) or ("", 0)
+            assert self.connection is not None
+            host, port = local_end(self.connection.channel.connection) or ("", 0)
             seconds = round(now - self._began, 6)
             self._debug("NET", "connected", backend=to.id, local=host, local_port=port, seconds=seconds)
             self.tls_up()
@@ -204,8 +217,8 @@ class Login:
 
     def tls_up(self) -> None:
         """TLS with the backend stands, if it has TLS."""
-        assert self.backend is not None
-        channel = self.backend.channel
+        assert self.connection is not None
+        channel = self.connection.channel
         if isinstance(channel, TlsChannel):
             about = channel.about
             cipher, resumed = (about.cipher() or ("",))[0], about.session_reused
@@ -220,15 +233,15 @@ class Login:
         to.logins.count(self._runtime.context.clock.now - self._began)
         if to.announced is not None:
             to.announced.let_in()
-        assert self.backend is not None
-        return self.backend
+        assert self.connection is not None
+        return self.connection
 
     def send(self, data: bytes) -> str:
         """Why the backend cannot be told, or ""."""
-        assert self.backend is not None
+        assert self.connection is not None
         if self._runtime.context.log.options:
             self._show_said(data)
-        reason = self.backend.send(data)
+        reason = self.connection.send(data)
         if reason:
             self.lost(reason)
         return reason
@@ -243,15 +256,15 @@ class Login:
 
     def _show_said(self, data: bytes) -> None:
         """What the backend is told (debug option POP); secrets only with PASS, and XPOP has none."""
-        assert self.backend is not None
-        hides = self.backend.greets and "PASS" not in self._runtime.context.log.options
+        assert self.connection is not None
+        hides = self.connection.greets and "PASS" not in self._runtime.context.log.options
         for line in data.splitlines():
             self._debug("POP", "proxy", line=without_secrets(line) if hides else line.decode(errors="replace"))
 
     def start_tls(self) -> str:
         """Why there is no TLS with the backend, or "": then the session hears of it."""
-        assert self.backend is not None
-        reason = self.backend.start_tls()
+        assert self.connection is not None
+        reason = self.connection.start_tls()
         if reason:
             self.lost(reason)
         return reason
@@ -259,11 +272,11 @@ class Login:
     def lost(self, reason: str) -> None:
         """There is no connection to the backend any more, or never was."""
         self._debug("NET", "backend_lost", reason=reason)
-        self.backend = None
+        self.connection = None
 
     def missing(self) -> str:
         """What the backend has not done yet, see Machine.expired."""
-        backend = self.backend
+        backend = self.connection
         if backend is None:
             return ""
         if not backend.connected:
@@ -272,17 +285,17 @@ class Login:
 
     def leave_backend(self) -> None:
         """Closes its connection, if there is one, without a word."""
-        if self.backend is not None:
+        if self.connection is not None:
             if self._runtime.context.log.options:
                 self._debug("NET", "backend_left")
-            self.backend.close()
-            self.backend = None
+            self.connection.close()
+            self.connection = None
         self.wait_no_more()
 
     def keep_alive(self) -> None:
         """A connection that lasts is kept alive."""
-        if self.backend is not None:
-            self.backend.keep_alive()
+        if self.connection is not None:
+            self.connection.keep_alive()
 
     def close(self) -> None:
         """Nothing is waited for any more."""

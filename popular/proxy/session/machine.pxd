@@ -16,4 +16,4 @@ cdef class Machine(BackendSide):
     cdef _lead(self, route, bint fallback, bint vouched)
     @cython.locals(backend=BackendRuntime, health=HealthKnowledge)
     cdef _follow(self, route, bint fallback, bint vouched)
-    cdef bint _is_absorbed(self, BackendRuntime backend, bint vouched) except -1
+    cdef bint _absorb(self, BackendRuntime backend, bint vouched) except -1

@@ -191,7 +191,7 @@ class Machine(BackendSide):
         else:
             if not fallback and secret is None and not backend.trusts_us:
                 self._refusals = backend.refusals
-            if not backend.absorbs or not self._is_absorbed(backend, vouched):
+            if not backend.absorbs or not self._absorb(backend, vouched):
                 self._log_in(secret, backend)
 
     def _find_unused(self, backend: BackendRuntime) -> None:
@@ -201,14 +201,14 @@ class Machine(BackendSide):
         else:
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
 
-    def _is_absorbed(self, backend: BackendRuntime, vouched: bool) -> bool:
+    def _absorb(self, backend: BackendRuntime, vouched: bool) -> bool:
         """Whether the same login, by the user's own password, found no mail a moment ago: then it is shown none."""
         if vouched or self._polls is None or self._secret is None or not self._has_own_password():
             return False
         self.poll = poll = self._polls.poll_of(self._whom(), self._secret, backend.settings, target=self.target)
         if not self._polls.is_empty(poll):
             return False
-        if self._may_enter():
+        if self._enter_or_refuse():
             self.absorbed = True
             self._verbs.count("absorbed", None, self.backend)
             self._simulate()
@@ -228,10 +228,11 @@ class Machine(BackendSide):
 
     def _is_taken(self, health: HealthKnowledge) -> bool:
         """Whether a backend takes this login; if as a probe, it is heard of at the latest when the session is over."""
-        takes = health.takes(self._peer_ip)
-        if takes == AS_PROBE or self._probed is not None:
+        if self._probed is not None:  # before it is asked: behind that the new one would be taken back
             self._take_back_probe()
-            self._probed = health if takes == AS_PROBE else None
+        takes = health.takes(self._peer_ip)
+        if takes == AS_PROBE:
+            self._probed = health
         return takes != NOT_NOW
 
     def _take_back_probe(self) -> None:

@@ -67,7 +67,7 @@ MOVES = (0, *(bits(LEGAL[before]) for before in Phase))
 PLACED = (CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING)
 """Phases in which the user has come in, and to a backend: he counts among its sessions and his."""
 
-LISTENING = (GREETED, NAMED, SIMULATING, EXCHANGING)
+ANSWERING = (GREETED, NAMED, SIMULATING, EXCHANGING)
 """Phases in which a line of the client is answered at once; in all others it waits."""
 
 PENDING = (ASKING, HELD, CHECKING, CONNECTING, LOGGING_IN)

@@ -12,37 +12,37 @@ class PuttingOff(Verbs):
     Python.
     """
 
-    __slots__ = ("_decision", "_has_left", "_joined", "_left")
+    __slots__ = ("_call", "_decision", "_has_put_off", "_joined")
 
-    def _leave_nothing(self) -> None:
-        self._has_left = False
+    def _put_nothing_off(self) -> None:
+        self._has_put_off = False
         """One of the other three is there."""
         self._decision: Decision | None = None
         """What the modules have said at once: to be told."""
         self._joined: tuple[bytes, bytes] | None = None
         """Client and backend are to be joined, behind what each is still to be sent."""
-        self._left: tuple[Callable[..., None], tuple[Any, ...]] | None = None
+        self._call: tuple[Callable[..., None], tuple[Any, ...]] | None = None
 
-    def _leave(self) -> None:
-        assert not self._has_left, "one entry begins one step at most"
-        self._has_left = True
+    def _claim_turn(self) -> None:
+        assert not self._has_put_off, "one entry begins one step at most"
+        self._has_put_off = True
 
     def _put_off(self, do: Callable[..., None], *facts: Any) -> None:
-        self._leave()
-        self._left = do, facts
+        self._claim_turn()
+        self._call = do, facts
 
     def decide(self, decision: Decision) -> None:
-        self._leave()
+        self._claim_turn()
         self._decision = decision
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:
-        self._leave()
+        self._claim_turn()
         self._joined = to_client, to_backend
 
-    def _see_to_what_is_left(self) -> None:
+    def _do_what_was_put_off(self) -> None:
         """It may leave something again."""
         decision, joined = self._decision, self._joined
-        self._has_left = False
+        self._has_put_off = False
         if decision is not None:
             self._decision = None
             self._tell_decision(decision)
@@ -51,8 +51,8 @@ class PuttingOff(Verbs):
             to_client, to_backend = joined
             self._join(to_client, to_backend)
         else:
-            assert self._left is not None
-            (do, facts), self._left = self._left, None
+            assert self._call is not None
+            (do, facts), self._call = self._call, None
             do(*facts)
 
     def _tell_decision(self, decision: Decision) -> None:

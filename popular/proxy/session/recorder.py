@@ -57,6 +57,8 @@ class OrderedTrace:
 
 
 _NOBODY: list[OrderedTrace] = []
+MOST_OWED = 4 << 20
+"""Octets of a trace that may wait for the disk in a worker, where its file has room for more."""
 _LONGEST_WAIT_SECONDS = 1.0
 """For a thread, at the end."""
 
@@ -133,7 +135,7 @@ class Recorder:
         """Adds to its file, in a thread; one piece behind the other. What has no room there never waits for it."""
         is_another = self.orders.get(trace.ident, trace.order) != trace.order
         octets = text.encode("utf-8", "replace")
-        if trace.is_full or is_another or trace.owed > trace.most:
+        if trace.is_full or is_another or trace.owed > min(trace.most, MOST_OWED):
             self._drop(len(octets))
             return
         trace.owed += len(octets)

@@ -10,6 +10,7 @@ from popular.net.handshake import Agreed
 from popular.proxy.session.known import Who
 from popular.proxy.session.lastlogins import LastLogins
 from popular.proxy.session.machine import Machine
+from popular.proxy.session.transcript import printable
 from popular.proxy.settings.lastlogins import VARIABLE as LAST_LOGINS
 from popular.proxy.settings.reports import CLEARTEXT, TLS
 from popular.tls.contexts import VERSIONS
@@ -43,7 +44,7 @@ class Reporter:
             if self._of_cleartext:
                 self._see(CLEARTEXT, who, f"in clear, {habit}")
         elif tls.version in self._too_old:
-            self._see(TLS, who, f"{tls.version}, {tls.cipher}, {habit}, {_offered(tls.alpn)}")
+            self._see(TLS, who, f"{tls.version}, {tls.cipher}, {habit}, {offered(tls.alpn)}")
 
     def _see(self, report: str, who: Who, how: str) -> None:
         self._context.count("logins_reported", report)
@@ -52,9 +53,9 @@ class Reporter:
         )
 
 
-def _offered(alpn: tuple[bytes, ...] | None) -> str:
+def offered(alpn: tuple[bytes, ...] | None) -> str:
     """What the TLS library of the client says it wants to speak: a hint at which one it is."""
-    return "no ALPN" if alpn is None else f"ALPN {b'/'.join(alpn).decode('ascii', 'replace')}"
+    return "no ALPN" if alpn is None else f"ALPN {printable(b'/'.join(alpn).decode('ascii', 'replace'))}"
 
 
 def _too_old(least: str) -> frozenset[str]:

@@ -86,7 +86,7 @@ class Session(PuttingOff):
         self._relay: Relay | None = None
         self._tls: Agreed | None = None
         self._tls_began = 0.0
-        self._leave_nothing()
+        self._put_nothing_off()
         self._ending = ""
         """Why the session ends, as soon as the last reply has left."""
         self._over = False
@@ -120,8 +120,8 @@ class Session(PuttingOff):
     def _settle(self) -> None:
         """What follows each entry: what a verb has left is seen to, replies leave, and behind the last one it ends."""
         client = self._client
-        while self._has_left:
-            self._see_to_what_is_left()
+        while self._has_put_off:
+            self._do_what_was_put_off()
             if self._over:
                 return
         if client.unsent and not self._ending:
@@ -175,7 +175,7 @@ class Session(PuttingOff):
 
     def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        if (why := self._login.wait_for(backend)) is not None:
+        if (why := self._login.take_place(backend)) is not None:
             self._put_off(self._tell_broken, *why)
             return
         reason, word = self._login.check_mail(backend, mailbox)
@@ -186,7 +186,7 @@ class Session(PuttingOff):
 
     def connect(self, backend: BackendRuntime, greets: bool, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        if (why := self._login.wait_for(backend)) is not None:
+        if (why := self._login.take_place(backend)) is not None:
             self._put_off(self._tell_broken, *why)
             return
         header = b""

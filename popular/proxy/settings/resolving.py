@@ -8,7 +8,9 @@ be another one each time, and means nothing. A name that cannot be looked up has
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from popular import messages
@@ -24,6 +26,8 @@ from supervisor.program import PeriodicCommand
 
 LOOKUP = "backend lookup"
 PERIODIC = PeriodicCommand(LOOKUP, "hostwatch")
+MOST_AT_ONCE = 16
+"""Names that are looked up at a time: a site may have thousands, and a name server, or a host, not room for them."""
 _LONGEST_SECONDS = 10.0
 """Who has no answer by then is not known."""
 
@@ -57,13 +61,17 @@ def _looked_up(context: CommandContext, backend: Backend) -> ResolvedHost:
 
 @dataclass(frozen=True)
 class LookHostsUp(Job):
-    """All addresses of each name, as numeric text; of a name that has no answer in time nothing."""
+    """All addresses of each name, as numeric text, sorted: a name server gives them in another order each time. Of a
+    name that has no answer in time nothing.
+    """
 
     names: tuple[str, ...]
 
     def perform(self) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
-        threads = [threading.Thread(target=_look_up, args=(name, found), daemon=True) for name in self.names]
+        left = deque(self.names)
+        number = min(MOST_AT_ONCE, len(left))
+        threads = [threading.Thread(target=_look_all_up, args=(left, found), daemon=True) for _ in range(number)]
         for thread in threads:
             thread.start()
         until = time.monotonic() + _LONGEST_SECONDS
@@ -72,12 +80,18 @@ class LookHostsUp(Job):
         return dict(found)
 
 
+def _look_all_up(left: deque[str], found: dict[str, tuple[str, ...]]) -> None:
+    with suppress(IndexError):
+        while True:
+            _look_up(left.popleft(), found)
+
+
 def _look_up(name: str, found: dict[str, tuple[str, ...]]) -> None:
     try:
         rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return
-    found[name] = tuple(dict.fromkeys(str(row[4][0]) for row in rows))
+    found[name] = tuple(sorted({str(row[4][0]) for row in rows}))
 
 
 def _lookup(context: CommandContext, _arguments: Arguments) -> Outcome:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from popular.proxy.settings.orders import BACKEND, DRAINED_BACKEND, ROUTED_USER
 from popular.proxy.settings.tracing import TRACE
 from supervisor.config import Config
-from supervisor.operatorstate import OrderEntry
+from supervisor.operatorstate import LATEST, OrderEntry
 from supervisor.program import ThingStanding
 from supervisor.table.contents import Column, RecordShape
 
@@ -51,7 +51,7 @@ def told(config: Config, entries: Sequence[OrderEntry]) -> Mapping[str, Mapping[
 
 def _moment(said: object) -> float:
     """People may have written anything into the file that orders are read from: of that we know that it is there."""
-    return float(said) if isinstance(said, int | float) and said > 0 else 1.0
+    return float(said) if isinstance(said, int | float) and 0 < said <= LATEST else 1.0
 
 
 STANDING = ThingStanding(RECORD, told)
