@@ -300,7 +300,8 @@ def _make_master(
     for kind, where, doubt in (("run", rundir.path, rundir.doubt), ("log", Path(path).parent, log.doubt)):
         if doubt:
             log(messages.DIRECTORY_SHARED, kind=kind, directory=where, reason=doubt)
-    owner = statedir.claim(rundir.identity)
+    # One in the run directory is this run directory's anyhow, and is made only when there is something to keep.
+    owner = statedir.claim(rundir.identity) if statedir.path.parent != rundir.path else ""
     if owner:
         reason = (
             f"state directory {statedir.path} is in use by the {program.name} of the run directory "

@@ -290,7 +290,7 @@ def test_logs_are_rotated(tmp_path: Path) -> None:
         )
         systemctl.chmod(0o755)
         done = subprocess.run(
-            [tool, "--force", "--state", tmp_path / "state", tmp_path / "logrotate.conf"],
+            [tool, "--force", "--state", tmp_path / "rotated", tmp_path / "logrotate.conf"],
             capture_output=True,
             text=True,
             timeout=patient(30),

@@ -166,6 +166,7 @@ def test_a_proxy_that_was_away_catches_up(pair: Pair) -> None:
         assert "nothing was changed" in refused.text
 
 
+@pytest.mark.nightly
 def test_a_move_waits_for_all_proxies(pair: Pair) -> None:
     """For a session at the other one too; then the user comes in at the new store, whichever proxy he comes to. If the
     other one does not answer all is as before, and it is named.

@@ -291,6 +291,7 @@ def test_commands_of_the_runbook_work(site: Site) -> None:
     """What an alert or the runbook tells an operator to say is carried out by a proxy, but for those that end it."""
     examples = {
         "pdm reload ID": "pdm reload users",
+        "trace stop ID": "trace stop 1",
         "workers N": "workers 3",
         "ID": "spare",
         "N": "1010",
@@ -302,5 +303,7 @@ def test_commands_of_the_runbook_work(site: Site) -> None:
         if not command.startswith(("shutdown", "kill"))
     ]
     assert len(said) >= 15
+    for order in ("backend drain spare", "user hold joe", "trace start user joe"):  # what some of them end
+        assert site.proxy.control(order, patient(30)).ok
     answers = {command: site.proxy.control(command, patient(30)) for command in said}
     assert {command: answer.text for command, answer in answers.items() if not answer.ok} == {}

@@ -86,6 +86,7 @@ def test_a_worker_has_a_successor_as_soon_as_there_can_be_one(proxy: Proxy) -> N
 
 def test_an_exporter_has_a_successor_as_soon_as_there_can_be_one(proxy: Proxy) -> None:
     """The same; of the one that was killed the log tells by what."""
+    wait_until(lambda: len(_exporter(proxy)) == 1, "no job is at work beside it")
     (exporter,) = _exporter(proxy)
     with _without_descriptors(proxy):
         os.kill(exporter, signal.SIGKILL)

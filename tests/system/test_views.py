@@ -190,14 +190,16 @@ def test_pstatus_shows_the_backends_and_kicks(site: Site) -> None:
         tty.shows("2 sessions")
         assert {row["user"] for row in proxy.sessions()} == {"joe", "bob"}, "it was said once"
         tty.type("k\x1b[B\ryY")
-        tty.shows("user joe: 1 idle")
+        tty.shows("user joe: 1 ")
         assert clients["joe"].rest() == b""
-        tty.type("x\tk")
+        tty.type("x")
+        tty.shows("Serving 1 session;")
+        tty.type("\tk")
         tty.shows("kick whom?")
         tty.type("\x1b[B\ry")
         tty.shows("Really, kick backend good, 1 session?")
         tty.type("Y")
-        tty.shows("backend good: 1 idle")
+        tty.shows("backend good: 1 ")
         assert clients["bob"].rest() == b""
 
 
