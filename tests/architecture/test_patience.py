@@ -102,7 +102,7 @@ def pytest_run(*words: str, factor: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.processes
 def test_the_time_of_a_whole_test_is_scaled() -> None:
     """With a factor of a millionth pytest-timeout ends any test; a factor of 1 lets it pass."""
-    one = "tests/architecture/test_shape.py::test_every_module_says_what_it_is"
+    one = "tests/architecture/test_patience.py::test_a_bare_limit_is_found"
     ended, passed = pytest_run(one, factor="1e-6"), pytest_run(one, factor="1")
     assert (passed.returncode, "1 passed" in passed.stdout) == (0, True), passed.stdout
     assert ended.returncode != 0

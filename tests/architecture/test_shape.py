@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from supervisor.serving.context import BASE_ENDINGS
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("supervisor", "metrics", "popular", "deploy")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-TREES = {path: ast.parse(path.read_text("utf-8")) for path in SOURCES}
 MOST_LINES = 500
 SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "base", "misc"}
 ENDS_BY_FORMAT = "_timeout"
@@ -30,12 +30,18 @@ TABLES = {"endings.py", "messages.py", "context.py"}
 """Where an ending, or a message of the same name, is a row."""
 
 
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """All sources, read when somebody asks: whoever only imports this has no million nodes in memory."""
+    return {path: ast.parse(path.read_text("utf-8")) for path in SOURCES}
+
+
 def test_every_module_says_what_it_is() -> None:
     """Each has a docstring; of the tests, each file that is not empty."""
     tests = [path for path in (ROOT / "tests").rglob("*.py") if path.stat().st_size]
-    trees = TREES | {path: ast.parse(path.read_text("utf-8")) for path in tests}
-    assert len(trees) > len(TREES) > 0
-    assert [path for path, tree in trees.items() if not ast.get_docstring(tree)] == []
+    read = trees() | {path: ast.parse(path.read_text("utf-8")) for path in tests}
+    assert len(read) > len(trees()) > 0
+    assert [path for path, tree in read.items() if not ast.get_docstring(tree)] == []
 
 
 def test_no_source_file_is_too_long() -> None:
@@ -52,7 +58,7 @@ def test_every_name_says_something() -> None:
 
 def test_a_message_number_is_given_once() -> None:
     """No two messages of any two programs are made with one number, and each is in the manual."""
-    made = sorted(number for tree in TREES.values() for number in numbers(tree))
+    made = sorted(number for tree in trees().values() for number in numbers(tree))
     assert made == [message.number for message in messages()]
     assert len(set(made)) == len(made)
 
@@ -70,7 +76,7 @@ def test_every_ending_can_happen(ending: str, folders: tuple[str, ...]) -> None:
     """The program that has it in its table has it somewhere in its code, too."""
     own = [
         tree
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         if path.name not in TABLES and path.relative_to(ROOT).as_posix().startswith(tuple(f"{it}/" for it in folders))
     ]
     said = {word for tree in own for word in words(tree)}
