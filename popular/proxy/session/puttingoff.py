@@ -40,7 +40,7 @@ class PuttingOff(Verbs):
         self._joined = to_client, to_backend
 
     def _do_what_was_put_off(self) -> None:
-        """It may leave something again."""
+        """What is done here may put off something again."""
         decision, joined = self._decision, self._joined
         self._has_put_off = False
         if decision is not None:

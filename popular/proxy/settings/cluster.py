@@ -4,7 +4,8 @@ cluster`.
 They share a server of Redis or Valkey; what lies there, and how it is asked, stands in popular/proxy/leases.py.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -40,6 +41,15 @@ def _is_a_url(_context: CommandContext, value: str) -> None:
         raise CommandRefused(str(error)) from None
 
 
+@contextmanager
+def _failures_for_people() -> Iterator[None]:
+    """A job asks the server: what goes wrong there is told as Unfit."""
+    try:
+        yield
+    except ModuleFailed as error:
+        raise Unfit(str(error)) from None
+
+
 @dataclass(frozen=True)
 class ReadSessions(Job):
     """The sessions of all proxies that share a server."""
@@ -48,10 +58,8 @@ class ReadSessions(Job):
     passwordfile: str
 
     def perform(self) -> list[dict[str, str]]:
-        try:
+        with _failures_for_people():
             return leases.read_sessions(self.url, self.passwordfile)
-        except ModuleFailed as error:
-            raise Unfit(str(error)) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +77,8 @@ class TellOrdered(Job):
 
     def perform(self) -> None:
         words = sharedorders.arguments_of(self.entries, self.us, stale=self.stale, begins=self.begins)
-        try:
+        with _failures_for_people():
             sharedorders.tell(self.url, self.passwordfile, words, by=self.us)
-        except ModuleFailed as error:
-            raise Unfit(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -85,10 +91,8 @@ class TellGone(Job):
     us: str
 
     def perform(self) -> None:
-        try:
+        with _failures_for_people():
             sharedorders.tell_gone(self.url, self.passwordfile, self.move, us=self.us)
-        except ModuleFailed as error:
-            raise Unfit(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,8 @@ class AwaitGone(Job):
     until: float
 
     def perform(self) -> None:
-        try:
+        with _failures_for_people():
             silent = sharedorders.wait_until_gone(self.url, self.passwordfile, self.move, us=self.us, until=self.until)
-        except ModuleFailed as error:
-            raise Unfit(str(error)) from None
         if silent:
             raise Unfit(f"not said in time that nobody is left there: proxy {', '.join(silent)}")
 
@@ -123,10 +125,8 @@ class TellKicked(Job):
 
     def perform(self) -> None:
         words = {"sort": self.sort, "ident": self.id, "deadline": self.deadline}
-        try:
+        with _failures_for_people():
             leases.kick(self.url, self.passwordfile, self.us, **words)  # type: ignore[arg-type]
-        except ModuleFailed as error:
-            raise Unfit(str(error)) from None
 
 
 def tell_kicked(context: CommandContext, sort: str, ident: str, *, deadline: int | None) -> None:
