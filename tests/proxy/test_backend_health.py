@@ -137,7 +137,7 @@ def test_a_network_of_ipv6_is_one_client() -> None:
 
 
 def test_mailboxes_that_are_broken_close_it_for_nobody() -> None:
-    """Of every twenty logins one fails, of as many networks as one likes: for it is well with the others."""
+    """One of twenty logins fails, from as many networks as one likes: for it is well with the others."""
     store = Store()
     for one in range(2000):
         assert store.log_in(f"198.51.{one // 250}.{one % 250}", hated=one % 20 == 0) != "refused"

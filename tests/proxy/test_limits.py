@@ -221,8 +221,8 @@ def test_who_has_logged_in_from_there_is_spared(worker: Worker) -> None:
 
 
 def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> None:
-    """Of an account that somebody has bought, asked often while it is spared: no answer that comes when it is spared no
-    more makes room for guesses at others.
+    """An account that somebody has bought is asked for often while it is spared: no answer that comes when it is spared
+    no more makes room for guesses at others.
     """
     limits = worker.limits(guessrate="4", authdelaymax="60s")
     limits.enter(0, JOE, None)
@@ -417,7 +417,7 @@ def test_standings_say_what_would_happen(worker: Worker) -> None:
 
 
 def test_standings_foretell_the_delay(worker: Worker) -> None:
-    """Of one more failure."""
+    """They say what one more failure would cost."""
     limits = worker.limits(authdelay="1s")
     for word in (b"a", b"b", b"c"):
         foretold = limits.standings(JOE)[0].wait

@@ -76,7 +76,7 @@ def sites() -> Iterator[tuple[Site, Site]]:
 
 
 def test_failures_count_at_the_other_proxy_too(sites: tuple[Site, Site]) -> None:
-    """Of the user there, of his network, and its rate of guesses; nothing of the password is told."""
+    """They count for the user there, his network, and its rate of guesses; nothing of the password is told."""
     one, other = sites
     one.fails(JOE, *(b"wrong%d" % number for number in range(7)))
     assert {what for what, _fields in one.told} == {FAILED}
@@ -108,7 +108,7 @@ def test_who_has_logged_in_is_spared_at_the_other_one(sites: tuple[Site, Site]) 
 
 
 def test_it_is_not_told_again_and_again(sites: tuple[Site, Site]) -> None:
-    """The same wrong password, and logins of who is spared for long still: a mail program asks every minute."""
+    """A wrong password tried again, and logins of who is spared for long still: a mail program asks every minute."""
     one, _other = sites
     one.fails(JOE, b"old", b"old", b"old")
     for _ in range(5):
@@ -207,7 +207,7 @@ def test_a_kick_that_nobody_could_have_said_is_none(sort: str, ident: str, deadl
 
 
 def test_a_kick_is_told_as_it_was_said() -> None:
-    """Of a user or a network."""
+    """Whether it is for a user or for a network."""
     user = kick_of({"sort": "user", "id": "default:joe", "deadline": "60", "by": "it"})
     network = kick_of({"sort": "network", "id": "192.0.2.0/24", "deadline": "", "by": "it"})
     assert (user.sort, user.id, user.deadline, user.gentle) == ("user", "default:joe", 60, True)
