@@ -152,8 +152,7 @@ def test_a_process_killed_while_it_wrote(tmp_path: Path, written: int | None, be
 
 
 def test_a_full_disk_costs_what_did_not_fit(tmp_path: Path) -> None:
-    """Three and a half lines of ten fit: three stand in the log, the half is ended, seven are counted and told of.
-    """
+    """Three and a half lines of ten fit: three stand in the log, the half is ended, seven are counted and told of."""
     path, out = tmp_path / "log", tmp_path / "lost"
 
     def scene() -> None:
