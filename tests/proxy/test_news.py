@@ -16,6 +16,7 @@ from popular.proxy.leases import CAME_IN, FAILED, KICKED, member, row_of
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.news import News, begun, claimed, kick_of, number_of
+from popular.proxy.session.standings import standings
 from popular.proxy.settings.limits import AUTHDELAY, GUESSRATE, limit_rules
 from supervisor.control.outcome import SessionSweep
 from supervisor.table.remembered import Entry
@@ -63,7 +64,7 @@ class Site(Worker):
 
     def standing(self, who: Who) -> dict[str, float]:
         """How many failures count for him, and how long the next guess from his network would wait."""
-        found = {row.limit: row for row in self.limited.standings(who)}
+        found = {row.limit: row for row in standings(self.limited.entries, who)}
         return {"failures": round(found[AUTHDELAY].now, 3), "wait": round(found[GUESSRATE].wait, 3)}
 
 

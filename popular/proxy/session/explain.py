@@ -39,6 +39,7 @@ from popular.proxy.session.module_chain import word_of
 from popular.proxy.session.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.standings import standings
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.vserv import POP3S
 from supervisor.control.things import OFFLINE
@@ -175,7 +176,7 @@ class Explanation:
                 "seconds": round(one.wait, 3),
                 "code": None if one.code is None else one.code.value,
             }
-            for one in self._runtime.limits.standings(who, own)
+            for one in standings(self._runtime.limits.entries, who, own)
         ]
 
     # The modules
