@@ -240,7 +240,7 @@ class BackendSide(Teller):
             return True
         self._charged = False
         self.counted = True
-        hindrance = limits.enter(self._row, self._whom(), own)
+        hindrance = limits.enter(self._row_number, self._whom(), own)
         if hindrance is None:
             return True
         self._verbs.leave_backend()
@@ -276,7 +276,7 @@ class BackendSide(Teller):
             self._verbs.note(messages.LOGIN_DEFERRED, {**self._login_fields(), **said})
             self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
             self._no_guess()
-            self._limits.stays_out(self._row)
+            self._limits.stays_out(self._row_number)
             self._login = None
             self._try_again(code)
             return

@@ -7,6 +7,6 @@ from popular.proxy.session.verbs cimport Verbs
 cdef class Teller(Authorization):
     cdef public BackendLogin _login
     cdef public object _own_limits
-    cdef public long _row
+    cdef public long _row_number
     cdef public str backend, target
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
