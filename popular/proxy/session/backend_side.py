@@ -105,14 +105,14 @@ class BackendSide(Teller):
                 assert secret is not None
                 user, password = self.target.encode(), secret.reveal()
                 if line or backend.tells_stls:
-                    self._login = Pop3Login(user, password, ahead, stls=backend.tells_stls, xclient=line)
+                    self._dialogue = Pop3Login(user, password, ahead, stls=backend.tells_stls, xclient=line)
                 else:
-                    self._login = Pop3Login(user, password, ahead)
+                    self._dialogue = Pop3Login(user, password, ahead)
             else:
                 token = None if self._question is None or password_of_module is not None else self._question.token
                 shown = Credentials(self.target, secret, token)
                 offered = known.mechanisms() if known is not None else NO_MECHANISMS
-                self._login = login_for(backend.settings, shown, xclient=line, ahead=ahead, offered=offered)
+                self._dialogue = login_for(backend.settings, shown, xclient=line, ahead=ahead, offered=offered)
         except UnicodeEncodeError:  # a module may have it from where names have other octets
             self._bad_mailbox("the user's name there cannot be written in UTF-8")
             return
@@ -123,7 +123,7 @@ class BackendSide(Teller):
                 self._wrong_login("password")
             return
         if self._utf8 or self._language:
-            self._login.tell_first(self._manner(backend))
+            self._dialogue.tell_first(self._manner(backend))
         self._connect(backend)
 
     def _manner(self, backend: BackendRuntime) -> list[bytes]:
@@ -144,7 +144,7 @@ class BackendSide(Teller):
 
     def _open_mailbox(self, route: Route, backend: BackendRuntime) -> None:
         try:
-            self._login = XpopLogin(self.target, self._sid, route.flags)
+            self._dialogue = XpopLogin(self.target, self._sid, route.flags)
         except (xpop.BadMailboxName, xpop.BadRequest) as error:
             self._bad_mailbox(str(error))
             return
@@ -167,7 +167,7 @@ class BackendSide(Teller):
             verbs.count("mail_checks", "unanswered", "")
         elif mail is Mail.NONE or mail is Mail.LOAD_TOO_HIGH:
             verbs.count("mail_checks", "empty" if mail is Mail.NONE else "load", "")
-            self._login = None
+            self._dialogue = None
             self._show_empty()
             return
         else:
@@ -182,16 +182,16 @@ class BackendSide(Teller):
     # The connection and the login
 
     def _connect(self, backend: BackendRuntime) -> None:
-        assert self._login is not None
+        assert self._dialogue is not None
         self._move(CONNECTING)
         self._patience = backend.patience
-        self._verbs.connect(backend, self._login.greets, backend.connect_seconds)
+        self._verbs.connect(backend, self._dialogue.greets, backend.connect_seconds)
 
     def connected(self) -> None:
         """The connection to a backend that does not greet stands."""
-        assert self._login is not None
+        assert self._dialogue is not None
         self._begin_login()
-        self._verbs.send_backend(self._login.opening())
+        self._verbs.send_backend(self._dialogue.opening())
 
     def _begin_login(self) -> None:
         self._move(LOGGING_IN)
@@ -200,10 +200,10 @@ class BackendSide(Teller):
 
     def backend_says(self, data: bytes) -> None:
         """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
-        assert self._login is not None
+        assert self._dialogue is not None
         if self.phase is CONNECTING:
             self._begin_login()
-        progress = self._login.hear(data)
+        progress = self._dialogue.hear(data)
         if type(progress) is bytes:
             self._verbs.send_backend(progress)
         elif isinstance(progress, Joined):
@@ -217,14 +217,14 @@ class BackendSide(Teller):
 
     def backend_tls_up(self) -> None:
         """TLS with the backend stands, as it was asked for."""
-        assert isinstance(self._login, Pop3Login)
-        self._verbs.send_backend(self._login.tls_up())
+        assert isinstance(self._dialogue, Pop3Login)
+        self._verbs.send_backend(self._dialogue.tls_up())
 
     def _join(self, said: Joined) -> None:
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
         if self._refusals is not None:
             self._refusals.let_in(self.target)
-        self._login = None
+        self._dialogue = None
         if not self._enter_or_refuse():
             return
         self._move(RELAYING)
@@ -277,7 +277,7 @@ class BackendSide(Teller):
             self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
             self._no_guess()
             self._limits.stays_out(self._row_number)
-            self._login = None
+            self._dialogue = None
             self._try_again(code)
             return
         if whose is Affair.USER_UNSAID and self._refusals is not None:
@@ -326,10 +326,10 @@ class BackendSide(Teller):
 
         `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it, or OURS.
         """
-        login = self._login
-        assert login is not None
-        if login.refusal is not None:
-            self._rejected(login.refusal)
+        dialogue = self._dialogue
+        assert dialogue is not None
+        if dialogue.refusal is not None:
+            self._rejected(dialogue.refusal)
             return
         if word == OURS:
             fields: dict[str, object] = {"user": self.user, "step": self.phase.phrase, "reason": reason}
@@ -337,9 +337,9 @@ class BackendSide(Teller):
             self._trouble("no_resources", "resources")
             return
         word = word or ("connect" if self.phase is CONNECTING else "closed")
-        self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or login.step, reason, word)
-        if login.ahead:
-            self._mistrust(login.step, reason)
+        self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or dialogue.step, reason, word)
+        if dialogue.ahead:
+            self._mistrust(dialogue.step, reason)
         self._trouble("backend_failed")
 
     def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
@@ -367,7 +367,8 @@ class BackendSide(Teller):
         fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
         self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
         self._verbs.count("backend_failures", word, self.backend)
-        provoked = self._login is not None and self._login.may_be_too_long  # strangers would close it for everybody
+        dialogue = self._dialogue
+        provoked = dialogue is not None and dialogue.may_be_too_long  # strangers would close it for everybody
         if self._health is not None and word not in UNTRIED and not provoked:
             self._health.failed(self._peer_ip, reason)
 
@@ -385,7 +386,7 @@ class BackendSide(Teller):
     # The end
 
     def _end(self, ending: str) -> None:
-        self._login = None
+        self._dialogue = None
         Teller._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:
