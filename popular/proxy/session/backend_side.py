@@ -77,7 +77,7 @@ class BackendSide(Teller):
         self.counted = False
         """Limits may count this session: they were asked, and are told of its end."""
         self._backend: BackendRuntime | None = None
-        """The one with the id `backend`; its address is another one where a route or a referral names a server."""
+        """The one with the id `backend_id`; its address is another one where a route or a referral names a server."""
         self._health: HealthKnowledge | None = None
         """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
         self._refusals: Refusals | None = None
@@ -139,7 +139,7 @@ class BackendSide(Teller):
         return self._secret if self._question is None else self._secret or self._question.token
 
     def _no_secret(self) -> None:
-        self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
+        self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend_id})
         self._refuse("no_secret", "unavailable", Code.SYS_PERM)
 
     def _open_mailbox(self, route: Route, backend: BackendRuntime) -> None:
@@ -163,7 +163,7 @@ class BackendSide(Teller):
         """What the mail check found; None if it was not answered properly or in time, for this reason."""
         verbs = self._verbs
         if mail is None:
-            verbs.note(messages.CHECK_FAILED, {"backend": self.backend, "address": self._address(), "reason": reason})
+            verbs.note(messages.CHECK_FAILED, {**self._where(), "reason": reason})
             verbs.count("mail_checks", "unanswered", "")
         elif mail is Mail.NONE or mail is Mail.LOAD_TOO_HIGH:
             verbs.count("mail_checks", "empty" if mail is Mail.NONE else "load", "")
@@ -270,11 +270,11 @@ class BackendSide(Teller):
         self._verbs.leave_backend()
         if self._health is not None:
             self._health.answered(self._peer_ip)
-        said |= {"backend": self.backend, "reply": reply}
+        said |= {"backend": self.backend_id, "reply": reply}
         if whose is Affair.MAILBOX:
             assert code is not None
             self._verbs.note(messages.LOGIN_DEFERRED, {**self._login_fields(), **said})
-            self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
+            self._verbs.count("logins_deferred", DEFERRALS[code], self.backend_id)
             self._no_guess()
             self._limits.stays_out(self._row_number)
             self._dialogue = None
@@ -304,7 +304,7 @@ class BackendSide(Teller):
             return
         self._refusals = self._health = self.poll = None
         self._referred = True
-        self._backend, self.backend, self.target = self._backends[to.id].like(to), to.id, referral.user
+        self._backend, self.backend_id, self.target = self._backends[to.id].like(to), to.id, referral.user
         if lacks_secret(self._led, to, self._shows()):
             self._no_secret()
         else:
@@ -351,7 +351,7 @@ class BackendSide(Teller):
         if not refusals.of_everybody:
             return
         if was:
-            self._verbs.count("backend_failures", "everybody", self.backend)
+            self._verbs.count("backend_failures", "everybody", self.backend_id)
         else:
             self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
 
@@ -359,23 +359,22 @@ class BackendSide(Teller):
         """The backend did not answer as it should to USER and PASS in one piece: for a while it gets them singly."""
         known = self._backend.announced if self._backend is not None else None
         if known is not None and known.mistrust():
-            fields: dict[str, object] = {"backend": self.backend, "address": self._address()}
-            self._verbs.note(messages.NOT_PIPELINED, {**fields, "step": step, "reason": reason})
+            self._verbs.note(messages.NOT_PIPELINED, {**self._where(), "step": step, "reason": reason})
 
     def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NO_FIELDS) -> None:
         """Logs and counts a failure of the backend. `word`: of backend_login.FAILURES; `said`: more fields."""
-        fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
-        self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
-        self._verbs.count("backend_failures", word, self.backend)
+        fields: dict[str, object] = {**self._where(), "user": self.user, "step": step}
+        self._verbs.note(messages.BACKEND_FAILED, {**fields, "reason": reason, **said})
+        self._verbs.count("backend_failures", word, self.backend_id)
         dialogue = self._dialogue
         provoked = dialogue is not None and dialogue.may_be_too_long  # strangers would close it for everybody
         if self._health is not None and word not in UNTRIED and not provoked:
             self._health.failed(self._peer_ip, reason)
 
-    def _address(self) -> str:
-        """Where the backend failed, for the log: the address at which it was, or all at which it could have been."""
+    def _where(self) -> dict[str, object]:
+        """Which backend failed, for the log, and the address at which it was, or all at which it could have been."""
         assert self._backend is not None
-        return ",".join(self._backend.settings.addresses)
+        return {"backend": self.backend_id, "address": ",".join(self._backend.settings.addresses)}
 
     # What backends offer
 

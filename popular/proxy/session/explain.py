@@ -216,7 +216,7 @@ class Explanation:
 
     def _backend(self, played: Rehearsal) -> tuple[dict[str, Any] | None, tuple[str, str] | None]:
         """What it is, and why it would not even be tried: too many wait for it, or are at it."""
-        ident = played.machine.backend
+        ident = played.machine.backend_id
         if not ident:
             return None, None
         backend = played.verbs.backend or self._rules.backends.get(ident)

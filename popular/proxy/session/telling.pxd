@@ -8,5 +8,5 @@ cdef class Teller(Authorization):
     cdef public BackendLogin _dialogue
     cdef public object _own_limits
     cdef public long _row_number
-    cdef public str backend, target
+    cdef public str backend_id, target
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)

@@ -24,7 +24,7 @@ NO_FIELDS: Mapping[str, object] = {}
 class Teller(Authorization):
     """One session, as far as operator and client are told how the login went."""
 
-    __slots__ = ("_dialogue", "_own_limits", "_row_number", "backend", "target")
+    __slots__ = ("_dialogue", "_own_limits", "_row_number", "backend_id", "target")
 
     def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         Authorization._set_up(self, verbs, around, peer)
@@ -32,7 +32,7 @@ class Teller(Authorization):
         self._own_limits: UserLimits | None = None
         self._dialogue: BackendLogin | None = None
         """The dialogue with the backend. Holds a password, so it is let go of as soon as it has done its work."""
-        self.backend = ""
+        self.backend_id = ""
         self.target = ""
 
     def _tell_master_login(self, decision: Admitted) -> None:
