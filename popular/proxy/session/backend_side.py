@@ -310,16 +310,14 @@ class BackendSide(Teller):
         else:
             self._log_in(self._led[0].secret, self._backend)
 
-    def _takes_new(self, backend: str) -> bool:
+    def _takes_new(self, backend_id: str) -> bool:
         """Whether the operator lets new users in to a backend to which neither he nor a module has led this one."""
-        return not self._orders.any or self._orders.verdict(self._asked(backend))[0] == GO_ON
+        return not self._orders.any or self._orders.verdict(self._asked(backend_id))[0] == GO_ON
 
-    def _asked(self, backend: str) -> AskedLogin:
+    def _asked(self, backend_id: str) -> AskedLogin:
         """About whom the operator may have ordered something: by the name that he has written, and by his module's."""
-        account = self.account()
-        return AskedLogin(
-            vserv=self._rules.vserv, namespace=self.namespace, user=self.user, backend=backend, account=account
-        )
+        vserv, account = self._rules.vserv, self.account()
+        return AskedLogin(vserv=vserv, namespace=self.namespace, user=self.user, backend=backend_id, account=account)
 
     def backend_failed(self, reason: str, word: str) -> None:
         """The backend is not reachable, went away, or talks nonsense, before the two were joined.
