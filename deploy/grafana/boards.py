@@ -118,9 +118,10 @@ OVERVIEW = Board(
             "What the operator has ordered",
             (
                 now("Orders in force", gauge("orders"), width=4),
-                now("Orders by what they do", gauge("orders_by_sort", "order"), width=12),
+                now("Orders by what they do", gauge("orders_by_sort", "order"), width=8),
                 now("Sessions that are to leave", gauge("sessions_leaving"), width=4),
                 now("Moves that failed", rate("moves_total", result="undone"), steps=ANY_IS_BAD, width=4),
+                now("Longest hold of a move", gauge("move_longest_hold_seconds", how="max"), width=4),
             ),
         ),
         (
@@ -300,7 +301,12 @@ BACKENDS = Board(
                     note="`report cleartext` and `report tls` list whose they are.",
                     width=6,
                 ),
-                graph("Workers without their cluster", gauge("cluster_workers_alone", "instance"), width=6),
+                graph(
+                    "Workers without their cluster, or with a namesake in it",
+                    gauge("cluster_workers_alone", "instance"),
+                    gauge("cluster_namesakes", "instance"),
+                    width=6,
+                ),
                 graph("Logins by SASL mechanism", rate("sasl_logins_total", "mechanism"), stacked=True, width=5),
                 graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv"), width=5),
                 graph(

@@ -131,7 +131,7 @@ class Master:
             self._sweeps,
             jobs=self._jobs,
             questions=self._questions,
-            count=self._accounting.count,
+            ended=self._accounting.count_move,
         )
         self._ordering = Ordering(self._keeper, self._sweeps, rundir.has_company, jobs=self._jobs)
         self._watchers = Watchers(
