@@ -114,7 +114,12 @@ BACKENDS = Board(
                     note="`report cleartext` and `report tls` list whose they are.",
                     width=6,
                 ),
-                graph("Workers without their cluster", gauge("cluster_workers_alone", "instance"), width=6),
+                graph(
+                    "Workers without their cluster, or with a namesake in it",
+                    gauge("cluster_workers_alone", "instance"),
+                    gauge("cluster_namesakes", "instance"),
+                    width=6,
+                ),
                 graph("Logins by SASL mechanism", rate("sasl_logins_total", "mechanism"), stacked=True, width=5),
                 graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv"), width=5),
                 graph(
