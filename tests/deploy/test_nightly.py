@@ -66,7 +66,9 @@ class Night:
         path.write_text(STUB.replace("@VERSION", version).replace("@CALLS", str(self._calls)))
         path.chmod(0o755)
 
-    def start(self, *parts: str, fails: str = NOTHING, hangs: str = NOTHING, limit: str = "1h") -> subprocess.Popen[str]:
+    def start(
+        self, *parts: str, fails: str = NOTHING, hangs: str = NOTHING, limit: str = "1h"
+    ) -> subprocess.Popen[str]:
         """Begins it, in a session of its own as cron does."""
         environment = os.environ | {"PATH": f"{self._bin}:{os.environ['PATH']}", "HOME": str(self._home)}
         environment |= {"FAILS": fails, "HANGS": hangs, "NIGHTLY_LIMIT": limit}
@@ -79,7 +81,9 @@ class Night:
             start_new_session=True,
         )
 
-    def run(self, *parts: str, fails: str = NOTHING, hangs: str = NOTHING, limit: str = "1h") -> tuple[int, dict[str, str]]:
+    def run(
+        self, *parts: str, fails: str = NOTHING, hangs: str = NOTHING, limit: str = "1h"
+    ) -> tuple[int, dict[str, str]]:
         """Its exit code, and how each part went."""
         process = self.start(*parts, fails=fails, hangs=hangs, limit=limit)
         said, _ = process.communicate(timeout=patient(60))
