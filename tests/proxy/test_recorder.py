@@ -18,7 +18,7 @@ from popular.proxy.session import recorder as recorders
 from popular.proxy.session import recording as recordings
 from popular.proxy.session import transcript
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.recorded_lines import RecordedLines
+from popular.proxy.session.recorded_lines import lines_for
 from popular.proxy.session.recorder import Recorder, append
 from popular.proxy.session.recording import Recording, recording_of
 from popular.proxy.session.surroundings import Surroundings
@@ -318,7 +318,7 @@ def test_a_file_has_room_for_so_much(worker: Worker) -> None:
     worker.orders(1, "vserv", "v1", most=4096)
     recording = kept(worker)
     for number in range(1000):
-        recording.tell("%04d", number)
+        recording.tell("%04d", (number,))
     recording.end("quit")
     assert worker.written(1)[-1].startswith("-- 0")
     assert 3900 < worker.path(1).stat().st_size <= 4096
@@ -338,7 +338,7 @@ def test_it_is_told_once_that_it_is_full(worker: Worker) -> None:
         recording = recording_of(recorder, "v1", HOME)
         assert recording is not None
         for number in range(500):
-            recording.tell("%04d", number)
+            recording.tell("%04d", (number,))
         recording.flush()
         worker.loop.run_until_complete(asyncio.sleep(0.01))
         while any(trace.is_writing for trace in recorder._traces.values()):
@@ -431,7 +431,7 @@ def test_of_a_password_not_even_its_size(worker: Worker) -> None:
     offering = rules(takes=frozenset({PASSWORD, CHALLENGE}), mechanisms=("login", "plain", "cram-md5"))
     around = Surroundings(offering, {})
     machine = Machine(SessionDouble("p01.1.2"), around, ("192.0.2.1", 4711))
-    machine.lines = RecordedLines(machine, recording)
+    machine.lines = lines_for(machine, recording)
     machine.begin()
     for said in (b"AUTH PLAIN\r\nAGpvZQ==\r\n", b"AUTH LOGIN\r\nam9l\r\n*\r\n", b"AUTH CRAM-MD5\r\nam9l\r\n"):
         machine.client_says(said)
@@ -453,6 +453,6 @@ def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -
     worker.orders(1, "vserv", "v1")
     recording = kept(worker)
     for number in range(500):
-        recording.tell("%04d", number)
+        recording.tell("%04d", (number,))
     recording.end("quit")
     assert worker.written(1) == [*(f"-- {number:04}" for number in range(500)), "-- the end: quit"]
