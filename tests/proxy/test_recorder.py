@@ -220,6 +220,28 @@ def test_others_hear_nothing_behind_the_name(worker: Worker) -> None:
     assert recording.quiet
 
 
+@pytest.mark.parametrize(("backend_too", "of_others"), [(False, 1), (True, 3)])
+def test_of_others_not_even_the_rest_of_their_login_is_kept(worker: Worker, backend_too: bool, of_others: int) -> None:
+    """From the name on, which is all that a trace by user needs; with the next name it hears again. Where a backend is
+    traced too, nobody knows before the modules do.
+    """
+    worker.orders(1, "user", "joe")
+    if backend_too:
+        worker.orders(2, "backend", "b1")
+    recording = kept(worker)
+    for user in ("ann", "joe"):
+        recording.client_line(b"USER " + user.encode())
+        recording.names(user)
+        recording.keep("P>C", transcript.ours, b"+OK send PASS\r\n")
+        recording.client_line(b"pass " + SECRET)
+        if not recording.quiet:
+            recording.asks_for(user)
+    recording.end("quit")
+    login = ["C>P USER %s", "P>C +OK send PASS", "C>P PASS ****"]
+    said = [line.replace("%s", "ann") for line in login[:of_others]] + [line.replace("%s", "joe") for line in login]
+    assert worker.written(1) == [*said, "-- the end: quit"]
+
+
 def test_behind_a_balancer_others_are_done_with_by_their_address(worker: Worker) -> None:
     """Only the PROXY header tells who it is; where nobody is traced by his name, that is all there is to know."""
     worker.orders(1, "network", "192.0.2.0/24")

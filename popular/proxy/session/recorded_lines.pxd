@@ -12,5 +12,5 @@ cdef class RecordedLines(LineBuffer):
     cdef _respond(self, ClientSide machine, bytes line)
     cpdef forget(self)
 
-@cython.locals(lines=RecordedLines)
+@cython.locals(lines=RecordedLines, before=LineBuffer)
 cpdef RecordedLines lines_for(ClientSide machine, Recording recording)

@@ -16,6 +16,8 @@ cdef class RecordedSession(Session):
     cdef public bint _greets, _told
     @cython.locals(machine=Machine)
     cpdef begin_recorded(self, int fd, Recording recording)
+    @cython.locals(recording=Recording, machine=Machine)
+    cpdef send(self, bytes data)
     @cython.locals(recording=Recording)
     cpdef send_backend(self, bytes data)
     @cython.locals(recording=Recording)

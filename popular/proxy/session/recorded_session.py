@@ -12,6 +12,7 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 from popular.proxy.session import transcript
 from popular.proxy.session.backend_runtime import BackendRuntime
+from popular.proxy.session.phases import NAMED
 from popular.proxy.session.recorded_lines import lines_for
 from popular.proxy.session.recording import Recording
 from popular.proxy.session.session import Session
@@ -55,8 +56,11 @@ class RecordedSession(Session):
     # What is said
 
     def send(self, data: bytes) -> None:
-        if not self._recording.quiet:
-            self._recording.keep("P>C", ours, data)
+        recording, machine = self._recording, self._machine
+        if machine.phase is NAMED:
+            recording.names(machine.user)
+        if not recording.quiet:
+            recording.keep("P>C", ours, data)
         Session.send(self, data)
 
     def send_backend(self, data: bytes) -> None:
@@ -98,7 +102,8 @@ class RecordedSession(Session):
 
     def ask(self, question: Question, seconds: float) -> None:
         recording = self._recording
-        recording.asks_for(question.user)
+        if not recording.quiet:
+            recording.asks_for(question.user)
         if not recording.quiet:
             recording.tell("asking the modules for %r, namespace %r", (question.user, question.namespace))
         Session.ask(self, question, seconds)

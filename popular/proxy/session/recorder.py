@@ -129,6 +129,7 @@ class Recorder:
             by_backend=BACKEND in sorts,
             by_network=NETWORK in sorts,
             by_vserv=VSERV in sorts,
+            clock=self.clock,
         )
 
     def named(self, of: str, name: str) -> list[OrderedTrace]:

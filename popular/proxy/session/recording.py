@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from popular.proxy.session.inforce import TracesInForce
 from popular.proxy.session.recorder import OrderedTrace, Recorder
 from popular.proxy.session.transcript import HIDDEN, PassedOn, printable
 from popular.proxy.session.transcript import command as transcribed
 from popular.proxy.settings.tracing import BACKEND, USER, VSERV
+from supervisor.octets import word_at
 from supervisor.system import wall
 
 _MOST_KEPT = 4096
@@ -25,7 +27,8 @@ _MOST_WAITING = 64
 """Things that a session has said, of which lines are made together."""
 _PIECE = 1 << 14
 """Characters that are written at a time."""
-_PASS, _NAME = b"PASS ", b"USER "
+_PASS, _USER = word_at(b"PASS"), word_at(b"USER")
+_BLANK = 32
 _SHOWN_PASS = f"PASS {HIDDEN}"
 _NOBODY: list[OrderedTrace] = []
 """Never changed: nearly every session has this one."""
@@ -42,7 +45,7 @@ def recording_of(recorder: Recorder, vserv: str, address: str | None) -> "Record
     in_force = recorder.in_force
     if now >= in_force.until:
         return None
-    recording = Recording(recorder)
+    recording = Recording(recorder, in_force)
     if in_force.by_vserv:
         recording.matches(recorder.named(VSERV, vserv))
     if address is not None and in_force.by_network:
@@ -93,10 +96,10 @@ class Recording:
         "sid",
     )
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, in_force: TracesInForce) -> None:
         self._recorder = recorder
-        self._clock = recorder.clock
-        self._in_force = recorder.in_force
+        self._in_force = in_force
+        self._clock = self._in_force.clock
         self.matched = _NOBODY
         self.quiet = False
         """Nothing is heard: it is somebody else's login."""
@@ -123,6 +126,10 @@ class Recording:
         self.matches(self._recorder.around(address))
         if not self.matched and wall() >= self._in_force.late_until:
             self.decide()
+
+    def names(self, user: str) -> None:
+        """Whom the client has named, by USER. Somebody whom nobody traces may say PASS unheard."""
+        self.quiet = not self.matched and not self._in_force.by_backend and user not in self._in_force.users
 
     def asks_for(self, user: str) -> None:
         """Who wants to log in. Whether his backend is traced nobody knows yet."""
@@ -161,20 +168,13 @@ class Recording:
         """A command of the client's, who may name somebody else from here on."""
         if self._over:
             return
+        word = word_at(line) if len(line) > 4 and line[4] == _BLANK else 0
+        if word == _PASS:
+            if not self.quiet:
+                self._keep("C>P", _as_it_is, _SHOWN_PASS)
+            return
         self.quiet = False
-        if line.startswith(_PASS):
-            self._keep("C>P", _as_it_is, _SHOWN_PASS)
-        elif line.startswith(_NAME):
-            self._octets += len(line)
-            self._keep("C>P", transcribed, line)
-        else:
-            self._rarer_line(line)
-
-    def _rarer_line(self, line: bytes) -> None:
-        keyword = line[:5].upper()
-        if keyword == _PASS:
-            self._keep("C>P", _as_it_is, _SHOWN_PASS)
-        elif keyword == _NAME or keyword in _BARE:
+        if word == _USER or line.upper() in _BARE:
             self._octets += len(line)
             self._keep("C>P", transcribed, line)
         else:
