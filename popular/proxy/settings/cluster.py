@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases, sharedorders
 from popular.proxy.sharedorders import StoredOrder
-from popular.proxy.storeseen import NOTHING_KNOWN, Known, end_of
+from popular.proxy.storeseen import NOTHING_KNOWN, KnownChange, end_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
 from supervisor.control.kinds import File, String
 from supervisor.control.lookups import Job, Lookups, Unfit
@@ -76,7 +76,7 @@ class TellOrdered(Job):
     """Holds of a move: told only where no other move has one."""
     stale: tuple[StoredOrder, ...] = ()
     """Ended only if they are still as we have told them."""
-    known: Known = NOTHING_KNOWN
+    known: KnownChange = NOTHING_KNOWN
     """The last change that was known here."""
     forgets: tuple[OrderEntry, ...] = ()
     """What is kept no more with that."""
@@ -198,7 +198,7 @@ def tell_ordered(context: CommandContext, entries: Iterable[OrderEntry]) -> Tell
         variables[PASSWORDFILE],
         tuple(entries),
         us=variables[OUR_NAME],
-        known=Known.of(operator.of(SHARED)),
+        known=KnownChange.of(operator.of(SHARED)),
         forgets=tuple(operator.ended(SHARED, time.time())),
     )
 
