@@ -47,7 +47,7 @@ def table(directory: Path, *words: str) -> Any:
 
 
 def database(directory: Path, lines: Sequence[str]) -> Any:
-    """The same of cdb."""
+    """Users of these lines in a file of cdb, and the module."""
     path = directory / "users.cdb"
     command = [sys.executable, "-m", "popular.pdm.pcdb", "--quiet", str(path)]
     subprocess.run(command, input="\n".join(lines).encode(), check=True, timeout=patient(30))
@@ -170,7 +170,7 @@ def test_an_update_leads_a_user(tmp_path: Path) -> None:
     ],
 )
 def test_an_update_that_does_something_else_is_told(tmp_path: Path, update: str, why: str) -> None:
-    """Of too many rows it is taken back; nobody is led anywhere."""
+    """A change of too many rows is taken back; nobody is led anywhere."""
     module = table(tmp_path, "update", update)
     assert why in led(module, "joe", "two")
     assert [place(module, "joe"), place(module, "ann")] == ["one", "one"]

@@ -64,7 +64,7 @@ class Reader:
 
 
 def _lines(client: PopClient, command: str) -> list[bytes]:
-    """Of a reply of several lines."""
+    """The lines of a reply of several."""
     assert client.ask(command).startswith(b"+OK")
     return list(iter(client.line, b"."))
 

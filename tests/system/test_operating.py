@@ -199,7 +199,7 @@ def copier(directory: Path, body: str) -> list[str]:
 
 @pytest.fixture
 def moving(tmp_path: Path) -> Iterator[Site]:
-    """The same, with a command that fails for kim, and hangs for lea until it is killed."""
+    """A site with a move command that fails for kim, and hangs for lea until it is killed."""
     body = 'case "$2" in kim) echo "no room" >&2; exit 3;; lea) exec sleep 60;; esac'
     made = Site(tmp_path, copier(tmp_path, body))
     with made.stores[0].backend, made.stores[1].backend, made.proxy:
