@@ -142,15 +142,11 @@ class TellKicked(Job):
             leases.kick(self.url, self.passwordfile, self.us, **words)  # type: ignore[arg-type]
 
 
-def tell_kicked(context: CommandContext, sort: str, ident: str, *, deadline: int | None) -> None:
-    """Has the other proxies do as an order does here. Raises CommandRefused where they cannot be told."""
+def tell_kicked(context: CommandContext, sort: str, ident: str, *, deadline: int | None) -> TellKicked:
+    """The job that has the other proxies do as an order does here. Raises CommandRefused where there is no cluster."""
     variables = _cluster_of(context)
-    try:
-        where = variables[CLUSTER], variables[PASSWORDFILE]
-        job = TellKicked(*where, sort=sort, id=ident, deadline=deadline, us=variables[OUR_NAME])
-        context.lookups.find(job)
-    except Unfit as unfit:
-        raise CommandRefused(f"{unfit}; nobody is kicked") from None
+    where = variables[CLUSTER], variables[PASSWORDFILE]
+    return TellKicked(*where, sort=sort, id=ident, deadline=deadline, us=variables[OUR_NAME])
 
 
 def _cluster_of(context: CommandContext) -> Mapping[str, Any]:
