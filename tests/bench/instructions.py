@@ -1,6 +1,7 @@
 """How many instructions a session costs a worker, in user space, counted by valgrind's callgrind.
 
-.venv/bin/python -m tests.bench.instructions [login|empty|checked] [--at-once N] [--traces N [--of SORT]] [--profile FILE]
+.venv/bin/python -m tests.bench.instructions [login|empty|checked] [--at-once N]
+    [--traces N [--of SORT]] [--profile FILE]
 
 Unlike a time it is the same on a quiet machine and on a busy one. One worker runs under callgrind, alone. What is
 counted behind a warm-up, less what an idle worker costs in the same time, is shared out among the sessions.
