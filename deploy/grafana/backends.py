@@ -114,7 +114,12 @@ BACKENDS = Board(
                     note="`report cleartext` and `report tls` list whose they are.",
                     width=6,
                 ),
-                graph("Workers without their cluster", gauge("cluster_workers_alone", "instance"), width=6),
+                graph(
+                    "Workers without their cluster",
+                    PanelLine(gauge("cluster_workers_alone"), "its server does not answer"),
+                    PanelLine(gauge("cluster_namesakes"), "another proxy has our name"),
+                    width=6,
+                ),
                 graph("Logins by SASL mechanism", rate("sasl_logins_total", "mechanism"), stacked=True, width=5),
                 graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv"), width=5),
                 graph(

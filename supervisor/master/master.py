@@ -130,7 +130,7 @@ class Master:
             self._sweeps,
             jobs=self._jobs,
             questions=self._questions,
-            count=self._accounting.count,
+            ended=self._accounting.count_move,
         )
         ordering = Ordering(self._keeper, self._sweeps, rundir.has_company, jobs=self._jobs)
         self._audit = Audit(program.name, audit_file, log)

@@ -1,10 +1,12 @@
 """How many instructions a session costs a worker, in user space, counted by valgrind's callgrind.
 
-.venv/bin/python -m tests.bench.instructions [login|empty|checked] [--at-once N] [--traces N] [--profile FILE]
+.venv/bin/python -m tests.bench.instructions [login|empty|checked] [--at-once N]
+    [--traces N [--of SORT]] [--profile FILE]
 
 Unlike a time it is the same on a quiet machine and on a busy one. One worker runs under callgrind, alone. What is
 counted behind a warm-up, less what an idle worker costs in the same time, is shared out among the sessions.
-`--traces`: while so many users are traced, none of whom comes. `--profile` keeps the dump, for callgrind_annotate.
+`--traces`: while so many users are traced, or networks, backends, virtual servers (`--of`), and none of them comes into
+it. `--profile` keeps the dump, for callgrind_annotate.
 """
 
 import argparse
@@ -69,8 +71,24 @@ class Visitors:
             raise processes.NotReady(f"not all sessions were what they should be: {told.decode().strip()}")
 
 
+TRACED = {"user": "nobody{}", "network": "198.51.100.{}", "backend": "other{}", "vserv": "other{}"}
+"""Names of what is traced."""
+
+
+def _others(of: str, number: int) -> str:
+    """Lines that make them."""
+    names = [TRACED[of].format(one) for one in range(number)] if of in ("backend", "vserv") else []
+    return "".join(f"{of} conf {name} state offline\n" for name in names)
+
+
 def measure(
-    kind: str, *, sessions: int = SESSIONS, at_once: int = 1, traces: int = 0, profile: Path | None = None
+    kind: str,
+    *,
+    sessions: int = SESSIONS,
+    at_once: int = 1,
+    traces: int = 0,
+    of: str = "user",
+    profile: Path | None = None,
 ) -> int:
     """Instructions of the worker for each session. Raises NotReady where valgrind, or the program, does not work."""
     if shutil.which("valgrind") is None:
@@ -82,14 +100,14 @@ def measure(
         sink = [BIN / "pop3sink", *(["-x"] if chosen.prot != "POP3" else [])]
         with processes.helper(sink, directory / "sink.log") as backend:
             port = processes.free_port()
-            rc = _RC.format(backend=backend, port=port, prot=chosen.prot, state=chosen.state)
+            rc = _RC.format(backend=backend, port=port, prot=chosen.prot, state=chosen.state) + _others(of, traces)
             (directory / "rc").write_text(rc)
             visitors = Visitors(port, at_once, chosen.without_mail)
             process = processes.start(_command(directory), directory / "output", cwd=BENCH.parent.parent)
             try:
                 processes.wait_until_answering(port, process, directory / "output", patient(60))
                 for number in range(traces):
-                    _say(directory, f"trace start user nobody{number} for 1h max 4K")
+                    _say(directory, f"trace start {of} {TRACED[of].format(number)} for 1h max 4K")
                 return _measure(process, directory, visitors, sessions=sessions, profile=profile)
             finally:
                 processes.stop(process)
@@ -153,9 +171,10 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=SESSIONS)
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--traces", type=int, default=0)
+    parser.add_argument("--of", default="user", choices=TRACED)
     parser.add_argument("--profile", type=Path)
     options = parser.parse_args()
-    chosen = {"sessions": options.sessions, "at_once": options.at_once, "traces": options.traces}
+    chosen = {"sessions": options.sessions, "at_once": options.at_once, "traces": options.traces, "of": options.of}
     print(measure(options.kind, **chosen, profile=options.profile))
 
 
