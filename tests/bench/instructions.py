@@ -1,10 +1,11 @@
 """How many instructions a session costs a worker, in user space, counted by valgrind's callgrind.
 
-.venv/bin/python -m tests.bench.instructions [KIND] [--at-once N] [--traces N] [--profile FILE]
+.venv/bin/python -m tests.bench.instructions [KIND] [--at-once N] [--traces N [--of SORT]] [--profile FILE]
 
 Unlike a time it is the same on a quiet machine and on a busy one. One worker runs under callgrind, alone. What is
 counted behind a warm-up, less what an idle worker costs in the same time, is shared out among the sessions.
-`--traces`: while so many users are traced, none of whom comes. `--profile` keeps the dump, for callgrind_annotate.
+`--traces`: while so many users are traced, or networks, backends, virtual servers (`--of`), and none of them comes into
+it. `--profile` keeps the dump, for callgrind_annotate.
 """
 
 import argparse
@@ -31,7 +32,8 @@ IDLE_SECONDS = 4.0
 
 _RC = """
 set maxsession 1000
-backend conf b1 host 127.0.0.1 port {backend} prot {prot} state online
+set checkport {backend}
+backend conf b1 host 127.0.0.1 port {backend} prot {prot} state {state}
 pdm add a any b1
 vserv conf v1 iface 127.0.0.1 port {port} namespace bench state online
 """
@@ -43,25 +45,29 @@ vserv conf v2 iface 127.0.0.1 port {tls} prot POP3s namespace bench state online
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of session: the state of the backend it goes to, and whether that is asked at all. `tls`: it comes in TLS,
-    with these options of pop3load; `resumed`: by a ticket of the warm-up.
+    """A kind of session: what the backend speaks that it goes to, its state, and whether the client finds no mail.
+
+    `tls`: it comes in TLS, with these options of pop3load; `resumed`: by a ticket of the warm-up.
     """
 
     prot: str
     state: str = "online"
+    without_mail: bool = False
     tls: tuple[str, ...] | None = None
     resumed: bool = False
 
 
 KINDS = {
     "login": Kind("POP3"),
-    "empty": Kind("POP3", "fake"),
+    "empty": Kind("POP3", "fake", without_mail=True),
+    "checked": Kind("CXPOP", without_mail=True),
     "tls": Kind("POP3", tls=()),
     "resumed": Kind("POP3", tls=(), resumed=True),
     "resumed12": Kind("POP3", tls=("-2",), resumed=True),
 }
-"""`login`: USER, PASS, STAT, QUIT through to a backend; `empty`: the mailbox without mail that the proxy shows; `tls`:
-a login by POP3S, its handshake with TLS 1.3 and a key on P-256; `resumed`, `resumed12`: resumed, with TLS 1.3 and 1.2.
+"""USER, PASS, STAT, QUIT: `login` through to a backend; `empty` in the mailbox without mail that the proxy shows;
+`checked` the same, when the backend has said by UDP that there is none; `tls` a login by POP3S, its handshake with TLS
+1.3 and a key on P-256; `resumed`, `resumed12` resumed, with TLS 1.3 and 1.2.
 """
 
 
@@ -75,7 +81,9 @@ class Clients:
     resumed: bool
 
     def run(self, sessions: int, *, warm_up: bool = False) -> None:
-        """All of them, one after the other or so many at once."""
+        """All of them, one after the other or so many at once. Raises NotReady where one is not served as it expects:
+        then another session was measured than is meant.
+        """
         words = [*self.program, "-s", sessions, "-c", self.at_once, "-t", 300]
         if self.resumed:
             words += ["-k" if warm_up else "-r", self.ticket]
@@ -86,8 +94,24 @@ class Clients:
             raise processes.NotReady(f"the clients say: {done.stdout}")
 
 
+TRACED = {"user": "nobody{}", "network": "198.51.100.{}", "backend": "other{}", "vserv": "other{}"}
+"""Names of what is traced."""
+
+
+def _others(of: str, number: int) -> str:
+    """Lines that make them."""
+    names = [TRACED[of].format(one) for one in range(number)] if of in ("backend", "vserv") else []
+    return "".join(f"{of} conf {name} state offline\n" for name in names)
+
+
 def measure(
-    kind: str, *, sessions: int = SESSIONS, at_once: int = 1, traces: int = 0, profile: Path | None = None
+    kind: str,
+    *,
+    sessions: int = SESSIONS,
+    at_once: int = 1,
+    traces: int = 0,
+    of: str = "user",
+    profile: Path | None = None,
 ) -> int:
     """Instructions of the worker for each session. Raises NotReady where valgrind, or the program, does not work."""
     if shutil.which("valgrind") is None:
@@ -98,10 +122,10 @@ def measure(
     compile_programs(BENCH)
     with tempfile.TemporaryDirectory(prefix="instructions-") as name:
         directory = Path(name)
-        with processes.helper([BIN / "pop3sink"], directory / "sink.log") as backend:
+        sink = [BIN / "pop3sink", *(["-x"] if wanted.prot != "POP3" else [])]
+        with processes.helper(sink, directory / "sink.log") as backend:
             port, tls = processes.free_port(), processes.free_port()
-            rc = _RC.format(backend=backend, port=port, prot=wanted.prot)
-            rc = rc.replace("state online\npdm", f"state {wanted.state}\npdm")
+            rc = _RC.format(backend=backend, port=port, prot=wanted.prot, state=wanted.state) + _others(of, traces)
             load: tuple[str | Path, ...] = (BIN / "pop3load", "-p", str(port))
             if wanted.tls is not None:
                 (directory / "tls").mkdir()
@@ -109,13 +133,15 @@ def measure(
                 make_certificate(pem, KEYS["ec"])
                 rc += _RC_OF_TLS.format(directory=directory, tls=tls)
                 load = (BIN / "pop3load-tls", "-p", str(tls), "-T", pem, *wanted.tls)
+            if wanted.without_mail:
+                load = (*load, "-e")
             (directory / "rc").write_text(rc)
             clients = Clients(load, at_once, directory / "ticket", wanted.resumed)
             process = processes.start(_command(directory), directory / "output", cwd=BENCH.parent.parent)
             try:
                 processes.wait_until_answering(port, process, directory / "output", patient(60))
                 for number in range(traces):
-                    _say(directory, f"trace start user nobody{number} for 1h max 4K")
+                    _say(directory, f"trace start {of} {TRACED[of].format(number)} for 1h max 4K")
                 return _measure(process, directory, clients, sessions=sessions, profile=profile)
             finally:
                 processes.stop(process)
@@ -179,9 +205,10 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=SESSIONS)
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--traces", type=int, default=0)
+    parser.add_argument("--of", default="user", choices=TRACED)
     parser.add_argument("--profile", type=Path)
     options = parser.parse_args()
-    chosen = {"sessions": options.sessions, "at_once": options.at_once, "traces": options.traces}
+    chosen = {"sessions": options.sessions, "at_once": options.at_once, "traces": options.traces, "of": options.of}
     print(measure(options.kind, **chosen, profile=options.profile))
 
 

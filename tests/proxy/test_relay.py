@@ -24,7 +24,7 @@ from tests.patience import PATIENCE
 from tests.system.certificates import Authority
 
 SEGMENTS_IN = struct.Struct("=140xI")
-"""Of tcp(7)'s TCP_INFO: how many segments have come."""
+"""What is read of tcp(7)'s TCP_INFO: how many segments have come."""
 
 
 def connection() -> tuple[socket.socket, socket.socket]:
