@@ -73,7 +73,8 @@ sanitize: $(VENV)/.tools $(VENV)/.core
 deb:
 	deploy/debian/build
 
-nightly: $(VENV)/.tools
+# It installs first what the tools are built with.
+nightly:
 	.ci/nightly
 
 bench: $(VENV)/.tools $(VENV)/.trained

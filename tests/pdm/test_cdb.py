@@ -267,7 +267,7 @@ def test_the_old_one_serves_until_it_is_reloaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(patient(300))
 def test_four_hundred_thousand_users(tmp_path: Path) -> None:
     """Open in less than a second and a megabyte, 20 µs a lookup; several times that is allowed on a busy machine."""
     hashed = by_crypt("$6$", "joe", 1000)

@@ -21,7 +21,7 @@ from popular.proxy.checks.canary import Patience, check
 from popular.proxy.checks.reaching import reach
 from popular.proxy.session.backend_race import HEAD_START_SECONDS
 from popular.proxy.session.events import SessionEvents
-from popular.proxy.session.mail_race import mail_question
+from popular.proxy.session.mail_race import MailRace
 from popular.proxy.session.reach import AGAIN_SECONDS, Reach
 from popular.proxy.settings.backend import Backend
 from supervisor.control.lookups import ResolveHost, Result
@@ -327,11 +327,11 @@ def test_the_mail_check_asks_the_next_one_too() -> None:
         assert isinstance(loop, EventLoop)
         owner = Owner()
         began = time.monotonic()
-        question = mail_question(loop, made(f"host {','.join(hosts)}"), port, mailbox="u/ann", owner=owner)
+        question = MailRace(loop, hosts, port, mailbox="u/ann", owner=owner)
         try:
             return await owner.wait_for("mail"), time.monotonic() - began
         finally:
-            question.close()
+            question.give_up(owner)
             await asyncio.sleep(0)
             assert len(owner.heard) == 1
 
