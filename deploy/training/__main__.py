@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _environment(core: Path | None, counted: Path) -> dict[str, str]:
-    """Of the site's processes: gcc's counters are written below `counted`."""
+    """What the site's processes are told: where gcc writes its counters, and which core is taken."""
     paths = [AT_EXIT, *([core.resolve()] if core else [])]
     counting = {"GCOV_PREFIX": str(counted), "PYTHONPATH": os.pathsep.join(map(str, paths)), "POPULAR_PURE": "0"}
     return os.environ | counting
