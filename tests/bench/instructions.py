@@ -1,7 +1,6 @@
 """How many instructions a session costs a worker, in user space, counted by valgrind's callgrind.
 
-.venv/bin/python -m tests.bench.instructions [login|empty|checked] [--at-once N]
-    [--traces N [--of SORT]] [--profile FILE]
+.venv/bin/python -m tests.bench.instructions [KIND] [--at-once N] [--traces N [--of SORT]] [--profile FILE]
 
 Unlike a time it is the same on a quiet machine and on a busy one. One worker runs under callgrind, alone. What is
 counted behind a warm-up, less what an idle worker costs in the same time, is shared out among the sessions.
@@ -22,7 +21,8 @@ from pathlib import Path
 
 from tests.bench import processes
 from tests.bench.contestants import BENCH, BIN
-from tests.bench.workloads import compile_programs
+from tests.bench.rounds import KEYS, make_certificate
+from tests.bench.workloads import compile_programs, has_tls
 from tests.patience import patient
 
 WARM_UP = 50
@@ -37,38 +37,60 @@ backend conf b1 host 127.0.0.1 port {backend} prot {prot} state {state}
 pdm add a any b1
 vserv conf v1 iface 127.0.0.1 port {port} namespace bench state online
 """
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of session: what the backend speaks that it goes to, its state, and whether the client finds no mail."""
-
-    prot: str
-    state: str = "online"
-    without_mail: bool = True
-
-
-KINDS = {"login": Kind("POP3", without_mail=False), "empty": Kind("POP3", "fake"), "checked": Kind("CXPOP")}
-"""USER, PASS, STAT, QUIT: `login` through to a backend; `empty` in the mailbox without mail that the proxy shows;
-`checked` the same, when the backend has said by UDP that there is none.
+_RC_OF_TLS = """
+set tlsdir {directory}/tls
+vserv conf v2 iface 127.0.0.1 port {tls} prot POP3s namespace bench state online
 """
 
 
 @dataclass(frozen=True)
-class Visitors:
-    """Who comes."""
+class Kind:
+    """A kind of session: what the backend speaks that it goes to, its state, and whether the client finds no mail. `tls`:
+    it comes in TLS, with these options of pop3load; `resumed`: by a ticket of the warm-up.
+    """
 
-    port: int
+    prot: str
+    state: str = "online"
+    without_mail: bool = False
+    tls: tuple[str, ...] | None = None
+    resumed: bool = False
+
+
+KINDS = {
+    "login": Kind("POP3"),
+    "empty": Kind("POP3", "fake", without_mail=True),
+    "checked": Kind("CXPOP", without_mail=True),
+    "tls": Kind("POP3", tls=()),
+    "resumed": Kind("POP3", tls=(), resumed=True),
+    "resumed12": Kind("POP3", tls=("-2",), resumed=True),
+}
+"""USER, PASS, STAT, QUIT: `login` through to a backend; `empty` in the mailbox without mail that the proxy shows;
+`checked` the same, when the backend has said by UDP that there is none; `tls` a login by POP3S, its handshake with TLS 1.3
+and a key on P-256; `resumed`, `resumed12` resumed, with TLS 1.3 and 1.2.
+"""
+
+
+@dataclass(frozen=True)
+class Clients:
+    """How pop3load is run. Its warm-up keeps a ticket, with which sessions that are resumed begin."""
+
+    program: tuple[str | Path, ...]
     at_once: int
-    find_no_mail: bool
+    ticket: Path
+    resumed: bool
 
-    def come(self, sessions: int) -> None:
-        """Raises NotReady where one is not served as it expects: then another session was measured than is meant."""
-        command = [BIN / "pop3load", "-p", self.port, "-s", sessions, "-c", self.at_once, "-t", 300]
-        words = [str(word) for word in (*command, *(["-e"] if self.find_no_mail else []))]
-        told = subprocess.run(words, check=True, capture_output=True, timeout=patient(300)).stdout
-        if json.loads(told)["errors"]:
-            raise processes.NotReady(f"not all sessions were what they should be: {told.decode().strip()}")
+    def run(self, sessions: int, *, warm_up: bool = False) -> None:
+        """All of them, one after the other or so many at once. Raises NotReady where one is not served as it expects: then
+        another session was measured than is meant.
+        """
+        words = [*self.program, "-s", sessions, "-c", self.at_once, "-t", 300]
+        if self.resumed:
+            words += ["-k" if warm_up else "-r", self.ticket]
+        run = [str(word) for word in words]
+        done = subprocess.run(run, check=True, capture_output=True, text=True, timeout=patient(300))
+        told = json.loads(done.stdout)
+        if told["errors"] or (not warm_up and told["resumed"] != sessions * self.resumed):
+            raise processes.NotReady(f"the clients say: {done.stdout}")
 
 
 TRACED = {"user": "nobody{}", "network": "198.51.100.{}", "backend": "other{}", "vserv": "other{}"}
@@ -93,29 +115,40 @@ def measure(
     """Instructions of the worker for each session. Raises NotReady where valgrind, or the program, does not work."""
     if shutil.which("valgrind") is None:
         raise processes.NotReady("valgrind is not installed")
+    wanted = KINDS[kind]
+    if wanted.tls is not None and not has_tls():
+        raise processes.NotReady("needs openssl/ssl.h (Debian: libssl-dev)")
     compile_programs(BENCH)
     with tempfile.TemporaryDirectory(prefix="instructions-") as name:
         directory = Path(name)
-        chosen = KINDS[kind]
-        sink = [BIN / "pop3sink", *(["-x"] if chosen.prot != "POP3" else [])]
+        sink = [BIN / "pop3sink", *(["-x"] if wanted.prot != "POP3" else [])]
         with processes.helper(sink, directory / "sink.log") as backend:
-            port = processes.free_port()
-            rc = _RC.format(backend=backend, port=port, prot=chosen.prot, state=chosen.state) + _others(of, traces)
+            port, tls = processes.free_port(), processes.free_port()
+            rc = _RC.format(backend=backend, port=port, prot=wanted.prot, state=wanted.state) + _others(of, traces)
+            load: tuple[str | Path, ...] = (BIN / "pop3load", "-p", str(port))
+            if wanted.tls is not None:
+                (directory / "tls").mkdir()
+                pem = directory / "tls" / "default.pem"
+                make_certificate(pem, KEYS["ec"])
+                rc += _RC_OF_TLS.format(directory=directory, tls=tls)
+                load = (BIN / "pop3load-tls", "-p", str(tls), "-T", pem, *wanted.tls)
+            if wanted.without_mail:
+                load = (*load, "-e")
             (directory / "rc").write_text(rc)
-            visitors = Visitors(port, at_once, chosen.without_mail)
+            clients = Clients(load, at_once, directory / "ticket", wanted.resumed)
             process = processes.start(_command(directory), directory / "output", cwd=BENCH.parent.parent)
             try:
                 processes.wait_until_answering(port, process, directory / "output", patient(60))
                 for number in range(traces):
                     _say(directory, f"trace start {of} {TRACED[of].format(number)} for 1h max 4K")
-                return _measure(process, directory, visitors, sessions=sessions, profile=profile)
+                return _measure(process, directory, clients, sessions=sessions, profile=profile)
             finally:
                 processes.stop(process)
 
 
 def _command(directory: Path) -> Sequence[str | Path]:
     """One worker, and nothing beside it; the hashes of names are always the same, so that dictionaries are too."""
-    callgrind = [
+    callgrind: list[str | Path] = [
         "valgrind",
         "--tool=callgrind",
         f"--callgrind-out-file={directory}/counts.%p",
@@ -129,14 +162,14 @@ def _command(directory: Path) -> Sequence[str | Path]:
 
 
 def _measure(
-    process: subprocess.Popen[str], directory: Path, visitors: Visitors, *, sessions: int, profile: Path | None
+    process: subprocess.Popen[str], directory: Path, clients: Clients, *, sessions: int, profile: Path | None
 ) -> int:
     (worker,) = [pid for pid in processes.tree(process.pid) if pid != process.pid]
     _control(worker, "--instr=on")
-    visitors.come(WARM_UP)
+    clients.run(WARM_UP, warm_up=True)
     _control(worker, "--dump")
     began = time.monotonic()
-    visitors.come(sessions)
+    clients.run(sessions)
     _control(worker, "--dump")
     seconds = time.monotonic() - began
     time.sleep(IDLE_SECONDS)
