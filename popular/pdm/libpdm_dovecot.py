@@ -10,14 +10,15 @@ between client and Dovecot, which alone has the keys). Dovecot's auth_mechanisms
 another.
 
 Dovecot holds a refusal back for some seconds (`auth_failure_delay`), and does not tell who exists: whoever may not come
-in is "refused", so this module stands last. With `scram` its auth_failure_delay is to be 0 (the proxy has delays of its
-own): it refuses who has no keys instead of a challenge, so that only he would wait for one. He is shown one that nobody
-can answer. One connection of a worker is kept for all questions.
+in is "refused", so this module stands last. By SCRAM it refuses who has no keys instead of a challenge; so challenges
+are waited for, and held, for four times as long as the slowest of the last hundred took, and whoever has none then is
+shown one that nobody can answer. One connection of a worker is kept for all questions.
 """
 
 import asyncio
 import os
 import socket
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -50,9 +51,30 @@ it is to make depends on who the user is.
 _DISMISSED = b"\1"
 """What is answered to the reason why a token is no good (RFC 7628 section 3.2.3)."""
 _HANDSHAKE_SECONDS = 5.0
+_USUAL_SECONDS, _TIMES = 0.025, 4
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.02, 1.0
 _MOST_HANDSHAKE_LINES = 200
 _GONE_MS = 5000
 """A server that acknowledges nothing for so long is gone (tcp(7), TCP_USER_TIMEOUT)."""
+
+
+class Patience:
+    """How long everybody waits for a challenge: so much longer than the server takes for one that silence is a refusal.
+
+    A refusal is held back by it for half a second or more, whatever it is told; if a challenge came when it is there,
+    who has keys would have it sooner than who has none.
+    """
+
+    def __init__(self) -> None:
+        self._taken = deque([_USUAL_SECONDS], maxlen=100)
+
+    @property
+    def seconds(self) -> float:
+        return min(max(_TIMES * max(self._taken), _SHORTEST_SECONDS), _LONGEST_SECONDS)
+
+    def note(self, seconds: float) -> None:
+        """A challenge took so long."""
+        self._taken.append(seconds)
 
 
 class Dovecot(AsyncModule):
@@ -73,6 +95,7 @@ class Dovecot(AsyncModule):
         self.takes = kinds("dovecot", words, TAKES, allowed=frozenset(_MECHANISMS))
         self._like: ScramKeys | None = None
         """The form of the keys of the last one who was challenged."""
+        self._patience = Patience()
         self._connection: AuthConnection | None = None
         self._opening = asyncio.Lock()
 
@@ -95,30 +118,42 @@ class Dovecot(AsyncModule):
         return answer
 
     async def _challenged(self, connection: AuthConnection, question: Question, wanted: KeysWanted) -> Answer:
-        """The server's challenge; or one of ours, which nobody can answer, in place of its refusal."""
+        """The server's challenge; or, where it is silent, one of ours that nobody can answer: at the same moment."""
         try:
             invented = Proof(wanted.first, wire.nonce())
         except BadResponse as error:
             raise QuestionFailed(str(error)) from None
         if invented.user != question.user:  # it has a namespace in it, which the server would take for a part of it
             return Refused()
-        reply = await connection.ask(question, wire.begun(question))
-        if reply.word == "CONT":
-            challenge = wire.challenge_of(reply)
+        asking = asyncio.get_running_loop().create_task(connection.ask(question, wire.begun(question)))
+        asking.add_done_callback(partial(self._timed, asyncio.get_running_loop().time()))
+        try:
+            await asyncio.sleep(self._patience.seconds)
+        except asyncio.CancelledError:
+            asking.cancel()
+            raise
+        if asking.done() and asking.result().word == "CONT":
+            challenge = wire.challenge_of(asking.result())
             self._like = wire.form_shown(challenge) or self._like
-            return HandedOn(challenge, partial(self._respond, connection, reply.number, user=question.user))
+            return HandedOn(challenge, partial(self._respond, connection, asking.result().number, user=question.user))
+        challenge = invented.challenge(invented_keys(wanted.salt, self._like))
+        return HandedOn(challenge, partial(self._refuse, connection, question, asking))
+
+    def _timed(self, began: float, asked: "asyncio.Task[wire.AuthReply]") -> None:
+        if not asked.cancelled() and asked.exception() is None and asked.result().word == "CONT":
+            self._patience.note(asyncio.get_running_loop().time() - began)
+
+    async def _refuse(
+        self, connection: AuthConnection, question: Question, asked: "asyncio.Task[wire.AuthReply]", /, _said: bytes
+    ) -> Answer:
+        """A wrong proof is refused by the server, in its time; so it is asked about who has no keys once more."""
+        again = await connection.ask(question, wire.begun(question))
+        reply = await asked
+        if "CONT" in (reply.word, again.word):
+            raise QuestionFailed("the authentication server was slower than ever before")
         refusal = self._answer(reply, question.user)
         if isinstance(refusal, Authenticated):
             raise ModuleFailed("the authentication server lets in somebody who has proven nothing")
-        challenge = invented.challenge(invented_keys(wanted.salt, self._like))
-        return HandedOn(challenge, partial(self._refuse, question, refusal))
-
-    async def _refuse(self, question: Question, refusal: Answer, _response: bytes) -> Answer:
-        """Whoever has keys is refused by the server; so the server is asked about who has none once more."""
-        connection = await self._connected()
-        reply = await connection.ask(question, wire.begun(question))
-        if reply.word == "CONT":  # he has keys since a moment ago, for a challenge that he was not shown
-            raise QuestionFailed("the authentication server has changed its mind")
         return refusal
 
     async def _respond(self, connection: AuthConnection, number: int, response: bytes, *, user: str) -> Answer:

@@ -525,7 +525,8 @@ class DovecotAuth(Server):
             user = pwd.getpwuid(os.getuid()).pw_name
             rights = f"default_internal_user = {user}\ndefault_login_user = {user}\n"
         more = self.more.format(home=self.home)
-        text = _DOVECOT.format(home=self.home, rights=rights, mechanisms=self.mechanisms, more=more)
+        told = {"rights": rights, "mechanisms": self.mechanisms, "more": more}
+        text = _DOVECOT.format(home=self.home, **told)
         (self.home / "dovecot.conf").write_text(text)
 
     def command(self) -> Sequence[str]:

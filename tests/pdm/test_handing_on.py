@@ -163,6 +163,6 @@ def test_nothing_is_shown_kept_or_compared_of_it() -> None:
     """What a client proves by is worth a password to who has the keys."""
     said = HandedOn(b"challenge", lambda _said: Refused())
     assert "challenge" not in repr(said)
-    assert "proof" not in repr(answered(ToHandOn(said, "m")))
+    assert "secret" not in repr(answered(ToHandOn(said, "m"), b"secret"))
     assert to_keep(said) is None
     assert compared(ToHandOn(said, "m"), Refused()) == compared(RefusedLogin("m"), said) == CANNOT_TELL
