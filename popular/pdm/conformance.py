@@ -252,7 +252,7 @@ class Trials:
                 said = b"" if number or not password else client.final(answer.challenge)
             except BadResponse:
                 raise _Wrong("its challenge is none of SCRAM") from None
-            response = ClientResponse(MECHANISM, self._guard.ident, said, answer.respond)
+            response = ClientResponse(MECHANISM, self._guard.ident, said, respond=answer.respond)
             question = self._for_keys(user)._replace(proof=response)
             answer = await self._guard.put(Step(self._guard.module, RESPOND), question, self._asking)
         return answer

@@ -1,13 +1,13 @@
-"""The module `dovecot SOCKET [backend ID] [target TARGET] [takes KIND,…]`: asks Dovecot's authentication server, as Postfix does.
+"""The module `dovecot SOCKET [NAME VALUE]…`: asks Dovecot's authentication server, as Postfix does.
 
     pdm add users dovecot /run/dovecot/auth-client backend store1
 
 SOCKET is the path of a `unix_listener` of Dovecot's `service auth`, or HOST:PORT of an `inet_listener` (in clear).
-Users are checked by whatever databases Dovecot has. `takes` names what clients may show: `password` (the mechanism
-PLAIN; what counts if it is not there), `token` (XOAUTH2, OAUTHBEARER), `scram` (SCRAM-SHA-256, whose exchange goes on
-between client and Dovecot, which alone has the keys). Dovecot's auth_mechanisms has to have them. Where its passdb returns `proxy` with
-`host`, that is where the mail is, and has to be allowed (`pdm conf ID allow NET:PORT like BACKEND`); `backend ID` takes
-another.
+Users are checked by whatever databases Dovecot has. `takes KIND,…` is what clients may show, and what Dovecot's
+auth_mechanisms has to have: `password` (PLAIN; what counts if it is not there), `token` (XOAUTH2, OAUTHBEARER), `scram`
+(SCRAM-SHA-256, whose exchange goes on between client and Dovecot, which alone has the keys). Where its passdb returns
+`proxy` with `host`, that is where the mail is, and has to be allowed (`pdm conf ID allow NET:PORT like BACKEND`);
+`backend ID` takes another. `target TARGET` is as in `passwd`.
 
 Dovecot holds a refusal back for some seconds (`auth_failure_delay`), and does not tell who exists: whoever may not come
 in is "refused", so this module stands last. By SCRAM it refuses who has no keys instead of a challenge; so challenges
@@ -32,9 +32,9 @@ from popular.pdm.contract import (
     Answer,
     AsyncModule,
     Authenticated,
+    HandedOn,
     KeysWanted,
     ModuleFailed,
-    HandedOn,
     Question,
     QuestionFailed,
     Refused,
@@ -137,14 +137,14 @@ class Dovecot(AsyncModule):
             self._like = wire.form_shown(challenge) or self._like
             return HandedOn(challenge, partial(self._respond, connection, asking.result().number, user=question.user))
         challenge = invented.challenge(invented_keys(wanted.salt, self._like))
-        return HandedOn(challenge, partial(self._refuse, connection, question, asking))
+        return HandedOn(challenge, partial(self._refuse, connection, question, asked=asking))
 
     def _timed(self, began: float, asked: "asyncio.Task[wire.AuthReply]") -> None:
         if not asked.cancelled() and asked.exception() is None and asked.result().word == "CONT":
             self._patience.note(asyncio.get_running_loop().time() - began)
 
     async def _refuse(
-        self, connection: AuthConnection, question: Question, asked: "asyncio.Task[wire.AuthReply]", /, _said: bytes
+        self, connection: AuthConnection, question: Question, _said: bytes, *, asked: "asyncio.Task[wire.AuthReply]"
     ) -> Answer:
         """A wrong proof is refused by the server, in its time; so it is asked about who has no keys once more."""
         again = await connection.ask(question, wire.begun(question))

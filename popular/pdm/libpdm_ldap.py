@@ -17,10 +17,10 @@ TARGET` is as in `passwd`. Several servers, by commas, are tried in their order.
 ends if it cannot; `cafile FILE` is whom to trust instead of the system's authorities. `filter` is usually (mail=%u).
 
 `scramattribute authPassword` is for SCRAM-SHA-256: it names the attribute with the keys, as RFC 5803 has them,
-`SCRAM-SHA-256$4096:SALT$STOREDKEY:SERVERKEY`, which `binddn` has to be allowed to read, and nobody else. In userPassword
-they are to begin with `{SCRAM-SHA-256}4096:`: what has no braces there is a password in clear to OpenLDAP. The directory
-does not see such a login, and refuses nobody by rules of its own: `filter` has to leave out who is locked, as by
-(!(pwdAccountLockedTime=*)).
+`SCRAM-SHA-256$4096:SALT$STOREDKEY:SERVERKEY`, which `binddn` has to be allowed to read, and nobody else. In
+userPassword they are to begin with `{SCRAM-SHA-256}4096:`: what has no braces there is a password in clear to OpenLDAP.
+The directory does not see such a login, and refuses nobody by rules of its own: `filter` has to leave out who is
+locked, as by (!(pwdAccountLockedTime=*)).
 """
 
 import threading
@@ -165,7 +165,7 @@ class Ldap(Module):
         return escape if "=" in self._words["binduser"] else str
 
     def _found(self, user: str, *, keys: bool = False) -> DirectoryEntry | None:
-        """The user's entry, with his `keys` only where they are wanted; None if there is none. One more try where a kept
+        """The user's entry, its `keys` only where they are wanted; None if there is none. One more try where a kept
         connection was gone.
         """
         parts = _parts(user, needs("ldap.filter", extra="ldap").escape_filter_chars)

@@ -56,8 +56,8 @@ def read(text: str) -> ScramKeys:
 
 
 def among(values: Iterable[bytes]) -> list[str]:
-    """Those values of a directory's attribute that are keys, each behind `{SCRAM-SHA-256}`; passwords that are stored in
-    other ways are passed over. Raises BadKeys if none is left, and one of them says of itself that it is keys.
+    """Those values of a directory's attribute that are keys, each behind `{SCRAM-SHA-256}`; passwords stored in other
+    ways are passed over. Raises BadKeys if none is left, and one of them says of itself that it is keys.
     """
     found, bad = list[str](), None
     for value in values:

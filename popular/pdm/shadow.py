@@ -8,8 +8,8 @@ SAME, DIFFERENT, CANNOT_TELL, NOT_ASKED = SHADOWED = ("same", "different", "cann
 
 
 def compared(decision: Decision, answer: object) -> str:
-    """One of SHADOWED. A master password proves nothing about the user database, nor does a user who is nobody's; nor does
-    the challenge of a server to which an exchange is passed on.
+    """One of SHADOWED. A master password proves nothing about the user database, nor does a user who is nobody's, nor
+    the challenge of a server to which an exchange is handed on.
     """
     if isinstance(decision, (CannotTell, ToHandOn)) or isinstance(answer, (CannotTell, HandedOn)):
         return CANNOT_TELL

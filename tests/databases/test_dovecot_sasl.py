@@ -47,7 +47,7 @@ username_attribute = sub
 
 
 class DovecotSasl(DovecotAuth):
-    """With keys of SCRAM for ann, a hash of another kind for bob, and with tokens that are signed by a shared secret."""
+    """With keys of SCRAM for ann, a hash of another kind for bob, and tokens that are signed by a shared secret."""
 
     mechanisms = "plain scram-sha-256 xoauth2 oauthbearer"
     more = _MORE
@@ -154,7 +154,7 @@ def test_who_is_unknown_is_shown_what_others_are(server: DovecotSasl) -> None:
     """The same form of a challenge as the last one who was challenged, one salt for one name, a nonce of its own."""
 
     async def dialogue(put: Put) -> None:
-        shown = {}
+        shown: dict[str, tuple[bytes, bytes]] = {}
         for user in ("ann", "ann", "nobody", "nobody", "bob", "other"):
             challenged = await put(wanted(user, b"n,,n=" + user.encode() + b",r=mine"))
             assert isinstance(challenged, ToHandOn)
@@ -177,9 +177,9 @@ def test_who_is_unknown_waits_as_long(server: DovecotSasl) -> None:
         for _ in range(11):  # the server's pace is known by now
             await asyncio.gather(*(put(wanted("ann", b"n,,n=ann,r=x")) for _ in range(10)))
         users = ("ann", "nobody", "bob") * 5
-        waited = dict.fromkeys(users, [])
+        waited: dict[str, list[tuple[float, float]]] = {user: [] for user in users}
         for user, seconds in zip(users, await asyncio.gather(*(waited_for(put, user) for user in users)), strict=True):
-            waited[user] = [*waited[user], seconds]
+            waited[user].append(seconds)
         for step in (0, 1):
             medians = [statistics.median(one[step] for one in each) for each in waited.values()]
             assert max(medians) - min(medians) < patient(0.1), medians
@@ -237,7 +237,7 @@ def test_tokens(server: DovecotSasl) -> None:
     asked(server, dialogue)
 
 
-def test_a_mechanism_that_the_server_lacks(server: DovecotSasl, tmp_path: Path) -> None:
+def test_a_mechanism_that_the_server_lacks() -> None:
     """Nobody can tell, of this login; the others log in as ever."""
     lacking = DovecotAuth()
     with lacking:

@@ -1,4 +1,4 @@
-"""The module `ldap` where the first of two servers is gone, where the directory has no such base, and by keys of SCRAM."""
+"""The module `ldap`: the first of two servers is gone, the directory has no such base, keys of SCRAM are read."""
 
 import asyncio
 import base64
@@ -23,13 +23,12 @@ from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from popular.pdm.libpdm_ldap import Ldap
 from popular.protocol.scram import keys_of
 from tests.databases.servers import PASSWORD, SERVER_SECRET, Slapd
+from tests.patience import patient
 from tests.system.wire import LOOPBACK, free_port
 
 KEYS = keys_of(PASSWORD.encode(), b"sixteen or more ", 5000)
 assert KEYS is not None
-_SALT, _STORED, _SERVER = (
-    base64.b64encode(part).decode() for part in (KEYS.salt, KEYS.stored_key, KEYS.server_key)
-)
+_SALT, _STORED, _SERVER = (base64.b64encode(part).decode() for part in (KEYS.salt, KEYS.stored_key, KEYS.server_key))
 STORED = f"SCRAM-SHA-256$5000:{_SALT}${_STORED}:{_SERVER}"
 
 
@@ -69,7 +68,7 @@ def told(server: Slapd, entry: str) -> None:
     """Changes the directory."""
     url = server.arguments()[0]
     words = ["ldapmodify", "-x", "-H", url, "-D", "cn=admin,dc=example,dc=org", "-w", SERVER_SECRET]
-    subprocess.run(words, input=entry.encode(), check=True, capture_output=True, timeout=30)
+    subprocess.run(words, input=entry.encode(), check=True, capture_output=True, timeout=patient(30))
 
 
 def add_value(user: str, attribute: str, value: str) -> str:
@@ -98,8 +97,8 @@ def test_keys_of_scram_are_read_of_an_attribute(server: Slapd) -> None:
     assert unknown.keys is not None
     assert (len(unknown.keys.salt), unknown.keys.iterations) == (16, 5000), "as those of others"
     assert "is no keys" not in repr(asked_for_keys(module, "joe@example.org"))
+    wanted = KeysWanted("SCRAM-SHA-256", bytes(64))
     with pytest.raises(QuestionFailed, match="the attribute userPassword"):
-        wanted = KeysWanted("SCRAM-SHA-256", bytes(64))
         module.check(question()._replace(user="joe@example.org", proof=wanted))
     module.close()
 

@@ -52,7 +52,9 @@ class Proving:
         decision = self._decision
         if isinstance(decision, ToHandOn):
             self._has_responded = True
-            return ClientResponse(SCRAM, decision.identified_by, response, decision.said.respond, doubt=decision.doubt)
+            return ClientResponse(
+                SCRAM, decision.identified_by, response, respond=decision.said.respond, doubt=decision.doubt
+            )
         if self._proof.holds:
             if response:
                 raise BadResponse("nothing but an empty line is wanted behind a proof that holds")
