@@ -105,10 +105,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("few")
         if path.startswith(_QUICK) and not any(map(item.get_closest_marker, ("processes", "nightly"))):
             item.add_marker("quick")
-        if FACTOR != 1 and config.getoption("timeout") is None:
-            own = item.get_closest_marker("timeout")
-            limit = float(own.args[0] if own is not None else config.getini("timeout"))
-            item.add_marker(pytest.mark.timeout(patient(limit)), append=False)
+        if FACTOR != 1 and config.getoption("timeout") is None and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(patient(float(config.getini("timeout")))))
 
 
 @pytest.fixture(autouse=True)

@@ -125,7 +125,7 @@ def reply_of(text: str) -> AuthReply | None:
     if word not in ("OK", "FAIL", "CONT") or not rest or not rest[0].isdigit():
         return None
     if word == "CONT":
-        return AuthReply(word, int(rest[0]), {}, rest[1] if len(rest) > 1 else "")
+        return AuthReply(word, int(rest[0]), {}, challenge=rest[1] if len(rest) > 1 else "")
     fields = {}
     for field in rest[1:]:
         name, _equals, value = field.partition("=")

@@ -282,13 +282,14 @@ def _reach(context: WorkerContext, config: Config) -> dict[str, Reach]:
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:
     """The one that the config wants: as it is, if it is the same. Raises CommandRefused."""
     url, passwordfile = config.variables["cluster"], config.variables["clusterpasswordfile"]
-    if before is not None and before.settings == (url, passwordfile):
+    name = config.variables["sidprefix"]
+    if before is not None and (*before.settings, before.proxy) == (url, passwordfile, name):
         return before
     if not url:
         return None
     try:
         run = f"{context.open_remembered().digest('run'):x}"
-        return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"], run=run)
+        return Cluster(context, url, passwordfile, proxy=name, run=run)
     except ModuleFailed as error:
         raise CommandRefused(f"cluster: {error}") from None
 

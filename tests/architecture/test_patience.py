@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,11 @@ import pytest
 from tests import patience, processes
 
 ROOT = Path(__file__).parents[2]
-LIMITS = {"wait": 0, "join": 0, "settimeout": 0, "create_connection": 1, "control": 1, "wait_until": 2, "turn_until": 2}
+LIMITS = {
+    **dict.fromkeys(("wait", "join", "settimeout", "timeout"), 0),
+    **dict.fromkeys(("create_connection", "control"), 1),
+    **dict.fromkeys(("wait_until", "turn_until"), 2),
+}
 """Calls that take a limit, and its place among the arguments."""
 KEYWORDS = {"timeout", "patience", "seconds"}
 VALUES = {"CachedAnswer"}
@@ -88,6 +93,7 @@ def test_a_bare_limit_is_found() -> None:
     calls = ("p.wait(20)", "wait_until(x, 'y', 5)", "run(z, timeout=3)", "run(z, timeout=LONG)", "s.settimeout(0.2)")
     tree = ast.parse("\n".join((*calls, "p.wait(patient(20))", "LONG = 30")))
     assert [line for line, _ in bare_limits(tree)] == [1, 2, 3, 4]
+    assert list(bare_limits(ast.parse("@pytest.mark.timeout(600)\ndef test_it(): ...")))
 
 
 def pytest_run(*words: str, factor: str) -> subprocess.CompletedProcess[str]:
@@ -107,6 +113,21 @@ def test_the_time_of_a_whole_test_is_scaled() -> None:
     assert (passed.returncode, "1 passed" in passed.stdout) == (0, True), passed.stdout
     assert ended.returncode != 0
     assert "Timeout" in ended.stdout + ended.stderr
+
+
+@pytest.mark.timeout(patience.patient(600))
+def test_a_limit_of_its_own() -> None:
+    """Which the next test looks at."""
+    time.sleep(0.1)
+
+
+@pytest.mark.processes
+def test_a_limit_of_its_own_is_scaled_once() -> None:
+    """By a hundredth it is six seconds; by a hundredth twice it would be over. By five twice, a test that hangs in the
+    night's run would be waited for until noon.
+    """
+    done = pytest_run("tests/architecture/test_patience.py::test_a_limit_of_its_own", factor="0.01")
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout
 
 
 def test_a_quick_test_starts_no_process() -> None:

@@ -14,7 +14,7 @@ from tests.deploy.image import PROJECT, PYTHON, instruction, serves, words
 from tests.patience import patient
 from tests.system.site import STARTED, PopClient, free_port, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(patient(600))]
 
 
 @pytest.fixture(scope="module")

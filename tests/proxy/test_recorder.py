@@ -295,7 +295,7 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
 
 
 def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a session that goes on, what was said before is there; and so when the time is over."""
+    """What was said before is there, also if the session goes on; and so when the time is over."""
     worker.orders(1, "vserv", "v1")
     worker.orders(2, "user", "joe", until=2e9)
     monkeypatch.setattr(recorders, "wall", lambda: 1e9)

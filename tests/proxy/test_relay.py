@@ -17,7 +17,7 @@ from supervisor.serving.eventloop import EventLoop
 from tests.patience import PATIENCE
 
 SEGMENTS_IN = struct.Struct("=140xI")
-"""Of tcp(7)'s TCP_INFO: how many segments have come."""
+"""What is read of tcp(7)'s TCP_INFO: how many segments have come."""
 
 
 def connection() -> tuple[socket.socket, socket.socket]:

@@ -29,7 +29,7 @@ SLOWER = "5"
 def run_tests(log: Path, where: str) -> int:
     """The exit code of tests with the watched core."""
     environment = build.watched(log) | {"POPULAR_TEST_PATIENCE": SLOWER}
-    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", where]
+    command = [sys.executable, "-m", "pytest", "--no-header", "-p", "no:cacheprovider", where]
     return subprocess.run(command, cwd=build.TREE, env=environment).returncode
 
 

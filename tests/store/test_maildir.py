@@ -280,7 +280,7 @@ class TestBounds:
         with pytest.raises(MailboxError):
             joe.open(link)
 
-    @pytest.mark.timeout(10)
+    @pytest.mark.timeout(patient(10))
     def test_a_message_that_is_a_fifo_does_not_block(self, joe: Maildir, tmp_path: Path) -> None:
         """Opening it is an error at once."""
         put(joe, tmp_path, NEW, "1.1_0")

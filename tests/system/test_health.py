@@ -131,7 +131,7 @@ def test_what_a_backend_lacks_counts_behind_the_login() -> None:
 
 
 def children(proxy: Proxy) -> set[int]:
-    """Of the master."""
+    """The processes that the master has started."""
     return set(map(int, Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()))
 
 

@@ -24,7 +24,7 @@ from tests.system.certificates import Authority
 from tests.system.prometheus import Prometheus
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
-pytestmark = [pytest.mark.clients, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.clients, pytest.mark.slow, pytest.mark.timeout(patient(180))]
 
 USERS = {"joe": "store", "ann": "store", "eve": "dead", "kim": "faked"}
 """Everybody's password is `secret`. joe has mail; ann has none; eve's backend does not exist."""

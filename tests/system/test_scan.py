@@ -20,6 +20,7 @@ from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, need
 NAME = "localhost"
 WAYS = {"POP3S": "prot POP3s", "STLS": "starttls force"}
 SCAN_SECONDS = patient(200)
+TESTSSL_SECONDS = patient(600)
 
 TLS_1_3 = {"TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"}
 TLS_1_2 = {
@@ -134,6 +135,7 @@ def test_certificates_are_strong(scan: ElementTree.Element) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.slow
+@pytest.mark.timeout(TESTSSL_SECONDS + SCAN_SECONDS)
 def test_testssl_finds_nothing(target: Target, tmp_path: Path) -> None:
     """Protocols, ciphers, forward secrecy, certificates, known vulnerabilities: nothing that is LOW or worse."""
     report = tmp_path / "report.json"
@@ -144,7 +146,7 @@ def test_testssl_finds_nothing(target: Target, tmp_path: Path) -> None:
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=SCAN_SECONDS,
+        timeout=TESTSSL_SECONDS,
         check=False,
     )
     results = {one["id"]: one for one in json.loads(report.read_text())}

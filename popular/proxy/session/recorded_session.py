@@ -153,7 +153,7 @@ class RecordedSession(Session):
 
     def logged_in(self) -> None:
         recording = self._recording
-        recording.goes_to(self._machine.backend)
+        recording.goes_to(self._machine.backend_id)
         if not recording.quiet:
             recording.tell("logged in")
         recording.decide()

@@ -465,7 +465,7 @@ class Session(PuttingOff):
             runtime.rules.vserv,
             machine.namespace,
             machine.user,
-            machine.backend,
+            machine.backend_id,
             machine.target,
             ending,
             milliseconds(seconds),

@@ -4,6 +4,7 @@ cluster`.
 They share a server of Redis or Valkey; what lies there, and how it is asked, stands in popular/proxy/leases.py.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any, TypedDict
 from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases, sharedorders
 from popular.proxy.sharedorders import StoredOrder
+from popular.proxy.storeseen import NOTHING_KNOWN, Known, end_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
 from supervisor.control.kinds import File, String
 from supervisor.control.lookups import Job, Lookups, Unfit
@@ -74,11 +76,22 @@ class TellOrdered(Job):
     """Holds of a move: told only where no other move has one."""
     stale: tuple[StoredOrder, ...] = ()
     """Ended only if they are still as we have told them."""
+    known: Known = NOTHING_KNOWN
+    """The last change that was known here."""
+    forgets: tuple[OrderEntry, ...] = ()
+    """What is kept no more with that."""
 
-    def perform(self) -> None:
+    def perform(self) -> tuple[OrderEntry, ...]:
+        """Gives what is to be kept with the orders. If the store has lost what was known here, that must be seen by the
+        next look: so the new change is not known then.
+        """
         words = sharedorders.arguments_of(self.entries, self.us, stale=self.stale, begins=self.begins)
         with _failures_for_people():
-            sharedorders.tell(self.url, self.passwordfile, words, by=self.us)
+            store = sharedorders.tell(self.url, self.passwordfile, words, by=self.us)
+        known = [store.known.entry()] if store.follows(self.known) else []
+        now = time.time()
+        ends = [end_of(sharedorders.field_of(*one[:2]), now) for one in self.entries if one.value is None]
+        return (*self.forgets, *known, *ends)
 
 
 @dataclass(frozen=True)
@@ -179,7 +192,15 @@ def tell_ordered(context: CommandContext, entries: Iterable[OrderEntry]) -> Tell
     variables = context.config.variables
     if not variables[CLUSTER]:
         return None
-    return TellOrdered(variables[CLUSTER], variables[PASSWORDFILE], tuple(entries), us=variables[OUR_NAME])
+    operator = context.status.operator
+    return TellOrdered(
+        variables[CLUSTER],
+        variables[PASSWORDFILE],
+        tuple(entries),
+        us=variables[OUR_NAME],
+        known=Known.of(operator.of(SHARED)),
+        forgets=tuple(operator.ended(SHARED, time.time())),
+    )
 
 
 def _sessions(context: CommandContext, _arguments: Arguments) -> Outcome:

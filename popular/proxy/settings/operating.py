@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from popular.net.networks import NetworkList
+from popular.proxy.namesakes import NAMESAKE
 from popular.proxy.settings.accounts import found_user
 from popular.proxy.settings.cluster import shared, tell_kicked
 from popular.proxy.settings.moving_together import is_moved_elsewhere
@@ -55,7 +56,7 @@ def _state(context: CommandContext, _arguments: Arguments) -> Outcome:
     rows = [
         {"sort": sort, "id": ident, "until": iso((value or {}).get("until")), "what": _what(value or {})}
         for sort, ident, value in sorted(context.status.operator.entries(time.time()), key=lambda entry: entry[:2])
-        if sort != SHARED
+        if sort != SHARED or ident == NAMESAKE
     ]
     return Reply(count_of(len(rows), "order"), data=rows, lines=None if rows else ["nothing is ordered"])
 
