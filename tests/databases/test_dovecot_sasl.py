@@ -29,7 +29,7 @@ KEYS = (
     "{SCRAM-SHA-256}10000,AAECAwQFBgcICQoLDA0ODxAREhMUFRYX,"
     "pz6Nvq421wqz+5a1+kOi+4wHCmC5hWxUU4SOsbQcHJc=,ZYlEVXpQNS7Rc1n0NqR5vCSq4Tikh9Q2ndMUf6fOenU="
 )
-"""Of the password s3cret."""
+"""Keys of the password s3cret."""
 SHARED = b"a secret that the issuer shares with the server"
 _MORE = """\
 auth_username_chars =
