@@ -145,7 +145,8 @@ class Ldap(Module):
             stored = scramstored.among(entry.keys)
         except scramstored.BadKeys as error:
             raise QuestionFailed(f"the attribute {self._scram}: {error}") from None
-        users = [StoredUser(one, known.route, known.limits, locked=False) for one in stored or [None]]
+        hashes: Sequence[str | None] = stored or [None]
+        users = [StoredUser(one, known.route, known.limits, locked=False) for one in hashes]
         return self._verifier.decide_among(users, question)
 
     def lookup(self, _namespace: str, user: str) -> KnownUser | None:
