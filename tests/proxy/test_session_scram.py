@@ -20,7 +20,9 @@ from popular.pdm.contract import (
     UserLimits,
 )
 from popular.protocol.scram import ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
+from popular.proxy.session.known import NO_LIMITS
 from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, LEGAL, SIMULATING
+from popular.proxy.session.rehearsal import ASK, Rehearsal, Unreal
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 
@@ -327,3 +329,22 @@ def test_a_client_that_gives_up_an_exchange_of_a_server(response: bytes) -> None
     assert session.machine.phase is GREETED
     session.machine.decided(Admitted(HERE, "dovecot", "dovecot"))
     assert session.machine.phase is GREETED
+
+
+def test_explain_plays_an_exchange_of_a_server_to_its_end() -> None:
+    """Each time that the client has said something the module is asked again; behind it the login goes on."""
+    given: dict[str, Any] = {"takes": frozenset({SCRAM}), "mechanisms": ("scram-sha-256",)}
+    verbs = Unreal("explained", blocked=False)
+    played = Rehearsal(rules(**given), ("192.0.2.1", 0), verbs, backends={}, limits=NO_LIMITS)
+    played.log_in("SCRAM-SHA-256", b"ann", b"secret")
+    for challenged, kind in ((b"r=explainedX,s=MDEyMzQ1Njc4OWFiY2RlZg==,i=4096", SCRAM), (b"v=x", RESPONSE)):
+        assert verbs.waits == ASK
+        assert verbs.question is not None
+        assert verbs.question.kind == kind
+        played.decided(handed_on(challenged))
+    assert verbs.waits == ASK
+    assert verbs.question is not None
+    assert isinstance(verbs.question.proof, ClientResponse)
+    assert verbs.question.proof.said == b"", "a proof that holds is followed by an empty line"
+    played.decided(RefusedLogin("dovecot"))
+    assert played.reply == WRONG.decode().strip()
