@@ -48,7 +48,7 @@ class PageQuery(NamedTuple):
     users: bool = False
     """Names and addresses in full."""
     words: bool = False
-    """Of what fails what it has said itself."""
+    """What those that fail have said themselves."""
     span: str = SHORTEST
     thing: str = ""
     """One thing whose page it is, as "facts/id": then only its sessions are there."""

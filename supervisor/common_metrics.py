@@ -86,15 +86,9 @@ _ORDERS = (
         (Label("result", ("done", "undone")),),
     ),
     Metric(
-        "popular_move_hold_seconds",
-        "For how long the last move that is over has held, from its first order until the end of the hold was in force "
-        "everywhere here: no login waited longer for it.",
-        MasterGauge("move_hold_ms", 1000),
-        unit="s",
-    ),
-    Metric(
         "popular_move_longest_hold_seconds",
-        "The longest of these since the program was started.",
+        "The longest time for which a move has held somebody since the program was started, from its first order until "
+        "the end of the hold was in force in all workers.",
         MasterGauge("longest_move_hold_ms", 1000),
         unit="s",
     ),

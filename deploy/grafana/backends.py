@@ -115,9 +115,9 @@ BACKENDS = Board(
                     width=6,
                 ),
                 graph(
-                    "Workers without their cluster, or with a namesake in it",
-                    gauge("cluster_workers_alone", "instance"),
-                    gauge("cluster_namesakes", "instance"),
+                    "Workers without their cluster",
+                    PanelLine(gauge("cluster_workers_alone"), "its server does not answer"),
+                    PanelLine(gauge("cluster_namesakes"), "another proxy has our name"),
                     width=6,
                 ),
                 graph("Logins by SASL mechanism", rate("sasl_logins_total", "mechanism"), stacked=True, width=5),

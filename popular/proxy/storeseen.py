@@ -19,7 +19,7 @@ ENDS_KEPT_SECONDS = 600
 """For so long a proxy remembers that it has ended an order: it says so again to a store that has gone back."""
 
 
-class Known(NamedTuple):
+class KnownChange(NamedTuple):
     """The last change of the store that this proxy knows of."""
 
     epoch: str = ""
@@ -27,7 +27,7 @@ class Known(NamedTuple):
     mark: str = ""
 
     @classmethod
-    def of(cls, orders: Mapping[str, Mapping[str, Any]]) -> "Known":
+    def of(cls, orders: Mapping[str, Mapping[str, Any]]) -> "KnownChange":
         """As it is kept among what is shared."""
         kept = orders.get(EPOCH, {})
         serial = kept.get(SERIAL)
@@ -38,7 +38,7 @@ class Known(NamedTuple):
         return OrderEntry(SHARED, EPOCH, {EPOCH: self.epoch, SERIAL: self.serial, CHANGES: self.mark})
 
 
-NOTHING_KNOWN = Known()
+NOTHING_KNOWN = KnownChange()
 
 
 class StoreState(NamedTuple):
@@ -47,7 +47,7 @@ class StoreState(NamedTuple):
     epoch: str = ""
     serial: int = 0
     marks: str = ""
-    """Of the last changes, the latest behind."""
+    """The marks of the last changes, the latest behind."""
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> "StoreState":
@@ -57,11 +57,11 @@ class StoreState(NamedTuple):
         return cls(fields.get(EPOCH, ""), number, fields.get(CHANGES, ""))
 
     @property
-    def known(self) -> Known:
+    def known(self) -> KnownChange:
         """What is known of it when it was looked at."""
-        return Known(self.epoch, self.serial, self.marks[-MARK:])
+        return KnownChange(self.epoch, self.serial, self.marks[-MARK:])
 
-    def follows(self, known: Known) -> bool:
+    def follows(self, known: KnownChange) -> bool:
         """Whether that change was made in it, as far as it can be told: whoever was away for more changes than there
         are marks takes its word for it. If not, it has lost something that was known here.
         """

@@ -111,7 +111,7 @@ class Accounting:
         """A move is over, and has held for so many seconds."""
         self.count("moves", result)
         self._longest_hold = max(self._longest_hold, held)
-        self.set_gauges(move_hold_ms=round(1000 * held), longest_move_hold_ms=round(1000 * self._longest_hold))
+        self.set_gauges(longest_move_hold_ms=round(1000 * self._longest_hold))
 
     def count_sessions(self) -> int:
         """How many tokens are out; to count the rows would cost more, and is a moment old as well."""

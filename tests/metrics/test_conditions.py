@@ -49,7 +49,7 @@ def test_each_is_told_by_its_word() -> None:
 
 
 def test_without_its_words_it_is_told_by_its_kind() -> None:
-    """Of the failure of then; one of long ago, or before it, is none of it."""
+    """By the failure of then; one of long ago tells nothing of it."""
     told = [
         last_error(without_its_words(one)) for one in (GONE._replace(failed=int(GONE.turned) - 5), QUIET, FAILS, WELL)
     ]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from popular.proxy.settings import moving
+from popular.proxy.settings.cluster import TellKicked
 from popular.proxy.settings.explain import HERE, LoginToExplain
 from supervisor.control.lookups import AskWorker, Result
 from supervisor.control.outcome import Change, Move, Ordered, Reply, SessionSweep
@@ -166,6 +167,18 @@ def test_what_is_ordered_of_an_alias_holds_for_the_account(console: Console) -> 
     console.known.clear()
     assert "is not locked" in refused(console, "user unlock JOE")
     assert list(order(console, "user unlock joe")) == [("user lock", "default:joe")]
+
+
+def test_a_kick_in_a_cluster_is_told_by_the_master(console: Console) -> None:
+    """As every order is, and not while it is still found out whether it can be."""
+    console.say("set cluster redis://h")
+    kick = console.say("kick user joe deadline 1m cluster")
+    assert isinstance(kick, SessionSweep)
+    assert isinstance(kick.told, TellKicked)
+    assert (kick.told.sort, kick.told.id, kick.told.deadline, kick.surely_told) == ("user", "default:joe", 60, True)
+    alone = console.say("kick user joe")
+    assert isinstance(alone, SessionSweep)
+    assert (alone.told, alone.surely_told) == (None, False)
 
 
 def moved_from(console: Console, line: str = "user move joe two") -> tuple[str, bool]:

@@ -13,7 +13,7 @@ from popular.proxy.namesakes import (
     namesakes,
     new_identity,
 )
-from popular.proxy.storeseen import MARK, MOST_MARKS, Known, StoreState, end_of, ended
+from popular.proxy.storeseen import MARK, MOST_MARKS, KnownChange, StoreState, end_of, ended
 from supervisor.operatorstate import SHARED, OperatorState
 
 
@@ -35,13 +35,13 @@ A, B, C, X = (letter * MARK for letter in "abcx")
         (store(A, X, C), store(A, B).known, False),
         (StoreState("another", 2, A + B), store(A, B).known, False),
         (StoreState(), store(A, B).known, False),
-        (store(A), Known(), False),
-        (store(A), Known("e"), True),
-        (store(B, C, before=600), Known("e", 3, A), True),
-        (store(*[X] * MOST_MARKS, before=600), Known("e", 601, A), False),
+        (store(A), KnownChange(), False),
+        (store(A), KnownChange("e"), True),
+        (store(B, C, before=600), KnownChange("e", 3, A), True),
+        (store(*[X] * MOST_MARKS, before=600), KnownChange("e", 601, A), False),
     ],
 )
-def test_a_store_that_has_gone_back_is_found_out(there: StoreState, known: Known, follows: bool) -> None:
+def test_a_store_that_has_gone_back_is_found_out(there: StoreState, known: KnownChange, follows: bool) -> None:
     """Also when others have written since; of one that is another one nothing is known. Of a release without marks, or
     behind more changes than there are marks, it is believed.
     """
@@ -51,8 +51,8 @@ def test_a_store_that_has_gone_back_is_found_out(there: StoreState, known: Known
 def test_what_is_known_is_kept() -> None:
     """As text, in the state file."""
     state = OperatorState([store(A, B).known.entry()])
-    assert Known.of(state.of(SHARED)) == Known("e", 2, B)
-    assert Known.of({}) == Known()
+    assert KnownChange.of(state.of(SHARED)) == KnownChange("e", 2, B)
+    assert KnownChange.of({}) == KnownChange()
 
 
 @pytest.mark.parametrize("serial", ["", "x", "-1", "1e3", "9" * 99, "\u0663"])

@@ -19,7 +19,7 @@ from popular.proxy.namesakes import NAMED_SECONDS, Named, namesakes
 from popular.proxy.session.known import Hindrance
 from popular.proxy.settings.limits import LOGINDELAY, USER_SESSIONS
 from popular.proxy.sharedorders import StoredOrder, stored_order
-from popular.proxy.storeseen import Known, StoreState
+from popular.proxy.storeseen import KnownChange, StoreState
 from supervisor.operatorstate import OrderEntry
 from supervisor.serving.context import WorkerContext
 
@@ -193,7 +193,7 @@ class Cluster:
             return None
         return namesakes(us, found)
 
-    async def change_orders(self, entries: Sequence[OrderEntry], stale: Sequence[StoredOrder]) -> Known | None:
+    async def change_orders(self, entries: Sequence[OrderEntry], stale: Sequence[StoredOrder]) -> KnownChange | None:
         """Puts these there, and takes out what is stale; None if the server does not answer."""
         try:
             async with self._turns:

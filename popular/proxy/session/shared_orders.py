@@ -16,7 +16,7 @@ from popular.proxy.settings.blocking import seconds_left
 from popular.proxy.settings.cluster import TellGone
 from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, USER
 from popular.proxy.sharedorders import MOVE, ORDERED, SORTS, StoredOrder, reconciled
-from popular.proxy.storeseen import Known, ended
+from popular.proxy.storeseen import KnownChange, ended
 from supervisor.control.outcome import Block, Order, Ordered, SessionSweep
 from supervisor.operatorstate import SHARED, OrderEntry
 from supervisor.serving.context import WorkerContext
@@ -151,8 +151,8 @@ class SharedOrders:
             self._has_namesake = False
             self._context.counters.count("cluster_namesakes", amount=-1)
 
-    def _known(self) -> Known:
-        return Known.of(self._context.operator.of(SHARED))
+    def _known(self) -> KnownChange:
+        return KnownChange.of(self._context.operator.of(SHARED))
 
     def _here(self) -> dict[tuple[str, str], Mapping[str, Any]]:
         operator = self._context.operator

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases, sharedorders
 from popular.proxy.sharedorders import StoredOrder
-from popular.proxy.storeseen import NOTHING_KNOWN, Known, end_of
+from popular.proxy.storeseen import NOTHING_KNOWN, KnownChange, end_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
 from supervisor.control.kinds import File, String
 from supervisor.control.lookups import Job, Lookups, Unfit
@@ -76,7 +76,7 @@ class TellOrdered(Job):
     """Holds of a move: told only where no other move has one."""
     stale: tuple[StoredOrder, ...] = ()
     """Ended only if they are still as we have told them."""
-    known: Known = NOTHING_KNOWN
+    known: KnownChange = NOTHING_KNOWN
     """The last change that was known here."""
     forgets: tuple[OrderEntry, ...] = ()
     """What is kept no more with that."""
@@ -142,15 +142,11 @@ class TellKicked(Job):
             leases.kick(self.url, self.passwordfile, self.us, **words)  # type: ignore[arg-type]
 
 
-def tell_kicked(context: CommandContext, sort: str, ident: str, *, deadline: int | None) -> None:
-    """Has the other proxies do as an order does here. Raises CommandRefused where they cannot be told."""
+def tell_kicked(context: CommandContext, sort: str, ident: str, *, deadline: int | None) -> TellKicked:
+    """The job that has the other proxies do as an order does here. Raises CommandRefused where there is no cluster."""
     variables = _cluster_of(context)
-    try:
-        where = variables[CLUSTER], variables[PASSWORDFILE]
-        job = TellKicked(*where, sort=sort, id=ident, deadline=deadline, us=variables[OUR_NAME])
-        context.lookups.find(job)
-    except Unfit as unfit:
-        raise CommandRefused(f"{unfit}; nobody is kicked") from None
+    where = variables[CLUSTER], variables[PASSWORDFILE]
+    return TellKicked(*where, sort=sort, id=ident, deadline=deadline, us=variables[OUR_NAME])
 
 
 def _cluster_of(context: CommandContext) -> Mapping[str, Any]:
@@ -198,7 +194,7 @@ def tell_ordered(context: CommandContext, entries: Iterable[OrderEntry]) -> Tell
         variables[PASSWORDFILE],
         tuple(entries),
         us=variables[OUR_NAME],
-        known=Known.of(operator.of(SHARED)),
+        known=KnownChange.of(operator.of(SHARED)),
         forgets=tuple(operator.ended(SHARED, time.time())),
     )
 

@@ -100,11 +100,12 @@ def _kick(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(pairs, ("deadline", "namespace", VSERV) if sort == USER else ("deadline",))
     ident = _whom(sort, word, said, context=context)
     deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
-    if everywhere:
-        if sort not in (USER, NETWORK):
-            raise CommandRefused(f"of a {sort} each proxy has its own; {_EVERYWHERE} is for {USER} and {NETWORK}")
-        tell_kicked(context, sort, ident, deadline=deadline)
-    return SessionSweep(f"{sort} {word}", sort=sort, id=ident, gentle=True, deadline=deadline)
+    if everywhere and sort not in (USER, NETWORK):
+        raise CommandRefused(f"of a {sort} each proxy has its own; {_EVERYWHERE} is for {USER} and {NETWORK}")
+    told = tell_kicked(context, sort, ident, deadline=deadline) if everywhere else None
+    # Told when nothing hinders it any more: what is refused here has kicked nobody elsewhere.
+    text = f"{sort} {word}"
+    return SessionSweep(text, sort=sort, id=ident, gentle=True, deadline=deadline, told=told, surely_told=everywhere)
 
 
 def _with_cluster(words: Sequence[Word]) -> tuple[dict[str, list[Word]], bool]:
