@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 
 from supervisor.program import Service
 from supervisor.runtime import messages
+from supervisor.runtime.descriptors import resting_descriptors
 from supervisor.runtime.loop import READ
 from supervisor.serving.context import TOKEN_CELL, WorkerContext
 from supervisor.sockets.listener import Listener, queue_of
@@ -112,7 +113,7 @@ class Acceptor:
         limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if limit != resource.RLIM_INFINITY:
             ours = len(os.listdir("/proc/self/fd")) - len(self._listeners)
-            self._room = limit - ours - _OTHER_DESCRIPTORS
+            self._room = limit - ours - _OTHER_DESCRIPTORS - resting_descriptors()
         self._reserve()
         self._tell_lent(self._listeners)
         self._arm()

@@ -69,7 +69,7 @@ class Night:
     def start(
         self, *parts: str, fails: str = NOTHING, hangs: str = NOTHING, limit: str = "1h"
     ) -> subprocess.Popen[str]:
-        """Begins it, in a session of its own as cron does."""
+        """Begins it, in a session of its own as cron does; what fails or hangs is known by its words."""
         environment = os.environ | {"PATH": f"{self._bin}:{os.environ['PATH']}", "HOME": str(self._home)}
         environment |= {"FAILS": fails, "HANGS": hangs, "NIGHTLY_LIMIT": limit}
         return subprocess.Popen(
@@ -81,11 +81,9 @@ class Night:
             start_new_session=True,
         )
 
-    def run(
-        self, *parts: str, fails: str = NOTHING, hangs: str = NOTHING, limit: str = "1h"
-    ) -> tuple[int, dict[str, str]]:
-        """Its exit code, and how each part went."""
-        process = self.start(*parts, fails=fails, hangs=hangs, limit=limit)
+    def run(self, *parts: str, **ways: str) -> tuple[int, dict[str, str]]:
+        """Its exit code, and how each part went. `ways`: see `start`."""
+        process = self.start(*parts, **ways)
         said, _ = process.communicate(timeout=patient(60))
         return process.returncode, summary(said)
 

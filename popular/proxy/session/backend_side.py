@@ -11,7 +11,7 @@ from popular import messages
 from popular.pdm.contract import Route, Secret, Token
 from popular.protocol import replies, xpop
 from popular.protocol.international import NOTHING, International
-from popular.protocol.mailcheck import Mail
+from popular.protocol.mailcheck import LOAD_TOO_HIGH, NO_MAIL, Mail
 from popular.protocol.replies import Code
 from popular.proxy.session.backend_auth import Credentials, lacks_secret, login_for
 from popular.proxy.session.backend_login import (
@@ -165,8 +165,8 @@ class BackendSide(Teller):
         if mail is None:
             verbs.note(messages.CHECK_FAILED, {**self._where(), "reason": reason})
             verbs.count("mail_checks", "unanswered", "")
-        elif mail is Mail.NONE or mail is Mail.LOAD_TOO_HIGH:
-            verbs.count("mail_checks", "empty" if mail is Mail.NONE else "load", "")
+        elif mail is NO_MAIL or mail is LOAD_TOO_HIGH:
+            verbs.count("mail_checks", "empty" if mail is NO_MAIL else "load", "")
             self._dialogue = None
             self._show_empty()
             return

@@ -26,6 +26,6 @@ class SessionBeginner:
         if self._recorder.orders:
             recording = recording_of(self._recorder, listener_name, peer[0] if runtime.rules.trusted is None else None)
             if recording is not None:
-                RecordedSession(runtime, token, peer, recording=recording).begin(fd)
+                RecordedSession(runtime, token, peer).begin_recorded(fd, recording)
                 return
         Session(runtime, token, peer).begin(fd)

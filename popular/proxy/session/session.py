@@ -329,7 +329,8 @@ class Session(PuttingOff):
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
         self._login.answered()
-        self._tell_step("checked", mail, reason)
+        self._deadlines.expect_nothing()
+        self._machine.checked(mail, reason)
         self._settle()
 
     def backend_reached(self, number: int) -> None:
