@@ -4,6 +4,7 @@
 # make test      all tests
 # make pure      the quick tests once more, the transcripts on the pure machine among them, in pure Python (POPULAR_PURE=1)
 # make core      compiles the hot modules anew, where their sources have changed
+# make trained   the same by a profile: what some hundred sessions ran through lies close together; some 5 minutes
 # make check     style, types, imports
 # make bench     what a session costs, beside the proxies that are installed: 25 minutes on a machine with nothing else to
 #                do; BENCH=--results writes it into tests/bench/RESULTS.md and the README; bench-quick: less than one
@@ -26,7 +27,7 @@ TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]' 2>/dev/null)
 SOURCES := $(wildcard setup.py supervisor/compiled.py) $(TYPED) $(addsuffix .py,$(basename $(TYPED)))
 TELL   := @$(BIN)/python -c 'from supervisor import compiled; compiled.tell()'
 
-.PHONY: run programs quick test pure core coverage check sanitize deb nightly bench bench-quick man dashboards diagrams clean
+.PHONY: run programs quick test pure core trained coverage check sanitize deb nightly bench bench-quick man dashboards diagrams clean
 
 run: $(VENV)/.ready
 	@$(BIN)/popular-demo
@@ -49,6 +50,8 @@ pure: $(VENV)/.tools
 	POPULAR_PURE=1 $(PYTEST) $(BESIDE) -m quick --ignore-glob 'tests/architecture/test_[!c]*'
 
 core: $(VENV)/.core
+
+trained: $(VENV)/.trained
 
 # In pure Python: of compiled modules no line could be told.
 coverage: export POPULAR_PURE := 1
@@ -74,7 +77,7 @@ deb:
 nightly:
 	.ci/nightly
 
-bench: $(VENV)/.tools $(VENV)/.core
+bench: $(VENV)/.tools $(VENV)/.trained
 	$(BIN)/python -m tests.bench $(BENCH)
 
 bench-quick: $(VENV)/.tools $(VENV)/.core
@@ -106,6 +109,15 @@ $(VENV)/.core: $(SOURCES) $(VENV)/.tools
 	@$(BIN)/python -c 'from supervisor import compiled; raise SystemExit(not compiled.up_to_date())' || \
 	    { $(BIN)/python setup.py --quiet build_ext --inplace && $(BIN)/python -c 'from supervisor import compiled; compiled.tell()'; }
 	@touch $@
+
+# The same, by what was counted in the sessions of a small site (deploy/training); .core is then up to date, too.
+$(VENV)/.trained: $(SOURCES) $(wildcard deploy/training/*.py) $(VENV)/.tools
+	rm -rf build/counting
+	POPULAR_PROFILE=collect $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/counting .
+	$(BIN)/python -m deploy.training --core build/counting
+	POPULAR_PROFILE=build/training $(BIN)/python setup.py --quiet build_ext --inplace
+	$(TELL)
+	@touch $(VENV)/.core $@
 
 # What tests and checks need besides. pip before 25.1 does not know dependency groups, so a newer one comes first.
 $(VENV)/.tools: $(VENV)/.ready

@@ -3,10 +3,12 @@
 POPULAR_PURE=1 pip wheel .     without: a wheel for every platform
 POPULAR_PURE=0 pip wheel .     fails where it cannot be compiled
 POPULAR_SANITIZE=address,undefined …    watched by gcc's sanitizers, for tests (tests/sanitize/build.py)
+POPULAR_PROFILE=collect …    counts what is run; POPULAR_PROFILE=DIR …    made by what was counted (deploy/training)
 """
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,10 +34,14 @@ DIRECTIVES = {
 QUIET = ["-Wno-unused", "-Wno-sign-compare"]
 SANITIZED = os.environ.get("POPULAR_SANITIZE", "")
 WATCH = [f"-fsanitize={SANITIZED}", "-fno-sanitize-recover=all"] if SANITIZED else []
+PROFILE = os.environ.get("POPULAR_PROFILE", "")
+COLLECT = "collect"
 # Without a PLT each call of Python's goes straight through the table of addresses: one jump less, and in each of the
 # modules a page of code less that has to be near.
 QUICK = ["-O2", "-g0", "-fno-plt"]
 FLAGS = [*(["-O1", "-g1", "-fno-omit-frame-pointer", *WATCH] if SANITIZED else QUICK), *QUIET]
+USE = ["-fprofile-use"]  # what no session ran through is made small
+COUNT = {"": [], COLLECT: ["-fprofile-generate", "-fprofile-update=atomic"]}.get(PROFILE, USE)
 
 
 class Build(build_ext):
@@ -50,9 +56,13 @@ class Build(build_ext):
             return
         names = [extension.name for extension in self.extensions]
         path = compiled.record_path(ROOT if self.inplace else Path(self.build_lib))
+        self.force = self.force or bool(PROFILE)  # what lies there was made otherwise, or by another profile
+        if COUNT == USE:
+            for name in names:
+                counted(name)
         path.unlink(missing_ok=True)
         super().run()
-        made = compiled.Made(compiler_of(self.compiler.compiler[0]), compiled.checksum(names), tuple(names))
+        made = compiled.Made(form_of(self.compiler.compiler[0]), compiled.checksum(names), tuple(names))
         compiled.record(made, path)
 
     def build_extensions(self) -> None:
@@ -65,7 +75,30 @@ class Build(build_ext):
         sources = {extension.name: extension.sources for extension in found}
         for extension in self.extensions:
             extension.sources = sources[extension.name]
+        if COUNT == USE:
+            self.lay_out_profile()
         super().build_extensions()
+
+    def lay_out_profile(self) -> None:
+        """Puts what was counted in each module beside its object file, where gcc looks for it."""
+        for extension in self.extensions:
+            (source,) = extension.sources
+            target = Path(self.build_temp, source).with_suffix(".gcda")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(counted(extension.name), target)
+
+
+def form_of(command: str) -> str:
+    """What made it, such as "gcc 12", and whether by a profile."""
+    return compiler_of(command) + {"": "", COLLECT: ", counting"}.get(PROFILE, " with a profile")
+
+
+def counted(name: str) -> Path:
+    """Where it stands what was counted in a module."""
+    path = Path(PROFILE, *name.split(".")).with_suffix(".gcda")
+    if not path.exists():
+        raise SetupError(f"POPULAR_PROFILE: there is no {path}; was the training made with these sources?")
+    return path
 
 
 def compiler_of(command: str) -> str:
@@ -92,7 +125,9 @@ def extension(name: str) -> Extension:
     stem = name.replace(".", "/")
     source = f"{stem}.pyx" if (ROOT / f"{stem}.pyx").exists() else f"{stem}.py"
     libraries = LIBRARIES.get(name, [])
-    return Extension(name, [source], extra_compile_args=FLAGS, extra_link_args=WATCH, libraries=libraries)
+    return Extension(
+        name, [source], extra_compile_args=[*FLAGS, *COUNT], extra_link_args=[*WATCH, *COUNT], libraries=libraries
+    )
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": Build})

@@ -13,7 +13,7 @@ from metrics.known import Known
 from metrics.latency import Latency
 from metrics.selection import Session
 from metrics.things import ThingSeen, seen
-from metrics.trouble import last_error, since_when
+from metrics.trouble import last_error, since_when, without_its_words
 from supervisor.table.contents import UP, Column
 from supervisor.watched import ThingTable
 
@@ -40,6 +40,14 @@ def look_at_things(known: Known, sessions: Sequence[Session]) -> list[SeenTable]
         SeenTable(table, seen(known.view, table.look, sessions, recent=known.watch.recent))
         for table in known.watched.tables
         if table.health is not None
+    ]
+
+
+def without_their_words(tables: Sequence[SeenTable]) -> list[SeenTable]:
+    """For who may not hear what things have said themselves."""
+    return [
+        SeenTable(table, [one._replace(health=without_its_words(one.health)) for one in found])
+        for table, found in tables
     ]
 
 

@@ -107,6 +107,7 @@ def query_of(given: Mapping[str, str], private: bool) -> PageQuery:
         reverse=_one_of(given, "desc", _SWITCHES, usual=plain.reverse),
         rows=_rows(given.get("rows", str(plain.rows))),
         users=_one_of(given, "users", _SWITCHES, usual=plain.users) and private,
+        words=private,
         span=_one_of(given, "span", {span: span for span in SPANS}, usual=plain.span),
         thing=given.get("thing", plain.thing)[:_MOST_FILTER],
     )

@@ -2,8 +2,8 @@
 
     document(known, asked, Moment.present())
 
-Reads and never writes. At most `MOST_ROWS` sessions are in a document; names and addresses in them are masked unless
-the query asks for them in full; whether it may is for page.py to decide.
+Reads and never writes. At most `MOST_ROWS` sessions are in a document; names and addresses in them are masked, and of
+what fails only the kind is told, unless the query asks for all of it; whether it may is for page.py to decide.
 """
 
 from collections import Counter
@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metrics import selection
-from metrics.detail import broken, detail, look_at_things, orders
+from metrics.detail import broken, detail, look_at_things, orders, without_their_words
 from metrics.headline import headline, readings
 from metrics.history import SHORTEST
 from metrics.known import Known
 from metrics.selection import Filter, Session, SortOrder
-from metrics.trouble import failing_first, is_failing, last_error, share, since_when
+from metrics.trouble import failing_first, is_failing, last_error, share, since_when, without_its_words
 from metrics.watch import Moment, total
 from supervisor.runtime.load import Level
 from supervisor.table.layout import Layout
@@ -47,6 +47,8 @@ class PageQuery(NamedTuple):
     rows: int = USUAL_ROWS
     users: bool = False
     """Names and addresses in full."""
+    words: bool = False
+    """What those that fail have said themselves."""
     span: str = SHORTEST
     thing: str = ""
     """One thing whose page it is, as "facts/id": then only its sessions are there."""
@@ -61,6 +63,9 @@ def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
     sessions = known.watch.sessions(moment, asked.users)
     gauges, counters, healths = view.gauges(), view.counters(), view.healths()
     things = look_at_things(known, sessions)
+    if not asked.words:
+        healths = {sort: [without_its_words(one) for one in found] for sort, found in healths.items()}
+        things = without_their_words(things)
     one = detail(known, asked.thing, things) if asked.thing else None
     said = headline(gauges, len(sessions), facts, healths=healths, now=moment.now, listeners=known.watched.listeners)
     return {

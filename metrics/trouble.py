@@ -17,6 +17,7 @@ MANY_WAITING = 10
 SOON_DAYS = 21
 """Before its end a certificate is worth a word."""
 _MOST_NAMED = 3
+_ABOUT_THEN_SECONDS = 60.0
 _DAY = 86400
 
 
@@ -66,6 +67,16 @@ def is_worth_a_word(one: HealthReading) -> bool:
 def last_error(one: HealthReading) -> str:
     """Why it is down, or what failed there."""
     return one.why if one.condition != UP and one.why else one.reason
+
+
+def without_its_words(one: HealthReading) -> HealthReading:
+    """For who may not hear what the thing itself has said, which may name users, hosts and software: only the kind of
+    failure, if there was one about when it was found out, or else who has found it.
+    """
+    if not one.why:
+        return one
+    is_of_it = one.reason and one.failed >= one.turned - _ABOUT_THEN_SECONDS
+    return one._replace(why=one.reason if is_of_it else f"found by the {one.by}")
 
 
 def since_when(one: HealthReading) -> float:

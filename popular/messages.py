@@ -160,6 +160,22 @@ CLUSTER_LOST = Message(
     most=EACH_MINUTE,
 )
 CLUSTER_BACK = Message(0x0352, "INF", "cluster_back", "The server of the cluster answers again.")
+CLUSTER_NAMESAKE = Message(
+    0x0353,
+    "ADM",
+    "cluster_namesake",
+    "Another proxy of the cluster has our name (`sidprefix`): as long as that is so no user is moved, and sessions of "
+    "the two may count as one. `host` is where it runs.",
+    most=EACH_MINUTE,
+)
+CLUSTER_ORDERS_IGNORED = Message(
+    0x0354,
+    "ADM",
+    "cluster_orders_ignored",
+    "More than `most` orders lie at the server of the cluster, more than operators say: somebody else has written "
+    "there. None of them is looked at until there are fewer; sessions are counted as ever.",
+    most=EACH_MINUTE,
+)
 
 BACKEND_DOWN = Message(
     0x0360,

@@ -85,6 +85,13 @@ _ORDERS = (
         Counts("moves"),
         (Label("result", ("done", "undone")),),
     ),
+    Metric(
+        "popular_move_longest_hold_seconds",
+        "The longest time for which a move has held somebody since the program was started, from its first order until "
+        "the end of the hold was in force in all workers.",
+        MasterGauge("longest_move_hold_ms", 1000),
+        unit="s",
+    ),
 )
 
 

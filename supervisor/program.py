@@ -78,7 +78,7 @@ async def no_answer(_service: "Service", _question: object) -> object:
 class Service(Protocol):
     """One config, ready to serve connections in one worker."""
 
-    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
+    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
         """Takes over an accepted, non-blocking connection (`fd`) and the token that it holds. Must not raise, must
         not block.
 

@@ -21,7 +21,8 @@ def patient(seconds: float) -> float:
 
 
 MARGIN = 10
-"""Of a bound beside the goal: figures of time are shown by `make bench`, a test asserts that nothing is badly wrong."""
+"""How far a bound lies from the goal: figures of time are shown by `make bench`, a test asserts that nothing is badly
+wrong."""
 
 
 @contextmanager

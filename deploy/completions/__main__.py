@@ -10,7 +10,7 @@ from popular.programs import PROGRAMS
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
 from popular.store.tools import pcheck, pcheckd, pclean, pdeliver
-from supervisor import main as start
+from supervisor import options as start
 from supervisor.pcontrol import options as pcontrol
 from supervisor.ringd import main as ringd
 

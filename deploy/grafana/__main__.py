@@ -4,10 +4,13 @@ import json
 import sys
 from pathlib import Path
 
-from deploy.grafana.boards import BOARDS
+from deploy.grafana.backends import BACKENDS
 from deploy.grafana.classic import dashboard
+from deploy.grafana.overview import OVERVIEW
+from deploy.grafana.workers import WORKERS
 
 HERE = Path(__file__).parent / "dashboards"
+BOARDS = (OVERVIEW, BACKENDS, WORKERS)
 
 
 def files() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """A dashboard as the classic JSON that Grafana reads from files: layout, variables, links, colours. Pure.
 
-What a board shows is in boards.py; here is only how Grafana is told. Nothing names a data source, a job or a host:
+What a board shows is in its own file; here is only how Grafana is told. Nothing names a data source, a job or a host:
 they are variables, which the reader chooses at the top.
 """
 

@@ -1,4 +1,4 @@
-"""The kinds of panels and lines that boards.py is written in, and the colours of values. Pure."""
+"""The kinds of panels and lines that the boards are written in, and the colours of values. Pure."""
 
 from typing import Any
 

@@ -9,7 +9,7 @@ from popular.messages import POPULAR_MESSAGES
 from popular.proxy.session import endings as proxy_endings
 from popular.store.messages import STORE_MESSAGES
 from popular.store.pserv import endings as store_endings
-from supervisor import main
+from supervisor import main, options
 from supervisor.control import manual
 from supervisor.control.manual import escape
 from supervisor.program import Program
@@ -111,7 +111,7 @@ def daemon(program: Program, *description: str) -> list[Section]:
         (main.EXIT_USAGE, "bad command line"),
     ]
     return [
-        *command(main.options(program), *description),
+        *command(options.options(program), *description),
         ("SIGNALS", text("Signals go to the master.") + "\n" + terms(_signals())),
         ("FILES", terms(files)),
         ("EXIT STATUS", terms(exits)),

@@ -305,6 +305,7 @@ class ClientConnection(EventTaker):
         self.channel.hand_to(self)
         self.channel.want(READ)
         asker.tls_up(agreed)
+        self.turn_over()  # a greeting leaves at once: with the last of the handshake (see Handshake)
         self._drain()
 
     def hands_refused(self, failure: Failure) -> None:

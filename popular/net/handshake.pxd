@@ -1,4 +1,7 @@
+cimport cython
+
 from popular.net.tlschannel cimport TlsChannel
+from supervisor.octets cimport named
 
 cdef class Handshake:
     cdef public object _leg, _loop, _tls_settings

@@ -20,6 +20,7 @@ from popular.net.traced import tls_channel_of
 from popular.protocol import clienthello
 from popular.protocol.clienthello import NO_HELLO, BadHello, NotTls
 from popular.tls.contexts import ALPN, TlsSettings
+from supervisor.octets import named
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.eventloop import EventLoop
@@ -161,7 +162,7 @@ class Handshake:
                 leg.channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             channel = tls_channel_of(leg.channel, self._tls_settings.first_context(), self._ready)
             leg.channel = channel
-            channel.about.context = self._tls_settings.context(server_name)
+            channel.change_context(self._tls_settings.context(server_name))
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
             self._leg.hands_refused(Failure("other", "the connection broke"))
             return
@@ -195,21 +196,13 @@ class Handshake:
             channel.gather(False)
 
     def _agreed(self, channel: TlsChannel) -> Agreed:
-        about = channel.about
-        cipher = about.cipher()
-        assert cipher is not None
-        asks = self._tls_settings.asks != ssl.CERT_NONE
-        name = name_in(about.getpeercert() or {}) if asks else ""
-        certificate = about.getpeercert(True) if asks else None  # by place: _ssl knows no name for it
-        resumed = about.session_reused or False
-        return Agreed(
-            about.version() or "",
-            cipher[0],
-            resumed,
-            certificate_name=name,
-            certificate=certificate or b"",
-            alpn=self._alpn,
-        )
+        version, cipher, resumed = channel.agreed()
+        name, certificate = "", None
+        if self._tls_settings.asks != ssl.CERT_NONE:
+            about = channel.about
+            name = name_in(about.getpeercert() or {})
+            certificate = about.getpeercert(True)  # by place: _ssl knows no name for it
+        return named(Agreed, (version, cipher, resumed, name, certificate or b"", self._alpn))
 
 
 def failure_of(error: OSError) -> Failure:

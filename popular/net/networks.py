@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
+from socket import AF_INET, AF_INET6, inet_pton
 
 from supervisor.control.kinds import Kind, String, shown
 from supervisor.control.lookups import Lookups, Unfit
@@ -47,6 +48,15 @@ class NetworkList(Kind):
 
 _MAPPED_BITS = 96
 """In front of the IPv4 address, in ::ffff:192.0.2.1."""
+_MAPPED = bytes(10) + b"\xff\xff"
+"""Those bits."""
+
+
+def octets_of(address: str) -> bytes:
+    """The 4 or 16 octets of an address (numeric text); ::ffff:192.0.2.1 is 192.0.2.1. For who looks often."""
+    if ":" not in address:
+        return inet_pton(AF_INET, address)
+    return inet_pton(AF_INET6, address.partition("%")[0]).removeprefix(_MAPPED)
 
 
 def plain(network: Network) -> Network:

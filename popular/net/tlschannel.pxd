@@ -2,6 +2,9 @@ from popular.net.channel cimport Channel
 
 cdef class TlsChannel(Channel):
     cdef public object _tls
+    cdef public bint _gathers
+    cpdef change_context(self, context)
+    cpdef tuple agreed(self)
     cpdef handshake(self)
     cpdef Py_ssize_t send_last(self, bytes data) except -1
     cpdef bytes receive(self, Py_ssize_t most)

@@ -6,17 +6,18 @@
 import socket
 import ssl
 
-from popular.net.tlsmodule import TlsThroughModule
+from popular.net.channel import Channel
+from popular.net.tlsmodule import Plain, TlsThroughModule
 
 WAY = "TLS through the ssl module"
 """For people."""
 
 
 def tls_of(
-    context: ssl.SSLContext, connection: socket.socket, server_name: str | None, session: ssl.SSLSession | None
+    context: ssl.SSLContext, plain: Channel | Plain, server_name: str | None, session: ssl.SSLSession | None
 ) -> TlsThroughModule:
-    """TLS on this socket, which it takes over; its handshake is yet to be done. Raises OSError."""
-    return TlsThroughModule(context, connection, server_name=server_name, session=session)
+    """TLS on this connection, which it takes over; its handshake is yet to be done. Raises OSError."""
+    return TlsThroughModule(context, plain.connection, server_name=server_name, session=session)
 
 
 def peek(fd: int, most: int) -> bytes | None:

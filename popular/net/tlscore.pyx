@@ -1,8 +1,10 @@
-"""The compiled form of tlscore.py: OpenSSL itself is asked, on the very SSL that the ssl module has made.
+"""The compiled form of tlscore.py: OpenSSL itself is asked.
 
-The ssl module stays the owner. It makes the SSL as it always does (context, names, sessions, certificates), frees it,
-and says what was agreed; only the steps of handshake, reading, writing and close_notify go past it. Where one of them
-fails, the same is asked once more through the module, which finds OpenSSL's errors as they are and raises its own.
+On a client's side it is asked on the SSL that the ssl module has made (names, sessions, verification). A server's SSL
+is made here, of the module's context: a session needs no socket object then, and none of the module's. Handshake,
+reading, writing and close_notify go past the module in any case. Where one of them fails, the same is asked once more
+through the module, which finds OpenSSL's errors as they are and raises its own; so is whatever is seldom wanted, such
+as a certificate (`about`). For that the SSL of a server moves, for good, into an object of the module's.
 
 No header of OpenSSL is needed: its few functions are looked up, when this is imported, where the ssl module has its
 own from. Before any connection uses them two ends shake hands; if anything is not as it should be, all goes through the
@@ -21,7 +23,10 @@ import socket
 import ssl
 import weakref
 
-from popular.net.tlsmodule import TlsThroughModule
+from popular.net.tlsmodule import Plain, TlsThroughModule
+
+cdef extern from "Python.h":
+    str PyUnicode_InternFromString(const char *)
 
 cdef extern from "dlfcn.h" nogil:
     ctypedef struct Dl_info:
@@ -47,14 +52,19 @@ cdef extern from *:
     """
     /* The beginning of the ssl module's object for a connection, the same since Python 3.6; _check compares it. */
     typedef struct { PyObject_HEAD PyObject *connection; void *ssl; PyObject *context; } OfModule;
+    /* And that of its object for a context. */
+    typedef struct { PyObject_HEAD void *context; } ContextOfModule;
     """
     ctypedef struct OfModule:
         PyObject *connection
         void *ssl
         PyObject *context
+    ctypedef struct ContextOfModule:
+        void *context
 
 cdef enum:
     AT_A_TIME = 16384  # a record (RFC 8446 section 5.1): OpenSSL gives no more
+    CTRL_MODE = 33  # SSL_set_mode(3) and SSL_get_mode(3) are macros
     WANT_READ = 2
     WANT_WRITE = 3
     SYSCALL = 5
@@ -67,9 +77,21 @@ ctypedef int (*Moving)(void *, void *, size_t, size_t *) noexcept nogil
 ctypedef void *(*Kept)(void *, int) noexcept nogil
 ctypedef void (*Clearing)() noexcept nogil
 ctypedef unsigned long (*Peeking)() noexcept nogil
+ctypedef void *(*Making)(void *) noexcept nogil
+ctypedef void (*OnOnly)(void *) noexcept nogil
+ctypedef long (*Control)(void *, int, long, void *) noexcept nogil
+ctypedef void *(*Exchange)(void *, void *) noexcept nogil
+ctypedef int (*Keeping)(void *, int, void *) noexcept nogil
+ctypedef const char *(*Telling)(const void *) noexcept nogil
 
-cdef OnSsl SSL_do_handshake, SSL_has_pending, SSL_shutdown, SSL_get_fd
-cdef OnResult SSL_get_error
+cdef OnSsl SSL_do_handshake, SSL_has_pending, SSL_shutdown, SSL_get_fd, SSL_session_reused
+cdef OnResult SSL_get_error, SSL_set_fd
+cdef Making SSL_new, SSL_get_SSL_CTX, SSL_get_current_cipher
+cdef OnOnly SSL_free, SSL_set_accept_state
+cdef Control SSL_ctrl
+cdef Exchange SSL_set_SSL_CTX
+cdef Keeping SSL_set_ex_data
+cdef Telling SSL_get_version, SSL_CIPHER_get_name
 cdef Setting SSL_set_read_ahead
 cdef Moving SSL_read_ex, SSL_write_ex
 cdef Kept SSL_get_ex_data
@@ -77,35 +99,103 @@ cdef Clearing ERR_clear_error
 cdef Peeking ERR_peek_error
 
 cdef char _received[AT_A_TIME]  # only as long as the interpreter's lock is held; what was in it is wiped
+cdef long _modes  # of an SSL, as the module sets them
+cdef object _side_of  # a context's protocol as a number: the ssl module would look up its word each time
+cdef int _SERVER = ssl.PROTOCOL_TLS_SERVER
+cdef object _nobody  # a socket that is closed, and never blocked
+cdef object _spare  # an object of the module's for the next one that needs it, or None
 
 
 cdef class TlsDirect:
     """See TlsThroughModule."""
 
-    cdef readonly object about, connection
-    cdef void *_ssl  # lives as long as `about`; NULL once this is closed
-    cdef bint _serves, _dry, _broken
+    cdef readonly object connection
+    cdef object _about  # the module's object, if there is one: then the SSL lives as long as that
+    cdef object _context  # OpenSSL's holds no reference to the object that it calls back (ALPN)
+    cdef void *_ssl  # NULL once this is closed
+    cdef bint _dry, _broken
 
-    def __init__(self, context, connection, str server_name, session):
-        self._serves = context.protocol == ssl.PROTOCOL_TLS_SERVER
+    def __init__(self, context, plain, str server_name, session):
+        self._context = context
+        if _side_of(context) == _SERVER:
+            self._serve(plain.fd)
+            return
+        self.connection = plain.connection
         # The module never blocks on a socket that does not.
-        self.about = context._wrap_socket(
-            connection,
-            self._serves,
+        self._about = context._wrap_socket(
+            self.connection,
+            False,
             None if server_name is None else context._encode_hostname(server_name),
             owner=None,
             session=session,
         )
-        self.connection = connection
-        self._ssl = (<OfModule *><PyObject *>self.about).ssl
-        if self._serves:
-            # Where a client is read to the end each time, as many records at once as have come.
-            SSL_set_read_ahead(self._ssl, 1)
+        self._ssl = (<OfModule *><PyObject *>self._about).ssl
+
+    cdef int _serve(self, int fd) except -1:
+        self._ssl = SSL_new(_inside(self._context))
+        if self._ssl == NULL or SSL_set_fd(self._ssl, fd) != 1:
+            ERR_clear_error()
+            raise MemoryError
+        SSL_ctrl(self._ssl, CTRL_MODE, _modes, NULL)
+        SSL_set_accept_state(self._ssl)
+        # A client is read to the end each time: as many records at once as have come.
+        SSL_set_read_ahead(self._ssl, 1)
+        return 0
+
+    def __dealloc__(self):
+        self._free()
+
+    cdef void _free(self) noexcept:
+        if self._ssl != NULL and self._about is None:
+            SSL_free(self._ssl)
+        self._ssl = NULL
+
+    @property
+    def about(self):
+        """The module's object. Made in advance: to make one clears the errors that it is to find. That it needs a socket
+        is a matter of form: it takes the descriptor from the SSL.
+        """
+        global _spare
+        cdef OfModule *of_module
+        if self._about is None and self._ssl != NULL:
+            self._provide()
+            of_module = <OfModule *><PyObject *>_spare
+            SSL_free(of_module.ssl)
+            of_module.ssl = self._ssl
+            SSL_set_ex_data(self._ssl, 0, of_module)
+            self._about, _spare = _spare, None
+            self._about.context = self._context
+        return self._about
+
+    cpdef change(self, context):
+        """Another context, before the first octet is read; see contexts.py."""
+        self._open()
+        if self._about is None:
+            SSL_set_SSL_CTX(self._ssl, _inside(context))
+        else:
+            self._about.context = context
+        self._context = context
+
+    cpdef tuple agreed(self):
+        """Version, cipher suite, and whether a session was resumed. The words are the same for all who agree so."""
+        self._open()
+        return (
+            PyUnicode_InternFromString(SSL_get_version(self._ssl)),
+            PyUnicode_InternFromString(SSL_CIPHER_get_name(SSL_get_current_cipher(self._ssl))),
+            SSL_session_reused(self._ssl) == 1,
+        )
 
     cdef int _open(self) except -1:
         if self._ssl == NULL:
             raise OSError(9, "the connection is closed")
+        self._provide()
         ERR_clear_error()
+        return 0
+
+    cdef int _provide(self) except -1:
+        global _spare
+        if _spare is None and self._about is None:
+            _spare = self._context._wrap_socket(_nobody, True, None, owner=None, session=None)
         return 0
 
     cdef int _failed(self, int result, int number) except -1:
@@ -132,7 +222,8 @@ cdef class TlsDirect:
         if error == WANT_WRITE:
             return "write"
         self._broken = True
-        self.about.do_handshake()
+        about = self.about
+        about.do_handshake()
         self._broken = False
         return None
 
@@ -182,8 +273,8 @@ cdef class TlsDirect:
 
     cpdef close(self):
         """Uses the socket no more; it is somebody else's to close."""
-        self._ssl = NULL
-        self.about = self.connection = None
+        self._free()
+        self._about = self._context = self.connection = None
 
 
 cpdef peek(int fd, Py_ssize_t most):
@@ -202,11 +293,16 @@ cpdef gather(int fd, bint begins):
     setsockopt(fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value))
 
 
-def tls_of(context, connection, server_name, session):
+def tls_of(context, plain, server_name, session):
     """See tlscore.py."""
     if DIRECT:
-        return TlsDirect(context, connection, server_name, session)
-    return TlsThroughModule(context, connection, server_name=server_name, session=session)
+        return TlsDirect(context, plain, server_name, session)
+    return TlsThroughModule(context, plain.connection, server_name=server_name, session=session)
+
+
+cdef inline void *_inside(context):
+    """OpenSSL's context in the module's."""
+    return (<ContextOfModule *><PyObject *>context).context
 
 
 # Whether OpenSSL can be reached. Every doubt is an exception, whose text is shown to people.
@@ -231,9 +327,12 @@ cdef str _look_up():
     """Finds the functions. Says in which library they are."""
     global SSL_do_handshake, SSL_has_pending, SSL_shutdown, SSL_get_fd, SSL_get_error, SSL_set_read_ahead
     global SSL_read_ex, SSL_write_ex, SSL_get_ex_data, ERR_clear_error, ERR_peek_error
+    global SSL_session_reused, SSL_set_fd, SSL_new, SSL_get_SSL_CTX, SSL_get_current_cipher, SSL_free
+    global _side_of, SSL_set_accept_state, SSL_ctrl, SSL_set_SSL_CTX, SSL_set_ex_data, SSL_get_version, SSL_CIPHER_get_name
     cdef Dl_info where
     cdef bytes path = getattr(_ssl, "__file__", "").encode()
     _must(path, "it is built into the interpreter")
+    _side_of = _ssl._SSLContext.protocol.__get__
     cdef void *module = dlopen(path, RTLD_LAZY | RTLD_NOLOAD)
     _must(module != NULL, "it is nowhere in memory")
     SSL_do_handshake = <OnSsl>_function(module, b"SSL_do_handshake")
@@ -247,14 +346,27 @@ cdef str _look_up():
     SSL_get_ex_data = <Kept>_function(module, b"SSL_get_ex_data")
     ERR_clear_error = <Clearing>_function(module, b"ERR_clear_error")
     ERR_peek_error = <Peeking>_function(module, b"ERR_peek_error")
+    SSL_session_reused = <OnSsl>_function(module, b"SSL_session_reused")
+    SSL_set_fd = <OnResult>_function(module, b"SSL_set_fd")
+    SSL_new = <Making>_function(module, b"SSL_new")
+    SSL_get_SSL_CTX = <Making>_function(module, b"SSL_get_SSL_CTX")
+    SSL_get_current_cipher = <Making>_function(module, b"SSL_get_current_cipher")
+    SSL_free = <OnOnly>_function(module, b"SSL_free")
+    SSL_set_accept_state = <OnOnly>_function(module, b"SSL_set_accept_state")
+    SSL_ctrl = <Control>_function(module, b"SSL_ctrl")
+    SSL_set_SSL_CTX = <Exchange>_function(module, b"SSL_set_SSL_CTX")
+    SSL_set_ex_data = <Keeping>_function(module, b"SSL_set_ex_data")
+    SSL_get_version = <Telling>_function(module, b"SSL_get_version")
+    SSL_CIPHER_get_name = <Telling>_function(module, b"SSL_CIPHER_get_name")
     _must(dladdr(<void *>SSL_read_ex, &where) != 0, "nobody knows which library it has")
     return where.dli_fname.decode()
 
 
 cdef _check(context, connection):
-    """The object of the ssl module is laid out as we believe: what stands before and behind its SSL tells so, and the
-    SSL knows its object and its descriptor.
+    """The objects of the ssl module are laid out as we believe: what stands before and behind its SSL tells so, and the
+    SSL knows its object, its context and its descriptor.
     """
+    global _modes
     about = context._wrap_socket(connection, context.protocol == ssl.PROTOCOL_TLS_SERVER, None, owner=None, session=None)
     cdef OfModule *of_module = <OfModule *><PyObject *>about
     _must(type(about).__basicsize__ >= sizeof(OfModule), "its object is too small")
@@ -264,12 +376,16 @@ cdef _check(context, connection):
     _must(of_module.ssl != NULL, "its object holds no SSL")
     _must(SSL_get_ex_data(of_module.ssl, 0) == <void *>of_module, "its SSL does not know its object")
     _must(SSL_get_fd(of_module.ssl) == connection.fileno(), "its SSL has another descriptor")
+    _must(SSL_get_SSL_CTX(of_module.ssl) == _inside(context), "its SSL has another context")
+    _modes = SSL_ctrl(of_module.ssl, CTRL_MODE, 0, NULL)
 
 
 cdef _try():
     """Two ends shake hands and speak, without certificates, over a pair of sockets."""
-    ends = []
-    for connection, side in zip(socket.socketpair(), (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT)):
+    global _nobody
+    ends, pair = [], socket.socketpair()
+    _nobody = pair[0]
+    for connection, side in zip(pair, (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT)):
         connection.setblocking(False)
         context = ssl.SSLContext(side)
         context.check_hostname = False
@@ -277,7 +393,7 @@ cdef _try():
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers("AECDH-AES128-SHA:ADH-AES128-SHA256:@SECLEVEL=0")
         _check(context, connection)
-        ends.append(TlsDirect(context, connection, None, None))
+        ends.append(TlsDirect(context, Plain(connection.fileno(), connection), None, None))
     server, client = ends
     for _ in range(4):
         waiting = [end.handshake() for end in (client, server)]
@@ -285,12 +401,12 @@ cdef _try():
     for one, other in ((client, server), (server, client)):
         _must((one.receive(9), one.pending()) == (None, False), "it receives what nobody sent")
         _must((other.send(b"word"), one.receive(3), one.pending(), one.receive(9)) == (4, b"wor", True, b"d"), "it lies")
-        _must(one.about.version() == "TLSv1.2", "it shook hands elsewhere")
+        _must(one.agreed()[0] == one.about.version() == "TLSv1.2", "it shook hands elsewhere")
     client.end_sending()
     _must(server.receive(9) == b"", "it does not hear the end")
-    for end in ends:
-        end.connection.close()
+    for end, connection in zip(ends, pair):
         end.close()
+        connection.close()
 
 
 cdef bint DIRECT = False

@@ -2,8 +2,16 @@
 
 import socket
 import ssl
+from typing import NamedTuple
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Plain(NamedTuple):
+    """What a connection in TLS is made of: a channel has the same two names, and makes the socket only when asked."""
+
+    fd: int
+    connection: socket.socket
 
 
 class TlsThroughModule:
@@ -33,6 +41,16 @@ class TlsThroughModule:
     def connection(self) -> socket.socket:
         """The socket."""
         return self.about
+
+    def change(self, context: ssl.SSLContext) -> None:
+        """Another context, before the first octet is read; see contexts.py."""
+        self.about.context = context
+
+    def agreed(self) -> tuple[str, str, bool]:
+        """Version, cipher suite, and whether a session was resumed."""
+        cipher = self.about.cipher()
+        assert cipher is not None
+        return self.about.version() or "", cipher[0], self.about.session_reused or False
 
     def handshake(self) -> str | None:
         """Goes on with the handshake: None if it is done, else what it waits for ("read" or "write")."""

@@ -28,6 +28,12 @@ from popular.pdm.redisclient import ASYNC, CLUSTER, SENTINEL, Connected, RedisPl
 from popular.pdm.target import filled
 
 _WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, TAKES, "connections", "cafile")
+_LEAD = """
+if redis.call('TYPE', KEYS[1])['ok'] ~= 'hash' then return 0 end
+redis.call('HSET', KEYS[1], 'backend', ARGV[1])
+return 1
+"""
+"""Lua, run by the server. KEYS: a user's hash. ARGV: where he is from now on."""
 _SECONDS = 2.0
 """For a connect, and for an answer; the module's own deadline is behind it."""
 _MOST_CONNECTIONS = 64
@@ -93,16 +99,17 @@ class Redis(AsyncModule):
         return stored_user(user, record, self._defaults) if record else None
 
     async def lead(self, namespace: str, user: str, backend: str) -> bool:
-        """See `contract.LEAD`. Whoever has a record has a hash, which stays where it is."""
-        if not is_name(user) or await self.lookup(namespace, user) is None:
+        """See `contract.LEAD`. Whoever has a hash is a user; of one who was deleted just now nothing is left."""
+        del namespace
+        if not is_name(user):
             return False
         assert self._connected is not None
         try:
             async with self._places:
-                await self._connected.client.hset(self._key(user), "backend", backend)
+                is_there = await self._connected.client.eval(_LEAD, 1, self._key(user), backend)
         except (self._errors.RedisError, self._errors.RedisClusterException, OSError) as error:
             raise ModuleFailed(f"the server: {type(error).__name__}") from None
-        return True
+        return bool(is_there)
 
     def reload(self) -> "Redis":
         """See AsyncModule."""

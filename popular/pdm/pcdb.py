@@ -11,10 +11,13 @@ line.
 """
 
 import argparse
+import fcntl
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -75,10 +78,12 @@ def _standard_input() -> linefile.LineFileContent:
 def replace_database(path: str, records: Iterable[tuple[bytes, bytes]]) -> int:
     """Gives the number of records. Raises BadDatabase, OSError; then nothing has changed."""
     directory, name = os.path.split(path)
+    remove_leftovers(directory, name)
     new = os.path.join(directory, f".{name}.{os.getpid()}.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb", buffering=1 << 20) as file:
+            fcntl.flock(fd, fcntl.LOCK_EX)
             made = cdb.write(file, records)
             _give_rights(fd, path)
             file.flush()
@@ -89,6 +94,38 @@ def replace_database(path: str, records: Iterable[tuple[bytes, bytes]]) -> int:
         raise
     _sync_directory(directory)
     return made
+
+
+def remove_leftovers(directory: str, name: str) -> None:
+    """Removes what those have left who were killed while they wrote a new database. Whoever still writes lives, or, if
+    he is in another container and no process here, holds a lock. What cannot be removed stays.
+    """
+    for other in os.listdir(directory or "."):
+        written_by = re.fullmatch(rf"\.{re.escape(name)}\.([0-9]{{1,9}})\.new", other)
+        if written_by is not None and not _is_another_that_lives(int(written_by[1])):
+            with suppress(OSError):
+                _remove_unless_locked(os.path.join(directory, other))
+
+
+def _is_another_that_lives(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _remove_unless_locked(path: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    finally:
+        os.close(fd)
 
 
 def _give_rights(fd: int, old: str) -> None:

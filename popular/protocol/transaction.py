@@ -1,10 +1,10 @@
 """RFC 1939's TRANSACTION state over a maildrop: command lines in, responses out.
 
-One code for both maildrops: the proxy's simulated mailbox is `Transaction((), capabilities)`, the storage server's is a
-listed Maildir. The owner feeds one command line at a time, sends `Response.reply`, then the rest of a long listing
-piece by piece, or the content if one is named. A message that turns out to be gone is reported with `lost`, whose reply
-is sent instead. After QUIT it does what `deleted` and `retrieved` say (RFC 1939's UPDATE) and sends
-`quit_reply`.
+One code for both maildrops: the proxy's simulated mailbox is `Transaction((), capabilities)`, of which `WELCOME` and
+`AT_ONCE` say beforehand what is always the same; the storage server's is a listed Maildir. The owner feeds one command
+line at a time, sends `Response.reply`, then the rest of a long listing piece by piece, or the content if one is named.
+A message that turns out to be gone is reported with `lost`, whose reply is sent instead. After QUIT it does what
+`deleted` and `retrieved` say (RFC 1939's UPDATE) and sends `quit_reply`.
 
 It never opens, deletes or moves anything, and nothing that a client sends makes it raise.
 """
@@ -80,19 +80,15 @@ class Transaction:
         capabilities: Sequence[str],
         languages: Mapping[str, str] = NOTHING.languages,
     ) -> None:
-        """As `offer` says it."""
+        """`capabilities` are the lines of the CAPA answer (RFC 2449 section 5), `languages` those that LANG knows."""
         self._messages = messages
-        self.offer(capabilities, languages)
+        self._capabilities = capabilities
+        self._languages = languages
         self._marks = bytearray(len(messages))
         self._over = False
         self._whole = sum([message.size for message in messages]) if messages else 0
         """Octets of all messages: summed up once, since a client may send RSET often."""
         self._count, self._octets = len(messages), self._whole
-
-    def offer(self, capabilities: Sequence[str], languages: Mapping[str, str] = NOTHING.languages) -> None:
-        """`capabilities` are the lines of the CAPA answer (RFC 2449 section 5), `languages` those that LANG knows."""
-        self._capabilities = capabilities
-        self._languages = languages
 
     def welcome(self) -> bytes:
         """The reply that opens the state: to PASS, or to an XPOP request."""
@@ -256,3 +252,12 @@ _DEEDS: dict[bytes, tuple[Verb, Callable[[Transaction, list[bytes]], Response]]]
 """Every verb of this state with its row and its handler; a row without a handler fails at import."""
 _KNOWN = " ".join([keyword.decode() for keyword in _DEEDS if keyword != LANG.encode()])
 """Those that are there in any case."""
+
+WELCOME = Transaction((), ()).welcome()
+"""What opens a maildrop without mail."""
+AT_ONCE = {
+    line: Transaction((), ()).command(line).reply for line in (b"STAT", b"LIST", b"UIDL", b"NOOP", b"RSET", b"QUIT")
+}
+"""The answers of a maildrop without mail to the lines that nearly all clients say: they depend on nothing, and change
+nothing. (Behind QUIT it is over.)
+"""

@@ -52,8 +52,9 @@ def check_mailbox_name(name: str) -> None:
         raise BadMailboxName("a mailbox name does not begin with /")
     if ".." in name:
         raise BadMailboxName("a mailbox name does not contain ..")
-    if not all(step not in ("", ".") for step in name.split("/")):
-        raise BadMailboxName("a mailbox name has no empty and no . steps between its /")
+    for step in name.split("/"):
+        if step == "" or step == ".":
+            raise BadMailboxName("a mailbox name has no empty and no . steps between its /")
 
 
 class Request(NamedTuple):

@@ -94,6 +94,11 @@ _LOGINS = (
         CountNow("clusters_lost"),
     ),
     Metric(
+        "popular_cluster_namesakes",
+        "Workers that know of another proxy of the cluster with our name (sidprefix); users are not moved meanwhile.",
+        CountNow("cluster_namesakes"),
+    ),
+    Metric(
         "popular_login_duration_seconds",
         "From accept to the positive answer to the login, the client's own pauses included.",
         Durations("login_duration", NETWORK),

@@ -28,6 +28,7 @@ from popular.proxy.session.full_backend import bounded
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.lastlogins import LastLogins
 from popular.proxy.session.limits import Limits
+from popular.proxy.session.mailcheck import CheckSockets, RestingRoom
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
 from popular.proxy.session.orders import StandingOrders
@@ -39,7 +40,7 @@ from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.backend import Backend, waiting_limit
+from popular.proxy.settings.backend import CXPOP, Backend, waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.lastlogins import USERS
@@ -52,6 +53,7 @@ from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
+from supervisor.runtime.descriptors import resting_descriptors
 from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext, threads_to_compute
 from supervisor.serving.counters import Counters
@@ -104,6 +106,7 @@ class ProxyService:
         """Raises CommandRefused with a text for people."""
         variables = config.variables
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
+        self.check_room: RestingRoom = before.check_room if before is not None else RestingRoom(resting_descriptors())
         self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
         self.tls = tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
@@ -195,10 +198,18 @@ class ProxyService:
                 refusals=self.refusals[ident],
                 reach=reach.get(ident),
                 queue=queue,
+                checks=self._checks(context, config, backend),
                 connects=counters.observer("backend_connect_duration", ident),
                 logins=counters.observer("backend_login_duration", ident, "backend_logins"),
             )
         return made
+
+    def _checks(self, context: WorkerContext, config: Config, backend: Backend) -> CheckSockets | None:
+        """By what a backend is asked for mail that has one address, if it is."""
+        if backend.prot != CXPOP or backend.host.further:
+            return None
+        at = backend.address, config.variables["checkport"]
+        return CheckSockets(context.loop, at, source=backend.source, room=self.check_room)
 
     def _announced(self, context: WorkerContext, config: Config) -> dict[str, Announced]:
         records, indexes = context.open_records(ANNOUNCED.name), config.counter_indexes.get(ANNOUNCED.by, {})
@@ -282,13 +293,14 @@ def _reach(context: WorkerContext, config: Config) -> dict[str, Reach]:
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:
     """The one that the config wants: as it is, if it is the same. Raises CommandRefused."""
     url, passwordfile = config.variables["cluster"], config.variables["clusterpasswordfile"]
-    if before is not None and before.settings == (url, passwordfile):
+    name = config.variables["sidprefix"]
+    if before is not None and (*before.settings, before.proxy) == (url, passwordfile, name):
         return before
     if not url:
         return None
     try:
         run = f"{context.open_remembered().digest('run'):x}"
-        return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"], run=run)
+        return Cluster(context, url, passwordfile, proxy=name, run=run)
     except ModuleFailed as error:
         raise CommandRefused(f"cluster: {error}") from None
 

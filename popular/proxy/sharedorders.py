@@ -1,30 +1,35 @@
 """Orders of the operator that hold at all proxies of a cluster: blocks, holds, locks and moved users, as they are now.
 
-    popular:orders     hash: for each order, as [SORT, ID], its value and the proxy that has said it; and `epoch`
+    popular:orders     hash: for each order, as [SORT, ID], its value and the proxy that has said it; and `epoch`,
+                       `serial` and `changes`, by which it is seen that it has lost something (storeseen.py)
     popular:proxies    sorted set: each proxy, by when it was last there (milliseconds)
+    popular:names      sorted set: name, identity and host of each, scored alike: no two may have one name
     popular:gone:MOVE  set: the proxies at which nobody is left of the user who is being moved
 
 What is in the hash is in force, at whichever proxy it was said; so who was away reads what there is, and misses no end
-of an order. `epoch` is made with the hash: where it is another one the server has lost what it knew, and then orders
-have not ended by that: each proxy tells again what it has (`reconciled`). What lies there anybody may have written who
-reaches the server: `stored_order` lets nothing pass that could not have been said here.
+of an order. Where the server has lost all it knew, or its last writes, orders have not ended by that: each proxy tells
+again what it has (`reconciled`). What lies there anybody may have written who reaches the server: `stored_order` lets
+nothing pass that could not have been said here.
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases
 from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, ROUTED_USER
+from popular.proxy.storeseen import CHANGES, EPOCH, MARK, MOST_MARKS, SERIAL, StoreState
 from supervisor.operatorstate import PENDING, SHARED, UNDO, OrderEntry, is_over
 from supervisor.table.blocked import BLOCKED
 
 ORDERS, PROXIES, GONE = "popular:orders", "popular:proxies", "popular:gone:"
-EPOCH = "epoch"
+NAMES = "popular:names"
 SORTS = (BLOCKED, HELD_USER, LOCKED_USER, ROUTED_USER)
 MOVE, BACKEND = "move", "to"
 """In the value of a hold: the move by which it is; of a moved user: where he is."""
@@ -40,7 +45,7 @@ _STALE_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 _LATEST = 253402300799
 
-CHANGE = """
+CHANGE = f"""
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if not epoch then
   epoch = ARGV[1]
@@ -59,11 +64,16 @@ for at = 2, #ARGV, 2 do
   if value == '' then redis.call('HDEL', KEYS[1], field)
   elseif value then redis.call('HSET', KEYS[1], field, value) end
 end
-return epoch
+local serial = string.format('%.0f', (tonumber(redis.call('HGET', KEYS[1], 'serial')) or 0) + 1)
+local marks = (redis.call('HGET', KEYS[1], 'changes') or '') .. string.sub(ARGV[1], 1, {MARK})
+marks = string.sub(marks, -{MARK * MOST_MARKS})
+redis.call('HSET', KEYS[1], 'serial', serial, 'changes', marks)
+return epoch .. ' ' .. serial .. ' ' .. marks
 """
-"""KEYS: the hash. ARGV: an epoch, if there is none; and fields with their values: "" for the end of an order, `=VALUE`
-for its end if it still has this value, `+VALUE` for the hold of a move: if there is one already nothing is changed, and
-the epoch is "". All at once: nobody sees a user whose hold has ended and who is led where he was.
+"""KEYS: the hash. ARGV: a random text, which is the epoch if there is none, and its beginning the mark of the change;
+and fields with their values: "" for the end of an order, `=VALUE` for its end if it still has this value, `+VALUE` for
+the hold of a move: if there is one already nothing is changed, and "" is returned; else where the store stands. All at
+once: nobody sees a user whose hold has ended and who is led where he was.
 """
 
 READ_ORDERS = """
@@ -84,6 +94,15 @@ return 0
 """
 """KEYS: the proxies. ARGV: one of them, which is there."""
 
+NAMED = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - tonumber(ARGV[2])))
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+return redis.call('ZREVRANGE', KEYS[1], 0, 999)
+"""
+"""KEYS: the names. ARGV: that of a proxy which is there, and milliseconds for which one counts that is not heard of."""
+
 WHO = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -91,10 +110,6 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - tonu
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
 """KEYS: the proxies. ARGV: milliseconds for which one counts that is not heard of."""
-
-
-class TooManyOrders(OSError):
-    """More than MOST_ORDERS."""
 
 
 class StoredOrder(NamedTuple):
@@ -184,10 +199,12 @@ def reconciled(
     stored: Iterable[StoredOrder],
     *,
     us: str,
-    same_epoch: bool,
+    follows: bool,
+    ended: Mapping[str, float] = MappingProxyType({}),
 ) -> Reconciled:
     """`before`: the orders here before the hash was read; `now`: behind it. What has changed in between is left for the
-    next time. `same_epoch`: the hash is the one that was known here.
+    next time. `follows`: the hash has all that was known of it here. If it has lost something, what is said here counts
+    if it is newer; `ended` are the fields of what was ended here, and when.
     """
     found = Reconciled([], [], [])
     there = {one.entry[:2]: one for one in stored}
@@ -197,15 +214,24 @@ def reconciled(
         is_ours = one.by == us and MOVE in value
         if is_over(value, moment - _STALE_SECONDS) or (is_ours and mine is None and key not in before):
             found.stale.append(one)  # it has ended by itself; or it is of a move of ours, in which we were killed
+        elif (
+            not follows
+            and key not in before
+            and mine is None
+            and ended.get(field_of(*key), 0.0) > _since(value, math.inf)
+        ):
+            found.stale.append(one)
         elif mine != before.get(key) or is_over(value, moment) or is_ours or (mine and bare(mine) == value):
             continue
+        elif not follows and mine is not None and mine.get(SHARED) and _since(mine, 0.0) > _since(value, 0.0):
+            found.told.append(OrderEntry(*key, mine))
         elif mine is None or mine.get(SHARED) or MOVE in value:
             found.taken.append(one._replace(entry=one.entry._replace(value={**value, SHARED: True})))
     for key, mine in before.items():
         if not mine.get(SHARED) or now.get(key) != mine or key in there or is_over(mine, moment):
             continue
         entry = OrderEntry(*key)
-        if not same_epoch or mine[SHARED] == PENDING:
+        if not follows or mine[SHARED] == PENDING:
             found.told.append(entry._replace(value=mine))
             found.taken.append(StoredOrder(entry._replace(value={**mine, SHARED: True}), ""))
         else:
@@ -213,12 +239,25 @@ def reconciled(
     return found
 
 
-def tell(url: str, passwordfile: str, words: Iterable[str], *, by: str) -> None:
+def _since(value: Mapping[str, Any], unsaid: float) -> float:
+    since = value.get("since")
+    return float(since) if isinstance(since, int | float) else unsaid
+
+
+def state_from(said: str) -> StoreState:
+    """Where the store stands, by what CHANGE has returned."""
+    epoch, serial, marks = [*said.split(" ", 2), "", ""][:3]
+    return StoreState.of({EPOCH: epoch, SERIAL: serial, CHANGES: marks})
+
+
+def tell(url: str, passwordfile: str, words: Iterable[str], *, by: str) -> StoreState:
     """Puts orders in force at all proxies, or ends them, by the arguments of CHANGE. Blocks. Raises ModuleFailed."""
     with leases.blocking(url, passwordfile) as client:
-        if not client.eval(CHANGE, 1, ORDERS, *words):
+        said: str = client.eval(CHANGE, 1, ORDERS, *words)
+        if not said:
             raise ModuleFailed("another proxy of the cluster is moving him, or was until a minute ago")
         leases.add_news(client, {"by": leases.this_proxy(), "what": ORDERED, "proxy": by})
+        return state_from(said)
 
 
 def tell_gone(url: str, passwordfile: str, move: str, *, us: str) -> None:

@@ -71,13 +71,19 @@ class TicketContexts:
     def make(self) -> None:
         """Makes them all, or makes them anew, before any worker is born."""
         self._later = deque(_first_context() for _ in range(self._weeks - 1))
-        self._current = _first_context()
+        self._take(_first_context())
 
-    def at(self, now: float) -> ssl.SSLContext:
-        """The ticket context of this moment (monotonic clock)."""
+    def _take(self, context: ssl.SSLContext) -> None:
+        self._current = context
+        self._minimum = context.minimum_version
+
+    def at(self, now: float, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
+        """The ticket context of this moment (monotonic clock). `minimum`: the version from which on it serves."""
         while now >= self._until and self._later:
-            self._current = self._later.popleft()
+            self._take(self._later.popleft())
             self._until += WEEK_SECONDS
+        if minimum is not self._minimum:  # kept beside it: to ask the context takes longer than all the rest
+            self._current.minimum_version = self._minimum = minimum
         return self._current
 
 
@@ -156,9 +162,10 @@ class TlsSettings:
 
     def first_context(self) -> ssl.SSLContext:
         """The context with which the next connection begins."""
-        context = TICKET_CONTEXTS.at(time.monotonic()) if self.asks == ssl.CERT_NONE else _first_context(self.asks)
-        if context.minimum_version != self._minimum:
-            context.minimum_version = self._minimum
+        if self.asks is ssl.CERT_NONE:
+            return TICKET_CONTEXTS.at(time.monotonic(), self._minimum)
+        context = _first_context(self.asks)
+        context.minimum_version = self._minimum
         return context
 
     def context(self, server_name: str) -> ssl.SSLContext:

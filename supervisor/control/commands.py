@@ -1,5 +1,5 @@
-"""The commands that every program has: show, set, debug, shutdown, sessions, kill, workers, help, json, complete,
-and those about whole configurations (`draft.py`).
+"""The commands that every program has: show, set, debug, shutdown, sessions, kill, workers; those about whole
+configurations (`draft.py`, `history.py`, `generations.py`), and those about commands (`helping.py`).
 
 `common_commands()` gives the rows; the handlers below are pure. A program adds its own rows behind them.
 """
@@ -11,8 +11,9 @@ from supervisor.control.context import Arguments, CommandContext, Completer, Con
 from supervisor.control.difference import config_lines
 from supervisor.control.draft import draft_commands
 from supervisor.control.generations import generation_commands
+from supervisor.control.helping import help_commands
 from supervisor.control.history import history_commands
-from supervisor.control.kinds import Base64, Choice, Kind, String, Time, nearest, shown
+from supervisor.control.kinds import Base64, Choice, String, Time, nearest, shown
 from supervisor.control.language import fit
 from supervisor.control.outcome import (
     Change,
@@ -27,7 +28,7 @@ from supervisor.control.outcome import (
     noted,
 )
 from supervisor.control.variables import BESIDE, DAY
-from supervisor.control.words import SECRET, CommandRefused, Word, phrase, quote, split
+from supervisor.control.words import SECRET, CommandRefused, Word, phrase
 from supervisor.runtime.plural import count_of
 
 SHOW_AND_SET = "Runtime configuration: the show and set commands"
@@ -198,85 +199,6 @@ def _workers(context: CommandContext, _arguments: Arguments) -> Outcome:
     return Reply(count_of(len(rows), "worker"), data=rows, lines=lines_of(shown))
 
 
-def _help(context: CommandContext, arguments: Arguments) -> Outcome:
-    words: Sequence[Word] = arguments["word"]
-    if not words:
-        lines = [f"{command.usage}  {command.summary}" for command in context.language.commands]
-        return Reply("help WORD tells more about a command or a variable", data=lines)
-    about = [
-        command
-        for command in context.language.commands
-        if command.shape.head[: len(words)] == tuple(words[: len(command.shape.head)])
-    ]
-    variables = [row for row in context.program.variables if len(words) == 1 and row.name == words[0]]
-    if not about and not variables:
-        explained = _parameter_help(words, context)
-        if explained:
-            return Reply(data=explained)
-        known = {command.shape.head[0] for command in context.language.commands}
-        near = nearest(words[0], [*known, *(row.name for row in context.program.variables)])
-        raise CommandRefused(f"no help about {shown(' '.join(words))}{near}", words[0].column)
-    if len(about) > 1 and not variables:
-        return Reply(data=[f"{command.usage}  {command.summary}" for command in about])
-    lines = [line for row in variables for line in variable_help(row, context)]
-    lines += [line for command in about for line in command_help(command)]
-    # A parameter may have the name of a command.
-    return Reply(data=lines + (_parameter_help(words, context) if len(words) == 1 and about else []))
-
-
-def _parameter_help(words: Sequence[str], context: CommandContext) -> list[str]:
-    """The lines about a parameter, the last word, from the help of each command that begins with the others."""
-    *head, parameter = words
-    return [
-        line
-        for command in context.language.commands
-        if command.shape.head[: len(head)] == tuple(head)
-        for line in _lines_about(parameter, command)
-    ]
-
-
-def _lines_about(parameter: str, command: ControlCommand) -> list[str]:
-    found = [line for line in command.help.split("\n") if line.startswith(f"    {parameter}  ")]
-    return [command.usage, *found] if found else []
-
-
-def command_help(command: ControlCommand) -> list[str]:
-    """The whole help of a command, line by line."""
-    kinds = [f"    <{name}>  {kind.describe()}" for name, kind in command.slots.items() if isinstance(kind, Kind)]
-    source = [f"Source: {command.source}."] if command.source else []
-    return [command.usage, *command.help.split("\n"), *kinds, *source]
-
-
-def variable_help(row: Variable, context: CommandContext) -> list[str]:
-    """The whole help of a variable, line by line."""
-    first = (
-        []
-        if row.read_only
-        else [f"Default: {quote(row.kind.format(row.first(context.limits)))}. Counts for: {row.when}."]
-    )
-    access = "read-only" if row.read_only else "read-write"
-    return [f"{row.name}  {row.kind.describe()}, {access}", row.help, *first, f"Source: {row.source}."]
-
-
-def _help_words(context: CommandContext, arguments: Arguments) -> Iterable[str]:
-    said = [str(word) for word in arguments["word"]]
-    return [*context.language.next_words(said), *([] if said else [row.name for row in context.program.variables])]
-
-
-def _json(context: CommandContext, arguments: Arguments) -> Outcome:
-    return context.language.answer(arguments["command"], context).as_json()
-
-
-def _command_words(context: CommandContext, arguments: Arguments) -> Iterable[str]:
-    begun = phrase(arguments["command"])
-    # Candidates come back written; the caller writes them again.
-    return [split(word)[0] for word in context.language.complete(f"{begun} " if begun else "", context)]
-
-
-def _complete(context: CommandContext, arguments: Arguments) -> Outcome:
-    return Reply(data=context.language.complete(arguments["text"], context))
-
-
 def _by_option(words: Mapping[str, str]) -> str:
     return "\n".join(f"    {word}  {text}" for word, text in words.items())
 
@@ -380,25 +302,5 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
         *draft_commands(),
         *history_commands(),
         *generation_commands(),
-        ControlCommand(
-            "help [<word>]…",
-            _help,
-            "Lists the commands, or explains a command or a variable.",
-            {"word": _help_words},
-            source=BESIDE,
-        ),
-        ControlCommand(
-            "json <command>…",
-            _json,
-            "Says a command and gets its data as one line of JSON.\nTimes are in seconds. Without data it is null.",
-            {"command": _command_words},
-            source=BESIDE,
-        ),
-        ControlCommand(
-            "complete <text>",
-            _complete,
-            "Lists the words that can end an unfinished command.\nThe command is one word, in quotes.",
-            {"text": String(8192)},
-            source=BESIDE,
-        ),
+        *help_commands(),
     ]

@@ -151,8 +151,9 @@ class Reapply(Outcome):
 class Order(Outcome):
     """Something for the master to do.
 
-    `told`: has others know of it first; if they cannot be told it holds here alone for now, or, where it must be
-    `surely_told`, not at all. `told_by`: who has said it, where that was not one of us.
+    `told`: has others know of it first, and brings what is to be kept with it (OrderEntry); if they cannot be told it
+    holds here alone for now, or, where it must be `surely_told`, not at all. `told_by`: who has said it, where that was
+    not one of us.
     """
 
     told: Job | None = field(default=None, kw_only=True)

@@ -96,6 +96,7 @@ class Accounting:
         """Counts something that the master does."""
         self._log = log
         self._issued = 0
+        self._longest_hold = 0.0
 
     def issue(self, maxsession: int) -> None:
         """There may be so many sessions from now on; never fewer than before."""
@@ -105,6 +106,12 @@ class Accounting:
     def set_gauges(self, **values: int) -> None:
         for name, value in values.items():
             self.segment.set_gauge(name, value)
+
+    def count_move(self, result: str, held: float) -> None:
+        """A move is over, and has held for so many seconds."""
+        self.count("moves", result)
+        self._longest_hold = max(self._longest_hold, held)
+        self.set_gauges(longest_move_hold_ms=round(1000 * self._longest_hold))
 
     def count_sessions(self) -> int:
         """How many tokens are out; to count the rows would cost more, and is a moment old as well."""

@@ -11,17 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
-from supervisor.control.outcome import Block, EndSession, Move, Order, Ordered, Recycle, SessionSweep, Shutdown
+from supervisor.control.outcome import Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged, Swept, WorkerRequest
-from supervisor.lifeline import Kill as KillOrder
+from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, StateChanged, Swept, WorkerRequest
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.audit import Audit
 from supervisor.master.change import Changes
-from supervisor.master.executor import Answer, Executor
+from supervisor.master.executor import Executor
 from supervisor.master.generations import Generations
 from supervisor.master.history import ConfigHistory
 from supervisor.master.jobs import Jobs
@@ -29,17 +27,18 @@ from supervisor.master.keeping import StateKeeper
 from supervisor.master.listeners import Listeners
 from supervisor.master.moving import Moves
 from supervisor.master.ordering import Ordering
+from supervisor.master.performing import Performer
 from supervisor.master.periodic import PeriodicCommands
 from supervisor.master.policy import cause_of_death, kind_of_death
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.master.questions import Questions
 from supervisor.master.recycling import Recycling
+from supervisor.master.reopening import Files
 from supervisor.master.shutdown import Means, ShutdownSequence
 from supervisor.master.status import RunningStatus
 from supervisor.master.sweeping import Sweeps
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
-from supervisor.operatorstate import OrderEntry
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
 from supervisor.runtime.descriptors import close_all_but
@@ -53,7 +52,7 @@ from supervisor.runtime.rundir import RunDirectory
 from supervisor.runtime.statedir import StateDirectory
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
-from supervisor.table.blocked import BLOCKED, MOST_BLOCKED
+from supervisor.table.blocked import BLOCKED
 from supervisor.worker.worker import Inheritance
 
 
@@ -125,15 +124,28 @@ class Master:
         )
         self._sweeps = Sweeps(self._loop, self._pool)
         self._questions = Questions(self._loop, self._pool)
-        self._moves = Moves(
+        moves = Moves(
             self._loop,
             self._keeper,
             self._sweeps,
             jobs=self._jobs,
             questions=self._questions,
-            count=self._accounting.count,
+            ended=self._accounting.count_move,
         )
-        self._ordering = Ordering(self._keeper, self._sweeps, rundir.has_company, jobs=self._jobs)
+        ordering = Ordering(self._keeper, self._sweeps, rundir.has_company, jobs=self._jobs)
+        self._audit = Audit(program.name, audit_file, log)
+        self._performer = Performer(
+            self._pool,
+            self._accounting,
+            rundir,
+            keeper=self._keeper,
+            shutdown=self._shutdown,
+            recycling=self._recycling,
+            moves=moves,
+            ordering=ordering,
+            log=log,
+            audit=self._audit,
+        )
         self._watchers = Watchers(
             program,
             self._loop,
@@ -150,8 +162,6 @@ class Master:
             metrics_token=metrics_token,
         )
         self._watchers.describe(first)
-        self._access_file = access_file
-        self._audit = Audit(program.name, audit_file, log)
         self._generations = Generations(first.generation)
         self._history = ConfigHistory(
             statedir.path,
@@ -185,9 +195,10 @@ class Master:
             access=access_file.read(),
             audit=self._audit,
             history=self._history,
-            perform=self._perform,
+            perform=self._performer.perform,
             count=self._accounting.count,
         )
+        self._files = Files(log, self._audit, access_file, pool=self._pool, executor=self.executor)
         self._periodic_commands = PeriodicCommands(program.periodic_commands, self.executor, log)
         # Before anybody can see that we are there: a signal that came earlier would end us without a word.
         self._pending_signals = signals.PendingSignals(self._loop, self._on_signal)
@@ -273,7 +284,7 @@ class Master:
         if isinstance(message, QuestionAnswered):
             self._questions.hear(message)
         if isinstance(message, WorkerRequest):
-            self._take(message.order)
+            self._performer.perform_told(message.order)
         if isinstance(message, StateChanged):
             self._keeper.hear(worker, message)
         if isinstance(message, Swept):
@@ -329,7 +340,7 @@ class Master:
     def _show_gauges(self) -> None:
         self._watchers.show_gauges(self._changes.running)
 
-    # Orders and shutdowns
+    # Shutdowns and signals
 
     def _on_stage(self) -> None:
         if self._shutdown.final:
@@ -342,68 +353,9 @@ class Master:
             self._accounting.count("turned_away", amount=clients)
             self._log(messages.TURNED_AWAY, listener=listener, clients=clients)
 
-    def _perform(self, order: Order, answer: Answer) -> None:
-        match order:
-            case Shutdown():
-                self._shutdown.begin(order, answer)
-            case Recycle():
-                self._recycling.begin(lambda good, text: answer(good, text, ()))
-            case EndSession(sid=sid):
-                self._kill(sid, answer)
-            case Block():
-                self._ordering.tell(
-                    order,
-                    order.entries,
-                    answer,
-                    then=lambda entries, note: self._block(order, entries, answer, note=note),
-                )
-            case Ordered():
-                self._ordering.order(order, answer)
-            case Move():
-                self._move(order, answer)
-            case SessionSweep():
-                self._ordering.sweep(order, answer)
-
-    def _move(self, order: Move, answer: Answer) -> None:
-        if self._rundir.has_company():
-            answer(
-                False,
-                "another instance serves here too, and this one does not see its sessions; nothing was changed",
-                (),
-            )
-        else:
-            self._moves.begin(order, answer)
-
-    def _block(self, order: Block, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
-        """In force at once; the answer waits until it is kept."""
-        if not self._accounting.block(order.network, order.seconds):
-            answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
-            return
-        ended = self._keeper.state.ended(BLOCKED, time.time())
-        self._ordering.keep(order.text, (*ended, *entries), answer, note=note)
-
-    def _take(self, order: Order) -> None:
-        """A worker hands it up: what it has heard from elsewhere, if somebody is named."""
-        if order.told_by:
-            self._log(messages.ORDER_TOLD, proxy=order.told_by, order=order.text)
-            self._audit.told(order.told_by, order.text)
-        self._perform(order, lambda *_answer: None)
-
-    def _kill(self, sid: str, answer: Answer) -> None:
-        for session in self._accounting.sessions():
-            if session.get("sid") == sid:
-                for worker in self._pool.workers:
-                    if worker.pid == session["pid"]:
-                        self._pool.tell(worker, KillOrder(session["row"], sid))
-                        answer(True, f"session {sid} is ended", ())
-                        return
-        answer(False, f"there is no session {sid}; `sessions` lists them", ())
-
     def _on_signal(self, number: signal.Signals) -> None:
         if number in signals.REOPENS:
-            self.reopen_log()
-            self._audit.reopen()
-            self._read_access_anew()
+            self._files.open_anew(self._changes.running.variables["logfile"])
             return
         if number in signals.IGNORED:
             self._log(messages.SIGNAL_IGNORED, signal=number.name)
@@ -417,7 +369,7 @@ class Master:
         for line in said:
             self._log(messages.COMMAND, uid=os.getuid(), line=line, generation=self._changes.running.generation)
         self._accounting.issue(self._changes.running.variables["maxsession"])
-        self._take_up_logfile()
+        self._files.take_up(self._changes.running.variables["logfile"])
         self.executor.started(len(said))
         for pid, control in self._rundir.others():
             self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {control} shutdown delayed")
@@ -428,31 +380,6 @@ class Master:
             self._log(messages.START_FAILED, reason=reason)
         self.exit_code = code
         self.shut_down("all")
-
-    def _take_up_logfile(self) -> None:
-        """At the end of the start: a `set logfile` of the rc file counts from here on, not only at the next SIGHUP."""
-        if self._changes.running.variables["logfile"] != self._log.path:
-            self.reopen_log()
-
-    def reopen_log(self) -> None:
-        path = self._changes.running.variables["logfile"]
-        try:
-            self._log.reopen(path)
-        except OSError as error:
-            self._log(messages.LOG_FAILED, file=path, error=error.strerror or "")
-            return
-        self._pool.tell_all(Reopen(path))
-        self._log(messages.LOG_REOPENED, file=path)
-
-    def _read_access_anew(self) -> None:
-        if self._access_file.path is None:
-            return
-        try:
-            self.executor.admit(self._access_file.read())
-        except FaultyAccess as error:
-            self._log(messages.ACCESS_FAULTY, file=self._access_file.path, reason=str(error))
-        else:
-            self._log(messages.ACCESS_READ, file=self._access_file.path)
 
     def shut_down(self, how: str) -> None:
         """What the command `shutdown` does, for a signal or a failed start."""

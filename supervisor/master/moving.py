@@ -24,8 +24,10 @@ from supervisor.lifeline import Cut, SweepFound
 from supervisor.master.executor import Answer
 from supervisor.master.jobs import LONGEST_SECONDS, Jobs
 from supervisor.master.keeping import StateKeeper
+from supervisor.master.ordering import kept_with
 from supervisor.master.questions import Questions
 from supervisor.master.sweeping import Sweeps, described
+from supervisor.operatorstate import OrderEntry
 from supervisor.runtime import rights
 from supervisor.runtime.loop import Loop, Timer
 
@@ -69,12 +71,16 @@ class RunCommand(Job):
 class _RunningMove:
     order: Move
     answer: Answer
+    began: float
+    """From here on somebody may be held: nobody is for longer than until the end of it is in force."""
     until: float
     timer: Timer | None = None
     sweep: int = 0
     running: bool = False
     undo: list[Job] = field(default_factory=list)
     """What takes back what was done elsewhere."""
+    learned: list[OrderEntry] = field(default_factory=list)
+    """What is to be kept of it, whatever comes of the move."""
     given_up: bool = False
     """Given up, while something is still being done."""
 
@@ -90,15 +96,15 @@ class Moves:
         *,
         jobs: Jobs,
         questions: Questions,
-        count: Callable[[str, str], None],
+        ended: Callable[[str, float], None],
     ) -> None:
-        """`count` counts moves, by what came of them."""
+        """`ended` is told what came of each, and for how many seconds it has held."""
         self._questions = questions
         self._loop = loop
         self._keeper = keeper
         self._sweeps = sweeps
         self._jobs = jobs
-        self._count = count
+        self._ended = ended
         self._moves: dict[str, _RunningMove] = {}
 
     def begin(self, order: Move, answer: Answer) -> None:
@@ -106,7 +112,8 @@ class Moves:
         if order.id in self._moves:
             answer(False, f"{order.sort} {order.id} is being moved already", ())
             return
-        move = self._moves[order.id] = _RunningMove(order, answer, time.monotonic() + order.seconds)
+        now = time.monotonic()
+        move = self._moves[order.id] = _RunningMove(order, answer, now, until=now + order.seconds)
         self._keeper.change(order.before, lambda done, why: self._held(move, done, why), surely=True)
 
     def _held(self, move: _RunningMove, done: bool, why: str) -> None:
@@ -137,6 +144,7 @@ class Moves:
             return
 
         def done(result: Result) -> None:
+            move.learned += kept_with(result)
             if move.given_up:
                 return
             if result.failure is not None:
@@ -184,12 +192,12 @@ class Moves:
     def _finish(self, move: _RunningMove) -> None:
         def kept(done: bool, why: str) -> None:
             if done:
-                self._end(move, "done")
-                move.answer(True, noted(move.order.text, *move.order.notes), ())
+                held = self._end(move, "done")
+                move.answer(True, noted(move.order.text, held, *move.order.notes), ())
             else:
                 self._give_up(move, why)
 
-        self._keeper.change(move.order.behind, kept, surely=True)
+        self._keeper.change((*move.order.behind, *move.learned), kept, surely=True)
 
     def _give_up(self, move: _RunningMove, why: str, troubles: tuple[str, ...] = ()) -> None:
         """Takes back what was done elsewhere, then what was here; what could not be is told."""
@@ -198,6 +206,7 @@ class Moves:
             undo = move.undo.pop(0)
 
             def back(result: Result) -> None:
+                move.learned += kept_with(result)
                 failed = () if result.failure is None else (f"not taken back: {result.failure}",)
                 self._give_up(move, why, troubles + failed)
 
@@ -205,17 +214,20 @@ class Moves:
             return
 
         def kept(_done: bool, note: str) -> None:
-            self._end(move, "undone")
+            held = self._end(move, "undone")
             end = "everything is as it was before" if not troubles else "here everything is as it was before"
-            move.answer(False, noted(f"{why}; {end}", note, *troubles), ())
+            move.answer(False, noted(f"{why}; {end}", held, note, *troubles), ())
 
-        self._keeper.change(move.order.undone, kept)
+        self._keeper.change((*move.order.undone, *move.learned), kept)
 
-    def _end(self, move: _RunningMove, result: str) -> None:
-        self._count("moves", result)
+    def _end(self, move: _RunningMove, result: str) -> str:
+        """Tells for how long somebody was held."""
+        held = time.monotonic() - move.began
+        self._ended(result, held)
         if move.timer is not None:
             move.timer.cancel()
         del self._moves[move.order.id]
+        return f"held for {held:.2f} s"
 
 
 def _only_left(found: SweepFound | None) -> SweepFound | None:

@@ -16,6 +16,11 @@ Told = Callable[[tuple[OrderEntry, ...], str], None]
 _COMPANY = "another instance serves here too, and its sessions are not among them"
 
 
+def kept_with(result: Result) -> tuple[OrderEntry, ...]:
+    """What is to be kept with an order of which others were told."""
+    return result.value if isinstance(result.value, tuple) else ()
+
+
 class Ordering:
     """Orders beside the configuration."""
 
@@ -27,7 +32,7 @@ class Ordering:
         self._has_company = has_company
 
     def tell(self, order: Order, entries: tuple[OrderEntry, ...], answer: Answer, *, then: Told) -> None:
-        """Others are told first, if there are any; `then` goes on with the entries as they are behind that, and a note.
+        """Others are told first, if there are any; `then` goes on with what is to be kept behind that, and a note.
         Without it being called it is refused.
         """
         if order.told is None:
@@ -36,7 +41,7 @@ class Ordering:
 
         def told(result: Result) -> None:
             if result.failure is None:
-                then(entries, "")
+                then((*entries, *kept_with(result)), "")
             elif order.surely_told:
                 answer(False, f"the other proxies cannot be told ({result.failure}); nothing was changed", ())
             else:
@@ -93,7 +98,7 @@ class Ordering:
             if gone is not None and not self._has_company():
                 self._jobs.send(gone, lambda _result: None)
 
-        wanted_by = [entry[:2] for entry in entries]
+        wanted_by = [entry[:2] for entry in order.entries]
         if entries:
             self._sweeps.end_of(wanted_by)  # said again, an order has the deadline that was said last
             self._keeper.change(entries, kept)

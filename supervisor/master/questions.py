@@ -1,11 +1,13 @@
 """Questions that commands put to a worker (`AskWorker`, control/lookups.py): one of them is asked.
 
-A worker that dies, or does not answer in time, has not answered, and the command is refused; nothing else hangs on it.
+If it dies before it has answered, another one is asked, or its successor, but not a third one: a question by which
+workers die is not to end all of them. Then, or if there is no answer in time, the command is refused; nothing else
+hangs on it. What is asked may be heard twice: it must come to the same.
 """
 
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from supervisor.control.lookups import Result
 from supervisor.lifeline import PutQuestion, QuestionAnswered
@@ -15,13 +17,24 @@ from supervisor.runtime.loop import Loop, Timer
 ANSWER_SECONDS = 60.0
 """For an answer: longer than a program itself waits for what it has to ask, and shorter than a client waits for us."""
 
+MOST_WORKERS = 2
+"""So many are asked, the second only if the first has died."""
+_LOOK_SECONDS = 0.1
+_MOST_LOOKS = 100
+"""For a worker, where none serves: that of a slot has died, and its successor begins."""
+
 Found = Callable[[Result], None]
 
 
-class _Asked(NamedTuple):
-    worker: WorkerProcess
+@dataclass(eq=False)
+class _Asked:
+    question: object
     found: Found
     timer: Timer
+    asked: int = 0
+    """How many workers were."""
+    worker: WorkerProcess | None = None
+    """None: none serves that could be."""
 
 
 class Questions:
@@ -35,25 +48,46 @@ class Questions:
 
     def ask(self, question: object, found: Found) -> None:
         """Puts a question to a worker that serves; `found` is called once, perhaps at once."""
-        worker = next((one for one in self._pool.seated if one.serving), None)
-        if worker is None:
-            found(Result(failure="there is no worker that serves and could be asked; try again"))
-            return
         number = next(self._numbers)
-        late = f"worker {worker.pid} has not answered within {ANSWER_SECONDS:g} s; `workers` tells how it is"
-        timer = self._loop.after(ANSWER_SECONDS, lambda: self._settle(number, Result(failure=late)))
-        self._waiting[number] = _Asked(worker, found, timer)
-        self._pool.tell(worker, PutQuestion(number, question))
+        timer = self._loop.after(ANSWER_SECONDS, lambda: self._too_late(number))
+        self._waiting[number] = _Asked(question, found, timer)
+        self._put(number, _MOST_LOOKS)
+
+    def _put(self, number: int, looks: int) -> None:
+        """To one that serves; so often it is looked for one."""
+        waiting = self._waiting.get(number)
+        if waiting is None:
+            return
+        worker = next((one for one in self._pool.seated if one.serving), None)
+        if worker is not None:
+            waiting.asked += 1
+            waiting.worker = worker
+            self._pool.tell(worker, PutQuestion(number, waiting.question))
+        elif looks:
+            self._loop.after(_LOOK_SECONDS, lambda: self._put(number, looks - 1))
+        else:
+            self._settle(number, Result(failure="there is no worker that serves and could be asked; try again"))
 
     def hear(self, answered: QuestionAnswered) -> None:
         """A worker has answered; too late is fine."""
         self._settle(answered.number, Result(answered.value, answered.failure))
 
     def forget(self, worker: WorkerProcess) -> None:
-        """A worker is dead: what it was asked is not answered."""
+        """A worker is dead: what it was asked it does not answer."""
         for number, waiting in list(self._waiting.items()):
             if waiting.worker is worker:
-                self._settle(number, Result(failure=f"worker {worker.pid}, which was asked, is gone; try again"))
+                waiting.worker = None
+                if waiting.asked < MOST_WORKERS:
+                    self._put(number, _MOST_LOOKS)
+                else:
+                    gone = f"worker {worker.pid}, which was asked, is gone, as the one before; try again"
+                    self._settle(number, Result(failure=gone))
+
+    def _too_late(self, number: int) -> None:
+        worker = self._waiting[number].worker
+        who = f"worker {worker.pid}" if worker is not None else "a worker"
+        late = f"{who} has not answered within {ANSWER_SECONDS:g} s; `workers` tells how it is"
+        self._settle(number, Result(failure=late))
 
     def _settle(self, number: int, result: Result) -> None:
         waiting = self._waiting.pop(number, None)

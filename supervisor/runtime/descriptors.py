@@ -1,9 +1,19 @@
-"""The descriptors of this process: a forked child must know which to let go of."""
+"""The descriptors of this process: a forked child must know which to let go of, and who keeps some, how many."""
 
 import contextlib
 import fcntl
 import os
+import resource
 from collections.abc import Set
+
+_MOST_RESTING = 24
+_RESTING_SHARE = 64
+
+
+def resting_descriptors() -> int:
+    """How many a worker may keep open for use by later sessions: a 64th of what it may have, and few in any case."""
+    limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_RESTING if limit == resource.RLIM_INFINITY else min(_MOST_RESTING, limit // _RESTING_SHARE)
 
 
 def open_descriptors() -> set[int]:

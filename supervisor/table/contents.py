@@ -91,7 +91,7 @@ class Health(NamedTuple):
     bad: str
     record: str = ""
     """The record, if any, in which the workers say what they have found it to be, in its columns `ident`, `word` (one
-    of the above), `since` and `why`.
+    of the above), `since`, `why` and `by` (who has found it).
     """
 
 

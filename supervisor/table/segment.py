@@ -210,13 +210,15 @@ class HealthReading(NamedTuple):
     """Since when, seconds since 1970; 0: it was never anything else."""
     why: str = ""
     """Why it is, or was the last time, not up."""
+    by: str = ""
+    """Who has found that."""
 
 
 def _condition(ident: str, record: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a record says of a thing, if it was written of it: not of one that had its index before."""
     if record is None or record["ident"] != ident:
         return {}
-    return {"condition": record["word"], "turned": record["since"], "why": record["why"]}
+    return {"condition": record["word"], "turned": record["since"], "why": record["why"], "by": record["by"]}
 
 
 class View:

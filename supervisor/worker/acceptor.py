@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 
 from supervisor.program import Service
 from supervisor.runtime import messages
+from supervisor.runtime.descriptors import resting_descriptors
 from supervisor.runtime.loop import READ
 from supervisor.serving.context import TOKEN_CELL, WorkerContext
 from supervisor.sockets.listener import Listener, queue_of
@@ -112,7 +113,7 @@ class Acceptor:
         limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if limit != resource.RLIM_INFINITY:
             ours = len(os.listdir("/proc/self/fd")) - len(self._listeners)
-            self._room = limit - ours - _OTHER_DESCRIPTORS
+            self._room = limit - ours - _OTHER_DESCRIPTORS - resting_descriptors()
         self._reserve()
         self._tell_lent(self._listeners)
         self._arm()
@@ -208,7 +209,7 @@ class Acceptor:
     def _watch(self, listener: Listener, listening: socket.socket) -> None:
         self._loop.watch(listening.fileno(), READ, Entrance(self, listener, listening))
 
-    def accept_from(self, listening: socket.socket, number: int, listener: str) -> bool:
+    def accept_from(self, listening: socket.socket, number: int, listener_name: str) -> bool:
         """Accepts one connection if there is a token for it. Says whether there was one. `number`: the socket's."""
         if len(self._context.sessions) >= self._most:
             self._wait_for_room()
@@ -229,7 +230,7 @@ class Acceptor:
         service = self._retired.get(listening, self._service) if self._retired else self._service
         if host.startswith(MAPPED_IPV4):
             host = host.removeprefix(MAPPED_IPV4)
-        service.serve(token, fd, (host, port), listener=listener)
+        service.serve(token, fd, (host, port), listener_name=listener_name)
         shared.write(TOKEN_CELL, 0)
         self._full = False
         return True

@@ -107,6 +107,23 @@ def test_without_a_compiler_python_is_built(tmp_path: Path, wish: str | None, co
 
 
 @pytest.mark.processes
+def test_a_profile_that_is_not_there_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    """And what was compiled before stays as it is."""
+    for package in compiled.PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    there = {path: path.read_bytes() for path in tmp_path.rglob("*.so")}
+    environment = {name: value for name, value in os.environ.items() if name != "POPULAR_PURE"}
+    environment |= {"POPULAR_PROFILE": str(tmp_path / "nowhere")}
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert "POPULAR_PROFILE: there is no" in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.so")} == there
+
+
+@pytest.mark.processes
 def test_without_headers_python_is_built(tmp_path: Path) -> None:
     """In an environment of a Python that has none; and which one is missing is told in the one line."""
     code = "import sysconfig; sysconfig._INSTALL_SCHEMES['venv']['include'] = '/nowhere'\n"

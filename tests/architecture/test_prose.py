@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     path for package in ("supervisor", "metrics", "popular", "deploy") for path in (ROOT / package).rglob("*.py")
 )
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 PAGES = [
     *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")),
     *sorted((ROOT / "docs").glob("*.md")),
@@ -57,6 +58,14 @@ def test_each_docstring_has_its_noun(path: Path) -> None:
     assert [text for text in docstrings(path.read_text("utf-8")) if NOUNLESS.match(text)] == []
 
 
+def test_each_docstring_of_a_test_has_its_noun() -> None:
+    """It is what is shown when the test fails, alone."""
+    found = [
+        (path.name, text) for path in TESTS for text in docstrings(path.read_text("utf-8")) if NOUNLESS.match(text)
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_private_word_on_a_page(path: Path) -> None:
     """Names of events and metrics, which stay, stand in backticks."""
@@ -74,7 +83,7 @@ def test_such_words_would_be_found() -> None:
 
 
 def test_such_a_beginning_would_be_found() -> None:
-    """Of a module, a class, a method and a value; a word that only begins alike is none."""
+    """Whatever is described: a module, a class, a method, a value; a word that only begins alike is none."""
     source = '''"""That of one."""\nclass A:\n    """Those of two."""\n    B = 1\n    """Of three."""\n    def c(self):
         """The same once more."""\n    def d(self):\n        """Offers, and those of others."""\n        x = "Of"\n'''
     found = [bool(NOUNLESS.match(text)) for text in docstrings(source)]

@@ -64,7 +64,7 @@ def test_a_message_number_is_given_once() -> None:
 
 
 def numbers(tree: ast.AST) -> Iterator[int]:
-    """Of the messages that a file makes."""
+    """The numbers of the messages that a file makes."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id="Message"), args=[ast.Constant(value=int(number)), *_]):

@@ -26,7 +26,7 @@ WORKERS = 2
 START_SECONDS = 30  # also where a compiler's run goes on beside
 DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 CONNECTIONS = min(6000, (DESCRIPTORS - 100) // 2)
-"""Of each contestant; each takes two descriptors."""
+"""How many each contestant has room for; each takes two descriptors."""
 SESSIONS = 12000
 """The most that pproxy is set to serve at once."""
 SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/sbin"])

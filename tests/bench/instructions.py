@@ -1,13 +1,15 @@
 """How many instructions a session costs a worker, in user space, counted by valgrind's callgrind.
 
-.venv/bin/python -m tests.bench.instructions [login|empty] [--at-once N] [--traces N] [--profile FILE]
+.venv/bin/python -m tests.bench.instructions [KIND] [--at-once N] [--traces N [--of SORT]] [--profile FILE]
 
 Unlike a time it is the same on a quiet machine and on a busy one. One worker runs under callgrind, alone. What is
 counted behind a warm-up, less what an idle worker costs in the same time, is shared out among the sessions.
-`--traces`: while so many users are traced, none of whom comes. `--profile` keeps the dump, for callgrind_annotate.
+`--traces`: while so many users are traced, or networks, backends, virtual servers (`--of`), and none of them comes into
+it. `--profile` keeps the dump, for callgrind_annotate.
 """
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -19,7 +21,8 @@ from pathlib import Path
 
 from tests.bench import processes
 from tests.bench.contestants import BENCH, BIN
-from tests.bench.workloads import compile_programs
+from tests.bench.rounds import KEYS, make_certificate
+from tests.bench.workloads import compile_programs, has_tls
 from tests.patience import patient
 
 WARM_UP = 50
@@ -29,50 +32,123 @@ IDLE_SECONDS = 4.0
 
 _RC = """
 set maxsession 1000
-backend conf b1 host 127.0.0.1 port {backend} prot {prot} state online
+set checkport {backend}
+backend conf b1 host 127.0.0.1 port {backend} prot {prot} state {state}
 pdm add a any b1
 vserv conf v1 iface 127.0.0.1 port {port} namespace bench state online
+"""
+_RC_OF_TLS = """
+set tlsdir {directory}/tls
+vserv conf v2 iface 127.0.0.1 port {tls} prot POP3s namespace bench state online
 """
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of session: the state of the backend it goes to, and whether that is asked at all."""
+    """A kind of session: what the backend speaks that it goes to, its state, and whether the client finds no mail. `tls`:
+    it comes in TLS, with these options of pop3load; `resumed`: by a ticket of the warm-up.
+    """
 
     prot: str
     state: str = "online"
+    without_mail: bool = False
+    tls: tuple[str, ...] | None = None
+    resumed: bool = False
 
 
-KINDS = {"login": Kind("POP3"), "empty": Kind("POP3", "fake")}
-"""`login`: USER, PASS, STAT, QUIT through to a backend; `empty`: the mailbox without mail that the proxy shows."""
+KINDS = {
+    "login": Kind("POP3"),
+    "empty": Kind("POP3", "fake", without_mail=True),
+    "checked": Kind("CXPOP", without_mail=True),
+    "tls": Kind("POP3", tls=()),
+    "resumed": Kind("POP3", tls=(), resumed=True),
+    "resumed12": Kind("POP3", tls=("-2",), resumed=True),
+}
+"""USER, PASS, STAT, QUIT: `login` through to a backend; `empty` in the mailbox without mail that the proxy shows;
+`checked` the same, when the backend has said by UDP that there is none; `tls` a login by POP3S, its handshake with TLS 1.3
+and a key on P-256; `resumed`, `resumed12` resumed, with TLS 1.3 and 1.2.
+"""
+
+
+@dataclass(frozen=True)
+class Clients:
+    """How pop3load is run. Its warm-up keeps a ticket, with which sessions that are resumed begin."""
+
+    program: tuple[str | Path, ...]
+    at_once: int
+    ticket: Path
+    resumed: bool
+
+    def run(self, sessions: int, *, warm_up: bool = False) -> None:
+        """All of them, one after the other or so many at once. Raises NotReady where one is not served as it expects: then
+        another session was measured than is meant.
+        """
+        words = [*self.program, "-s", sessions, "-c", self.at_once, "-t", 300]
+        if self.resumed:
+            words += ["-k" if warm_up else "-r", self.ticket]
+        run = [str(word) for word in words]
+        done = subprocess.run(run, check=True, capture_output=True, text=True, timeout=patient(300))
+        told = json.loads(done.stdout)
+        if told["errors"] or (not warm_up and told["resumed"] != sessions * self.resumed):
+            raise processes.NotReady(f"the clients say: {done.stdout}")
+
+
+TRACED = {"user": "nobody{}", "network": "198.51.100.{}", "backend": "other{}", "vserv": "other{}"}
+"""Names of what is traced."""
+
+
+def _others(of: str, number: int) -> str:
+    """Lines that make them."""
+    names = [TRACED[of].format(one) for one in range(number)] if of in ("backend", "vserv") else []
+    return "".join(f"{of} conf {name} state offline\n" for name in names)
 
 
 def measure(
-    kind: str, *, sessions: int = SESSIONS, at_once: int = 1, traces: int = 0, profile: Path | None = None
+    kind: str,
+    *,
+    sessions: int = SESSIONS,
+    at_once: int = 1,
+    traces: int = 0,
+    of: str = "user",
+    profile: Path | None = None,
 ) -> int:
     """Instructions of the worker for each session. Raises NotReady where valgrind, or the program, does not work."""
     if shutil.which("valgrind") is None:
         raise processes.NotReady("valgrind is not installed")
+    wanted = KINDS[kind]
+    if wanted.tls is not None and not has_tls():
+        raise processes.NotReady("needs openssl/ssl.h (Debian: libssl-dev)")
     compile_programs(BENCH)
     with tempfile.TemporaryDirectory(prefix="instructions-") as name:
         directory = Path(name)
-        with processes.helper([BIN / "pop3sink"], directory / "sink.log") as backend:
-            port = processes.free_port()
-            rc = _RC.format(backend=backend, port=port, prot=KINDS[kind].prot)
-            (directory / "rc").write_text(rc.replace("state online\npdm", f"state {KINDS[kind].state}\npdm"))
+        sink = [BIN / "pop3sink", *(["-x"] if wanted.prot != "POP3" else [])]
+        with processes.helper(sink, directory / "sink.log") as backend:
+            port, tls = processes.free_port(), processes.free_port()
+            rc = _RC.format(backend=backend, port=port, prot=wanted.prot, state=wanted.state) + _others(of, traces)
+            load: tuple[str | Path, ...] = (BIN / "pop3load", "-p", str(port))
+            if wanted.tls is not None:
+                (directory / "tls").mkdir()
+                pem = directory / "tls" / "default.pem"
+                make_certificate(pem, KEYS["ec"])
+                rc += _RC_OF_TLS.format(directory=directory, tls=tls)
+                load = (BIN / "pop3load-tls", "-p", str(tls), "-T", pem, *wanted.tls)
+            if wanted.without_mail:
+                load = (*load, "-e")
+            (directory / "rc").write_text(rc)
+            clients = Clients(load, at_once, directory / "ticket", wanted.resumed)
             process = processes.start(_command(directory), directory / "output", cwd=BENCH.parent.parent)
             try:
                 processes.wait_until_answering(port, process, directory / "output", patient(60))
                 for number in range(traces):
-                    _say(directory, f"trace start user nobody{number} for 1h max 4K")
-                return _measure(process, directory, port, sessions, at_once, profile)
+                    _say(directory, f"trace start {of} {TRACED[of].format(number)} for 1h max 4K")
+                return _measure(process, directory, clients, sessions=sessions, profile=profile)
             finally:
                 processes.stop(process)
 
 
 def _command(directory: Path) -> Sequence[str | Path]:
     """One worker, and nothing beside it; the hashes of names are always the same, so that dictionaries are too."""
-    callgrind = [
+    callgrind: list[str | Path] = [
         "valgrind",
         "--tool=callgrind",
         f"--callgrind-out-file={directory}/counts.%p",
@@ -86,14 +162,14 @@ def _command(directory: Path) -> Sequence[str | Path]:
 
 
 def _measure(
-    process: subprocess.Popen[str], directory: Path, port: int, sessions: int, at_once: int, profile: Path | None
+    process: subprocess.Popen[str], directory: Path, clients: Clients, *, sessions: int, profile: Path | None
 ) -> int:
     (worker,) = [pid for pid in processes.tree(process.pid) if pid != process.pid]
     _control(worker, "--instr=on")
-    _run(port, WARM_UP, at_once)
+    clients.run(WARM_UP, warm_up=True)
     _control(worker, "--dump")
     began = time.monotonic()
-    _run(port, sessions, at_once)
+    clients.run(sessions)
     _control(worker, "--dump")
     seconds = time.monotonic() - began
     time.sleep(IDLE_SECONDS)
@@ -102,11 +178,6 @@ def _measure(
     if profile is not None:
         shutil.copy(busy, profile)
     return round((_total(busy) - _total(idle) * seconds / IDLE_SECONDS) / sessions)
-
-
-def _run(port: int, sessions: int, at_once: int) -> None:
-    command = [BIN / "pop3load", "-p", port, "-s", sessions, "-c", at_once, "-t", 300]
-    subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=patient(300))
 
 
 def _say(directory: Path, command: str) -> None:
@@ -133,9 +204,10 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=SESSIONS)
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--traces", type=int, default=0)
+    parser.add_argument("--of", default="user", choices=TRACED)
     parser.add_argument("--profile", type=Path)
     options = parser.parse_args()
-    chosen = {"sessions": options.sessions, "at_once": options.at_once, "traces": options.traces}
+    chosen = {"sessions": options.sessions, "at_once": options.at_once, "traces": options.traces, "of": options.of}
     print(measure(options.kind, **chosen, profile=options.profile))
 
 

@@ -95,7 +95,7 @@ class ManyInPostgresql(servers.Postgresql):
 
 
 class ManyInMariadb(servers.Mariadb):
-    """The same."""
+    """The table of ManyInPostgresql, in MariaDB."""
 
     query = _QUERY
 

@@ -108,7 +108,7 @@ def test_who_cannot_start_has_no_figure_and_holds_nobody_up(tmp_path: Path) -> N
 
 
 def test_turns_are_reversed_every_round() -> None:
-    """Of those that can do it."""
+    """A workload's contestants are those that can do it."""
     entrants = [AskedLogin(row, "") for row in (*CONTESTANTS, other(Path()))]
     names = [one.contestant.name for one in turns(entrants, BY_NAME["tls-rsa"].run, 1)]
     assert names == ["haproxy", "nginx", "dovecot", "pproxy", "pproxy-pure", "other"]

@@ -22,7 +22,9 @@ def _pair() -> str:
 
 
 @pytest.mark.timeout(patient(300))
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(name, marks=[pytest.mark.nightly] * (kind.tls is not None)) for name, kind in KINDS.items()]
+)
 def test_instructions_of_a_session(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Within 5 % of the stored figure, both ways; a pair that has none is printed, and not judged."""
     need("valgrind")

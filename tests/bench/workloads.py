@@ -25,7 +25,7 @@ from tests.bench.measures import (
 
 IDLE = 10_000
 DESCRIPTORS_FOR_IDLE = 15_000
-"""Of a process that holds two for each of its share of the idle sessions."""
+"""What a process needs that holds two for each of its share of the idle sessions."""
 RATE = 100
 FEW = 8
 """Sessions at once in TLS."""

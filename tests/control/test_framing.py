@@ -19,7 +19,7 @@ def feed_all(data: bytes, size: int) -> list[str | Malformed]:
 
 @given(st.lists(LINE, max_size=8), st.integers(1, 50))
 def test_requests_come_out_however_they_are_cut(lines: list[str], size: int) -> None:
-    """The same requests come out, fed octet by octet or in any pieces."""
+    """Whether fed octet by octet or in any pieces."""
     data = b"".join(encode_request(line) for line in lines)
 
     assert lines == feed_all(data, size)

@@ -86,7 +86,7 @@ class Server:
         raise NotImplementedError
 
     def leading(self) -> list[str] | None:
-        """The same for a module that is told where a user is; None: there is none such."""
+        """What a module is opened with that is told where a user is; None: there is none such."""
         return None
 
     def start(self) -> None:
@@ -244,7 +244,7 @@ class Postgresql(Server):
 
 
 class Mariadb(Server):
-    """The same table."""
+    """The table of Postgresql, in MariaDB."""
 
     module = "sql"
     library = "asyncmy"

@@ -85,7 +85,7 @@ NOT_IN = (
 
 
 def queries() -> dict[str, str]:
-    """Of the table in the document, by the name of the project."""
+    """What the table in the document tells to ask, by the name of the project."""
     rows = re.findall(r"^\| (\w+) \| `(SELECT [^`]+)` \|$", DOCUMENT.read_text(), re.MULTILINE)
     return dict(rows)
 

@@ -122,8 +122,8 @@ def test_exactly_the_guilty_are_banned(site: tuple[Path, int]) -> None:
 
 @pytest.mark.parametrize(("form", "fractions"), [("text", False), ("text", True), ("json", False)])
 def test_whose_refusal_counts(tmp_path: Path, form: str, fractions: bool) -> None:
-    """That of a backend only where it is said; who was locked out has guessed nothing. What a backend says is no
-    more believed than what a client says.
+    """A backend's only where it is said; who was locked out has guessed nothing. What a backend says is no more
+    believed than what a client says.
     """
     lines = Lines("pproxy", fractions)
     render = lines.text if form == "text" else lines.json

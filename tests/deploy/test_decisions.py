@@ -9,7 +9,7 @@ INDEX = (Path(__file__).parents[2] / "docs/decisions/README.md").read_text("utf-
 
 
 def numbers(text: str) -> list[tuple[int, int]]:
-    """Of the decisions of one chapter, in their order."""
+    """The numbers of one chapter's decisions, in their order."""
     return [(int(chapter), int(number)) for chapter, number in NUMBER.findall(text)]
 
 

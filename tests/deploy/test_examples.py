@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def shifted(text: str, directory: Path, port: int) -> str:
-    """The same configuration on this test's files and port."""
+    """A configuration, on this test's files and port."""
     (directory / "users").write_text("example:joe:{PLAIN}secret:legacy:joe\n")
     (directory / "masterauth.conf").write_text("")
     text = text.replace("/etc/popular", str(directory)).replace("iface ANY", "iface 127.0.0.1")

@@ -22,7 +22,7 @@ RUNBOOK = (HERE / "RUNBOOK.md").read_text()
 
 
 def rules(name: str) -> list[dict[str, Any]]:
-    """Of one of the files, without their groups."""
+    """All rules of one of the files, without their groups."""
     return [rule for group in yaml.safe_load((HERE / name).read_text())["groups"] for rule in group["rules"]]
 
 

@@ -20,7 +20,7 @@ from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
 from popular.store.tools import pcheckd as mailcheckd
 from popular.store.tools import pclean
-from supervisor import main
+from supervisor.options import options
 from supervisor.ringd import main as ringd
 from tests.bench import processes
 from tests.patience import patient
@@ -138,7 +138,7 @@ def test_user_and_directories(tmp_path: Path) -> None:
 def test_start_commands_are_understood() -> None:
     """Each program takes its command line, and reads what is installed for it."""
     for name, known in (("pproxy", PPROXY), ("pserv", PSERV)):
-        assert main.options(known).parse_args(command(name, "ExecStart")[1:]).config == [f"/etc/popular/{name}.rc"]
+        assert options(known).parse_args(command(name, "ExecStart")[1:]).config == [f"/etc/popular/{name}.rc"]
         assert (ROOT / f"deploy/popular/{name}.rc").is_file()
     checker = mailcheckd.options().parse_args(command("pcheckd", "ExecStart")[1:])
     assert checker.foreground

@@ -1,6 +1,14 @@
 """What a thing was found to be, beside its configured state, as watchers tell it."""
 
-from metrics.trouble import concerns, failing_first, failure_of, is_failing, is_worth_a_word
+from metrics.trouble import (
+    concerns,
+    failing_first,
+    failure_of,
+    is_failing,
+    is_worth_a_word,
+    last_error,
+    without_its_words,
+)
 from supervisor.table.contents import DOWN, RECOVERING
 from supervisor.table.segment import HealthReading
 
@@ -16,6 +24,7 @@ GONE = HealthReading(
     condition=DOWN,
     turned=NOW - 187,
     why="no route",
+    by="check",
 )
 QUIET = GONE._replace(ident="b3", bad=0, failed=0, since=0)
 BACK = GONE._replace(ident="b4", good=5, bad=0, condition=RECOVERING, turned=NOW - 4)
@@ -37,3 +46,12 @@ def test_each_is_told_by_its_word() -> None:
     assert failure_of(QUIET, NOW) == ("b3", "down", "0", "0", "0%", "no route", "", "3m07s")
     assert failure_of(BACK, NOW)[:2] == ("b4", "recovering")
     assert [is_worth_a_word(one) for one in (WELL, GONE, QUIET, BACK, FAILS)] == [False, True, True, True, True]
+
+
+def test_without_its_words_it_is_told_by_its_kind() -> None:
+    """By the failure of then; one of long ago tells nothing of it."""
+    told = [
+        last_error(without_its_words(one)) for one in (GONE._replace(failed=int(GONE.turned) - 5), QUIET, FAILS, WELL)
+    ]
+    assert told == ["down", "found by the check", "timeout", ""]
+    assert without_its_words(GONE._replace(failed=int(GONE.turned) - 999)).why == "found by the check"

@@ -58,7 +58,7 @@ def test_the_mark_stays_on_the_lines() -> None:
 
 
 def test_the_commands_are_those_of_the_program() -> None:
-    """Of a session its user at its virtual server, of whom all sessions are counted, those not shown among them."""
+    """A session's user at its virtual server, of whom all sessions are counted, those not shown among them."""
     joe = {"user": "joe", "vserv": "v", "sid": "1"}
     living = [joe, joe | {"sid": "2"}, joe | {"vserv": "w"}, joe | {"user": ""}]
     found = targets_of_sessions(LAYOUT, [living[0], living[3]], living)

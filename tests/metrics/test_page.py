@@ -18,14 +18,18 @@ import pytest
 from metrics import page
 from metrics.http import HttpRequest
 from metrics.known import Known
-from metrics.page import BadQuery
+from metrics.page import BadQuery, query_of
 from metrics.snapshot import MOST_ROWS, PageQuery, document
 from metrics.watch import Moment
 from popular.proxy.program import PROGRAM
 from popular.proxy.session.phases import Phase
+from popular.proxy.settings.health import DOWN, Condition
 from supervisor.exporterline import Pulse, Queue
 from supervisor.master.accounting import table_layout
+from supervisor.master.health import HealthWatch
 from supervisor.table import segment
+from supervisor.table.indexes import CounterIndexes
+from supervisor.table.records import Records
 from supervisor.table.segment import Segment, View, path_of
 from tests.patience import patient
 from tests.system.site import Proxy, free_port, wait_until
@@ -271,6 +275,21 @@ def test_the_document(known: Known, table: Segment) -> None:
     assert told["certificates"][0]["days_left"] == 3
     assert [row[0] for row in told["sessions"]["rows"]] == ["sid-0", "sid-1", "sid-2"], "the newest first"
     assert [graph["title"] for graph in told["history"]["graphs"]] == ["Sessions", "Logins", "Failed logins", "Load"]
+
+
+def test_only_who_has_the_token_reads_what_a_backend_has_said(known: Known, table: Segment) -> None:
+    """It may name users, hosts and software; the others are told the kind of failure, wherever it stands."""
+    places = CounterIndexes(table).settle({"backend": {"store": None}})
+    HealthWatch(table).look(places, NOW)
+    said = "unknown user ann@host7"
+    found = Condition(DOWN, NOW - 9, NOW + 9, by="check", why=said)
+    record = {"ident": "store", "of": 7, "word": found.word, **found._asdict(), "networks": ""}
+    Records(table.layout, table.map, "health").write(places["backend"]["store"], record)
+    for thing in ("", "backends/store"):
+        given = {"thing": thing}
+        told = [json.dumps(document(known, query_of(given, private), at(0))) for private in (False, True)]
+        assert [said in one for one in told] == [False, True]
+        assert "found by the check" in told[0]
 
 
 def test_rates_come_from_the_samples(known: Known, table: Segment) -> None:

@@ -89,7 +89,7 @@ def test_the_states_that_stand_out_exist() -> None:
 
 
 def test_every_column_that_tells_about_a_person_has_a_mask() -> None:
-    """Of both programs: names, addresses and ports."""
+    """Both programs have them: names, addresses and ports."""
     masks = {
         program.name: {column.name: column.mask for column in program.columns if column.mask}
         for program in (PPROXY, PSERV)

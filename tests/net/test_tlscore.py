@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from popular.net.tlscore import WAY, gather, peek, tls_of
-from popular.net.tlsmodule import TlsThroughModule
+from popular.net.tlsmodule import Plain, TlsThroughModule
 from supervisor import compiled
 from tests.patience import PATIENCE
 from tests.system.certificates import Authority
@@ -24,9 +24,9 @@ Make = Callable[..., Any]
 
 
 def _through_module(
-    context: ssl.SSLContext, connection: socket.socket, server_name: str | None, session: ssl.SSLSession | None
+    context: ssl.SSLContext, plain: Plain, server_name: str | None, session: ssl.SSLSession | None
 ) -> TlsThroughModule:
-    return TlsThroughModule(context, connection, server_name=server_name, session=session)
+    return TlsThroughModule(context, plain.connection, server_name=server_name, session=session)
 
 
 @pytest.fixture(params=[tls_of, _through_module], ids=["best", "module"])
@@ -67,7 +67,8 @@ class Ends:
     def __init__(
         self, make: Make, contexts: tuple[ssl.SSLContext, ssl.SSLContext], pair: tuple[socket.socket, socket.socket]
     ) -> None:
-        self.server = make(contexts[0], pair[0], None, None)
+        self.connection = pair[0]
+        self.server = make(contexts[0], Plain(pair[0].fileno(), pair[0]), None, None)
         self.client = contexts[1].wrap_socket(pair[1], server_hostname=NAME, do_handshake_on_connect=False)
 
     def shake_hands(self) -> None:
@@ -173,7 +174,7 @@ def test_records_that_came_together_are_all_received(ends: Ends) -> None:
 def test_a_slow_reader_loses_nothing(ends: Ends) -> None:
     """What was not taken comes again with more behind it, from another place in memory."""
     ends.shake_hands()
-    ends.server.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+    (ends.server.connection or ends.connection).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
     ends.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
     unsent, sent, whole = b"", 0, bytes(range(256)) * 4096
     while sent < len(whole):
@@ -264,6 +265,23 @@ def test_errors_are_those_of_the_ssl_module(
         ends.server.close()
         server.close()
     assert told[0] == told[1]
+
+
+def test_each_of_many_has_its_own_error(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    """Several servers, which all were there before the first one failed."""
+    pairs = [socket.socketpair() for _ in range(3)]
+    for near, far in pairs:
+        near.setblocking(False)
+        far.send(b"USER joe\r\n")
+    servers = [tls_of(contexts[0], Plain(near.fileno(), near), None, None) for near, _ in pairs]
+    for server in servers:
+        with pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"):
+            server.handshake()
+        assert server.about.version() is None
+    for server, (near, far) in zip(servers, pairs, strict=True):
+        server.close()
+        near.close()
+        far.close()
 
 
 def test_to_peek_takes_nothing(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -129,7 +129,7 @@ def test_a_damaged_file_never_does_more_than_fail(data: st.DataObject) -> None:
 
 @pytest.mark.processes
 def test_it_answers_as_passwd_does(tmp_path: Path) -> None:
-    """The same file of users in both modules: the same answers to everybody."""
+    """One file of users in both modules: the same answers to everybody."""
     users = tmp_path / "users"
     users.write_text("".join(f"{line}\n" for line in LINES))
     assert pcdb(tmp_path / "users.cdb", users).stdout == "users 5; bad lines 0\n"

@@ -70,7 +70,7 @@ class Answering(AsyncModule):
 
 
 class AnsweringInThread(Module):
-    """The same, in a thread of its own."""
+    """Says, or raises, always the same, in a thread of its own."""
 
     ident, arguments = "m", ()
 

@@ -47,7 +47,7 @@ def table(directory: Path, *words: str) -> Any:
 
 
 def database(directory: Path, lines: Sequence[str]) -> Any:
-    """The same of cdb."""
+    """Users of these lines in a file of cdb, and the module."""
     path = directory / "users.cdb"
     command = [sys.executable, "-m", "popular.pdm.pcdb", "--quiet", str(path)]
     subprocess.run(command, input="\n".join(lines).encode(), check=True, timeout=patient(30))
@@ -118,6 +118,29 @@ def test_a_worker_that_is_killed_changes_no_database_any_more(tmp_path: Path) ->
 
 
 @pytest.mark.processes
+def test_what_a_killed_writer_has_left_goes_with_the_next_database(tmp_path: Path) -> None:
+    """Not what somebody still writes, be it in another container, where his process is none here."""
+    module = database(tmp_path, LINES)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left, ours, locked, other = (
+        tmp_path / name
+        for name in (
+            f".users.cdb.{gone.pid}.new",
+            f".users.cdb.{os.getpid()}.new",
+            f".users.cdb.{gone.pid}0.new",
+            f".others.cdb.{gone.pid}.new",
+        )
+    )
+    for path in (left, ours, locked, other):
+        path.touch()
+    with locked.open("r+b") as writes:
+        fcntl.flock(writes, fcntl.LOCK_EX)
+        assert led(module, "joe", "two") == ""
+    assert [path.exists() for path in (left, ours, locked, other)] == [False, True, True, True]
+
+
+@pytest.mark.processes
 def test_a_database_that_cannot_be_written_is_as_it_was(tmp_path: Path) -> None:
     """Its directory is gone, say: the reason is told."""
     module = database(tmp_path, LINES)
@@ -147,7 +170,7 @@ def test_an_update_leads_a_user(tmp_path: Path) -> None:
     ],
 )
 def test_an_update_that_does_something_else_is_told(tmp_path: Path, update: str, why: str) -> None:
-    """Of too many rows it is taken back; nobody is led anywhere."""
+    """A change of too many rows is taken back; nobody is led anywhere."""
     module = table(tmp_path, "update", update)
     assert why in led(module, "joe", "two")
     assert [place(module, "joe"), place(module, "ann")] == ["one", "one"]

@@ -58,7 +58,7 @@ _KEYS_IN_BASE64 = (
 )
 DOVECOT = "{SCRAM-SHA-256}4096," + ",".join(_KEYS_IN_BASE64)
 POSTGRESQL = "SCRAM-SHA-256$4096:{}${}:{}".format(*_KEYS_IN_BASE64)
-"""The same, of RFC 7677's example, in both spellings."""
+"""The keys of RFC 7677's example, in both spellings."""
 
 
 def question(
@@ -130,7 +130,7 @@ def test_a_certificate_lets_in_whom_it_names(tmp_path: Path) -> None:
 
 
 def test_records_of_databases() -> None:
-    """The same by fields; a record without a password is one that a certificate may open."""
+    """What a record says it says by fields; one without a password is one that a certificate may open."""
     defaults = Defaults(backend="b1")
     user = stored_user("ann", {"password": "{PLAIN}secret"}, defaults)
     verifier = Verifier("db")

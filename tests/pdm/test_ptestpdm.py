@@ -103,7 +103,7 @@ def open_module(ident, arguments): return Named(ident, arguments)
 
 @pytest.mark.parametrize(("options", "backend"), [((), "none"), (("--certificate-name", "ann"), "ann")])
 def test_the_name_in_a_certificate_reaches_the_modules(ptestpdm, options, backend):
-    """Of every login; without the option nobody has shown a certificate."""
+    """Every login shows it; without the option nobody has shown a certificate."""
     (ptestpdm.directory / "libpdm_named.py").write_text(NAMED)
     done = ptestpdm("n named\n", f"127.0.0.1 POP3s default joe {CANARY}\n" * 2, "-d", ".", *options)
     assert [f"backend={backend} " in line for line in done.stdout.splitlines()] == [True, True]

@@ -36,7 +36,7 @@ def users_of(directory: Path, name: str, rounds: int) -> Module:
 
 
 def names(modules: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Of each kind one, TRIES times; those who are known are in each of the modules in turn."""
+    """One of each kind, TRIES times; those who are known are in each of the modules in turn."""
     of_modules = itertools.cycle(modules)
     for number in range(TRIES):
         module = next(of_modules)

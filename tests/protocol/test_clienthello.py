@@ -22,7 +22,7 @@ def hello(server_name: str | None = None, alpn: list[str] | None = None) -> byte
 
 
 def records(message: bytes, size: int) -> bytes:
-    """The same handshake message in records of this size."""
+    """A handshake message in records of this size."""
     body = message[5:]
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     return b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2) + piece for piece in pieces)
@@ -113,7 +113,7 @@ def test_any_octets(data: bytes) -> None:
 
 @given(st.integers(0, len(REAL) - 1), st.binary(min_size=1, max_size=4), st.integers(0, len(REAL)))
 def test_a_real_one_that_was_tampered_with(place: int, octets: bytes, end: int) -> None:
-    """The same for what is nearly right, and cut anywhere."""
+    """Nor is anything else raised for what is nearly right, and cut anywhere."""
     data = REAL[:place] + octets + REAL[place + len(octets) :]
     _is_answered(data)
     _is_answered(data[:end])

@@ -49,7 +49,7 @@ def _rules(takes: frozenset[str] = frozenset({PASSWORD}), **of_vserv: Any) -> Ru
 
 
 def rules(*, takes: frozenset[str] = frozenset({PASSWORD}), **other: Any) -> Rules:
-    """Those of a virtual server that is online, but for what is said. `takes`: what its modules take."""
+    """The rules of a virtual server that is online, but for what is said. `takes`: what its modules take."""
     of_vserv = {name: other.pop(name) for name in OF_VSERV if name in other}
     return replace(_rules(takes, **of_vserv), **other)
 

@@ -17,13 +17,15 @@ from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
 from popular.protocol.mailcheck import Mail, mail_answer
 from popular.proxy.backend_tls import BackendsInTls
-from popular.proxy.checks.canary import check
+from popular.proxy.checks.canary import Patience, check
 from popular.proxy.checks.reaching import reach
 from popular.proxy.session.backend_race import HEAD_START_SECONDS
 from popular.proxy.session.events import SessionEvents
-from popular.proxy.session.mail_race import mail_question
+from popular.proxy.session.mail_race import MailRace
 from popular.proxy.session.reach import AGAIN_SECONDS, Reach
 from popular.proxy.settings.backend import Backend
+from supervisor.control.lookups import ResolveHost, Result
+from supervisor.control.outcome import Change
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.messages import Message
 from supervisor.serving.eventloop import EventLoop
@@ -68,6 +70,7 @@ def test_they_are_said_with_commas() -> None:
     [
         (f"{A},", "up to 4 hosts"),
         (f"{A},{B},{A}", f"{A} is there twice"),
+        (f"localhost,{B},LOCALHOST.", "localhost is there twice"),
         (",".join(f"127.0.0.{one}" for one in range(5)), "up to 4 hosts"),
         (f"{A},no-such-host.invalid", "no-such-host"),
     ],
@@ -78,6 +81,26 @@ def test_what_cannot_be_meant_is_refused(hosts: str, why: str) -> None:
     with pytest.raises(CommandRefused, match=why):
         console.say(f"backend conf b host {hosts}")
     assert not console.config.things["backend"]
+
+
+def test_two_names_of_one_address_are_one_place() -> None:
+    """What name servers say is nobody's mistake: no file is refused for it. It is told, and each address tried once."""
+    console = Console()
+    for name, address in (("n1.example", A), ("n2.example", A), ("n3.example", B)):
+        console.known[ResolveHost(name)] = Result(address)
+    said = console.say("backend conf b host n1.example,n2.example,n3.example tls implicit verify off state online")
+    assert isinstance(said, Change)
+    assert f"n2.example is {A} too" in said.text
+    assert "n1" not in said.text
+    backend = console.config.things["backend"]["b"]
+    assert (backend.addresses, backend.certified_names) == ((A, B), ("n1.example", "n3.example"))
+    assert backend.at_address(1).addresses == (B,)
+    assert console.say("backend show b").lines[0].startswith("backend conf b host n1.example,n2.example,n3.example ")
+    console.known[ResolveHost("n2.example")] = Result(C)
+    said = console.say("backend resolve b")
+    assert isinstance(said, Change)
+    assert "too" not in said.text
+    assert console.config.things["backend"]["b"].addresses == (A, C, B)
 
 
 def test_each_of_them_is_checked() -> None:
@@ -288,7 +311,7 @@ def test_a_check_tells_the_name_that_counts_where_it_was(tmp_path: Path) -> None
         words = f"host {A},{B} port {port_of(server)} tls implicit verify on tlsca {authority.write(tmp_path)}"
         console.say(f"backend conf b {words} health greeting")
         backend = console.config.things["backend"]["b"]
-        found = check(backend, BackendsInTls(console.config, None)["b"], patient(5))
+        found = check(backend, BackendsInTls(console.config, None)["b"], Patience(patient(5), patient(5)))
         thread.join()
     assert found.why == f"name mismatch: its certificate is not for {B}"
 
@@ -304,11 +327,11 @@ def test_the_mail_check_asks_the_next_one_too() -> None:
         assert isinstance(loop, EventLoop)
         owner = Owner()
         began = time.monotonic()
-        question = mail_question(loop, made(f"host {','.join(hosts)}"), port, mailbox="u/ann", owner=owner)
+        question = MailRace(loop, hosts, port, mailbox="u/ann", owner=owner)
         try:
             return await owner.wait_for("mail"), time.monotonic() - began
         finally:
-            question.close()
+            question.give_up(owner)
             await asyncio.sleep(0)
             assert len(owner.heard) == 1
 

@@ -232,7 +232,7 @@ def test_what_a_backend_is_shown_is_the_users_own_or_ours(login: str, token: boo
 
 
 def test_a_password_of_a_modules_goes_where_one_is_wanted() -> None:
-    """The same as ever, by AUTH."""
+    """It is said as any other is, by AUTH."""
     session = decided("plain", vouched=True, secret=Secret(b"0urs"), target="joe")
     assert session.backend_says(b"+OK\r\n")[-1] == ("send_backend", b"AUTH PLAIN " + told(b"\0joe\x000urs") + b"\r\n")
 
@@ -248,7 +248,7 @@ def test_a_token_of_a_modules_goes_where_one_is_wanted(vouched: bool) -> None:
 
 @pytest.mark.parametrize(("login", "reply"), [("plain", WRONG), ("master", LATER), ("xoauth2", WRONG)])
 def test_a_refusal_is_the_users_only_if_the_secret_was(login: str, reply: bytes) -> None:
-    """Of a master's password the backend's -ERR blames nobody, and he may come again."""
+    """A backend's -ERR to a master's password blames nobody, and he may come again."""
     for code in (b"[AUTH] ", b""):
         session = decided(login, token=login == "xoauth2")
         session.backend_says(b"+OK\r\n")

@@ -137,7 +137,7 @@ def test_a_network_of_ipv6_is_one_client() -> None:
 
 
 def test_mailboxes_that_are_broken_close_it_for_nobody() -> None:
-    """Of every twenty logins one fails, of as many networks as one likes: for it is well with the others."""
+    """One of twenty logins fails, from as many networks as one likes: for it is well with the others."""
     store = Store()
     for one in range(2000):
         assert store.log_in(f"198.51.{one // 250}.{one % 250}", hated=one % 20 == 0) != "refused"
@@ -485,7 +485,7 @@ def test_who_refers_a_user_elsewhere_is_there() -> None:
     session, _ = led(known, Route("pop"))
     session.backend_says(b"+OK\r\n")
     session.backend_says(b"-ERR [REFERRAL/ann@127.0.0.2:1111] there\r\n")
-    assert session.machine.backend == "other"
+    assert session.machine.backend_id == "other"
     assert known.told == [("192.0.2.1", "refused a user")]
 
 
@@ -501,7 +501,7 @@ def test_they_go_to_its_backup_if_there_is_one() -> None:
     session, done = led_to("twin", twin=Ill(down=True))
     assert done[0][1:] == ("backup_used", {"user": "ann", "backend": "twin", "backup": "other"})
     assert done[1] == ("connect", "other", True)
-    assert (session.machine.backend, session.machine.target) == ("other", "ann2")
+    assert (session.machine.backend_id, session.machine.target) == ("other", "ann2")
 
     _, done = led_to("twin", twin=Ill(down=True), other=Ill(down=True))
     assert ("send", LATER) in done

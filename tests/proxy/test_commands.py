@@ -535,7 +535,7 @@ def test_the_proxy_cannot_call_itself(iface: str, host: str) -> None:
 
 
 def test_a_backend_elsewhere_is_no_loop(console: Console) -> None:
-    """The same port on another host, another port on this one, or a vserv that is offline: no loop."""
+    """Our port on another host, another port on this one, or a vserv that is offline: no loop."""
     console.say("vserv conf v1 port 1110 state online")
     console.say("vserv conf v2 port 1112")
     console.say("backend conf b1 host 192.0.2.1 port 1110")

@@ -126,7 +126,7 @@ def test_what_is_equal_is_the_same(console: Console) -> None:
 
 
 def test_nothing_differs(console: Console) -> None:
-    """The same configuration again is no change: the generation stays, and there is nothing to confirm."""
+    """A configuration that is in force already is no change: the generation stays, and there is nothing to confirm."""
     console.say("backend conf b")
     drafted(console, "backend conf b")
     before = console.config

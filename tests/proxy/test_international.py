@@ -162,7 +162,7 @@ def test_names_and_passwords_in_utf8() -> None:
 
 @pytest.mark.parametrize("state", ["online", "fake"])
 def test_in_the_simulated_mailbox(state: str) -> None:
-    """The same capabilities as before the login, and LANG; UTF8 belongs before it."""
+    """Its capabilities are those before the login, and LANG; UTF8 belongs before it."""
     one = session(state=state)
     one.says(b"USER ann\r\nPASS secret\r\n")
     if state == "online":

@@ -20,7 +20,8 @@ from popular.protocol.replies import Code
 from popular.proxy.session import guesses
 from popular.proxy.session.guesses import MINUTE, SPARED_SECONDS, Pace
 from popular.proxy.session.known import Hindrance, Who
-from popular.proxy.session.limits import Limits, Standing
+from popular.proxy.session.limits import Limits
+from popular.proxy.session.standings import Standing, standings
 from popular.proxy.settings.limits import LIMITS, limit_rules, network_of
 from supervisor.control.lookups import Lookups
 from supervisor.system import Clock
@@ -217,18 +218,18 @@ def test_who_has_logged_in_from_there_is_spared(worker: Worker) -> None:
     limits.enter(0, ANN, None)
     assert limits.wait(ANN) == (0.0, None)
     worker.clock.now += SPARED_SECONDS + 1
-    assert limits.standings(ANN)[1].wait == 0.0
+    assert standings(limits.entries, ANN)[1].wait == 0.0
 
 
 def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> None:
-    """Of an account that somebody has bought, asked often while it is spared: no answer that comes when it is spared no
-    more makes room for guesses at others.
+    """An account that somebody has bought is asked for often while it is spared: no answer that comes when it is spared
+    no more makes room for guesses at others.
     """
     limits = worker.limits(guessrate="4", authdelaymax="60s")
     limits.enter(0, JOE, None)
     while not limits.wait(ANN)[0]:
         pass
-    before = limits.standings(ANN)[1].wait
+    before = standings(limits.entries, ANN)[1].wait
     asked = [limits.wait(JOE) for _ in range(10)]
     assert asked == [(0.0, None)] * 10
     for number in range(5):
@@ -236,7 +237,7 @@ def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> Non
     for _ in range(4):
         limits.failed(JOE, Secret(b"4"))
     limits.enter(1, JOE, None)
-    assert limits.standings(ANN)[1].wait == before
+    assert standings(limits.entries, ANN)[1].wait == before
 
 
 def test_exempt_networks(worker: Worker) -> None:
@@ -295,12 +296,12 @@ def test_what_cannot_be_given_back_at_once_is_later(worker: Worker) -> None:
         os.waitpid(holder, 0)
         os.close(ready)
         os.close(done)
-    assert limits.standings(JOE)[-2].now == 2
+    assert standings(limits.entries, JOE)[-2].now == 2
     assert hindered(limits, 1, JOE) == ""
     worker.others = {1}
     for again in worker.later:
         again()
-    assert limits.standings(JOE)[-2].now == 1
+    assert standings(limits.entries, JOE)[-2].now == 1
     assert len(worker.later) == 2
 
 
@@ -365,7 +366,7 @@ def test_who_is_written_in_several_ways_is_one(worker: Worker) -> None:
     ways = [JOE._replace(user=user) for user in ("joe", "JOE", "joe@example.org")]
     assert [hindered(limits, row, way, one) for row, way in enumerate(ways)] == ["", "", "usersessions"]
     assert {limits.lease("sid", way, one).user for way in ways} == {"joe"}
-    assert limits.standings(ways[2], one)[-2].now == 2
+    assert standings(limits.entries, ways[2], one)[-2].now == 2
     assert [hindered(limits, row, way) for row, way in enumerate(ways, 3)] == ["usersessions", "", ""]
     assert limits.lease("sid", ways[1], None).user == "JOE"
     assert hindered(limits, 6, JOE._replace(namespace="other"), one) == "", "joe of another namespace is another one"
@@ -404,23 +405,24 @@ ALL = {
 def test_standings_say_what_would_happen(worker: Worker) -> None:
     """Each limit in its order, with its count; and nothing is changed by asking."""
     limits = worker.limits(**ALL)
-    assert [row.limit for row in limits.standings(JOE)] == list(LIMITS)
-    assert all((row.now, row.wait, row.code) == (0, row.limit == "authdelay", None) for row in limits.standings(JOE))
+    entries = limits.entries
+    assert [row.limit for row in standings(entries, JOE)] == list(LIMITS)
+    assert all((row.now, row.wait, row.code) == (0, row.limit == "authdelay", None) for row in standings(entries, JOE))
     limits.enter(0, JOE, None)
     before = bytes(worker.memory)
-    standing = {row.limit: row for row in limits.standings(JOE)}
+    standing = {row.limit: row for row in standings(entries, JOE)}
 
     assert bytes(worker.memory) == before
     assert standing["usersessions"] == Standing("usersessions", "enforce", most=2, now=1)
     assert standing["logindelay"] == Standing("logindelay", "enforce", most=5, now=5.0, code=Code.LOGIN_DELAY)
-    assert {row.code for row in limits.standings(ANN)} == {None}
+    assert {row.code for row in standings(entries, ANN)} == {None}
 
 
 def test_standings_foretell_the_delay(worker: Worker) -> None:
-    """Of one more failure."""
+    """They say what one more failure would cost."""
     limits = worker.limits(authdelay="1s")
     for word in (b"a", b"b", b"c"):
-        foretold = limits.standings(JOE)[0].wait
+        foretold = standings(limits.entries, JOE)[0].wait
         assert limits.failed(JOE, Secret(word)) == foretold
 
 
@@ -433,7 +435,9 @@ def test_standings_foretell_what_then_happens(steps: list[tuple[int, str, float]
         for row, user, pause in steps:
             worker.clock.now += pause
             who = Who(OFFICE, "default", user)
-            foretold = [one.limit for one in limits.standings(who) if one.code is not None and one.limit != "guessrate"]
+            foretold = [
+                one.limit for one in standings(limits.entries, who) if one.code is not None and one.limit != "guessrate"
+            ]
             held = limits._memory.held(row)
             if any(held):
                 limits.leave(row)

@@ -45,7 +45,7 @@ def test_what_is_refused_says_what_is_allowed(console: Console, said: str, text:
 
 
 def test_completion() -> None:
-    """Of the last word, without those that stand there already."""
+    """The last word is completed, by those that do not stand there already."""
     assert MechanismList().complete("user,pl") == ["user,plain"]
     assert "plain" in MechanismList().complete("")
     assert MechanismList().complete("plain,p") == []

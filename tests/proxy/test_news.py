@@ -16,6 +16,7 @@ from popular.proxy.leases import CAME_IN, FAILED, KICKED, member, row_of
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.news import News, begun, claimed, kick_of, number_of
+from popular.proxy.session.standings import standings
 from popular.proxy.settings.limits import AUTHDELAY, GUESSRATE, limit_rules
 from supervisor.control.outcome import SessionSweep
 from supervisor.table.remembered import Entry
@@ -63,7 +64,7 @@ class Site(Worker):
 
     def standing(self, who: Who) -> dict[str, float]:
         """How many failures count for him, and how long the next guess from his network would wait."""
-        found = {row.limit: row for row in self.limited.standings(who)}
+        found = {row.limit: row for row in standings(self.limited.entries, who)}
         return {"failures": round(found[AUTHDELAY].now, 3), "wait": round(found[GUESSRATE].wait, 3)}
 
 
@@ -76,7 +77,7 @@ def sites() -> Iterator[tuple[Site, Site]]:
 
 
 def test_failures_count_at_the_other_proxy_too(sites: tuple[Site, Site]) -> None:
-    """Of the user there, of his network, and its rate of guesses; nothing of the password is told."""
+    """They count for the user there, his network, and its rate of guesses; nothing of the password is told."""
     one, other = sites
     one.fails(JOE, *(b"wrong%d" % number for number in range(7)))
     assert {what for what, _fields in one.told} == {FAILED}
@@ -108,7 +109,7 @@ def test_who_has_logged_in_is_spared_at_the_other_one(sites: tuple[Site, Site]) 
 
 
 def test_it_is_not_told_again_and_again(sites: tuple[Site, Site]) -> None:
-    """The same wrong password, and logins of who is spared for long still: a mail program asks every minute."""
+    """A wrong password tried again, and logins of who is spared for long still: a mail program asks every minute."""
     one, _other = sites
     one.fails(JOE, b"old", b"old", b"old")
     for _ in range(5):
@@ -207,7 +208,7 @@ def test_a_kick_that_nobody_could_have_said_is_none(sort: str, ident: str, deadl
 
 
 def test_a_kick_is_told_as_it_was_said() -> None:
-    """Of a user or a network."""
+    """Whether it is for a user or for a network."""
     user = kick_of({"sort": "user", "id": "default:joe", "deadline": "60", "by": "it"})
     network = kick_of({"sort": "network", "id": "192.0.2.0/24", "deadline": "", "by": "it"})
     assert (user.sort, user.id, user.deadline, user.gentle) == ("user", "default:joe", 60, True)

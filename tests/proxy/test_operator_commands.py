@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from popular.proxy.settings import moving
+from popular.proxy.settings.cluster import TellKicked
 from popular.proxy.settings.explain import HERE, LoginToExplain
 from supervisor.control.lookups import AskWorker, Result
-from supervisor.control.outcome import Move, Ordered, Reply, SessionSweep
+from supervisor.control.outcome import Change, Move, Ordered, Reply, SessionSweep
 from supervisor.operatorstate import OrderEntry, unfinished
 from tests.proxy.console import Console, refused
 
@@ -168,6 +169,18 @@ def test_what_is_ordered_of_an_alias_holds_for_the_account(console: Console) -> 
     assert list(order(console, "user unlock joe")) == [("user lock", "default:joe")]
 
 
+def test_a_kick_in_a_cluster_is_told_by_the_master(console: Console) -> None:
+    """As every order is, and not while it is still found out whether it can be."""
+    console.say("set cluster redis://h")
+    kick = console.say("kick user joe deadline 1m cluster")
+    assert isinstance(kick, SessionSweep)
+    assert isinstance(kick.told, TellKicked)
+    assert (kick.told.sort, kick.told.id, kick.told.deadline, kick.surely_told) == ("user", "default:joe", 60, True)
+    alone = console.say("kick user joe")
+    assert isinstance(alone, SessionSweep)
+    assert (alone.told, alone.surely_told) == (None, False)
+
+
 def moved_from(console: Console, line: str = "user move joe two") -> tuple[str, bool]:
     """Where joe is said to be when he is moved to `two`; and whether his module is told."""
     console.say("pdm add users cdb /etc/popular/users.cdb")
@@ -235,21 +248,34 @@ def test_a_module_that_was_not_told_of_a_move_is_not_told_of_its_end(console: Co
 
 
 @pytest.mark.parametrize("line", ["backend del two", "backend flush"])
-def test_a_backend_that_goes_takes_those_who_were_moved_there_along(console: Console, line: str) -> None:
-    """That is said; and nothing where nobody was moved there, or it is there no longer."""
-    console.status.operator.change(
-        [OrderEntry("user route", f"default:{name}", {"to": "two", "from": "one"}) for name in ("ann", "joe")]
-    )
-    assert "moved" not in console.say("backend del one").text
-    assert "2 users moved to two cannot log in from now on" in console.say(line).text
+def test_a_backend_to_which_users_were_moved_does_not_go(console: Console, line: str) -> None:
+    """They could not log in any more. Who is led back, or elsewhere, or whose way has ended by itself, is in no way."""
+    routes = [OrderEntry("user route", f"default:{name}", {"to": "two", "from": "one"}) for name in ("ann", "joe")]
+    over = OrderEntry("user route", "default:kim", {"to": "two", "from": "one", "until": 1.0})
+    console.status.operator.change([*routes, over])
+    assert isinstance(console.say("backend del one"), Change)
+    assert "2 users moved to two could not log in any more; `user list`" in refused(console, line)
+    console.status.operator.change([one._replace(value=None) for one in routes])
+    console.status.operator.change([OrderEntry("user move", "default:eve", {"from": "one", "to": "two"})])
+    assert "1 user moved to two" in refused(console, line)
+    console.status.operator.change([OrderEntry("user move", "default:eve")])
+    assert isinstance(console.say(line), Change)
 
 
-def test_a_whole_configuration_without_it_says_so_too(console: Console) -> None:
+def test_nor_by_a_whole_configuration_without_it(console: Console) -> None:
     """As `pcontrol apply` brings it."""
     console.status.operator.change([OrderEntry("user route", "default:joe", {"to": "two", "from": "one"})])
     for line in ("draft begin", "draft say backend conf one"):
         console.say(line)
-    assert "1 user moved to two cannot log in from now on" in console.say("draft apply").text
+    assert "1 user moved to two could not log in any more" in refused(console, "draft apply")
+
+
+def test_a_configuration_that_was_in_force_can_come_back(console: Console) -> None:
+    """By itself too, if nobody confirms the new one: then it is only told who cannot log in."""
+    for line in ("draft begin", "draft say backend conf one", "draft say backend conf three", "draft apply"):
+        console.say(line)
+    console.status.operator.change([OrderEntry("user route", "default:joe", {"to": "three", "from": "one"})])
+    assert "1 user moved to three cannot log in from now on" in console.say("rollback").text
 
 
 @pytest.mark.parametrize("since", ["yesterday", 1e300, [], {"a": 1}])

@@ -215,7 +215,7 @@ def test_who_was_moved_meanwhile_goes_there() -> None:
     session = held(site)
     site.order(OrderEntry("user route", KEY, {"to": "xpop"}), OrderEntry("user hold", KEY))
     site.later[0]()
-    assert session.machine.backend == "xpop"
+    assert session.machine.backend_id == "xpop"
 
 
 def test_who_is_not_released_is_told_to_come_again() -> None:
@@ -311,7 +311,7 @@ def test_whose_password_nobody_has_looked_at_opens_no_mailbox_elsewhere(to: str,
 
     refused = led(ADMITTED, "pop")
     assert ended(refused)[1] == ("no_secret" if is_moved else "backend_failed")
-    assert refused.machine.backend == (to if is_moved else "pop")
+    assert refused.machine.backend_id == (to if is_moved else "pop")
     assert led(ADMITTED).machine.phase is CONNECTING
     assert led(ADMITTED._replace(vouched=True), "pop").machine.phase is CONNECTING
     assert led(Admitted(Route(to), "m", "m"), "pop", to).machine.phase is CONNECTING

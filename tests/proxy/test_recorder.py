@@ -18,7 +18,7 @@ from popular.proxy.session import recorder as recorders
 from popular.proxy.session import recording as recordings
 from popular.proxy.session import transcript
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.recorded_lines import RecordedLines
+from popular.proxy.session.recorded_lines import lines_for
 from popular.proxy.session.recorder import Recorder, append
 from popular.proxy.session.recording import Recording, recording_of
 from popular.proxy.session.surroundings import Surroundings
@@ -220,6 +220,28 @@ def test_others_hear_nothing_behind_the_name(worker: Worker) -> None:
     assert recording.quiet
 
 
+@pytest.mark.parametrize(("backend_too", "of_others"), [(False, 1), (True, 3)])
+def test_of_others_not_even_the_rest_of_their_login_is_kept(worker: Worker, backend_too: bool, of_others: int) -> None:
+    """From the name on, which is all that a trace by user needs; with the next name it hears again. Where a backend is
+    traced too, nobody knows before the modules do.
+    """
+    worker.orders(1, "user", "joe")
+    if backend_too:
+        worker.orders(2, "backend", "b1")
+    recording = kept(worker)
+    for user in ("ann", "joe"):
+        recording.client_line(b"USER " + user.encode())
+        recording.names(user)
+        recording.keep("P>C", transcript.ours, b"+OK send PASS\r\n")
+        recording.client_line(b"pass " + SECRET)
+        if not recording.quiet:
+            recording.asks_for(user)
+    recording.end("quit")
+    login = ["C>P USER %s", "P>C +OK send PASS", "C>P PASS ****"]
+    said = [line.replace("%s", "ann") for line in login[:of_others]] + [line.replace("%s", "joe") for line in login]
+    assert worker.written(1) == [*said, "-- the end: quit"]
+
+
 def test_behind_a_balancer_others_are_done_with_by_their_address(worker: Worker) -> None:
     """Only the PROXY header tells who it is; where nobody is traced by his name, that is all there is to know."""
     worker.orders(1, "network", "192.0.2.0/24")
@@ -295,7 +317,7 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
 
 
 def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a session that goes on, what was said before is there; and so when the time is over."""
+    """What was said before is there, also if the session goes on; and so when the time is over."""
     worker.orders(1, "vserv", "v1")
     worker.orders(2, "user", "joe", until=2e9)
     monkeypatch.setattr(recorders, "wall", lambda: 1e9)
@@ -318,7 +340,7 @@ def test_a_file_has_room_for_so_much(worker: Worker) -> None:
     worker.orders(1, "vserv", "v1", most=4096)
     recording = kept(worker)
     for number in range(1000):
-        recording.tell("%04d", number)
+        recording.tell("%04d", (number,))
     recording.end("quit")
     assert worker.written(1)[-1].startswith("-- 0")
     assert 3900 < worker.path(1).stat().st_size <= 4096
@@ -338,7 +360,7 @@ def test_it_is_told_once_that_it_is_full(worker: Worker) -> None:
         recording = recording_of(recorder, "v1", HOME)
         assert recording is not None
         for number in range(500):
-            recording.tell("%04d", number)
+            recording.tell("%04d", (number,))
         recording.flush()
         worker.loop.run_until_complete(asyncio.sleep(0.01))
         while any(trace.is_writing for trace in recorder._traces.values()):
@@ -431,7 +453,7 @@ def test_of_a_password_not_even_its_size(worker: Worker) -> None:
     offering = rules(takes=frozenset({PASSWORD, CHALLENGE}), mechanisms=("login", "plain", "cram-md5"))
     around = Surroundings(offering, {})
     machine = Machine(SessionDouble("p01.1.2"), around, ("192.0.2.1", 4711))
-    machine.lines = RecordedLines(machine, recording)
+    machine.lines = lines_for(machine, recording)
     machine.begin()
     for said in (b"AUTH PLAIN\r\nAGpvZQ==\r\n", b"AUTH LOGIN\r\nam9l\r\n*\r\n", b"AUTH CRAM-MD5\r\nam9l\r\n"):
         machine.client_says(said)
@@ -453,6 +475,6 @@ def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -
     worker.orders(1, "vserv", "v1")
     recording = kept(worker)
     for number in range(500):
-        recording.tell("%04d", number)
+        recording.tell("%04d", (number,))
     recording.end("quit")
     assert worker.written(1) == [*(f"-- {number:04}" for number in range(500)), "-- the end: quit"]

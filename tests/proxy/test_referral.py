@@ -109,7 +109,7 @@ def test_it_is_followed_once(secret: bytes | None) -> None:
     session = at(REFERRAL, **({"secret": Secret(secret)} if secret else {}))
     assert session.verbs.waits == "connect"
     assert session.verbs.asked == ("other", True)
-    assert (session.machine.backend, session.machine.target) == ("other", "joe")
+    assert (session.machine.backend_id, session.machine.target) == ("other", "joe")
     assert session.backend_says(OK)[-1] == ("send_backend", b"USER joe\r\n")
     assert session.backend_says(OK)[-1] == ("send_backend", b"PASS " + (secret or b"s3cret") + b"\r\n")
     session.backend_says(b"-ERR [REFERRAL/joe@127.0.0.1:1111] and back\r\n")

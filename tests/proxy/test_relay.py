@@ -1,23 +1,30 @@
 """The relay sends what came in one turn at its end, and the answer to QUIT together with the end of the connection."""
 
 import contextlib
+import functools
 import socket
+import ssl
 import struct
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from popular.net.channel import Channel
 from popular.net.splice import Pipes
+from popular.net.tlschannel import TlsChannel
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.relay import Relay
 from supervisor.serving.context import CutCost
 from supervisor.serving.eventloop import EventLoop
 from tests.patience import PATIENCE
+from tests.system.certificates import Authority
 
 SEGMENTS_IN = struct.Struct("=140xI")
-"""Of tcp(7)'s TCP_INFO: how many segments have come."""
+"""What is read of tcp(7)'s TCP_INFO: how many segments have come."""
 
 
 def connection() -> tuple[socket.socket, socket.socket]:
@@ -34,13 +41,17 @@ def segments(peer: socket.socket) -> int:
     return int(SEGMENTS_IN.unpack(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, SEGMENTS_IN.size))[0])
 
 
+Make = Callable[[Any, int, Any], Channel]
+"""How the channel to the client is made, of the core, a descriptor and the session."""
+
+
 class Joined(SessionEvents):
     """A session that has a relay and nothing else."""
 
-    def __init__(self, channel: type[Channel]) -> None:
+    def __init__(self, channel: Make) -> None:
         self.loop = EventLoop()
         near, self.client = connection()
-        self.to_client = channel(self.loop.core, near.detach(), self)  # type: ignore[arg-type]
+        self.to_client = channel(self.loop.core, near.detach(), self)
         near, self.backend = connection()
         self.to_backend = Channel(self.loop.core, near.detach(), self)  # type: ignore[arg-type]
         self.ending = ""
@@ -51,7 +62,10 @@ class Joined(SessionEvents):
     def relay_ended(self, ending: str) -> None:
         self.ending = ending
         self.relay.close()
-        self.to_client.close()
+        if self.to_client.tls:
+            self.to_client.close_kindly()
+        else:
+            self.to_client.close()
         self.to_backend.close()
 
     def turn(self, until: Callable[[], object]) -> None:
@@ -63,7 +77,7 @@ class Joined(SessionEvents):
 
 
 @contextlib.contextmanager
-def joined(channel: type[Channel] = Channel) -> Iterator[Joined]:
+def joined(channel: Make = Channel) -> Iterator[Joined]:
     """All of it is closed at the end. `channel`: that of the client."""
     one = Joined(channel)
     yield one
@@ -74,9 +88,38 @@ def joined(channel: type[Channel] = Channel) -> Iterator[Joined]:
     one.loop.close()
 
 
-def test_the_answer_to_quit_leaves_with_the_end() -> None:
-    """In one packet, if the backend has closed behind it."""
-    with joined() as one:
+@functools.cache
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server with a certificate for localhost, and a client that believes it."""
+    authority, server = Authority(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as directory:
+        authority.issue("localhost").write(Path(directory), "default")
+        server.load_cert_chain(f"{directory}/default.pem", f"{directory}/default.key")
+    return server, authority.trusting()
+
+
+def in_tls(core: Any, fd: int, one: Joined) -> Channel:
+    """The client and its channel, behind their handshake."""
+    server, client = contexts()
+    channel = TlsChannel(Channel(core, fd, one), server, one)  # type: ignore[arg-type]
+    one.client.setblocking(False)
+    one.client = client.wrap_socket(one.client, server_hostname="localhost", do_handshake_on_connect=False)
+    waits: list[str | None] = ["read", "read"]
+    deadline = time.monotonic() + PATIENCE
+    while any(waits):
+        assert time.monotonic() < deadline
+        if waits[0]:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                waits[0] = one.client.do_handshake()  # type: ignore[func-returns-value]
+        waits[1] = waits[1] and channel.handshake()
+    one.client.settimeout(PATIENCE)
+    return channel
+
+
+@pytest.mark.parametrize("channel", [Channel, in_tls])
+def test_the_answer_to_quit_leaves_with_the_end(channel: Make) -> None:
+    """In one packet, if the backend has closed behind it; in TLS with close_notify."""
+    with joined(channel) as one:
         one.client.sendall(b"QUIT\r\n")
         one.turn(lambda: one.relay.watch.quit)
         assert one.backend.recv(100) == b"QUIT\r\n"
@@ -102,6 +145,20 @@ def test_a_backend_that_goes_on_behind_quit_holds_no_answer_back() -> None:
         one.backend.close()
         one.turn(lambda: one.ending)
         assert one.ending == "quit"
+
+
+def test_what_a_client_in_tls_sends_at_once_is_not_piled_up() -> None:
+    """A turn may bring any number of pieces: what is held for the backend stays as small as in clear."""
+    with joined(in_tls) as one:
+        most = 0
+        for _ in range(40):
+            one.client.sendall(b"NOOP\r\n" * 500)
+        one.client.setblocking(False)
+        one.to_backend.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+        for _ in range(300):
+            one.loop.core.run(0.0)
+            most = max(most, len(one.relay._for_backend))
+        assert 0 < most <= 2 * 4096
 
 
 class Deciphered(Channel):

@@ -871,7 +871,7 @@ def test_at_which_step_a_backend_fails(session: Callable[[], PureSession], word:
     ],
 )
 def test_at_which_step_a_backend_is_too_slow(session: Callable[[], PureSession], missing: str, step: str) -> None:
-    """The same. A backend that took the connection has the time of a login for its greeting, too."""
+    """What it owes is named. A backend that took the connection has the time of a login for its greeting, too."""
     waits = session()
     calls = waits.expired("step", missing)
     if calls[0][0] == "expect":
@@ -1027,7 +1027,7 @@ def test_who_is_held_back_makes_room_for_others() -> None:
 
 @pytest.mark.parametrize("decision", [NobodyKnows(), RefusedLogin("m"), RefusedLogin("m", locked=True)])
 def test_wrong_unknown_and_locked_are_held_back_alike(decision: Any) -> None:
-    """The same reply behind the same time; what the client says meanwhile is answered behind it."""
+    """They hear one reply behind one time; what the client says meanwhile is answered behind it."""
     limits = Limited(delay=4.0)
     session = asking(limits=limits)
     assert session.decided(decision)[-1] == ("hold", 4.0)

@@ -88,7 +88,7 @@ def authenticated(response: bytes = b"\0ann\0secret", mechanism: bytes = b"PLAIN
 @pytest.mark.parametrize("initial", [True, False], ids=["initial response", "in two lines"])
 @pytest.mark.parametrize("keyword", [b"AUTH PLAIN", b"auth plain"])
 def test_plain(initial: bool, keyword: bytes) -> None:
-    """The same question as by USER and PASS, whichever way it is said."""
+    """It makes the question that USER and PASS make, whichever way it is said."""
     by_user = begun()
     expected = asked(by_user.says(b"USER ann\r\nPASS secret\r\n"))
     session, response = begun(), coded(b"\0ann\0secret")

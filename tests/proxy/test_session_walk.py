@@ -124,7 +124,7 @@ class Walk(RuleBasedStateMachine):
     """One session. A rule is what may happen to it, whenever it may happen."""
 
     moves: Counter[tuple[Phase, Phase]] = Counter()
-    """Of all walks."""
+    """How often each move was made, in all walks."""
 
     @initialize(rules=RULES, logs_in=st.sampled_from([True, True, True, False]))
     def begins(self, rules: Rules, logs_in: bool) -> None:

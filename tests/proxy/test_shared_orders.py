@@ -36,8 +36,14 @@ def stored(sort: str, ident: str, by: str = "theirs", **value: Any) -> StoredOrd
     return StoredOrder(OrderEntry(sort, ident, value), by, "text")
 
 
-def made(here: Here, *there: StoredOrder, now: Here | None = None, same_epoch: bool = True) -> Reconciled:
-    return reconciled(here, here if now is None else now, there, us="ours", same_epoch=same_epoch)
+def made(
+    here: Here,
+    *there: StoredOrder,
+    now: Here | None = None,
+    follows: bool = True,
+    ended: dict[str, float] | None = None,
+) -> Reconciled:
+    return reconciled(here, here if now is None else now, there, us="ours", follows=follows, ended=ended or {})
 
 
 def taken(found: Reconciled) -> list[tuple[str, str, object]]:
@@ -63,7 +69,7 @@ def test_an_end_is_missed_by_nobody_who_was_away() -> None:
 def test_a_server_that_has_lost_all_ends_nothing() -> None:
     """Began it anew, or could it not be told before, then it is told what holds here: a lock must not end by that."""
     here: Here = {("user lock", JOE): {SHARED: True}, ("user lock", ANN): {SHARED: PENDING}}
-    found = made(here, same_epoch=False)
+    found = made(here, follows=False)
     assert [one.id for one in found.told] == [JOE, ANN]
     assert all(value == {SHARED: True} for _sort, _ident, value in taken(found))
     assert [one.id for one in made(here).told] == [ANN]
@@ -72,6 +78,21 @@ def test_a_server_that_has_lost_all_ends_nothing() -> None:
         OrderEntry("user lock", JOE, {SHARED: PENDING}),
         OrderEntry("user lock", ANN),
     )
+
+
+def test_a_server_that_has_lost_its_last_writes_changes_nothing() -> None:
+    """What was ordered here, said anew or ended is told again where that is newer than what lies there."""
+    key, old, new = ("user route", JOE), {"to": "one", "since": 1.0}, {"to": "two", "since": 2.0, SHARED: True}
+    assert made({key: new}, stored(*key, **old)).told == []
+    assert [one.value for one in made({key: new}, stored(*key, **old), follows=False).told] == [new]
+    newer = stored(*key, to="three", since=3.0)
+    assert taken(made({key: new}, newer, follows=False))[0][2] == {"to": "three", "since": 3.0, SHARED: True}
+    gone = {field_of(*key): 2.0}
+    assert made({}, stored(*key, **old), follows=False, ended=gone).stale == [stored(*key, **old)]
+    for kept in (made({}, newer, follows=False, ended=gone), made({}, stored(*key, **old), ended=gone)):
+        assert (len(kept.taken), kept.stale) == (1, [])
+    without = stored("block", "192.0.2.0/24")
+    assert made({}, without, follows=False, ended={field_of("block", "192.0.2.0/24"): 2.0}).stale == []
 
 
 def test_what_changes_while_it_is_looked_is_left_alone() -> None:
@@ -238,6 +259,9 @@ def test_who_is_moved_by_another_proxy_is_left_to_it() -> None:
     assert isinstance(step.undo, TellOrdered)
     assert (len(step.do.begins), step.do.entries) == (1, ())
     (ours,) = step.undo.stale
+    host = OrderEntry(SHARED, "namesake", {"host": "h2", "until": time.time() + 30})
+    console.status.operator.change([host])
+    assert "another proxy of the cluster, at h2, has our name too" in refused(console, "user move joe two")
     assert ours.text == arguments_of((), "us", begins=step.do.begins)[2][1:].replace('"us"', f'"{step.do.us}"')
 
 

@@ -105,7 +105,7 @@ def test_a_delivery_at_work_is_left_alone(root: Path) -> None:
 
 
 def test_a_dry_run_says_what_would_go(root: Path) -> None:
-    """The same names and counts as the run after it, and nothing is removed."""
+    """It tells the names and counts of the run after it, and nothing is removed."""
     put(root, "joe/tmp/1.a", 2 * DAY)
     put(root, "3/2d/ann/tmp/1.b", 2 * DAY, b"abc")
     put(root, "ann/tmp/1.c", HOUR)

@@ -124,7 +124,7 @@ class Walk(RuleBasedStateMachine):
     """One session. A rule is what may happen to it, whenever it may happen."""
 
     moves: Counter[tuple[Phase, Phase]] = Counter()
-    """Of all walks."""
+    """How often each move was made, in all walks."""
 
     def __init__(self) -> None:
         super().__init__()

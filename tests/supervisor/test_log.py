@@ -58,7 +58,7 @@ def test_text_stays_one_line_and_tells_all(tmp_path_factory: pytest.TempPathFact
 @settings(deadline=None)
 @given(fields=FIELDS)
 def test_json_stays_one_line_and_tells_all(tmp_path_factory: pytest.TempPathFactory, fields: dict[str, object]) -> None:
-    """The same in JSON, without any escaping of our own."""
+    """JSON needs no escaping of our own."""
     text = _written(tmp_path_factory.getbasetemp(), "json", fields)
 
     assert text.count("\n") == 1

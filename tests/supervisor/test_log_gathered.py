@@ -32,7 +32,7 @@ def _end(log: Log, number: int, user: str = "ann") -> None:
 
 
 def _numbers(path: Path) -> list[int]:
-    """Those of whole lines of sessions; a line that is not whole is an error."""
+    """The numbers in the lines of sessions; a line that is not whole is an error."""
     text = path.read_text()
     assert text == "" or text.endswith("\n")
     lines = [line for line in text.splitlines() if " user=" in line]
@@ -61,7 +61,7 @@ def test_lines_wait_and_leave_in_order(tmp_path: Path) -> None:
 
 
 def test_json_is_gathered_too(tmp_path: Path) -> None:
-    """The same for the other form."""
+    """A line of the other form waits as one of text does."""
     path = tmp_path / "log"
     log = _log(path, _room(), form="json")
     _end(log, 1)
@@ -152,9 +152,7 @@ def test_a_process_killed_while_it_wrote(tmp_path: Path, written: int | None, be
 
 
 def test_a_full_disk_costs_what_did_not_fit(tmp_path: Path) -> None:
-    """Of a piece of ten lines three and a half fit: three stand in the log, the half is ended, seven are counted and
-    told of.
-    """
+    """Three and a half lines of ten fit: three stand in the log, the half is ended, seven are counted and told of."""
     path, out = tmp_path / "log", tmp_path / "lost"
 
     def scene() -> None:

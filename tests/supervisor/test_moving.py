@@ -32,6 +32,7 @@ class Around:
         self.jobs: list[Callable[[Result], None]] = []
         self.kept: list[tuple[OrderEntry, ...]] = []
         self.answers: list[tuple[bool, str]] = []
+        self.ended: list[tuple[str, float]] = []
         around = cast(Any, self)
         self.moves = Moves(
             cast(Loop, around),
@@ -39,7 +40,7 @@ class Around:
             cast(Sweeps, around),
             jobs=cast(Jobs, around),
             questions=cast(Questions, around),
-            count=lambda _what, _result: None,
+            ended=lambda result, held: self.ended.append((result, held)),
         )
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
@@ -91,3 +92,6 @@ def test_a_move_whose_time_is_up_while_it_is_taken_back_is_taken_back_once() -> 
     assert around.kept == [(HOLD,), (HOLD._replace(value=None),)]
     assert [done for done, _text in around.answers] == [False]
     assert "everything is as it was before" in around.answers[0][1]
+    ((result, held),) = around.ended
+    assert result == "undone"
+    assert f"held for {held:.2f} s" in around.answers[0][1]

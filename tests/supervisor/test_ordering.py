@@ -1,17 +1,18 @@
 """Orders by which sessions are to end: who hears that nobody is left. Fakes of what carries them out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import pytest
 
-from supervisor.control.lookups import Job
+from supervisor.control.lookups import Job, Result
 from supervisor.control.outcome import SessionSweep
 from supervisor.lifeline import SweepFound
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.ordering import Ordering
-from supervisor.master.sweeping import Sweeps
+from supervisor.master.sweeping import MOST_SWEEPS, Sweeps
+from supervisor.operatorstate import OrderEntry
 
 
 class TellThem(Job):
@@ -21,30 +22,79 @@ class TellThem(Job):
 class Around:
     """A sweep that finds nobody, and the jobs that are sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, under_way: int = 0) -> None:
         self.sent: list[Job] = []
+        self.dones: list[Callable[[Result], None]] = []
+        self.wanted_by: list[list[tuple[str, str]]] = []
+        self.ended: list[tuple[str, str]] = []
+        self.kept: list[OrderEntry] = []
+        self._under_way = under_way
 
     def listed(self) -> list[dict[str, Any]]:
-        return []
+        return [{}] * self._under_way
+
+    def end_of(self, orders: Iterable[tuple[str, str]]) -> None:
+        self.ended += orders
+
+    def change(self, entries: Iterable[OrderEntry], kept: Callable[[bool, str], None]) -> None:
+        self.kept += entries
+        kept(True, "")
 
     def begin(
-        self, _sort: str, _ident: str, *, first: Callable[[SweepFound], None], over: Callable[[], None], **_more: object
+        self, _sort: str, _ident: str, *, first: Callable[[SweepFound], None], over: Callable[[], None], **more: Any
     ) -> None:
+        self.wanted_by.append(list(more["orders"]))
         first(SweepFound())
         over()
 
-    def send(self, job: Job, _done: object) -> None:
+    def send(self, job: Job, done: Callable[[Result], None]) -> None:
         self.sent.append(job)
+        self.dones.append(done)
+
+
+def ordering_of(around: Around, company: bool = False) -> Ordering:
+    made = cast(Any, around)
+    return Ordering(cast(StateKeeper, made), cast(Sweeps, made), lambda: company, jobs=cast(Jobs, made))
+
+
+LOCK = OrderEntry("user lock", "default:joe", {"until": None})
+TOLD = OrderEntry("cluster", "epoch", {"epoch": "e"})
 
 
 @pytest.mark.parametrize("company", [False, True])
 def test_nobody_is_left_only_where_all_sessions_are_seen(company: bool) -> None:
     """Another instance may have one of his: who moves his mail must not hear that he is gone."""
     around = Around()
-    made = cast(Any, around)
-    ordering = Ordering(cast(StateKeeper, made), cast(Sweeps, made), lambda: company, jobs=cast(Jobs, made))
     sweep = SessionSweep("", sort="user", id="default:joe", gentle=True, deadline=None, gone=TellThem())
     answers: list[str] = []
-    ordering.sweep(sweep, lambda _done, text, _lines: answers.append(text))
+    ordering_of(around, company).sweep(sweep, lambda _done, text, _lines: answers.append(text))
     assert len(around.sent) == (0 if company else 1)
     assert len(answers) == 1
+
+
+def test_what_is_kept_with_an_order_that_was_told_ends_no_sweep() -> None:
+    """It is the same for all of them: the next lock would end the sweep of the last one."""
+    around = Around()
+    sweep = SessionSweep(
+        "", entries=(LOCK,), sort="user", id="default:joe", gentle=True, deadline=None, told=TellThem()
+    )
+    ordering_of(around).sweep(sweep, lambda *_answer: None)
+    around.dones[0](Result((TOLD,)))
+    assert around.kept == [LOCK, TOLD]
+    assert around.ended == [LOCK[:2]]
+    assert around.wanted_by == [[LOCK[:2]]]
+
+
+def test_a_kick_that_is_refused_here_is_told_to_nobody() -> None:
+    """Nor is it done here if the others cannot be told."""
+    kick = SessionSweep(
+        "", sort="user", id="default:joe", gentle=True, deadline=None, told=TellThem(), surely_told=True
+    )
+    answers: list[tuple[bool, str]] = []
+    full, alone = Around(MOST_SWEEPS), Around()
+    for around in (full, alone):
+        ordering_of(around).sweep(kick, lambda done, text, _lines: answers.append((done, text)))
+    assert full.sent == []
+    alone.dones[0](Result(failure="the server of the cluster: TimeoutError"))
+    assert alone.wanted_by == []
+    assert [(done, "nothing was changed" in text) for done, text in answers] == [(False, True)] * 2

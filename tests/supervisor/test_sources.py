@@ -65,7 +65,7 @@ def test_silence(copy: Address, host: str) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize(("copy", "host"), FAMILIES)
 def test_silence_without_rights(copy: Address, host: str) -> None:
-    """The same for a process with no capability at all, which may attach no filter on newer kernels."""
+    """Nor does it take a new connection where no capability is left: newer kernels let it attach no filter."""
     child = multiprocessing.get_context("fork").Process(
         target=_run_as_nobody, args=(_deaf_and_not_deaf, copy, host), daemon=True
     )

@@ -260,8 +260,8 @@ def test_stored_and_not_wanted_any_more(
 
 
 def test_only_listening_sockets_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what was passed: no other kinds, no second copies; the names stay with their sockets, and the environment
-    does not speak of them any more. What was passed to another process is left alone.
+    """Other kinds and second copies are left; the names stay with their sockets, and the environment does not speak of
+    them any more. What was passed to another process is left alone.
     """
     with socket.socket() as deaf, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
         listening, unix = listen(loopback(free_port()), 5), socket.socket(socket.AF_UNIX)

@@ -63,7 +63,7 @@ def test_nobody_waits_longer_than_one_turn_of_the_others(deeds: list[tuple[str, 
     turns: Turns[tuple[str, int]] = Turns(MOST, MOST_OF_ONE)
     waiting: list[tuple[str, int]] = []
     since: dict[str, list[str]] = {}
-    """Of each network that waits, who was taken since it had its last turn, or came."""
+    """For each network that waits: who was taken since it had its last turn, or came."""
     for number, (deed, what) in enumerate(deeds):
         if deed == "add":
             waiter = (what, number)

@@ -281,4 +281,4 @@ TLS_CLIENTS: dict[str, Fetch] = {**CLIENTS, "openssl": _with_openssl}
 """Those that can be used in TLS."""
 
 KNOW_NO_STLS = ("getmail",)
-"""Those of them that know POP3S only."""
+"""Clients that know POP3S only."""

@@ -115,7 +115,7 @@ class Dice:
         return Server(port, greetings.get(state, b"+OK " + ok.encode()), mark.encode() or None)
 
     def spoil(self, wanted: NeedsLookup, taken: int) -> NeedsLookup:
-        """The same with a fault somewhere."""
+        """A configuration, with a fault somewhere."""
         fault = self._random.choice(list(FAULTS.values()))
         line = fault.format(host=LOOPBACK, taken=taken, free=free_port(), port=self.port)
         place = len(wanted.lines) if "conf z" in fault else self._random.randrange(len(wanted.lines) + 1)

@@ -509,7 +509,7 @@ def client_of(site: Site, tls: bool) -> PopClient:
 
 
 def digest(client: Peer, octets: int) -> bytes:
-    """Of the next octets."""
+    """The digest of the next octets."""
     hashed = hashlib.sha256()
     while octets:
         piece = client.exactly(min(octets, 1 << 16))

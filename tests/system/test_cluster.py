@@ -243,7 +243,7 @@ def test_blocks_count_over_all_proxies(tmp_path: Path) -> None:
             time.sleep(1.0)
             one.proxy.said("block 203.0.113.77")
             wait_until(lambda: "203.0.113.77/32" in other.blocked(), "what is nonsense stops nobody")
-            assert {json.loads(field)[1] for field in client.hkeys("popular:orders") if field != "epoch"} >= {
+            assert {json.loads(field)[1] for field in client.hkeys("popular:orders") if field[:1] == "["} >= {
                 "192.0.2.0/24",
                 "203.0.113.77/32",
             }

@@ -48,7 +48,7 @@ def _may_leave_cores(pid: int) -> bool:
 
 
 def _can_be_traced(pid: int) -> bool:
-    """Of a process that cannot, root has the files in /proc (proc(5))."""
+    """Whether a debugger may look at it: of a process that cannot be traced, root has the files in /proc (proc(5))."""
     return Path(f"/proc/{pid}/environ").stat().st_uid != 0
 
 

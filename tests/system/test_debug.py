@@ -90,7 +90,7 @@ STORE_LINES = MASTER | {
 
 
 def test_every_option_is_looked_at() -> None:
-    """Of both programs."""
+    """Both programs' options have a line each."""
     assert PPROXY.debug_options.keys() == PROXY_LINES.keys()
     assert PSERV.debug_options.keys() == STORE_LINES.keys()
 

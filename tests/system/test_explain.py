@@ -67,7 +67,7 @@ _KEYS = (
     "qDXT1EyKlmMQyNQQU9ALc0T4qFqjeqLBMFKXIfPtF+M=,a0V6MIqm3Ap4nE4cpFIb0dciW9KeUXUj3oOqowQSxx8="
 )
 KEYS = f"default:pam:{_KEYS}:fake:\ndefault:pia:{_KEYS}:pop:\n"
-"""Of the same password."""
+"""Two users more, with keys of the password `right`."""
 
 
 class Situation(NamedTuple):

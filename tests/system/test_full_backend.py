@@ -7,7 +7,7 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 
-from popular.proxy.checks.canary import check
+from popular.proxy.checks.canary import Patience, check
 from tests.patience import patient
 from tests.proxy.console import Console
 from tests.system.site import LOOPBACK, Proxy, free_port
@@ -110,5 +110,5 @@ def test_a_check_comes_from_the_same_address() -> None:
     with ScriptedBackend(greet) as store:
         console = Console()
         console.say(f"backend conf b host {LOOPBACK} port {store.port} health greeting source {HERE}")
-        assert check(console.config.things["backend"]["b"], None, patient(5)).why == ""
+        assert check(console.config.things["backend"]["b"], None, Patience(patient(5), patient(5))).why == ""
     assert addresses == [HERE]

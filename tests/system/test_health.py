@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from popular.proxy.checks.canary import check
+from popular.proxy.checks.canary import Patience, check
 from popular.proxy.checks.drift import undelivered
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.kinds import ResolvedHost
@@ -22,6 +22,7 @@ from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 from tests.system.wire import Peer, ScriptedBackend, commands, pop3_server
 
 SECRET = b"correct-horse"
+PATIENT = Patience(patient(5), patient(5))
 
 
 class Store:
@@ -93,7 +94,7 @@ def test_each_check_says_as_much_as_it_needs() -> None:
     with served() as (store, server):
         for health, lines in spoken.items():
             store.said.clear()
-            found = check(backend(server.port, health), None, 5)
+            found = check(backend(server.port, health), None, PATIENT)
             assert found.why == ""
             assert store.said == lines
     assert (found.before, found.after) == (("UIDL", "TOP"), ("UIDL", "EXPIRE NEVER"))
@@ -112,14 +113,30 @@ def test_what_is_wrong_is_said_and_no_secret(mood: str, health: str, secret: byt
     """Also where the backend repeats it."""
     with served() as (store, server):
         store.mood = mood
-        found = check(backend(server.port, health, secret), None, 0.3 if mood == "silent" else 5).why
+        patience = PATIENT._replace(answer=0.3) if mood == "silent" else PATIENT
+        found = check(backend(server.port, health, secret), None, patience).why
     assert found.startswith(why)
     assert secret.decode() not in found
 
 
 def test_one_that_is_not_there_is_down() -> None:
     """The kernel says why."""
-    assert check(backend(free_port(), "connect"), None, 5).why == "Connection refused"
+    assert check(backend(free_port(), "connect"), None, PATIENT).why == "Connection refused"
+
+
+def test_one_that_is_slow_but_answers_is_well() -> None:
+    """What is too long is a silence, and not all of its answers together; for those there is a time too."""
+
+    def slow(peer: Peer) -> None:
+        time.sleep(0.2)
+        peer.say(b"+OK ready\r\n")
+        for _line in commands(peer):
+            time.sleep(0.2)
+            peer.say(b"+OK\r\n")
+
+    with ScriptedBackend(slow) as server:
+        assert check(backend(server.port, "greeting"), None, PATIENT._replace(answer=patient(0.3))).why == ""
+        assert check(backend(server.port, "greeting"), None, Patience(0.3, 0.3)).why == "not done within 0.3 s"
 
 
 def test_what_a_backend_lacks_counts_behind_the_login() -> None:
@@ -131,7 +148,7 @@ def test_what_a_backend_lacks_counts_behind_the_login() -> None:
 
 
 def children(proxy: Proxy) -> set[int]:
-    """Of the master."""
+    """The processes that the master has started."""
     return set(map(int, Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()))
 
 

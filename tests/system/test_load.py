@@ -166,7 +166,7 @@ class Pressure(Load):
 
 
 def test_at_the_limit_of_pressure_clients_wait(tmp_path: Path, load: Load) -> None:
-    """The same machine for maxpressure, in per cent: OK → WARN → MAX → WARN → OK. While one of the two is at its limit
+    """As load, so maxpressure, in per cent: OK → WARN → MAX → WARN → OK. While one of the two is at its limit
     nobody is accepted; a limit of 0 opens at once.
     """
     port = free_port()

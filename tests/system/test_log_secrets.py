@@ -117,7 +117,7 @@ def test_a_backend_that_repeats_the_password(tmp_path: Path) -> None:
 
 
 def test_nor_on_a_storage_server(tmp_path: Path) -> None:
-    """The same said to `pserv`, which knows no passwords, and to `pserv` without a request in front."""
+    """Nor if they are said to `pserv`, which knows no passwords, with a request in front or without."""
     store = Store(tmp_path)
     with store:
         store.put("joe", b"Subject: one\r\n\r\nhello\r\n")

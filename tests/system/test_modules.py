@@ -63,7 +63,7 @@ class OddSite:
         return reply.partition(b"]")[0] + b"]" if b"]" in reply else reply.partition(b" ")[0]
 
     def timed(self, user: str) -> tuple[bytes, float]:
-        """The same, and the seconds that it took."""
+        """What the proxy says to a login, and the seconds that it took."""
         began = time.monotonic()
         return self.login(user), time.monotonic() - began
 
@@ -133,7 +133,7 @@ def test_the_breaker_opens_and_closes(site: OddSite) -> None:
 
 
 def test_a_cache_spares_the_module(site: OddSite) -> None:
-    """The same login again is not asked for; another password or user is. A flush forgets."""
+    """A login that comes again is not asked for; another password or user is. A flush forgets."""
     site.proxy.said("pdm conf front cache 1h negative 1h")
     for _ in range(3):
         assert site.login("front-joe") == IN

@@ -64,7 +64,7 @@ class Reader:
 
 
 def _lines(client: PopClient, command: str) -> list[bytes]:
-    """Of a reply of several lines."""
+    """The lines of a reply of several."""
     assert client.ask(command).startswith(b"+OK")
     return list(iter(client.line, b"."))
 
@@ -115,13 +115,11 @@ class MailSite:
             assert reader.came_back == set(), "what was deleted is gone"
 
 
-REFUSED = ("another instance serves here too", "there is still", "/mail/-/")
+REFUSED = ("another instance serves here too", "there is still")
 
 
 def moved(proxy: Proxy, user: str, to: str = "two") -> bool:
-    """While workers of a master that was killed are still there it is refused, and tried again; and if the worker is
-    killed that was asked where he is, for then the command cannot find his mail.
-    """
+    """While workers of a master that was killed are still there it is refused, and tried again."""
     deadline = time.monotonic() + patient(30)
     while time.monotonic() < deadline:
         said = proxy.control(f"user move {user} {to} timeout 20s")
@@ -130,6 +128,13 @@ def moved(proxy: Proxy, user: str, to: str = "two") -> bool:
         assert any(words in said.text for words in REFUSED), said.text
         time.sleep(0.1)
     return False
+
+
+def longest_hold(proxy: Proxy) -> int:
+    """Milliseconds for which a user was held by his move."""
+    found: int = proxy.state().gauges()["longest_move_hold_ms"]
+    assert found > 0
+    return found
 
 
 @contextmanager
@@ -168,6 +173,7 @@ def run(directory: Path, users: int, *, mails: int, clients: int, pause: float) 
                 assert moved(first, reader.name)
                 if place == len(half) // 2:
                     os.kill(first.workers()[0], signal.SIGKILL)
+            holds = [longest_hold(first)]
             with interrupted(first, site.copied):
                 first.kill_master()
             with site.proxy(0.0) as second:
@@ -181,6 +187,8 @@ def run(directory: Path, users: int, *, mails: int, clients: int, pause: float) 
                     left = [reader for reader in left if len(reader.gone) < mails]
                     for reader in left[:8]:
                         reader.poll(site.port, mails)
+                holds.append(longest_hold(second))
+                print(f"{users} users moved, one after the other; longest hold {max(holds)} ms")
     site.assert_nothing_is_lost()
 
 

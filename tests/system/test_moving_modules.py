@@ -44,7 +44,7 @@ class Site:
             return client.log_in(user)
 
     def places(self) -> tuple[str, str]:
-        """Of joe in the table, and of ann in the database."""
+        """Where joe is in the table, and ann in the database."""
         with sqlite3.connect(self.table) as connection:
             (joe,) = connection.execute("SELECT store FROM mailbox WHERE username = 'joe'").fetchone()
         connection.close()

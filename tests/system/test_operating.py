@@ -1,6 +1,7 @@
 """Drains, kicks, holds, locks and moves, over real workers: who is ended when, and who comes in where."""
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -198,7 +199,7 @@ def copier(directory: Path, body: str) -> list[str]:
 
 @pytest.fixture
 def moving(tmp_path: Path) -> Iterator[Site]:
-    """The same, with a command that fails for kim, and hangs for lea until it is killed."""
+    """A site with a move command that fails for kim, and hangs for lea until it is killed."""
     body = 'case "$2" in kim) echo "no room" >&2; exit 3;; lea) exec sleep 60;; esac'
     made = Site(tmp_path, copier(tmp_path, body))
     with made.stores[0].backend, made.stores[1].backend, made.proxy:
@@ -215,13 +216,19 @@ def test_a_user_is_moved_while_he_polls(moving: Site, tmp_path: Path) -> None:
         deletes = moving.log_in(stack, "bob")
         assert deletes.ask("DELE 1") == b"+OK"
         said = proxy.said("user move ann two").text
-        assert said == "user default:ann is moved from one to two; note: it holds for this proxy only"
+        held = re.fullmatch(
+            "user default:ann is moved from one to two; note: held for ([0-9.]+) s; note: it holds for this proxy only",
+            said,
+        )
+        assert held is not None
+        assert proxy.state().gauges()["longest_move_hold_ms"] == pytest.approx(1000 * float(held[1]), abs=6)
         assert stays.rest() == b""
         assert {moving.tries("ann") for _ in range(4)} == {b"+OK two"}
         assert not proxy.control("user move ann two").ok
         late = proxy.control("user move bob two timeout 1s")
         assert not late.ok
-        assert late.text == ("after 1 s there is still: 1 with uncommitted deletes; everything is as it was before")
+        left = "after 1 s there is still: 1 with uncommitted deletes; everything is as it was before; note: held for 1."
+        assert late.text.startswith(left)
         assert deletes.ask("STAT") == b"+OK"
     assert "exit code 3: no room; everything is as it was before" in proxy.control("user move kim two").text
     assert "was not done in time" in proxy.control("user move lea two timeout 1s").text

@@ -98,7 +98,7 @@ def test_what_the_dead_left_is_replaced(tmp_path: Path) -> None:
 
 
 def test_the_table_of_another_dead_instance_is_removed(tmp_path: Path) -> None:
-    """Of two instances the second dies without a trace of order: the next one that starts removes its table."""
+    """The second of two instances dies without a trace of order: the next one that starts removes its table."""
     first, second = (RunDirectory(tmp_path / "run", "pproxy") for _ in range(2))
     segment = Segment.create(second.segment_name, sample.layout())
     os.close(second.lock_fd)

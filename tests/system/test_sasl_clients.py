@@ -24,7 +24,7 @@ KEYS = (
     "{SCRAM-SHA-256}10000,AAECAwQFBgcICQoLDA0ODxAREhMUFRYX,"
     "pz6Nvq421wqz+5a1+kOi+4wHCmC5hWxUU4SOsbQcHJc=,ZYlEVXpQNS7Rc1n0NqR5vCSq4Tikh9Q2ndMUf6fOenU="
 )
-"""Of the same password."""
+"""Keys of PASSWORD."""
 _MODULE = """
 from popular.pdm.contract import TOKEN, UNKNOWN, Authenticated, Module, Refused, Route
 

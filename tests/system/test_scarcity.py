@@ -48,7 +48,7 @@ def _exporter(proxy: Proxy) -> list[int]:
 
 @pytest.fixture
 def port() -> int:
-    """Of the virtual server."""
+    """A free one, for the virtual server."""
     return free_port()
 
 
@@ -85,7 +85,7 @@ def test_a_worker_has_a_successor_as_soon_as_there_can_be_one(proxy: Proxy) -> N
 
 
 def test_an_exporter_has_a_successor_as_soon_as_there_can_be_one(proxy: Proxy) -> None:
-    """The same; of the one that was killed the log tells by what."""
+    """Until then it is tried again; of the one that was killed the log tells by what."""
     wait_until(lambda: len(_exporter(proxy)) == 1, "no job is at work beside it")
     (exporter,) = _exporter(proxy)
     with _without_descriptors(proxy):

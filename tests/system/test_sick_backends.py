@@ -23,7 +23,7 @@ class Scale(NamedTuple):
     logins_a_second: int
     seconds: float
     delay: float
-    """Of the slow one."""
+    """Seconds that the slow one takes."""
 
 
 SHORT = Scale(6, 40, 1.5, delay=0.5)

@@ -57,8 +57,8 @@ def _lives(pid: int) -> bool:
 
 @pytest.mark.parametrize("cause", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT], ids=lambda cause: cause.name)
 def test_a_dead_worker_is_replaced_and_its_rows_are_freed(tmp_path: Path, cause: signal.Signals) -> None:
-    """Of 600 held sessions those of the dead worker end, as `worker_died`; the others stay. Then maxsession can be
-    filled to the last session again, which proves that all tokens are back; and no counter has fallen.
+    """The dead worker's sessions end, of 600 that are held, as `worker_died`; the others stay. Then maxsession can
+    be filled to the last session again, which proves that all tokens are back; and no counter has fallen.
 
     Whether it was killed, or has itself touched memory that is not its own, or was ended by a check of its own.
     """

@@ -117,7 +117,7 @@ def make_site(tmp_path: Path) -> Iterator[MakeSite]:
 
 
 class Vital(NamedTuple):
-    """Of a worker."""
+    """What tells whether a worker is well: it is the one it was, and keeps nothing."""
 
     pid: int
     descriptors: int

@@ -83,7 +83,7 @@ def test_a_bad_line_is_told_wherever_one_looks(users: Users) -> None:
 
 
 def test_check_tells_it(users: Users, tmp_path: Path) -> None:
-    """Of a running program and without one; it is good all the same, and with `strict` it is not."""
+    """By a running program and without one; it is good all the same, and with `strict` it is not."""
     rc = tmp_path / "pproxy.rc"
     rc.write_text("".join(f"{line}\n" for line in users.rc))
     pcontrol = [program("pcontrol"), "-r", str(users.proxy.rundir), "check", str(rc)]

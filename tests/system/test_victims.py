@@ -208,7 +208,7 @@ def test_a_slow_store_is_used_and_one_that_is_not_there_is_given_up_early(tmp_pa
 
 
 def test_refused_logins_do_not_flood_the_log(tmp_path: Path) -> None:
-    """Of 150 logins at a store that is not there each has its line session_end, and 60 have a line that says why; those
+    """Each of 150 logins at a store that is not there has its line session_end, and 60 have a line that says why; those
     of another store are told all the same.
     """
     port = free_port()
@@ -486,7 +486,7 @@ def test_who_only_seems_busy_makes_room_too(pieces: tuple[bytes, ...], tmp_path:
 
 
 def test_a_proxy_that_does_not_log_in_makes_room_at_a_storage_server(tmp_path: Path) -> None:
-    """The same of `pserv`, before the request; an octet now and then is none."""
+    """It is displaced before its request, whoever else comes; an octet now and then is none."""
     port = free_port()
     (tmp_path / "mail").mkdir()
     rc = [f"set mailboxdir {tmp_path / 'mail'}", f"server conf iface {LOOPBACK} port {port} state online"]

@@ -96,7 +96,7 @@ class TlsClient:
 
     @property
     def serial(self) -> int:
-        """Of the certificate that it was shown."""
+        """The serial number of the certificate that it was shown."""
         shown = self.socket.getpeercert()
         assert shown is not None
         return int(str(shown["serialNumber"]), 16)

@@ -44,7 +44,7 @@ def test_rsa_and_ecdsa_stand_side_by_side() -> None:
 
 
 def test_the_one_that_is_valid_longer() -> None:
-    """Of two of one kind; but not before it has begun, and an expired one only if there is no other."""
+    """The better of two of one kind; but not before it has begun, and an expired one only if there is no other."""
     longer = certificate("longer", "a.org", ends=3000)
     future = certificate("future", "a.org", begins=1001, ends=9000)
     expired = certificate("expired", "a.org", ends=10)

@@ -354,7 +354,7 @@ class _Player:
                 "vserv": "v1",
                 "namespace": machine.namespace,
                 "user": machine.user,
-                "backend": machine.backend,
+                "backend": machine.backend_id,
                 "target": machine.target,
             }
             if session.ending != name:

@@ -97,7 +97,7 @@ def read(path: Path) -> list[Script]:
 
 
 def by_set_up(scripts: Sequence[Script]) -> list[Script]:
-    """The same ones; those that want the same commands and files stand together, where the first of them stood."""
+    """All of them again; those that want the same commands and files stand together, where the first of them stood."""
     set_ups = [(script.commands, script.files) for script in scripts]
     return sorted(scripts, key=lambda script: set_ups.index((script.commands, script.files)))
 

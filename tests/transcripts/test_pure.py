@@ -1,4 +1,5 @@
-"""The same sessions on the machine alone, each in two paces: pieces as the script has them, and single octets.
+"""The sessions of the transcripts on the machine alone, each in two paces: pieces as the script has them, and single
+octets.
 
 All but those in TLS, which the machine does not see.
 """

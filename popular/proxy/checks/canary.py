@@ -5,7 +5,7 @@
     capa      and STLS is done where the backend has it, and CAPA answered
     login     and the canary is let in as the backend's `login` says, CAPA asked again, STAT and QUIT answered
 
-Blocks, for so many seconds at most: it runs in a thread of the helper. No secret is in what it says.
+Blocks, for no longer than its Patience says: it runs in a thread of the helper. No secret is in what it says.
 """
 
 import ssl
@@ -30,6 +30,17 @@ class Failed(Exception):
     """The backend is not well; the text says why."""
 
 
+class Patience(NamedTuple):
+    """How long a check waits, in seconds: for each answer, and for all of them together."""
+
+    answer: float
+    whole: float
+
+    def told(self, took: float) -> str:
+        """Why it has ended after so many seconds."""
+        return f"not done within {self.whole:.3g} s" if took >= self.whole else f"no answer within {self.answer:.3g} s"
+
+
 class Finding(NamedTuple):
     """What a check has found. `why` is "" if the backend is well; the capabilities are None where it was not asked."""
 
@@ -40,15 +51,16 @@ class Finding(NamedTuple):
     """And after it."""
 
 
-def check(backend: Backend, tls: BackendTls | None, seconds: float) -> Finding:
+def check(backend: Backend, tls: BackendTls | None, patience: Patience) -> Finding:
     """Checks it as its `health` says. `tls`: what it needs for TLS."""
+    began = time.monotonic()
     try:
-        with _CanaryConnection(backend, tls, seconds) as connection:
+        with _CanaryConnection(backend, tls, patience) as connection:
             return _converse(connection, backend)
     except Failed as failed:
         return Finding(_without_secrets(str(failed), backend))
     except TimeoutError:
-        return Finding(f"no answer within {seconds:g} s")
+        return Finding(patience.told(time.monotonic() - began))
     except ssl.SSLError as error:
         return Finding(words_of(error, tls.name if tls is not None else ""))
     except OSError as error:
@@ -111,8 +123,9 @@ def _log_in(connection: "_CanaryConnection", backend: Backend) -> None:
 class _CanaryConnection:
     """A connection that is told line by line, until its time is over."""
 
-    def __init__(self, backend: Backend, tls: BackendTls | None, seconds: float) -> None:
-        self._until = time.monotonic() + seconds
+    def __init__(self, backend: Backend, tls: BackendTls | None, patience: Patience) -> None:
+        self._until = time.monotonic() + patience.whole
+        self._longest = patience.answer
         self._held = b""
         self._socket, number = reach(backend, self._left())
         self._tls = tls.at_address(number) if tls is not None else None
@@ -129,10 +142,11 @@ class _CanaryConnection:
         self._socket.close()
 
     def _left(self) -> float:
+        """Seconds for the next answer."""
         left = self._until - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        return left
+        return min(left, self._longest)
 
     def start_tls(self) -> None:
         assert self._tls is not None

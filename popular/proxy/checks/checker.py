@@ -1,7 +1,7 @@
 """The helper process of pproxy: checks each backend whose `health` is not off, and writes what it found into the record
 that all workers share (settings/health.py). It serves nobody, and knows no user but the canaries.
 
-A backend is checked every `healthinterval`; as long as it is not clear what has become of it, four times as often.
+When a backend is checked, and what is made of several checks, rhythm.py says.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from popular import messages
 from popular.proxy.backend_tls import BackendsInTls, BackendTls
 from popular.proxy.checks.canary import Finding, check
 from popular.proxy.checks.drift import Missing, Promised, promised, undelivered
+from popular.proxy.checks.rhythm import HURRY, LONGEST_CHECK, Streak, patience_with, pause_behind
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_health import BackendHealth, terms_of
 from popular.proxy.session.breaker import BreakerTerms
@@ -33,10 +34,6 @@ from supervisor.system import Clock
 from supervisor.table.records import Records
 
 _THREADS = 64
-HURRY = 4
-"""So many times as often one is checked of which it is not clear what has become of it."""
-LONGEST_CHECK = 30.0
-"""Seconds."""
 
 
 def is_checked(backend: Backend) -> bool:
@@ -52,21 +49,6 @@ class Assignment(NamedTuple):
     """The number of its record, and of its counters."""
     promised: Promised
     """What each virtual server announces that the backend has to keep."""
-
-
-class Streak:
-    """How often in a row a backend was found to be the same."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._rise, self._fall = backend.rise, backend.fall
-        self._good = self._bad = 0
-
-    def add(self, good: bool) -> bool | None:
-        """Whether it is well; None as long as that is not clear."""
-        self._good, self._bad = (self._good + 1, 0) if good else (0, self._bad + 1)
-        if self._good >= self._rise:
-            return True
-        return False if self._bad >= self._fall else None
 
 
 class BackendChecker:
@@ -116,14 +98,14 @@ class BackendChecker:
             self._assignments[ident] = assignment, asyncio.create_task(self._watch(assignment, wait))
 
     async def _watch(self, assignment: Assignment, wait: float) -> None:
-        backend = assignment.backend
-        health = self._health_of(assignment)
+        backend, clock = assignment.backend, asyncio.get_running_loop()
+        health, patience = self._health_of(assignment), patience_with(backend)
         streak, seen = Streak(backend), Missing()
         await asyncio.sleep(wait)
         while True:
-            interval = backend.healthinterval
+            began = clock.time()
             try:
-                found = await asyncio.to_thread(check, backend, self._tls_of(backend), min(interval, LONGEST_CHECK))
+                found = await asyncio.to_thread(check, backend, self._tls_of(backend), patience)
                 is_well = streak.add(not found.why)
                 self._heed(health, is_well, found)
                 self._learn(assignment, found)
@@ -131,7 +113,7 @@ class BackendChecker:
             except Exception as error:
                 self._tell_fault(error)
                 is_well = None
-            await asyncio.sleep(interval / HURRY if is_well is None else interval)
+            await asyncio.sleep(pause_behind(backend, is_well, clock.time() - began))
 
     def _health_of(self, assignment: Assignment) -> BackendHealth:
         logins = self._segment.layout.counter_cells["backend_logins"] + assignment.record

@@ -25,7 +25,7 @@ from popular.protocol.scram import SCRAM, invented_salt
 from popular.proxy.session.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
 from popular.proxy.session.client_side import BYE, MODULE_SECONDS, MOST_HELD, ClientSide
 from popular.proxy.session.known import Who, who_asks
-from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, HELD, LOGGING_IN, NAMED
+from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, HELD, LOGGING_IN, NAMED, SIMULATING
 from popular.proxy.session.proving import Proving
 from popular.proxy.session.refusals import OWN_WORDS
 from popular.proxy.settings.limits import OF_VSERV
@@ -389,7 +389,7 @@ class Authorization(ClientSide):
     def _may_be_longer(self) -> bool:
         """AUTH has long initial responses, against RFC 5034: some clients know no other way to show a token."""
         lines = self.lines
-        if self._transaction is not None or lines.limit != LONGEST_COMMAND or lines.held[:5].upper() != b"AUTH ":
+        if self.phase is SIMULATING or lines.limit != LONGEST_COMMAND or lines.held[:5].upper() != b"AUTH ":
             return False
         lines.limit = MOST_HELD
         return True

@@ -1,5 +1,6 @@
 from popular.proxy.session.backend_queue cimport BackendQueue
 from popular.proxy.session.known cimport BackendKnowledge, HealthKnowledge
+from popular.proxy.session.mailcheck cimport CheckSockets
 from popular.proxy.session.refusals cimport Refusals
 from supervisor.system cimport Observer
 
@@ -12,6 +13,7 @@ cdef class BackendRuntime:
     cdef public double connect_seconds, login_seconds, patience
     cdef public BackendKnowledge announced
     cdef public BackendQueue queue
+    cdef public CheckSockets checks
     cdef public HealthKnowledge health
     cdef public Observer connects, logins
     cdef public Refusals refusals

@@ -2,6 +2,7 @@
 
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.known import BackendKnowledge, HealthKnowledge
+from popular.proxy.session.mailcheck import CheckSockets
 from popular.proxy.session.reach import Reach
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
@@ -18,6 +19,7 @@ class BackendRuntime:
         "address",
         "announced",
         "asks_for_mail",
+        "checks",
         "connect_seconds",
         "connects",
         "health",
@@ -52,6 +54,7 @@ class BackendRuntime:
         refusals: Refusals | None = None,
         reach: Reach | None = None,
         queue: BackendQueue | None = None,
+        checks: CheckSockets | None = None,
         connects: Observer | None = None,
         logins: Observer | None = None,
     ) -> None:
@@ -86,6 +89,8 @@ class BackendRuntime:
         self.reach = reach
         """Which of its addresses is tried first; None where it has but one."""
         self.queue = queue
+        self.checks = checks
+        """The sockets by which it is asked for mail; None where each question has one of its own (mail_race.py)."""
         self.connects = connects
         """What counts its connections, and how long they took; None where nothing is connected to."""
         self.logins = logins

@@ -21,6 +21,7 @@ cdef class BackendSide(Teller):
     cdef _log_in(self, password_of_module, BackendRuntime backend)
     cdef _open_mailbox(self, route, BackendRuntime backend)
     cpdef checked(self, mail, str reason)
+    cdef _show_empty(self)
     cdef _connect(self, BackendRuntime backend)
     cpdef connected(self)
     cpdef backend_says(self, bytes data)

@@ -11,7 +11,7 @@ from popular import messages
 from popular.pdm.contract import Route, Secret, Token
 from popular.protocol import replies, xpop
 from popular.protocol.international import NOTHING, International
-from popular.protocol.mailcheck import Mail
+from popular.protocol.mailcheck import LOAD_TOO_HIGH, NO_MAIL, Mail
 from popular.protocol.replies import Code
 from popular.proxy.session.backend_auth import Credentials, lacks_secret, login_for
 from popular.proxy.session.backend_login import (
@@ -77,7 +77,7 @@ class BackendSide(Teller):
         self.counted = False
         """Limits may count this session: they were asked, and are told of its end."""
         self._backend: BackendRuntime | None = None
-        """The one with the id `backend`; its address is another one where a route or a referral names a server."""
+        """The one with the id `backend_id`; its address is another one where a route or a referral names a server."""
         self._health: HealthKnowledge | None = None
         """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
         self._refusals: Refusals | None = None
@@ -105,14 +105,14 @@ class BackendSide(Teller):
                 assert secret is not None
                 user, password = self.target.encode(), secret.reveal()
                 if line or backend.tells_stls:
-                    self._login = Pop3Login(user, password, ahead, stls=backend.tells_stls, xclient=line)
+                    self._dialogue = Pop3Login(user, password, ahead, stls=backend.tells_stls, xclient=line)
                 else:
-                    self._login = Pop3Login(user, password, ahead)
+                    self._dialogue = Pop3Login(user, password, ahead)
             else:
                 token = None if self._question is None or password_of_module is not None else self._question.token
                 shown = Credentials(self.target, secret, token)
                 offered = known.mechanisms() if known is not None else NO_MECHANISMS
-                self._login = login_for(backend.settings, shown, xclient=line, ahead=ahead, offered=offered)
+                self._dialogue = login_for(backend.settings, shown, xclient=line, ahead=ahead, offered=offered)
         except UnicodeEncodeError:  # a module may have it from where names have other octets
             self._bad_mailbox("the user's name there cannot be written in UTF-8")
             return
@@ -123,7 +123,7 @@ class BackendSide(Teller):
                 self._wrong_login("password")
             return
         if self._utf8 or self._language:
-            self._login.tell_first(self._manner(backend))
+            self._dialogue.tell_first(self._manner(backend))
         self._connect(backend)
 
     def _manner(self, backend: BackendRuntime) -> list[bytes]:
@@ -139,12 +139,12 @@ class BackendSide(Teller):
         return self._secret if self._question is None else self._secret or self._question.token
 
     def _no_secret(self) -> None:
-        self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
+        self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend_id})
         self._refuse("no_secret", "unavailable", Code.SYS_PERM)
 
     def _open_mailbox(self, route: Route, backend: BackendRuntime) -> None:
         try:
-            self._login = XpopLogin(self.target, self._sid, route.flags)
+            self._dialogue = XpopLogin(self.target, self._sid, route.flags)
         except (xpop.BadMailboxName, xpop.BadRequest) as error:
             self._bad_mailbox(str(error))
             return
@@ -163,11 +163,11 @@ class BackendSide(Teller):
         """What the mail check found; None if it was not answered properly or in time, for this reason."""
         verbs = self._verbs
         if mail is None:
-            verbs.note(messages.CHECK_FAILED, {"backend": self.backend, "address": self._address(), "reason": reason})
+            verbs.note(messages.CHECK_FAILED, {**self._where(), "reason": reason})
             verbs.count("mail_checks", "unanswered", "")
-        elif mail is Mail.NONE or mail is Mail.LOAD_TOO_HIGH:
-            verbs.count("mail_checks", "empty" if mail is Mail.NONE else "load", "")
-            self._login = None
+        elif mail is NO_MAIL or mail is LOAD_TOO_HIGH:
+            verbs.count("mail_checks", "empty" if mail is NO_MAIL else "load", "")
+            self._dialogue = None
             self._show_empty()
             return
         else:
@@ -182,16 +182,16 @@ class BackendSide(Teller):
     # The connection and the login
 
     def _connect(self, backend: BackendRuntime) -> None:
-        assert self._login is not None
+        assert self._dialogue is not None
         self._move(CONNECTING)
         self._patience = backend.patience
-        self._verbs.connect(backend, self._login.greets, backend.connect_seconds)
+        self._verbs.connect(backend, self._dialogue.greets, backend.connect_seconds)
 
     def connected(self) -> None:
         """The connection to a backend that does not greet stands."""
-        assert self._login is not None
+        assert self._dialogue is not None
         self._begin_login()
-        self._verbs.send_backend(self._login.opening())
+        self._verbs.send_backend(self._dialogue.opening())
 
     def _begin_login(self) -> None:
         self._move(LOGGING_IN)
@@ -200,10 +200,10 @@ class BackendSide(Teller):
 
     def backend_says(self, data: bytes) -> None:
         """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
-        assert self._login is not None
+        assert self._dialogue is not None
         if self.phase is CONNECTING:
             self._begin_login()
-        progress = self._login.hear(data)
+        progress = self._dialogue.hear(data)
         if type(progress) is bytes:
             self._verbs.send_backend(progress)
         elif isinstance(progress, Joined):
@@ -217,14 +217,14 @@ class BackendSide(Teller):
 
     def backend_tls_up(self) -> None:
         """TLS with the backend stands, as it was asked for."""
-        assert isinstance(self._login, Pop3Login)
-        self._verbs.send_backend(self._login.tls_up())
+        assert isinstance(self._dialogue, Pop3Login)
+        self._verbs.send_backend(self._dialogue.tls_up())
 
     def _join(self, said: Joined) -> None:
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
         if self._refusals is not None:
             self._refusals.let_in(self.target)
-        self._login = None
+        self._dialogue = None
         if not self._enter_or_refuse():
             return
         self._move(RELAYING)
@@ -240,7 +240,7 @@ class BackendSide(Teller):
             return True
         self._charged = False
         self.counted = True
-        hindrance = limits.enter(self._row, self._whom(), own)
+        hindrance = limits.enter(self._row_number, self._whom(), own)
         if hindrance is None:
             return True
         self._verbs.leave_backend()
@@ -270,14 +270,14 @@ class BackendSide(Teller):
         self._verbs.leave_backend()
         if self._health is not None:
             self._health.answered(self._peer_ip)
-        said |= {"backend": self.backend, "reply": reply}
+        said |= {"backend": self.backend_id, "reply": reply}
         if whose is Affair.MAILBOX:
             assert code is not None
             self._verbs.note(messages.LOGIN_DEFERRED, {**self._login_fields(), **said})
-            self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
+            self._verbs.count("logins_deferred", DEFERRALS[code], self.backend_id)
             self._no_guess()
-            self._limits.stays_out(self._row)
-            self._login = None
+            self._limits.stays_out(self._row_number)
+            self._dialogue = None
             self._try_again(code)
             return
         if whose is Affair.USER_UNSAID and self._refusals is not None:
@@ -304,32 +304,30 @@ class BackendSide(Teller):
             return
         self._refusals = self._health = self.poll = None
         self._referred = True
-        self._backend, self.backend, self.target = self._backends[to.id].like(to), to.id, referral.user
+        self._backend, self.backend_id, self.target = self._backends[to.id].like(to), to.id, referral.user
         if lacks_secret(self._led, to, self._shows()):
             self._no_secret()
         else:
             self._log_in(self._led[0].secret, self._backend)
 
-    def _takes_new(self, backend: str) -> bool:
+    def _takes_new(self, backend_id: str) -> bool:
         """Whether the operator lets new users in to a backend to which neither he nor a module has led this one."""
-        return not self._orders.any or self._orders.verdict(self._asked(backend))[0] == GO_ON
+        return not self._orders.any or self._orders.verdict(self._asked(backend_id))[0] == GO_ON
 
-    def _asked(self, backend: str) -> AskedLogin:
+    def _asked(self, backend_id: str) -> AskedLogin:
         """About whom the operator may have ordered something: by the name that he has written, and by his module's."""
-        account = self.account()
-        return AskedLogin(
-            vserv=self._rules.vserv, namespace=self.namespace, user=self.user, backend=backend, account=account
-        )
+        vserv, account = self._rules.vserv, self.account()
+        return AskedLogin(vserv=vserv, namespace=self.namespace, user=self.user, backend=backend_id, account=account)
 
     def backend_failed(self, reason: str, word: str) -> None:
         """The backend is not reachable, went away, or talks nonsense, before the two were joined.
 
         `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it, or OURS.
         """
-        login = self._login
-        assert login is not None
-        if login.refusal is not None:
-            self._rejected(login.refusal)
+        dialogue = self._dialogue
+        assert dialogue is not None
+        if dialogue.refusal is not None:
+            self._rejected(dialogue.refusal)
             return
         if word == OURS:
             fields: dict[str, object] = {"user": self.user, "step": self.phase.phrase, "reason": reason}
@@ -337,9 +335,9 @@ class BackendSide(Teller):
             self._trouble("no_resources", "resources")
             return
         word = word or ("connect" if self.phase is CONNECTING else "closed")
-        self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or login.step, reason, word)
-        if login.ahead:
-            self._mistrust(login.step, reason)
+        self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or dialogue.step, reason, word)
+        if dialogue.ahead:
+            self._mistrust(dialogue.step, reason)
         self._trouble("backend_failed")
 
     def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
@@ -351,7 +349,7 @@ class BackendSide(Teller):
         if not refusals.of_everybody:
             return
         if was:
-            self._verbs.count("backend_failures", "everybody", self.backend)
+            self._verbs.count("backend_failures", "everybody", self.backend_id)
         else:
             self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
 
@@ -359,22 +357,22 @@ class BackendSide(Teller):
         """The backend did not answer as it should to USER and PASS in one piece: for a while it gets them singly."""
         known = self._backend.announced if self._backend is not None else None
         if known is not None and known.mistrust():
-            fields: dict[str, object] = {"backend": self.backend, "address": self._address()}
-            self._verbs.note(messages.NOT_PIPELINED, {**fields, "step": step, "reason": reason})
+            self._verbs.note(messages.NOT_PIPELINED, {**self._where(), "step": step, "reason": reason})
 
     def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NO_FIELDS) -> None:
         """Logs and counts a failure of the backend. `word`: of backend_login.FAILURES; `said`: more fields."""
-        fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
-        self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
-        self._verbs.count("backend_failures", word, self.backend)
-        provoked = self._login is not None and self._login.may_be_too_long  # strangers would close it for everybody
+        fields: dict[str, object] = {**self._where(), "user": self.user, "step": step}
+        self._verbs.note(messages.BACKEND_FAILED, {**fields, "reason": reason, **said})
+        self._verbs.count("backend_failures", word, self.backend_id)
+        dialogue = self._dialogue
+        provoked = dialogue is not None and dialogue.may_be_too_long  # strangers would close it for everybody
         if self._health is not None and word not in UNTRIED and not provoked:
             self._health.failed(self._peer_ip, reason)
 
-    def _address(self) -> str:
-        """Where the backend failed, for the log: the address at which it was, or all at which it could have been."""
+    def _where(self) -> dict[str, object]:
+        """Which backend failed, for the log, and the address at which it was, or all at which it could have been."""
         assert self._backend is not None
-        return ",".join(self._backend.settings.addresses)
+        return {"backend": self.backend_id, "address": ",".join(self._backend.settings.addresses)}
 
     # What backends offer
 
@@ -385,7 +383,7 @@ class BackendSide(Teller):
     # The end
 
     def _end(self, ending: str) -> None:
-        self._login = None
+        self._dialogue = None
         Teller._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:

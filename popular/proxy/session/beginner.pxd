@@ -1,3 +1,5 @@
+from popular.proxy.session.recorded_session cimport RecordedSession
+from popular.proxy.session.recording cimport recording_of
 from popular.proxy.session.session cimport Session
 from supervisor.serving.holders cimport Holders
 

@@ -19,13 +19,13 @@ class SessionBeginner:
         self._recorder = recorder
         self._holders = holders
 
-    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
+    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
         """See Service."""
-        runtime = self._vservs[listener]
+        runtime = self._vservs[listener_name]
         self._holders.come()
         if self._recorder.orders:
-            recording = recording_of(self._recorder, listener, peer[0] if runtime.rules.trusted is None else None)
+            recording = recording_of(self._recorder, listener_name, peer[0] if runtime.rules.trusted is None else None)
             if recording is not None:
-                RecordedSession(runtime, token, peer, recording=recording).begin(fd)
+                RecordedSession(runtime, token, peer).begin_recorded(fd, recording)
                 return
         Session(runtime, token, peer).begin(fd)

@@ -1,16 +1,16 @@
 cimport cython
 
 from popular.protocol.lines cimport LineBuffer
-from popular.protocol.transaction cimport Transaction
 from popular.proxy.session.surroundings cimport Surroundings
 from popular.proxy.session.typedrules cimport TypedRules
 from popular.proxy.session.verbs cimport Verbs
 
 cdef long _ANSWERING, _NOT_READ
+cdef dict _AT_ONCE
+cdef bytes _QUIT
 
 cdef class ClientSide:
     cdef public object _denied, _exchange, _held, _limits, _offer, _proving, _question, _secret, phase
-    cdef public Transaction _transaction
     cdef public TypedRules _rules
     cdef public Verbs _verbs
     cdef public tuple _led
@@ -32,6 +32,7 @@ cdef class ClientSide:
     @cython.locals(lines=LineBuffer, left=long, line=bytes)
     cpdef _go_on(self)
     cpdef _null_byte(self)
+    @cython.locals(reply=bytes, over=bint)
     cdef _simulated(self, bytes line)
     cdef _command(self, bytes line)
     cdef _response(self, bytes line)

@@ -14,7 +14,7 @@ from popular.protocol.capabilities import Common
 from popular.protocol.international import LANG, International
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
 from popular.protocol.replies import Code
-from popular.protocol.transaction import Transaction
+from popular.protocol.transaction import AT_ONCE, WELCOME, Response, Transaction
 from popular.proxy.session.offers import Offer
 from popular.proxy.session.phases import (
     ANSWERING,
@@ -50,6 +50,7 @@ CLOSING_SECONDS = 5.0
 
 _OF_WHAT_IS_OFFERED = (b"CAPA", LANG.encode())
 """Commands behind the login whose answer depends on what the backends offer."""
+_AT_ONCE, _QUIT = AT_ONCE, b"QUIT"
 
 _ANSWERING, _NOT_READ = bits(ANSWERING), bits(NOT_READ)
 
@@ -85,7 +86,6 @@ class ClientSide:
         "_secret",
         "_sid",
         "_tls",
-        "_transaction",
         "_utf8",
         "_verbs",
         "_words",
@@ -138,7 +138,6 @@ class ClientSide:
         """Where the modules have led on to: the arguments of Machine._follow. A route may hold a password of theirs."""
         self._question: Question | None = None
         """What was asked, if the client shows something else than its own password."""
-        self._transaction: Transaction | None = None
         self._utf8 = False
         """The client has said UTF8, and is to be served so wherever its mail lies."""
         self._language = ""
@@ -271,7 +270,7 @@ class ClientSide:
                 return
             if line is None:
                 break
-            if self._transaction is not None:
+            if self.phase is SIMULATING:
                 self._simulated(line)
             elif self.phase is EXCHANGING:
                 self._response(line)
@@ -291,17 +290,22 @@ class ClientSide:
         self._end("null_byte")
 
     def _simulated(self, line: bytes) -> None:
-        assert self._transaction is not None
-        if line[:4].upper() in _OF_WHAT_IS_OFFERED:  # looked up only where somebody asks
-            offered = self._international()
-            more = offered.capabilities(self._rules.international)
-            self._transaction.offer(self._announced_offer().capa_after + more, offered.languages)
-        answer = self._transaction.command(line)
-        if answer.over:
-            self._verbs.send(answer.reply or BYE)
+        """What the mailbox without mail says to it."""
+        reply = _AT_ONCE.get(line)
+        over = line == _QUIT
+        if reply is None:
+            answer = self._answer(line)
+            reply, over = answer.reply, answer.over
+        self._verbs.send(reply)
+        if over:
             self._end("absorbed" if self.absorbed else "quit")
-        else:
-            self._verbs.send(answer.reply)
+
+    def _answer(self, line: bytes) -> Response:
+        if line[:4].upper() not in _OF_WHAT_IS_OFFERED:
+            return Transaction((), ()).command(line)
+        offered = self._international()
+        more = offered.capabilities(self._rules.international)
+        return Transaction((), self._announced_offer().capa_after + more, offered.languages).command(line)
 
     def _command(self, line: bytes) -> None:
         """A command in the AUTHORIZATION state."""
@@ -339,12 +343,11 @@ class ClientSide:
     def _simulate(self) -> None:
         """The client goes on with us, in a mailbox without mail."""
         verbs = self._verbs
-        self._transaction = Transaction((), self._offer.capa_after)
         self._forget()
         self._move(SIMULATING)
         self._logged_in()
         verbs.count("simulated", None, "")
-        verbs.send(self._transaction.welcome())
+        verbs.send(WELCOME)
         self._go_on()
 
     def _logged_in(self) -> None:

@@ -6,6 +6,7 @@ tell, and it is tried again every few seconds. When it is back all leases are th
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,11 @@ from popular import messages
 from popular.protocol.replies import Code
 from popular.proxy import leases, sharedorders
 from popular.proxy.leases import FREE, FULL, LEASE_SECONDS
+from popular.proxy.namesakes import NAMED_SECONDS, Named, namesakes
 from popular.proxy.session.known import Hindrance
 from popular.proxy.settings.limits import LOGINDELAY, USER_SESSIONS
 from popular.proxy.sharedorders import StoredOrder, stored_order
+from popular.proxy.storeseen import KnownChange, StoreState
 from supervisor.operatorstate import OrderEntry
 from supervisor.serving.context import WorkerContext
 
@@ -75,6 +78,7 @@ class Cluster:
         self._read = self._client.register_script(sharedorders.READ_ORDERS)
         self._there = self._client.register_script(sharedorders.THERE)
         self._change = self._client.register_script(sharedorders.CHANGE)
+        self._named = self._client.register_script(sharedorders.NAMED)
         self._add_news = self._client.register_script(leases.ADD_NEWS)
         self._errors = leases.errors()
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
@@ -157,9 +161,9 @@ class Cluster:
             except self._errors as error:
                 self._is_lost(error)
 
-    async def orders(self) -> tuple[str, list[StoredOrder]] | None:
-        """The orders of all proxies, and their epoch, "" if there is none; None if the server does not answer. It knows
-        then that this proxy is there.
+    async def orders(self) -> tuple[StoreState, list[StoredOrder]] | None:
+        """Where the store stands, and the orders of all proxies; None if the server does not answer, or has more than
+        can be. It knows then that this proxy is there.
         """
         if self._is_to_be_left_alone():
             return None
@@ -167,27 +171,40 @@ class Cluster:
             async with self._turns:
                 await self._there(keys=[sharedorders.PROXIES], args=[self.proxy])
                 if await self._client.hlen(sharedorders.ORDERS) > sharedorders.MOST_ORDERS:
-                    raise sharedorders.TooManyOrders
+                    self._context.log(messages.CLUSTER_ORDERS_IGNORED, most=sharedorders.MOST_ORDERS)
+                    return None
                 words = await self._read(keys=[sharedorders.ORDERS], args=[sharedorders.MOST_OCTETS])
         except self._errors as error:
             self._is_lost(error)
             return None
         found: dict[str, str] = dict(zip(words[::2], words[1::2], strict=True))
         stored = (stored_order(field, text) for field, text in found.items())
-        return found.get(sharedorders.EPOCH, ""), [one for one in stored if one is not None]
+        return StoreState.of(found), [one for one in stored if one is not None]
 
-    async def change_orders(self, entries: Sequence[OrderEntry], stale: Sequence[StoredOrder]) -> str | None:
-        """Puts these there, and takes out what is stale; the epoch, None if the server does not answer."""
+    async def namesakes(self, identity: str) -> list[Named] | None:
+        """The other proxies that have our name; None if the server does not answer. It knows then which one we are."""
+        us = Named(self.proxy, identity, socket.gethostname())
+        try:
+            async with self._turns:
+                words = [us.text(), int(1000 * NAMED_SECONDS)]
+                found: list[str] = await self._named(keys=[sharedorders.NAMES], args=words)
+        except self._errors as error:
+            self._is_lost(error)
+            return None
+        return namesakes(us, found)
+
+    async def change_orders(self, entries: Sequence[OrderEntry], stale: Sequence[StoredOrder]) -> KnownChange | None:
+        """Puts these there, and takes out what is stale; None if the server does not answer."""
         try:
             async with self._turns:
                 words = sharedorders.arguments_of(entries, self.proxy, stale=stale)
-                epoch: str = await self._change(keys=[sharedorders.ORDERS], args=words)
+                said: str = await self._change(keys=[sharedorders.ORDERS], args=words)
         except self._errors as error:
             self._is_lost(error)
             return None
         if entries:
             self.tell(sharedorders.ORDERED, proxy=self.proxy)
-        return epoch
+        return sharedorders.state_from(said).known
 
     async def news(self, since: str, most: int) -> tuple[int, list[Any]] | None:
         """The server's time in milliseconds, and what was told since; None if it does not answer."""

@@ -39,6 +39,7 @@ from popular.proxy.session.module_chain import word_of
 from popular.proxy.session.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.standings import standings
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.vserv import POP3S
 from supervisor.control.things import OFFLINE
@@ -175,7 +176,7 @@ class Explanation:
                 "seconds": round(one.wait, 3),
                 "code": None if one.code is None else one.code.value,
             }
-            for one in self._runtime.limits.standings(who, own)
+            for one in standings(self._runtime.limits.entries, who, own)
         ]
 
     # The modules
@@ -215,7 +216,7 @@ class Explanation:
 
     def _backend(self, played: Rehearsal) -> tuple[dict[str, Any] | None, tuple[str, str] | None]:
         """What it is, and why it would not even be tried: too many wait for it, or are at it."""
-        ident = played.machine.backend
+        ident = played.machine.backend_id
         if not ident:
             return None, None
         backend = played.verbs.backend or self._rules.backends.get(ident)

@@ -5,7 +5,8 @@ of a login, which is not counted.
 from popular.pdm.contract import Secret, UserLimits
 from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.known import NOT_NOW, WELCOME, HealthKnowledge, Hindrance, Poll, Who
-from popular.proxy.session.limits import Limits, Standing
+from popular.proxy.session.limits import Limits
+from popular.proxy.session.standings import Standing, standings
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
 
@@ -43,7 +44,7 @@ class ForetoldLimits:
         """The first limit in force that is reached."""
         del row
         self.no_guess(who)
-        for standing in self._limits.standings(who, own):
+        for standing in standings(self._limits.entries, who, own):
             if standing.limit not in (AUTHDELAY, GUESSRATE) and standing.mode == ENFORCE and standing.code is not None:
                 return Hindrance(standing.limit, standing.code)
         return None
@@ -52,7 +53,7 @@ class ForetoldLimits:
         """Nothing was taken."""
 
     def _standing(self, limit: str, who: Who) -> Standing:
-        return next(one for one in self._limits.standings(who) if one.limit == limit)
+        return next(one for one in standings(self._limits.entries, who) if one.limit == limit)
 
 
 class ForetoldHealth(HealthKnowledge):

@@ -19,8 +19,8 @@ from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
-from popular.proxy.session.mail_race import MailRace, mail_question
-from popular.proxy.session.mailcheck import MailQuestion
+from popular.proxy.session.mail_race import MailRace
+from popular.proxy.session.mailcheck import CheckSocket
 from popular.proxy.session.module_chain import LoopQuestion
 from popular.proxy.session.question_queue import PendingQuestion
 from popular.proxy.session.runtime import VservRuntime
@@ -74,7 +74,7 @@ class Login:
         """When the step began whose time is taken: mail check, connect, or backend login."""
         self._asked: PendingQuestion | LoopQuestion | None = None
         """What the modules are asked, in a thread or waiting for one, or on the event loop."""
-        self._question: MailQuestion | MailRace | None = None
+        self._question: CheckSocket | MailRace | None = None
         self._queue: BackendQueue | None = None
         """The queue of the backend at which this session has a place."""
         self._waits = False
@@ -142,13 +142,16 @@ class Login:
 
     def check_mail(self, backend: BackendRuntime, mailbox: str) -> tuple[str, str]:
         """Why the question cannot be put, and the word for it; or "": then the session hears of the answer."""
-        runtime = self._runtime
+        runtime, session = self._runtime, self._events
         self._began = runtime.context.clock.now
-        self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
+        if runtime.context.log.options:
+            self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
-            self._question = mail_question(
-                runtime.context.loop, backend.settings, runtime.checkport, mailbox=mailbox, owner=self._events
-            )
+            if backend.checks is not None:
+                self._question = backend.checks.ask(mailbox, session)
+            else:
+                at, port, source = backend.settings.addresses, runtime.checkport, backend.source
+                self._question = MailRace(runtime.context.loop, at, port, mailbox=mailbox, owner=session, source=source)
         except OSError as error:
             self._time_check()
             return failure(error)
@@ -163,14 +166,15 @@ class Login:
         """The answer would be late, if there is a question."""
         self._forget_asked()
         if self._question is not None:
-            self._question.close()
+            self._question.give_up(self._events)
             self.answered()
 
     def _time_check(self) -> None:
         runtime = self._runtime
         seconds = runtime.context.clock.now - self._began
-        runtime.counters.observe("mail_check_duration", seconds)
-        self._debug("NET", "asked_for_mail", seconds=round(seconds, 6))
+        runtime.checks.count(seconds)
+        if runtime.context.log.options:
+            self._debug("NET", "asked_for_mail", seconds=round(seconds, 6))
 
     # The backend
 
@@ -302,7 +306,7 @@ class Login:
         if self._asked is not None:
             self._forget_asked()
         if self._question is not None:
-            self._question.close()
+            self._question.give_up(self._events)
             self._question = None
         self.leave_backend()
 

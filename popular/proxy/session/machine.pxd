@@ -16,4 +16,5 @@ cdef class Machine(BackendSide):
     cdef _lead(self, route, bint fallback, bint vouched)
     @cython.locals(backend=BackendRuntime, health=HealthKnowledge)
     cdef _follow(self, route, bint fallback, bint vouched)
+    cdef _find_unused(self, BackendRuntime backend)
     cdef bint _absorb(self, BackendRuntime backend, bint vouched) except -1

@@ -59,7 +59,7 @@ _TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
 class Machine(BackendSide):
     """One session.
 
-    `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
+    `phase`, `user`, `namespace`, `backend_id` and `target` may be looked at; nobody but the machine sets them.
     """
 
     __slots__ = ("_home", "_led_to_backup", "_polls", "_probed")
@@ -125,10 +125,10 @@ class Machine(BackendSide):
         elif verdict in (HELD_BACK, DRAINED):
             self._refuse(verdict, "unavailable", Code.SYS_TEMP)
         elif verdict == FAKE:
-            self.backend, self.target = asking.backend, route.target or self.user
+            self.backend_id, self.target = asking.backend, route.target or self.user
             self._show_empty()
         elif not vouched and self._is_open_to_all(self._rules.backends.get(asking.backend)):
-            self.backend = asking.backend
+            self.backend_id = asking.backend
             self._no_secret()
         else:
             self._follow(moved(route, asking.backend), fallback, vouched)
@@ -163,7 +163,7 @@ class Machine(BackendSide):
         if server is not None and backend is not None:
             backend = backend.placed(server)
         self._backend = backend
-        self.backend, self.target = name, target or self.user
+        self.backend_id, self.target = name, target or self.user
         self._health = health = None if backend is None else backend.health
         self._refusals = self.poll = None
         self._led = route, fallback, vouched
@@ -210,7 +210,7 @@ class Machine(BackendSide):
             return False
         if self._enter_or_refuse():
             self.absorbed = True
-            self._verbs.count("absorbed", None, self.backend)
+            self._verbs.count("absorbed", None, self.backend_id)
             self._simulate()
         return True
 
@@ -219,7 +219,7 @@ class Machine(BackendSide):
         assert self._backend is not None
         self._backend = self._backend.like(self._backend.settings.at_address(number))
         if number:
-            self._verbs.count("backend_elsewhere", ELSEWHERE[number - 1], self.backend)
+            self._verbs.count("backend_elsewhere", ELSEWHERE[number - 1], self.backend_id)
 
     def _in_common_of_backends(self) -> Common:
         return self._in_common.capabilities()

@@ -1,24 +1,23 @@
-"""Asks a storage server that has several addresses by UDP whether a mailbox has mail: at the next one too when the one
-before has not answered within a quarter of a second, or cannot. The first answer counts. (One address: mailcheck.py.)
+"""Asks a storage server by UDP whether a mailbox has mail, by sockets for this one question. Where it has several
+addresses the next one is asked too when the one before has not answered within a quarter of a second, or cannot; the
+first answer counts. (A backend that is configured with one address, as nearly all are: mailcheck.py.)
 """
 
 import asyncio
-import socket
 from collections.abc import Sequence
 from functools import partial
 
-from popular.protocol.lines import NullByte
 from popular.protocol.mailcheck import LONGEST_ANSWER, BadPacket, CheckFailed, parse_mail_answer, question
 from popular.proxy.session.backend_race import HEAD_START_SECONDS
 from popular.proxy.session.events import SessionEvents
-from popular.proxy.session.mailcheck import MailQuestion
-from popular.proxy.settings.backend import Backend
+from popular.proxy.session.mailcheck import connected, put
 from supervisor.runtime.loop import READ
 from supervisor.serving.eventloop import EventLoop
+from supervisor.system import close, receive
 
 
 class MailRace:
-    """One question. The owner hears of the answer once, unless `close` comes first."""
+    """One question. The owner hears of the answer once, unless it is given up first."""
 
     __slots__ = ("_failure", "_hosts", "_loop", "_owner", "_packet", "_port", "_sockets", "_source", "_timer")
 
@@ -42,7 +41,7 @@ class MailRace:
         self._hosts = list(hosts)
         self._port = port
         self._source = source
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._failure = ""
         self._ask_next()
@@ -51,18 +50,18 @@ class MailRace:
         """Raises OSError where nobody is left to answer."""
         while self._hosts:
             try:
-                asked = _sent(self._packet, self._hosts.pop(0), self._port, source=self._source)
+                asked = _sent(self._packet, (self._hosts.pop(0), self._port), self._source)
             except OSError:
                 if self._hosts or self._sockets:
                     continue
                 raise
             self._sockets.append(asked)
-            self._loop.watch(asked.fileno(), READ, partial(self._ready, asked))
+            self._loop.watch(asked, READ, partial(self._ready, asked))
             if self._hosts:
                 self._timer = self._loop.call_later(HEAD_START_SECONDS, self._take_turn)
             return
 
-    def _ready(self, asked: socket.socket, _events: int) -> None:
+    def _ready(self, asked: int, _events: int) -> None:
         try:
             self._read(asked)
         except Exception as error:
@@ -84,60 +83,50 @@ class MailRace:
         if not self._sockets:
             self._owner.mail_checked(None, self._failure)
 
-    def _read(self, asked: socket.socket) -> None:
+    def _read(self, asked: int) -> None:
         try:
-            mail = parse_mail_answer(asked.recv(LONGEST_ANSWER))
-        except BlockingIOError:
-            return
+            packet = receive(asked, LONGEST_ANSWER)
+            if packet is None:
+                return
+            mail = parse_mail_answer(packet)
         except OSError as error:
             self._failure = error.strerror or type(error).__name__
-        except (BadPacket, CheckFailed, NullByte) as error:
+        except (BadPacket, CheckFailed) as error:
             self._failure = str(error) or type(error).__name__
         else:
-            self.close()
+            self._stop()
             self._owner.mail_checked(mail, "")
             return
         self._leave(asked)
         self._go_on()
 
-    def _leave(self, asked: socket.socket) -> None:
+    def _leave(self, asked: int) -> None:
         self._sockets.remove(asked)
-        self._loop.forget(asked.fileno())
-        asked.close()
+        self._loop.forget(asked)
+        close(asked)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def close(self) -> None:
-        """Gives the question up. Twice is fine."""
+    def give_up(self, _owner: SessionEvents) -> None:
+        """As CheckSocket does."""
+        self._stop()
+
+    def _stop(self) -> None:
         self._stop_timer()
         self._hosts = []
         for asked in list(self._sockets):
             self._leave(asked)
 
 
-def mail_question(
-    loop: EventLoop, backend: Backend, port: int, *, mailbox: str, owner: SessionEvents
-) -> MailQuestion | MailRace:
-    """Put to a backend, however many addresses it has. Raises as the classes do."""
-    source = backend.source
-    if backend.host.further:
-        return MailRace(loop, backend.addresses, port, mailbox=mailbox, owner=owner, source=source)
-    return MailQuestion(loop, backend.host.address, port, mailbox=mailbox, owner=owner, source=source)
-
-
-def _sent(packet: bytes, host: str, port: int, *, source: str) -> socket.socket:
-    """The question on its way. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    asked = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+def _sent(packet: bytes, address: tuple[str, int], source: str) -> int:
+    """The socket by which the question is on its way. Raises OSError."""
+    asked = connected(address, source)
     try:
-        if source:
-            asked.bind((source, 0))
-        asked.connect((host, port))
-        asked.send(packet)
+        put(asked, packet)
     except OSError:
-        asked.close()
+        close(asked)
         raise
     return asked

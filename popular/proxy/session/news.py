@@ -114,6 +114,7 @@ class News:
                 full = None
             if not full:
                 await asyncio.sleep(AGAIN_SECONDS if full is None else LOOK_SECONDS)
+        self._orders.close()
 
     def _kick(self, fields: Mapping[str, Any], age: float) -> None:
         """The master has it done. Who is kicked was there when it was said: a proxy that was away has others."""

@@ -44,9 +44,9 @@ class AskedLogin(NamedTuple):
         return None
 
 
-def moved(route: Route, backend: str) -> Route:
+def moved(route: Route, backend_id: str) -> Route:
     """The way of a user who is at this backend now: a server that a module has said belongs to the old one."""
-    return route if route.backend == backend else route._replace(backend=backend, server=None)
+    return route if route.backend == backend_id else route._replace(backend=backend_id, server=None)
 
 
 class LoginOrders(Protocol):

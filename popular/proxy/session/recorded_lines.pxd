@@ -11,3 +11,6 @@ cdef class RecordedLines(LineBuffer):
     cpdef bytes next_line(self, bytes data=*)
     cdef _respond(self, ClientSide machine, bytes line)
     cpdef forget(self)
+
+@cython.locals(lines=RecordedLines, before=LineBuffer)
+cpdef RecordedLines lines_for(ClientSide machine, Recording recording)

@@ -1,7 +1,8 @@
 cimport cython
 
 from popular.proxy.session.backend_runtime cimport BackendRuntime
-from popular.proxy.session.recorded_lines cimport RecordedLines
+from popular.proxy.session.machine cimport Machine
+from popular.proxy.session.recorded_lines cimport RecordedLines, lines_for
 from popular.proxy.session.recording cimport Recording
 from popular.proxy.session.session cimport Session
 from popular.proxy.session.tapped_relay cimport Tap
@@ -13,6 +14,10 @@ cdef class RecordedSession(Session):
     cdef public Recording _recording
     cdef public RecordedLines _lines
     cdef public bint _greets, _told
+    @cython.locals(machine=Machine)
+    cpdef begin_recorded(self, int fd, Recording recording)
+    @cython.locals(recording=Recording, machine=Machine)
+    cpdef send(self, bytes data)
     @cython.locals(recording=Recording)
     cpdef send_backend(self, bytes data)
     @cython.locals(recording=Recording)

@@ -12,9 +12,9 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 from popular.proxy.session import transcript
 from popular.proxy.session.backend_runtime import BackendRuntime
-from popular.proxy.session.recorded_lines import RecordedLines
+from popular.proxy.session.phases import NAMED
+from popular.proxy.session.recorded_lines import lines_for
 from popular.proxy.session.recording import Recording
-from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.session.tapped_relay import Tap, Taps
 from popular.proxy.session.transcript import ours
@@ -42,21 +42,25 @@ class RecordedSession(Session):
 
     __slots__ = ("_greets", "_lines", "_recording", "_told")
 
-    def __init__(self, runtime: VservRuntime, token: int, peer: tuple[str, int], *, recording: Recording) -> None:
-        Session.__init__(self, runtime, token, peer)
+    def begin_recorded(self, fd: int, recording: Recording) -> None:
+        """Like `begin`, which goes for all others: what is said from here on is told to the recording."""
         self._recording = recording
         self._told = False
         """The backend has heard a secret, and may repeat it."""
         self._greets = True
-        recording.sid = self.sid
-        self._machine.lines = self._lines = RecordedLines(self._machine, recording)
-        recording.begin(peer, self._runtime.rules.vserv)
+        recording.begin(self.sid, self._peer, self._runtime.rules.vserv)
+        machine = self._machine
+        machine.lines = self._lines = lines_for(machine, recording)
+        Session.begin(self, fd)
 
     # What is said
 
     def send(self, data: bytes) -> None:
-        if not self._recording.quiet:
-            self._recording.keep("P>C", ours, data)
+        recording, machine = self._recording, self._machine
+        if machine.phase is NAMED:
+            recording.names(machine.user)
+        if not recording.quiet:
+            recording.keep("P>C", ours, data)
         Session.send(self, data)
 
     def send_backend(self, data: bytes) -> None:
@@ -84,32 +88,35 @@ class RecordedSession(Session):
     def introduced(self, header: Header) -> None:
         if header.source is not None:
             self._recording.comes_from(header.source[0])
-            self._recording.tell("PROXY header: client %s port %d", *header.source[:2])
+            self._recording.tell("PROXY header: client %s port %d", header.source[:2])
         Session.introduced(self, header)
 
     def tls_up(self, agreed: Agreed) -> None:
         resumed = ", resumed" if agreed.resumed else ""
-        self._recording.tell("TLS with the client: %s, %s%s", agreed.version, agreed.cipher, resumed)
+        self._recording.tell("TLS with the client: %s, %s%s", (agreed.version, agreed.cipher, resumed))
         Session.tls_up(self, agreed)
 
     def tls_failed(self, failure: Failure) -> None:
-        self._recording.tell("no TLS with the client: %s, %s", failure.why, failure.reason)
+        self._recording.tell("no TLS with the client: %s, %s", (failure.why, failure.reason))
         Session.tls_failed(self, failure)
 
     def ask(self, question: Question, seconds: float) -> None:
         recording = self._recording
-        recording.asks_for(question.user)
         if not recording.quiet:
-            recording.tell("asking the modules for %r, namespace %r", question.user, question.namespace)
+            recording.asks_for(question.user)
+        if not recording.quiet:
+            recording.tell("asking the modules for %r, namespace %r", (question.user, question.namespace))
         Session.ask(self, question, seconds)
 
     def _tell_decision(self, decision: Decision) -> None:
         recording = self._recording
         if not recording.quiet:
             route, said = getattr(decision, "route", None), type(decision).__name__
-            where = "" if route is None else f", backend {route.backend!r}, target {route.target!r}"
-            recording.tell("the modules have answered: %s%s", said, where)
-            if route is not None:
+            if route is None:
+                recording.tell("the modules have answered: %s", (said,))
+            else:
+                facts = said, route.backend, route.target
+                recording.tell("the modules have answered: %s, backend %r, target %r", facts)
                 recording.goes_to(route.backend)
         Session._tell_decision(self, decision)
 
@@ -117,12 +124,12 @@ class RecordedSession(Session):
         recording = self._recording
         recording.goes_to(backend.id)
         if not recording.quiet:
-            recording.tell("asking %s whether there is mail", backend.address)
+            recording.tell("asking %s whether there is mail", (backend.address,))
         Session.check_mail(self, backend, mailbox, seconds)
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
         if not self._recording.quiet:
-            self._recording.tell("the mail check: %s", mail.name if mail is not None else reason)
+            self._recording.tell("the mail check: %s", (mail.name if mail is not None else reason,))
         Session.mail_checked(self, mail, reason)
 
     def connect(self, backend: BackendRuntime, greets: bool, seconds: float) -> None:
@@ -130,12 +137,12 @@ class RecordedSession(Session):
         recording = self._recording
         recording.goes_to(backend.id)
         if not recording.quiet:
-            recording.tell("connecting to %s, %s port %d", backend.id, backend.address, backend.port)
+            recording.tell("connecting to %s, %s port %d", (backend.id, backend.address, backend.port))
         Session.connect(self, backend, greets, seconds)
 
     def backend_reached(self, number: int) -> None:
         Session.backend_reached(self, number)
-        self._recording.tell("connected at its address number %d", number + 1)
+        self._recording.tell("connected at its address number %d", (number + 1,))
 
     def backend_connected(self) -> None:
         if not self._recording.quiet:
@@ -148,19 +155,19 @@ class RecordedSession(Session):
         Session.backend_tls_up(self)
 
     def backend_broke(self, reason: str, word: str = "") -> None:
-        self._recording.tell("the backend is gone: %s", reason)
+        self._recording.tell("the backend is gone: %s", (reason,))
         Session.backend_broke(self, reason, word)
 
     def logged_in(self) -> None:
         recording = self._recording
-        recording.goes_to(self._machine.backend)
+        recording.goes_to(self._machine.backend_id)
         if not recording.quiet:
             recording.tell("logged in")
         recording.decide()
         Session.logged_in(self)
 
     def hold(self, seconds: float) -> None:
-        self._recording.tell("held back for %.3f s", seconds)
+        self._recording.tell("held back for %.3f s", (seconds,))
         Session.hold(self, seconds)
 
     def note(self, message: Message, fields: dict[str, object]) -> None:

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import stat
 from asyncio import Future, wrap_future
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future as WorkOfThread
 from concurrent.futures import wait
 from contextlib import suppress
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from popular.messages import TRACE_FULL, TRACE_NOT_WRITTEN
-from popular.net.networks import Network
+from popular.net.networks import octets_of, plain
 from popular.proxy.session.inforce import TracesInForce
 from popular.proxy.settings.tracing import BACKEND, FULL_MODE, NETWORK, TRACE, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
@@ -71,6 +71,27 @@ class Written(NamedTuple):
     was_full: bool
 
 
+class TracedNetworks:
+    """Traces by network, to be found by an address: by one look for each length of their networks, however many."""
+
+    def __init__(self, traces: Sequence[OrderedTrace]) -> None:
+        self._lengths: dict[tuple[int, int], dict[int, list[OrderedTrace]]] = {}
+        """By the octets of an address and the bits that are not the network's; then by the network's bits."""
+        for trace in traces:
+            network = plain(ipaddress.ip_network(trace.name))
+            rest = network.max_prefixlen - network.prefixlen
+            of_length = self._lengths.setdefault((network.max_prefixlen // 8, rest), {})
+            of_length.setdefault(int(network.network_address) >> rest, []).append(trace)
+
+    def around(self, address: str) -> Iterator[OrderedTrace]:
+        """Whose network the address is in; ::ffff:192.0.2.1 is 192.0.2.1."""
+        octets = octets_of(address)
+        number, length = int.from_bytes(octets), len(octets)
+        for (of_length, rest), traces in self._lengths.items():
+            if of_length == length:
+                yield from traces.get(number >> rest, ())
+
+
 class Recorder:
     """One for each worker."""
 
@@ -83,7 +104,7 @@ class Recorder:
         self._context = context
         self._traces: dict[str, OrderedTrace] = {}
         self._by_name: dict[tuple[str, str], list[OrderedTrace]] = {}
-        self._networks: list[tuple[Network, OrderedTrace]] = []
+        self._networks = TracedNetworks(())
         self.changed()
 
     def changed(self) -> None:
@@ -99,7 +120,7 @@ class Recorder:
         self._by_name = {}
         for trace in traces:
             self._by_name.setdefault((trace.of, trace.name), []).append(trace)
-        self._networks = [(ipaddress.ip_network(trace.name), trace) for trace in traces if trace.of == NETWORK]
+        self._networks = TracedNetworks([trace for trace in traces if trace.of == NETWORK])
         sorts = {trace.of for trace in traces}
         self.in_force = TracesInForce(
             max((trace.until for trace in traces), default=0.0),
@@ -108,6 +129,7 @@ class Recorder:
             by_backend=BACKEND in sorts,
             by_network=NETWORK in sorts,
             by_vserv=VSERV in sorts,
+            clock=self.clock,
         )
 
     def named(self, of: str, name: str) -> list[OrderedTrace]:
@@ -117,11 +139,7 @@ class Recorder:
 
     def around(self, address: str) -> list[OrderedTrace]:
         """Traces that concern a client of this address now."""
-        if not self._networks:
-            return _NOBODY
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-        return [trace for network, trace in self._networks if parsed in network and trace.is_at_work()]
+        return [trace for trace in self._networks.around(address) if trace.is_at_work()]
 
     def goes_on(self, trace: OrderedTrace) -> bool:
         """Whether it was not stopped, and its time is not over."""

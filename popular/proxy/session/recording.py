@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from popular.proxy.session.inforce import TracesInForce
 from popular.proxy.session.recorder import OrderedTrace, Recorder
 from popular.proxy.session.transcript import HIDDEN, PassedOn, printable
 from popular.proxy.session.transcript import command as transcribed
 from popular.proxy.settings.tracing import BACKEND, USER, VSERV
+from supervisor.octets import word_at
 from supervisor.system import wall
 
 _MOST_KEPT = 4096
@@ -25,8 +27,11 @@ _MOST_WAITING = 64
 """Things that a session has said, of which lines are made together."""
 _PIECE = 1 << 14
 """Characters that are written at a time."""
-_PASS, _NAME = b"PASS ", b"USER "
+_PASS, _USER = word_at(b"PASS"), word_at(b"USER")
+_BLANK = 32
 _SHOWN_PASS = f"PASS {HIDDEN}"
+_NOBODY: list[OrderedTrace] = []
+"""Never changed: nearly every session has this one."""
 _BARE = frozenset({b"CAPA", b"STLS", b"QUIT", b"NOOP", b"AUTH", b"UTF8", b"LANG"})
 """Lines in which there can be no secret."""
 
@@ -40,7 +45,7 @@ def recording_of(recorder: Recorder, vserv: str, address: str | None) -> "Record
     in_force = recorder.in_force
     if now >= in_force.until:
         return None
-    recording = Recording(recorder)
+    recording = Recording(recorder, in_force)
     if in_force.by_vserv:
         recording.matches(recorder.named(VSERV, vserv))
     if address is not None and in_force.by_network:
@@ -49,10 +54,9 @@ def recording_of(recorder: Recorder, vserv: str, address: str | None) -> "Record
     return recording if recording.matched or waits else None
 
 
-def _begun(session: tuple[tuple[str, int], str, float]) -> Iterator[str]:
-    peer, vserv, moment = session
+def _begun(peer: tuple[str, int], vserv: str, moment: float) -> str:
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
-    yield f"session of {peer[0]} port {peer[1]} at {vserv}, {when}"
+    return f"session of {peer[0]} port {peer[1]} at {vserv}, {when}"
 
 
 def _told(said: tuple[str, tuple[object, ...]]) -> Iterator[str]:
@@ -74,6 +78,7 @@ class Recording:
 
     __slots__ = (
         "_began",
+        "_began_at",
         "_clock",
         "_in_force",
         "_kept",
@@ -82,28 +87,35 @@ class Recording:
         "_octets",
         "_over",
         "_passed",
+        "_peer",
         "_recorder",
         "_text",
+        "_vserv",
         "matched",
         "quiet",
         "sid",
     )
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, in_force: TracesInForce) -> None:
         self._recorder = recorder
-        self._clock = recorder.clock
-        self._in_force = recorder.in_force
-        self.matched: list[OrderedTrace] = []
+        self._in_force = in_force
+        self._clock = self._in_force.clock
+        self.matched = _NOBODY
         self.quiet = False
         """Nothing is heard: it is somebody else's login."""
         self._over = False
         """It never will be anybody's whom they trace."""
         self.sid = ""
+        self._peer: tuple[str, int] | None = None
+        """Who has come to which virtual server, and when: until that is a line."""
+        self._vserv = ""
+        self._began_at = 0.0
         self._began = self._clock.now
         self._kept: list[tuple[float, str, Lines, Any]] = []
         self._octets = 0
         self._left_out = 0
-        self._text: list[str] = []
+        self._text: list[str] | None = None
+        """Lines that are not written yet; None: none."""
         self._length = 0
         self._passed: PassedOn | None = None
 
@@ -114,6 +126,10 @@ class Recording:
         self.matches(self._recorder.around(address))
         if not self.matched and wall() >= self._in_force.late_until:
             self.decide()
+
+    def names(self, user: str) -> None:
+        """Whom the client has named, by USER. Somebody whom nobody traces may say PASS unheard."""
+        self.quiet = not self.matched and not self._in_force.by_backend and user not in self._in_force.users
 
     def asks_for(self, user: str) -> None:
         """Who wants to log in. Whether his backend is traced nobody knows yet."""
@@ -136,7 +152,7 @@ class Recording:
             return
         if self.matched:
             self.flush()
-            self.matched += found
+            self.matched = [*self.matched, *found]
         else:
             self.matched = found
             self._release()
@@ -144,19 +160,21 @@ class Recording:
 
     # What is said
 
-    def begin(self, peer: tuple[str, int], vserv: str) -> None:
+    def begin(self, sid: str, peer: tuple[str, int], vserv: str) -> None:
         """The session begins."""
-        self._keep("--", _begun, (peer, vserv, wall()))
+        self.sid, self._peer, self._vserv, self._began_at = sid, peer, vserv, wall()
 
     def client_line(self, line: bytes) -> None:
         """A command of the client's, who may name somebody else from here on."""
         if self._over:
             return
+        word = word_at(line) if len(line) > 4 and line[4] == _BLANK else 0
+        if word == _PASS:
+            if not self.quiet:
+                self._keep("C>P", _as_it_is, _SHOWN_PASS)
+            return
         self.quiet = False
-        keyword = line[:5].upper()
-        if keyword == _PASS:
-            self._keep("C>P", _as_it_is, _SHOWN_PASS)
-        elif keyword == _NAME or keyword in _BARE:
+        if word == _USER or line.upper() in _BARE:
             self._octets += len(line)
             self._keep("C>P", transcribed, line)
         else:
@@ -175,7 +193,7 @@ class Recording:
                 self._octets += len(line)
                 self._keep(leg, _as_it_is, line)
 
-    def tell(self, text: str, *facts: object) -> None:
+    def tell(self, text: str, facts: tuple[object, ...] = ()) -> None:
         """What has happened, to be put together by `%`."""
         if not self.quiet:
             self._octets += len(text)
@@ -202,6 +220,9 @@ class Recording:
 
     def _release(self) -> None:
         """What was kept becomes lines: somebody wants them."""
+        if self._peer is not None:
+            peer, self._peer = self._peer, None
+            self._put(0.0, "--", _begun(peer, self._vserv, self._began_at))
         kept, self._kept = self._kept, []
         for moment, leg, lines, said in kept:
             for line in lines(said):
@@ -211,8 +232,12 @@ class Recording:
             self._put(0.0, "--", f"{left_out} more before this: too much to be kept")
 
     def _put(self, moment: float, leg: str, line: str) -> None:
-        self._text.append(f"{self.sid} {moment:+.6f} {leg} {line}\n")
-        self._length += len(self._text[-1])
+        text = f"{self.sid} {moment:+.6f} {leg} {line}\n"
+        if self._text is None:
+            self._text = [text]
+        else:
+            self._text.append(text)
+        self._length += len(text)
         if self._length >= _PIECE:
             self._write()
 
@@ -223,9 +248,9 @@ class Recording:
             self._write()
 
     def _write(self) -> None:
-        text = "".join(self._text)
-        self._text, self._length = [], 0
-        if text:
+        if self._text:
+            text = "".join(self._text)
+            self._text, self._length = None, 0
             for trace in self.matched:
                 self._recorder.write(trace, text)
 
@@ -263,5 +288,5 @@ class Recording:
         if self.matched:
             if self._passed is not None:
                 self._pass(self._passed.rest())
-            self.tell("the end: %s", ending)
+            self.tell("the end: %s", (ending,))
             self.flush()

@@ -248,11 +248,12 @@ class Relay(EventTaker):
             self._end("null_byte")
             return
         self._for_backend = self._for_backend + piece if self._for_backend else piece
-        if self._plain:
+        if self._plain or len(self._for_backend) < _SHORT:  # in TLS one turn may bring any number of pieces
             self._leave_later()
             return
         self._send_to_backend()
         if self._for_backend:
+            self._leaves = False
             self._balance()
 
     def _backend_takes_more(self) -> None:
@@ -357,7 +358,7 @@ class Relay(EventTaker):
         if self.watch.fetches:
             self._whole = piece.endswith(_MAIL_END)
         self._for_client = self._for_client + piece if self._for_client else piece
-        if self._plain and len(piece) < _SHORT:
+        if len(piece) < _SHORT:
             self._leave_later()
             return
         self._send_to_client()

@@ -46,7 +46,7 @@ class SessionRow:
                 port,
                 runtime.vserv,
                 machine.user,
-                machine.backend,
+                machine.backend_id,
                 machine.target,
                 moved[0],
                 moved[1],
@@ -110,6 +110,6 @@ def marks_of(machine: Machine, vserv: str) -> tuple[tuple[str, str], ...]:
     here = (VSERV, vserv)
     if machine.phase not in PLACED:
         return (here,)
-    marks = here, (USER, user_key(machine.namespace, machine.user)), (BACKEND, machine.backend)
+    marks = here, (USER, user_key(machine.namespace, machine.user)), (BACKEND, machine.backend_id)
     account = machine.account()
     return marks if account in ("", machine.user) else (*marks, (USER, user_key(machine.namespace, account)))

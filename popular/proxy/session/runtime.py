@@ -33,6 +33,7 @@ class VservRuntime:
         "backend_tls",
         "blocked",
         "checkport",
+        "checks",
         "context",
         "counters",
         "first_look",
@@ -117,4 +118,6 @@ class VservRuntime:
         self.started = counters.cell("sessions_started", None, rules.vserv)
         """The cell that counts its sessions."""
         self.logins: Observer = counters.observer("login_duration", rules.vserv, "logins")
+        self.checks: Observer = counters.observer("mail_check_duration")
+        """What counts the mail checks, and how long they took."""
         self.moved = moved

@@ -36,6 +36,7 @@ cdef class Session(PuttingOff):
     cpdef bint is_blocked(self, str address) except -1
     cpdef send(self, bytes data)
     cpdef ask(self, question, double seconds)
+    cpdef check_mail(self, BackendRuntime backend, str mailbox, double seconds)
     cpdef connect(self, BackendRuntime backend, bint greets, double seconds)
     cpdef expect(self, double seconds)
     cpdef hold(self, double seconds)
@@ -53,6 +54,7 @@ cdef class Session(PuttingOff):
     cpdef client_broke(self)
     cpdef decided(self, decision)
     cpdef _tell_decision(self, decision)
+    cpdef mail_checked(self, mail, str reason)
     cpdef backend_connected(self)
     @cython.locals(machine=Machine)
     cpdef backend_says(self, bytes data)

@@ -329,7 +329,8 @@ class Session(PuttingOff):
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
         self._login.answered()
-        self._tell_step("checked", mail, reason)
+        self._deadlines.expect_nothing()
+        self._machine.checked(mail, reason)
         self._settle()
 
     def backend_reached(self, number: int) -> None:
@@ -465,7 +466,7 @@ class Session(PuttingOff):
             runtime.rules.vserv,
             machine.namespace,
             machine.user,
-            machine.backend,
+            machine.backend_id,
             machine.target,
             ending,
             milliseconds(seconds),

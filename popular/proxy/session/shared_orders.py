@@ -9,11 +9,14 @@ from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
+from popular import messages
+from popular.proxy.namesakes import identity_of, is_had_by, is_ours_alone, namesake_of, new_identity
 from popular.proxy.session.cluster import Cluster
 from popular.proxy.settings.blocking import seconds_left
 from popular.proxy.settings.cluster import TellGone
 from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, USER
-from popular.proxy.sharedorders import EPOCH, MOVE, SORTS, StoredOrder, reconciled
+from popular.proxy.sharedorders import MOVE, ORDERED, SORTS, StoredOrder, reconciled
+from popular.proxy.storeseen import KnownChange, ended
 from supervisor.control.outcome import Block, Order, Ordered, SessionSweep
 from supervisor.operatorstate import SHARED, OrderEntry
 from supervisor.serving.context import WorkerContext
@@ -74,6 +77,9 @@ class SharedOrders:
         self._digest = memory.digest("orders")
         self._news_of = ""
         """The proxy that has told last that something has changed."""
+        self._is_new = False
+        """We have just been given an identity, which nobody knows yet."""
+        self._has_namesake = False
 
     def changed(self, proxy: str) -> None:
         """There is news: it is to be looked at once."""
@@ -81,27 +87,72 @@ class SharedOrders:
 
     async def look(self) -> None:
         """Looks, if it is time, or there is news. While the server does not answer it is tried again."""
-        if not self._news_of and not self._memory.change(self._digest, partial(due, now=wall())):
+        self._count_namesake()
+        is_time = self._memory.change(self._digest, partial(due, now=wall()))
+        if not (is_time or self._news_of or self._is_new):
             return
-        before = self._here()
+        before, known = self._here(), self._known()
         found = await self._cluster.orders()
         if found is None:
             return
-        epoch, stored = found
-        news_of, self._news_of = self._news_of, ""
-        known = self._context.operator.of(SHARED).get(EPOCH, {}).get(EPOCH)
-        made = reconciled(before, self._here(), stored, us=self._cluster.proxy, same_epoch=epoch == known)
-        if made.told or made.stale or not epoch:
+        store, stored = found
+        news_of, self._news_of, self._is_new = self._news_of, "", False
+        made = reconciled(
+            before,
+            self._here(),
+            stored,
+            us=self._cluster.proxy,
+            follows=store.follows(known),
+            ended=ended(self._context.operator.of(SHARED), wall()),
+        )
+        seen = store.known
+        if made.told or made.stale or not store.epoch:
             changed = await self._cluster.change_orders(made.told, made.stale)
             if changed is None:
                 self._news_of = news_of
                 return
-            epoch = changed
-        if epoch != known:
-            self._context.request(Ordered("", entries=(OrderEntry(SHARED, EPOCH, {EPOCH: epoch}),)))
+            seen = changed
         taken = [one._replace(by=news_of or "?") if one.entry.value is None else one for one in made.taken]
         for order in orders_of(taken, self._gone):
             self._context.request(order)
+        if seen != known and known == self._known():
+            self._context.request(Ordered("", entries=(seen.entry(),)))
+        await self._look_for_namesakes(is_time)
+
+    async def _look_for_namesakes(self, is_time: bool) -> None:
+        """Whether another proxy has our name; that is told once, and the other one learns it at once, too."""
+        kept, now = self._context.operator.of(SHARED), wall()
+        identity = identity_of(kept)
+        if not identity:
+            if is_time:  # then no other worker does so
+                self._context.request(Ordered("", entries=(new_identity(),)))
+                self._is_new = True
+            return
+        found = await self._cluster.namesakes(identity)
+        if not found:
+            if found is not None and namesake_of(kept, now):
+                self._context.request(Ordered("", entries=(is_ours_alone(),)))
+            return
+        if not namesake_of(kept, now):
+            self._context.log(messages.CLUSTER_NAMESAKE, proxy=found[0].name, host=found[0].host)
+            self._cluster.tell(ORDERED, proxy=self._cluster.proxy)
+        self._context.request(Ordered("", entries=(is_had_by(found[0], now),)))
+
+    def _count_namesake(self) -> None:
+        """For the metric, in each worker."""
+        has_one = bool(namesake_of(self._context.operator.of(SHARED), wall()))
+        if has_one != self._has_namesake:
+            self._has_namesake = has_one
+            self._context.counters.count("cluster_namesakes", amount=1 if has_one else -1)
+
+    def close(self) -> None:
+        """Another config is in force."""
+        if self._has_namesake:
+            self._has_namesake = False
+            self._context.counters.count("cluster_namesakes", amount=-1)
+
+    def _known(self) -> KnownChange:
+        return KnownChange.of(self._context.operator.of(SHARED))
 
     def _here(self) -> dict[tuple[str, str], Mapping[str, Any]]:
         operator = self._context.operator

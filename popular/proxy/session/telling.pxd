@@ -5,8 +5,8 @@ from popular.proxy.session.surroundings cimport Surroundings
 from popular.proxy.session.verbs cimport Verbs
 
 cdef class Teller(Authorization):
-    cdef public BackendLogin _login
+    cdef public BackendLogin _dialogue
     cdef public object _own_limits
-    cdef public long _row
-    cdef public str backend, target
+    cdef public long _row_number
+    cdef public str backend_id, target
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)

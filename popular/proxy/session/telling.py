@@ -24,15 +24,15 @@ NO_FIELDS: Mapping[str, object] = {}
 class Teller(Authorization):
     """One session, as far as operator and client are told how the login went."""
 
-    __slots__ = ("_login", "_own_limits", "_row", "backend", "target")
+    __slots__ = ("_dialogue", "_own_limits", "_row_number", "backend_id", "target")
 
     def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         Authorization._set_up(self, verbs, around, peer)
-        self._row = self._verbs.row
+        self._row_number = self._verbs.row
         self._own_limits: UserLimits | None = None
-        self._login: BackendLogin | None = None
+        self._dialogue: BackendLogin | None = None
         """The dialogue with the backend. Holds a password, so it is let go of as soon as it has done its work."""
-        self.backend = ""
+        self.backend_id = ""
         self.target = ""
 
     def _tell_master_login(self, decision: Admitted) -> None:
@@ -65,12 +65,12 @@ class Teller(Authorization):
         self._failures += 1
         verbs.note(messages.LOGIN_FAILED, {**self._login_fields(), "why": why, **said})
         verbs.count("login_failures", why, self._rules.vserv)
-        self._limits.stays_out(self._row)
+        self._limits.stays_out(self._row_number)
         if self._limited and self._limits.guards:
             self._charged = False
             wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
         self._secret = self._question = self._led = None
-        self._login = None
+        self._dialogue = None
         if wait > 0:
             self._hold(wait, code)
         else:
@@ -92,9 +92,9 @@ class Teller(Authorization):
 
         An empty mailbox would make clients forget what they have seen, so it is shown only with `softfail`.
         """
-        self._login = None
+        self._dialogue = None
         self._no_guess()
-        self._limits.stays_out(self._row)
+        self._limits.stays_out(self._row_number)
         if self._rules.softfail:
             self._verbs.leave_backend()
             self._simulate()

@@ -1,6 +1,6 @@
 """Backends: the storage servers that the proxy connects to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -47,6 +47,8 @@ HEALTH = {
 SEPARATOR = "separator"
 _LONGEST_MASTER = 255
 LONGEST_INTERVAL = 60 * 60
+LONGEST_HEALTH_ANSWER = 30
+"""Seconds: no check takes longer."""
 LONGEST_STEP = 10 * 60
 """Seconds that connecttimeout and logintimeout may have."""
 LONGEST_ABSORB = 60 * 60
@@ -203,6 +205,13 @@ class Backend(Thing):
         "How often it is checked; four times as often as long as it is not clear what has become of it. A check that "
         "takes longer, or more than 30 s, has failed.",
     )
+    healthtimeout: int = parameter(
+        Time(0, LONGEST_HEALTH_ANSWER),
+        0,
+        "How long a check waits for the connection and for each answer. 0: a third of healthinterval, but half a "
+        "second at least; so with fall 2 a backend that says nothing any more is found down within two intervals. One "
+        "that is often slower wants more: a check may then last so long, also where healthinterval is shorter.",
+    )
     healthuser: str = parameter(String(_LONGEST_MASTER), "", "Whose mailbox the check opens (health login).")
     healthsecret: KeptSecret = parameter(
         SecretInFile(),
@@ -256,11 +265,11 @@ class Backend(Thing):
     @property
     def certified_names(self) -> tuple[str, ...]:
         """The name, or address, that its certificate must have, at each of its addresses."""
-        return tuple(self.tlsname or one.name for one in self.host.all)
+        return tuple(self.tlsname or one.name for one in self.host.places)
 
     def at_address(self, number: int) -> "Backend":
         """The backend as it is at one of its addresses alone, 0 being the first."""
-        return replace(self, host=replace(self.host.all[number], further=()))
+        return replace(self, host=replace(self.host.places[number], further=()))
 
 
 def placed_at(server: tuple[str, int] | None, backend: Backend | None) -> Backend | None:
@@ -325,8 +334,15 @@ def _check(context: CommandContext, config: Config, backend: Backend) -> str | N
                 f"{','.join(backend.addresses)} port {backend.port} is our own vserv {vserv.id}: the proxy would call "
                 "itself"
             )
-    known = backend.backup in config.things["backend"] or not backend.backup
-    return None if known else f'no backend "{backend.backup}" is configured yet'
+    return "; ".join(_doubts(config, backend)) or None
+
+
+def _doubts(config: Config, backend: Backend) -> Iterator[str]:
+    """What may be meant so, or be a mistake."""
+    if backend.backup and backend.backup not in config.things["backend"]:
+        yield f'no backend "{backend.backup}" is configured yet'
+    for double in backend.host.doubles:
+        yield f"{double.name} is {double.address} too: as long as that is so it is no place of its own"
 
 
 def _check_prot(backend: Backend) -> None:

@@ -48,7 +48,9 @@ def _iso(moment: float) -> str:
 
 def _block(context: CommandContext, arguments: Arguments) -> Outcome:
     network, seconds = arguments["network"], arguments["time"]
-    entry = OrderEntry(BLOCKED, str(network), {"until": None if seconds is None else time.time() + seconds})
+    now = time.time()
+    value = {"since": now, "until": None if seconds is None else now + seconds}
+    entry = OrderEntry(BLOCKED, str(network), value)
     return Block(f"{network} is blocked", network=network, seconds=seconds, **shared(context, entry))
 
 

@@ -4,6 +4,7 @@ cluster`.
 They share a server of Redis or Valkey; what lies there, and how it is asked, stands in popular/proxy/leases.py.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any, TypedDict
 from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases, sharedorders
 from popular.proxy.sharedorders import StoredOrder
+from popular.proxy.storeseen import NOTHING_KNOWN, KnownChange, end_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
 from supervisor.control.kinds import File, String
 from supervisor.control.lookups import Job, Lookups, Unfit
@@ -74,11 +76,22 @@ class TellOrdered(Job):
     """Holds of a move: told only where no other move has one."""
     stale: tuple[StoredOrder, ...] = ()
     """Ended only if they are still as we have told them."""
+    known: KnownChange = NOTHING_KNOWN
+    """The last change that was known here."""
+    forgets: tuple[OrderEntry, ...] = ()
+    """What is kept no more with that."""
 
-    def perform(self) -> None:
+    def perform(self) -> tuple[OrderEntry, ...]:
+        """Gives what is to be kept with the orders. If the store has lost what was known here, that must be seen by the
+        next look: so the new change is not known then.
+        """
         words = sharedorders.arguments_of(self.entries, self.us, stale=self.stale, begins=self.begins)
         with _failures_for_people():
-            sharedorders.tell(self.url, self.passwordfile, words, by=self.us)
+            store = sharedorders.tell(self.url, self.passwordfile, words, by=self.us)
+        known = [store.known.entry()] if store.follows(self.known) else []
+        now = time.time()
+        ends = [end_of(sharedorders.field_of(*one[:2]), now) for one in self.entries if one.value is None]
+        return (*self.forgets, *known, *ends)
 
 
 @dataclass(frozen=True)
@@ -129,15 +142,11 @@ class TellKicked(Job):
             leases.kick(self.url, self.passwordfile, self.us, **words)  # type: ignore[arg-type]
 
 
-def tell_kicked(context: CommandContext, sort: str, ident: str, *, deadline: int | None) -> None:
-    """Has the other proxies do as an order does here. Raises CommandRefused where they cannot be told."""
+def tell_kicked(context: CommandContext, sort: str, ident: str, *, deadline: int | None) -> TellKicked:
+    """The job that has the other proxies do as an order does here. Raises CommandRefused where there is no cluster."""
     variables = _cluster_of(context)
-    try:
-        where = variables[CLUSTER], variables[PASSWORDFILE]
-        job = TellKicked(*where, sort=sort, id=ident, deadline=deadline, us=variables[OUR_NAME])
-        context.lookups.find(job)
-    except Unfit as unfit:
-        raise CommandRefused(f"{unfit}; nobody is kicked") from None
+    where = variables[CLUSTER], variables[PASSWORDFILE]
+    return TellKicked(*where, sort=sort, id=ident, deadline=deadline, us=variables[OUR_NAME])
 
 
 def _cluster_of(context: CommandContext) -> Mapping[str, Any]:
@@ -179,7 +188,15 @@ def tell_ordered(context: CommandContext, entries: Iterable[OrderEntry]) -> Tell
     variables = context.config.variables
     if not variables[CLUSTER]:
         return None
-    return TellOrdered(variables[CLUSTER], variables[PASSWORDFILE], tuple(entries), us=variables[OUR_NAME])
+    operator = context.status.operator
+    return TellOrdered(
+        variables[CLUSTER],
+        variables[PASSWORDFILE],
+        tuple(entries),
+        us=variables[OUR_NAME],
+        known=KnownChange.of(operator.of(SHARED)),
+        forgets=tuple(operator.ended(SHARED, time.time())),
+    )
 
 
 def _sessions(context: CommandContext, _arguments: Arguments) -> Outcome:

@@ -9,7 +9,7 @@ from popular.proxy.settings.blocking import blocking_commands
 from popular.proxy.settings.cluster import cluster_commands
 from popular.proxy.settings.explain import explain_command
 from popular.proxy.settings.lastlogins import last_login_commands
-from popular.proxy.settings.moving import move_commands, note_led_astray
+from popular.proxy.settings.moving import check_nobody_is_led_astray, move_commands
 from popular.proxy.settings.operating import operator_commands
 from popular.proxy.settings.reports import report_commands
 from popular.proxy.settings.resolving import lookup_command, resolve_command
@@ -55,8 +55,8 @@ def _prng(context: CommandContext, arguments: Arguments) -> Outcome:
 
 
 def complete(context: CommandContext, change: Change) -> Change:
-    """What a new config needs from outside, and what is to be said of it. See Program.complete."""
-    return note_led_astray(context, certificates.complete(context, change))
+    """What a new config needs from outside, if nothing that was ordered is against it. See Program.complete."""
+    return check_nobody_is_led_astray(context, certificates.complete(context, change))
 
 
 def prng_command() -> ControlCommand:

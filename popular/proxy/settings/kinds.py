@@ -39,14 +39,28 @@ class ResolvedHost:
         return (self, *self.further) if self.address else ()
 
     @property
+    def places(self) -> tuple["ResolvedHost", ...]:
+        """Those with an address of their own, in order: names that stand for one address are one place."""
+        first = {one.address: one for one in reversed(self.all)}
+        return tuple(one for one in self.all if first[one.address] is one)
+
+    @property
+    def doubles(self) -> tuple["ResolvedHost", ...]:
+        """The other ones."""
+        return tuple(one for one in self.all if one not in self.places)
+
+    @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses of all of them, in order; none if none was given."""
-        return tuple(one.address for one in self.all)
+        """The addresses of all places; none if none was given."""
+        return tuple(one.address for one in self.places)
 
 
 @dataclass(frozen=True)
 class ServerHost(Kind):
-    """Host names or addresses of one server; "" for none yet. A name is resolved now, once, and stays known."""
+    """Host names or addresses of one server; "" for none yet. A name is resolved now, once, and stays known.
+
+    None may be said twice; that two names stand for one address is for the name servers to say, and no mistake.
+    """
 
     def describe(self) -> str:
         return "Hosts"
@@ -57,11 +71,11 @@ class ServerHost(Kind):
         names = [name.strip() for name in text.split(",")]
         if "" in names or len(names) > MOST_HOSTS:
             raise Unfit(f"{shown(text)} does not fit; allowed: up to {MOST_HOSTS} hosts, with commas, the best first")
+        known = [name.lower().rstrip(".") for name in names]
+        for name in known:
+            if known.count(name) > 1:
+                raise Unfit(f"{shown(text)}: {name} is there twice")
         first, *further = (ResolvedHost(name, Host().parse(name, lookups)) for name in names)
-        addresses = [first.address, *(one.address for one in further)]
-        for one in further:
-            if addresses.count(one.address) > 1:
-                raise Unfit(f"{shown(text)}: {one.address} is there twice")
         return ResolvedHost(first.name, first.address, tuple(further))
 
 

@@ -16,7 +16,7 @@ from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, MOVING_USER, 
 from popular.proxy.settings.pairs import Said, time_of, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, Kind
-from supervisor.control.outcome import Change, Move, Outcome, noted
+from supervisor.control.outcome import Change, Move, Outcome, Rollback, noted
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
@@ -124,16 +124,32 @@ def _order(
     )
 
 
-def note_led_astray(context: CommandContext, change: Change) -> Change:
-    """The change; where it takes away a backend to which users were moved, its text says so."""
+def check_nobody_is_led_astray(context: CommandContext, change: Change) -> Change:
+    """The change. Raises CommandRefused where it takes away a backend to which users were moved, or are being moved:
+    they could not log in from then on, and nobody would say so. What goes back to a configuration that was in force,
+    or starts with one, goes through: then the text says it.
+    """
     gone = context.config.things["backend"].keys() - change.config.things["backend"].keys()
-    counts = Counter(str(route.get("to")) for route in _moved(context).values())
-    notes = [
-        f"{count_of(counts[ident], 'user')} moved to {ident} cannot log in from now on; `user list` tells who"
-        for ident in sorted(gone)
-        if counts[ident]
-    ]
-    return replace(change, text=noted(change.text, *notes))
+    led = Counter(str((value or {}).get("to")) for value in _led_somewhere(context)) if gone else Counter[str]()
+    astray = [(ident, led[ident]) for ident in sorted(gone) if led[ident]]
+    if not astray:
+        return change
+    if isinstance(change, Rollback) or context.starting:
+        notes = [
+            f"{count_of(count, 'user')} moved to {ident} cannot log in from now on; `user list` tells who"
+            for ident, count in astray
+        ]
+        return replace(change, text=noted(change.text, *notes))
+    named = ", ".join(f"{count_of(count, 'user')} moved to {ident}" for ident, count in astray)
+    raise CommandRefused(
+        f"{named} could not log in any more; `user list` tells who, `user move` or `user unmove` leads them elsewhere "
+        "first; nothing was changed"
+    )
+
+
+def _led_somewhere(context: CommandContext) -> list[Mapping[str, Any] | None]:
+    entries = context.status.operator.entries(time.time())
+    return [value for sort, _ident, value in entries if sort in (ROUTED_USER, MOVING_USER)]
 
 
 _row = partial(ControlCommand, source=BESIDE, changes=True, order=True)

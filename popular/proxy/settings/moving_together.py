@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from popular.proxy.namesakes import namesake_of
 from popular.proxy.settings.cluster import AwaitGone, tell_ordered
 from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, ROUTED_USER
 from popular.proxy.sharedorders import MOVE, StoredOrder, text_of
 from supervisor.control.context import CommandContext
 from supervisor.control.outcome import MoveStep
+from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import SHARED, OrderEntry, is_over
 
 LONGEST_MOVE = 3600
@@ -34,13 +36,18 @@ class Together(NamedTuple):
 
 
 def steps(context: CommandContext, routed: OrderEntry, *, seconds: int) -> Together:
-    """`routed`: where the user is led behind it. Nothing where there is no cluster."""
+    """`routed`: where the user is led behind it. Nothing where there is no cluster. Raises CommandRefused."""
     now, operator, key = time.time(), context.status.operator, routed.id
     move = os.urandom(8).hex()
     hold = {"seconds": HOLD_SECONDS, "since": now, "until": now + seconds + _MARGIN_SECONDS, MOVE: move}
     told = tell_ordered(context, [])
     if told is None:
         return Together()
+    if host := namesake_of(operator.of(SHARED), now):
+        raise CommandRefused(
+            f"another proxy of the cluster, at {host}, has our name too: nobody could tell whose sessions are gone; "
+            "give one of them another `set sidprefix NAME`; nothing was changed"
+        )
     begun = OrderEntry(HELD_USER, key, hold)
     holds = replace(told, begins=(begun,))
     held, led = _shared(operator.of(HELD_USER).get(key)), _shared(operator.of(ROUTED_USER).get(key))

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from popular.net.networks import NetworkList
+from popular.proxy.namesakes import NAMESAKE
 from popular.proxy.settings.accounts import found_user
 from popular.proxy.settings.cluster import shared, tell_kicked
 from popular.proxy.settings.moving_together import is_moved_elsewhere
@@ -55,7 +56,7 @@ def _state(context: CommandContext, _arguments: Arguments) -> Outcome:
     rows = [
         {"sort": sort, "id": ident, "until": iso((value or {}).get("until")), "what": _what(value or {})}
         for sort, ident, value in sorted(context.status.operator.entries(time.time()), key=lambda entry: entry[:2])
-        if sort != SHARED
+        if sort != SHARED or ident == NAMESAKE
     ]
     return Reply(count_of(len(rows), "order"), data=rows, lines=None if rows else ["nothing is ordered"])
 
@@ -99,11 +100,12 @@ def _kick(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(pairs, ("deadline", "namespace", VSERV) if sort == USER else ("deadline",))
     ident = _whom(sort, word, said, context=context)
     deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
-    if everywhere:
-        if sort not in (USER, NETWORK):
-            raise CommandRefused(f"of a {sort} each proxy has its own; {_EVERYWHERE} is for {USER} and {NETWORK}")
-        tell_kicked(context, sort, ident, deadline=deadline)
-    return SessionSweep(f"{sort} {word}", sort=sort, id=ident, gentle=True, deadline=deadline)
+    if everywhere and sort not in (USER, NETWORK):
+        raise CommandRefused(f"of a {sort} each proxy has its own; {_EVERYWHERE} is for {USER} and {NETWORK}")
+    told = tell_kicked(context, sort, ident, deadline=deadline) if everywhere else None
+    # Told when nothing hinders it any more: what is refused here has kicked nobody elsewhere.
+    text = f"{sort} {word}"
+    return SessionSweep(text, sort=sort, id=ident, gentle=True, deadline=deadline, told=told, surely_told=everywhere)
 
 
 def _with_cluster(words: Sequence[Word]) -> tuple[dict[str, list[Word]], bool]:

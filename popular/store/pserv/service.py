@@ -37,9 +37,9 @@ class StoreService:
             started=context.open_counters(config.counter_indexes).cell("sessions_started", None, SERVER.name),
         )
 
-    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
+    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
         """Begins a session; who is not a trusted proxy is closed at once."""
-        del listener  # all are served alike
+        del listener_name  # all are served alike
         if peer[0] not in self._trusted:
             self._refuse(token, fd, peer[0])
             return

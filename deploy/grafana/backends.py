@@ -1,0 +1,202 @@
+"""The board that shows who lets users in, or does not: backends, logins, modules, mail checks, TLS."""
+
+from deploy.grafana.classic import Board, PanelLine
+from deploy.grafana.panels import GOOD_IS_ONE, TIME_LEFT, failing, graph, now, quantiles
+from deploy.grafana.queries import gauge, quantile, rate, share, until
+
+BACKENDS = Board(
+    "popular-backends",
+    "POPular / Backends and logins",
+    "Who lets users in, or does not: backends, modules, mail checks, TLS.",
+    "pproxy",
+    (
+        (
+            "Backends",
+            (
+                graph(
+                    "Configured as online",
+                    gauge("backend_configured_online", "backend", how="min"),
+                    shape="state-timeline",
+                    steps=GOOD_IS_ONE,
+                    words=("off", "online"),
+                    note="Off if it is so at any instance.",
+                    width=6,
+                ),
+                graph("Sessions by backend", gauge("backend_sessions", "backend"), stacked=True, width=6),
+                graph(
+                    "At a backend",
+                    gauge("backend_connected_sessions", "backend"),
+                    note="From the mail check or the connection on. At maxsessions one more is turned away.",
+                    width=6,
+                ),
+                graph(
+                    "Waiting for a backend",
+                    gauge("backend_waiting_sessions", "backend"),
+                    note="For the mail check, the connection or the login. At maxwaiting one more is turned away.",
+                    width=6,
+                ),
+                graph(
+                    "Down for",
+                    gauge("backend_down_seconds", "backend", how="max"),
+                    note="Found down: its users are told at once to come again. The longest at any instance.",
+                    width=12,
+                ),
+                graph(
+                    "Recovering",
+                    gauge("backend_recovering", "backend", how="max"),
+                    note="It was down, and gets a growing share of its logins.",
+                    width=12,
+                ),
+                graph(
+                    "Not at the first address",
+                    rate("backend_elsewhere_total", "backend"),
+                    note="Connections to another of its addresses than the one that is preferred.",
+                    width=12,
+                ),
+                graph(
+                    "Host names that have moved",
+                    gauge("backend_hosts_moved", "backend", how="max"),
+                    note="backend resolve takes the new address.",
+                    width=6,
+                ),
+                graph(
+                    "Capabilities that differ",
+                    gauge("backend_capabilities_lacking", "backend", how="max"),
+                    note="Virtual servers that announce what the backend does not.",
+                    width=6,
+                ),
+                graph(
+                    "Waiting for any backend",
+                    gauge("backends_waiting_sessions", "instance"),
+                    note="Where backends hang they share half of maxsession.",
+                    width=6,
+                ),
+                graph("Logins by backend", rate("backend_logins_total", "backend"), width=6),
+                graph("Failures by reason", rate("backend_failures_total", "reason"), stacked=True, width=6),
+                graph("Failures by backend", rate("backend_failures_total", "backend"), width=6),
+                graph(
+                    "Share of attempts that fail",
+                    failing("backend_failures_total", "backend_logins_total", "backend"),
+                    whole=True,
+                    width=6,
+                ),
+                graph(
+                    "Logins put off",
+                    rate("logins_deferred_total", "reason"),
+                    note="In use, or asked too soon.",
+                    width=6,
+                ),
+                graph("Connect, 95 %", quantile(0.95, "backend_connect_duration_seconds", "backend"), width=6),
+                graph("Login, 95 %", quantile(0.95, "backend_login_duration_seconds", "backend"), width=6),
+            ),
+        ),
+        (
+            "Logins",
+            (
+                graph("Logins by virtual server", rate("logins_total", "vserv")),
+                graph("Login failures by virtual server", rate("login_failures_total", "vserv")),
+                graph("Login failures by reason", rate("login_failures_total", "reason"), stacked=True),
+                graph(
+                    "Logins refused by limits",
+                    rate("logins_limited_total", "limit"),
+                    PanelLine(rate("vserv_logins_limited_total", "vserv"), "by those of {{vserv}}"),
+                    width=6,
+                ),
+                graph(
+                    "Limits on trial",
+                    rate("limit_reports_total", "limit"),
+                    note="Whom they would have refused or held back.",
+                    width=6,
+                ),
+                graph(
+                    "Logins that a stricter configuration would refuse",
+                    rate("logins_reported_total", "report"),
+                    note="`report cleartext` and `report tls` list whose they are.",
+                    width=6,
+                ),
+                graph(
+                    "Workers without their cluster",
+                    PanelLine(gauge("cluster_workers_alone"), "its server does not answer"),
+                    PanelLine(gauge("cluster_namesakes"), "another proxy has our name"),
+                    width=6,
+                ),
+                graph("Logins by SASL mechanism", rate("sasl_logins_total", "mechanism"), stacked=True, width=5),
+                graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv"), width=5),
+                graph(
+                    "Mailboxes shown empty",
+                    PanelLine(rate("simulated_mailboxes_total"), "shown empty"),
+                    PanelLine(rate("absorbed_polls_total"), "absorbed, a moment after it was empty"),
+                    PanelLine(rate("logins_total"), "all logins"),
+                    width=5,
+                ),
+                graph(
+                    "Sessions that are recorded",
+                    PanelLine(rate("sessions_recorded_total"), "a second"),
+                    PanelLine(gauge("orders_by_sort", order="trace"), "traces"),
+                    PanelLine(rate("traces_filled_total"), "full too early, a second"),
+                    note="For traces.",
+                    width=5,
+                ),
+                graph("What is written of traces, and dropped", rate("trace_bytes_total", "result"), width=4),
+            ),
+        ),
+        (
+            "Modules and mail checks",
+            (
+                graph("Questions to modules", rate("module_lookups_total", "module")),
+                graph(
+                    "Share of questions without an answer",
+                    share(rate("module_failures_total", "module"), rate("module_lookups_total", "module")),
+                    whole=True,
+                ),
+                graph("Answer of a module, 95 %", quantile(0.95, "module_duration_seconds", "module")),
+                graph("Master logins by module", rate("master_logins_total", "module")),
+                graph("Questions that wait for a thread", gauge("module_queue_length")),
+                graph("Wait for a thread", *quantiles("module_queue_duration_seconds")),
+                graph(
+                    "Questions that were dropped, by reason",
+                    rate("module_questions_dropped_total", "reason"),
+                    stacked=True,
+                    note="Gone: the client had left. Refused: too many were waiting.",
+                    width=6,
+                ),
+                graph("Bad lines of user files", gauge("module_skipped_lines", "module", how="max"), width=6),
+                graph("Mail checks by answer", rate("mail_checks_total", "answer"), stacked=True, width=6),
+                graph("Mail check", *quantiles("mail_check_duration_seconds"), width=6),
+                graph("Answers of modules", rate("module_answers_total", "answer"), width=6),
+                graph("Workers that do not ask a module", gauge("module_breakers_open", "module"), width=4),
+                graph("Threads of a module", gauge("module_threads", "module"), width=4),
+                graph("Lookups in caches of modules", rate("module_cache_lookups_total", "result"), width=6),
+                graph("Modules on trial", rate("module_shadow_answers_total", "result"), width=4),
+            ),
+        ),
+        (
+            "TLS with clients",
+            (
+                graph("Handshakes by version", rate("tls_handshakes_total", "version"), width=6, stacked=True),
+                graph(
+                    "Failed handshakes by reason",
+                    rate("tls_handshake_failures_total", "reason"),
+                    width=6,
+                    stacked=True,
+                ),
+                graph(
+                    "Shares of handshakes",
+                    PanelLine(share(rate("tls_resumptions_total"), rate("tls_handshakes_total")), "resumed"),
+                    PanelLine(failing("tls_handshake_failures_total", "tls_handshakes_total"), "failed"),
+                    note="Resumed: of those that succeed. Failed: of all.",
+                    width=6,
+                    whole=True,
+                ),
+                graph("Handshake", *quantiles("tls_handshake_duration_seconds"), width=6),
+                now(
+                    "Certificates: time left",
+                    until("tls_certificate_not_after_timestamp_seconds", "certificate"),
+                    shape="bargauge",
+                    width=24,
+                    steps=TIME_LEFT,
+                ),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,109 @@
+"""What a command orders beside a change of the configuration, each given to the part that carries it out: to end or
+renew processes, to end sessions, to move users, and what is kept (operatorstate.py).
+"""
+
+import time
+
+from supervisor.control.outcome import Block, EndSession, Move, Order, Ordered, Recycle, SessionSweep, Shutdown
+from supervisor.lifeline import Kill
+from supervisor.master.accounting import Accounting
+from supervisor.master.audit import Audit
+from supervisor.master.executor import Answer
+from supervisor.master.keeping import StateKeeper
+from supervisor.master.moving import Moves
+from supervisor.master.ordering import Ordering
+from supervisor.master.pool import Pool
+from supervisor.master.recycling import Recycling
+from supervisor.master.shutdown import ShutdownSequence
+from supervisor.operatorstate import OrderEntry
+from supervisor.runtime import messages
+from supervisor.runtime.log import Log
+from supervisor.runtime.rundir import RunDirectory
+from supervisor.table.blocked import BLOCKED, MOST_BLOCKED
+
+
+class Performer:
+    """Carries out orders: of commands, and of workers that have heard them from other proxies."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        accounting: Accounting,
+        rundir: RunDirectory,
+        *,
+        keeper: StateKeeper,
+        shutdown: ShutdownSequence,
+        recycling: Recycling,
+        moves: Moves,
+        ordering: Ordering,
+        log: Log,
+        audit: Audit,
+    ) -> None:
+        self._pool = pool
+        self._accounting = accounting
+        self._rundir = rundir
+        self._keeper = keeper
+        self._shutdown = shutdown
+        self._recycling = recycling
+        self._moves = moves
+        self._ordering = ordering
+        self._log = log
+        self._audit = audit
+
+    def perform(self, order: Order, answer: Answer) -> None:
+        """Begins it; `answer` is called once, at once or later."""
+        match order:
+            case Shutdown():
+                self._shutdown.begin(order, answer)
+            case Recycle():
+                self._recycling.begin(lambda good, text: answer(good, text, ()))
+            case EndSession(sid=sid):
+                self._end_session(sid, answer)
+            case Block():
+                self._ordering.tell(
+                    order,
+                    order.entries,
+                    answer,
+                    then=lambda entries, note: self._block(order, entries, answer, note=note),
+                )
+            case Ordered():
+                self._ordering.order(order, answer)
+            case Move():
+                self._move(order, answer)
+            case SessionSweep():
+                self._ordering.sweep(order, answer)
+
+    def perform_told(self, order: Order) -> None:
+        """A worker hands it up: what it has heard from elsewhere, if somebody is named."""
+        if order.told_by:
+            self._log(messages.ORDER_TOLD, proxy=order.told_by, order=order.text)
+            self._audit.told(order.told_by, order.text)
+        self.perform(order, lambda *_answer: None)
+
+    def _end_session(self, sid: str, answer: Answer) -> None:
+        for session in self._accounting.sessions():
+            if session.get("sid") == sid:
+                for worker in self._pool.workers:
+                    if worker.pid == session["pid"]:
+                        self._pool.tell(worker, Kill(session["row"], sid))
+                        answer(True, f"session {sid} is ended", ())
+                        return
+        answer(False, f"there is no session {sid}; `sessions` lists them", ())
+
+    def _block(self, order: Block, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
+        """In force at once; the answer waits until it is kept."""
+        if not self._accounting.block(order.network, order.seconds):
+            answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
+            return
+        ended = self._keeper.state.ended(BLOCKED, time.time())
+        self._ordering.keep(order.text, (*ended, *entries), answer, note=note)
+
+    def _move(self, order: Move, answer: Answer) -> None:
+        if self._rundir.has_company():
+            answer(
+                False,
+                "another instance serves here too, and this one does not see its sessions; nothing was changed",
+                (),
+            )
+        else:
+            self._moves.begin(order, answer)
