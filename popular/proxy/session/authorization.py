@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from popular import messages
 from popular.pdm.chain import Decision
-from popular.pdm.contract import Question, Secret
+from popular.pdm.contract import ClientResponse, Question, Secret
 from popular.protocol import replies, sasl
 from popular.protocol.capabilities import with_lines
 from popular.protocol.commands import VERBS, State, parse
@@ -325,10 +325,14 @@ class Authorization(ClientSide):
             return
         if isinstance(said, bytes):
             self._verbs.send(sasl.encoded(said))
+            return
+        self._leave_exchange()
+        self._move(ASKING)
+        if isinstance(said, ClientResponse):
+            assert self._question is not None, "the modules were asked first"
+            self._verbs.ask(self._question._replace(proof=said), MODULE_SECONDS)
         else:
             self._proving = None
-            self._leave_exchange()
-            self._move(ASKING)
             self._verbs.decide(said)
 
     def _apop(self, argument: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from popular import messages
 from popular.pdm import chain, guarded
 from popular.pdm.chain import Admitted, Decision, Record
-from popular.pdm.contract import Authenticated, CannotTell, Module, Provable, Question, Refused, Unknown
+from popular.pdm.contract import Authenticated, CannotTell, HandedOn, Module, Provable, Question, Refused, Unknown
 from popular.pdm.guarded import Asking, Guarded, Terms
 from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
 from popular.proxy.session.question_queue import PendingQuestion, QuestionQueue
@@ -27,6 +27,7 @@ _WORDS: Mapping[object, str] = {
     CannotTell: "cannot_tell",
     True: "vouches",
     False: "does_not_vouch",
+    HandedOn: "handed_on",
 }
 ANSWERS = tuple(_WORDS.values())
 """What a module may answer, for the counter."""
