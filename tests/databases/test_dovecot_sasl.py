@@ -83,7 +83,7 @@ Put = Callable[[Question], Awaitable[Decision]]
 def asked(server: DovecotSasl, dialogue: Callable[[Put], Awaitable[None]]) -> None:
     async def run() -> None:
         guard = Guarded(Dovecot("m", server.arguments()))
-        how = Asking(Terms(timeout=patient(2.0), breaker=0), Unheard())
+        how = Asking(Terms(timeout=patient(10.0), breaker=0), Unheard())
 
         async def put(asked: Question) -> Decision:
             return await decide([(guard, how)], asked, Record())
@@ -204,8 +204,9 @@ def test_clients_that_go_away_in_the_middle_fill_nothing(server: DovecotSasl) ->
         client = ScramClient("ann", "s3cret", "nonce")
         oldest = await put(wanted("ann", client.first()))
         assert isinstance(oldest, ToHandOn)
-        many = (put(wanted("ann", b"n,,n=ann,r=%d" % number)) for number in range(MOST_OPEN))
-        assert {type(decision) for decision in await asyncio.gather(*many)} == {ToHandOn}
+        for batch in range(6):  # half as many more: on a busy machine some have their challenge later
+            many = (put(wanted("ann", b"n,,n=ann,r=%d.%d" % (batch, number))) for number in range(MOST_OPEN // 4))
+            assert {type(decision) for decision in await asyncio.gather(*many)} == {ToHandOn}
         late = await put(responded(oldest, "ann", client.final(oldest.said.challenge)))
         assert isinstance(late, CannotTell)
         assert "given up" in late.reason
