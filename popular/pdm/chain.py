@@ -157,6 +157,13 @@ class Record:
         """The answer of a first round is one of the contract's, of a second one a bool."""
         self.failed: list[str] = []
 
+    def forget(self) -> None:
+        """To be filled anew."""
+        if self.asked:
+            self.asked.clear()
+        if self.failed:
+            self.failed.clear()
+
     def add(self, step: Step, seconds: float, heard: object) -> None:
         """What came of a step. What a decoy came to is thrown away, but for its failure."""
         module, what, _route, _decoy = step

@@ -21,6 +21,7 @@ PLANTED = {
     "what was freed, and two megabytes of other things behind it": (
         "place = library.malloc(100)\n"
         "for one in (place, *(library.malloc(2000) for _ in range(1000))): library.free(ctypes.c_void_p(one))\n"
+        "kept = [library.malloc(100) for _ in range(10_000)]  # without a quarantine one of them has its place\n"
         "ctypes.memset(place, 0, 1)",
         "heap-use-after-free",
     ),
