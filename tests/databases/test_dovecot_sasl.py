@@ -151,7 +151,7 @@ def test_an_exchange_is_between_client_and_server(server: DovecotSasl) -> None:
 
 
 def test_who_is_unknown_is_shown_what_others_are(server: DovecotSasl) -> None:
-    """The same form of a challenge as the last one who was challenged, one salt for one name, a nonce of its own."""
+    """A challenge of the form that the last one had who was challenged, one salt for one name, a nonce of its own."""
 
     async def dialogue(put: Put) -> None:
         shown: dict[str, tuple[bytes, bytes]] = {}
