@@ -40,6 +40,11 @@ def word_at(octets: bytes) -> int:
     return int.from_bytes(octets[:4].upper().ljust(4, b"\0"), "big")
 
 
+def is_plain(octets: bytes) -> bool:
+    """Whether all of them are printable ASCII, or blanks."""
+    return octets.isascii() and octets.decode("ascii").isprintable()
+
+
 def checksum(octets: bytes) -> int:
     """CRC-32, as zlib has it: what rows of the table are checked by."""
     return crc32(octets)

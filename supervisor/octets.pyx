@@ -169,6 +169,19 @@ cpdef unsigned int word_at(bytes octets) except? 0xffffffff:
     return word
 
 
+cpdef bint is_plain(bytes octets) except -1:
+    cdef const uint8_t *here
+    cdef Py_ssize_t place, length
+    if octets is None:
+        raise TypeError("no octets")
+    here = <const uint8_t *>PyBytes_AS_STRING(octets)
+    length = PyBytes_GET_SIZE(octets)
+    for place in range(length):
+        if not 0x20 <= here[place] <= 0x7E:
+            return False
+    return True
+
+
 cpdef unsigned int checksum(bytes octets) except? 0xffffffff:
     return checksum_of(<const uint8_t *>PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets))
 

@@ -24,7 +24,7 @@ QUESTION = {
     "credential is what counts of password, token and proof, and kind is its kind",
     "proof": "what else it has shown instead: a ChallengeAnswer (CRAM-MD5, APOP), whose proves(secret) says whether "
     "the client has this password; a CertificateShown (EXTERNAL), where certificate_name says whose it is and user "
-    "who is asked for; or KeysWanted (SCRAM-SHA-256), which is answered by Provable; else None",
+    "who is asked for; or KeysWanted (SCRAM-SHA-256), which is answered by Provable or HandedOn; else None",
     "actor": "the authentication id of SASL where it is another name than user: somebody else, whose password it is. "
     "He is let in only by a module that vouches for him in the second round",
     "attempt": "which attempt to log in it is in this session, from 1",
@@ -66,6 +66,12 @@ ANSWERS = {
     "CannotTell, too. Nobody is asked to vouch then, and nothing is cached. The decoy of Unknown may return ScramKeys "
     "that the client is shown. Keys that are stored are handed out as they are; who has the password itself makes them "
     "by popular.protocol.scram.keys_of(password, salt[:16]), with the salt of KeysWanted.",
+    "HandedOn(challenge, respond)": "The other answer to KeysWanted: a server behind the module keeps the keys, and "
+    "tries itself whether the client has the password. The client is told challenge; respond(octets) is called with "
+    "what it says to that, once or never, as check is (a coroutine function in an AsyncModule), and gives "
+    "Authenticated, Refused, CannotTell or one more HandedOn. The first message of the client is KeysWanted.first. "
+    "The module stands for those, too, whom the server does not know, and makes up challenges for them that nobody "
+    "can answer, and that look and take time as others do.",
     "CannotTell(reason)": "Nothing can be said of this user now, for a reason that goes to the log; of the others it "
     "can. What concerns all of them is a failure, see below.",
 }
@@ -85,7 +91,7 @@ MODULE = {
     "skipped": "how many lines of its files are bad and skipped, for the metrics",
     "files": "the files that it is made of, by path, each with what os.fstat() said when it was read. When one is "
     "another the module is reloaded (pdmwatch)",
-    "takes": "the kinds of credential that it looks at: PASSWORD (the default), TOKEN, CHALLENGE, CERTIFICATE",
+    "takes": "the kinds of credential that it looks at: PASSWORD (the default), TOKEN, CHALLENGE, CERTIFICATE, SCRAM",
     "by_address": "whether an answer may depend on the client's address (the default): then a cached one counts for "
     "this address only",
 }

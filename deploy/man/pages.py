@@ -60,8 +60,9 @@ MODULES = (
         "Users in a directory. Below base an entry is searched for by filter FILTER ((mail=%u)), as binddn DN with "
         "the first line of passwordfile FILE; the password is tried by a bind as this entry, an empty one never. With "
         "binduser NAME the bind is as NAME at once, in which %u, %n and %d stand for the user. backend ID and target "
-        "TARGET say where the mail is, backendattribute and targetattribute name attributes that do. starttls on, "
-        "cafile FILE. Needs popular-pop3[ldap].",
+        "TARGET say where the mail is, backendattribute and targetattribute name attributes that do. scramattribute "
+        "names the attribute with keys of SCRAM-SHA-256 (RFC 5803), which binddn has to be allowed to read. starttls "
+        "on, cafile FILE. Needs popular-pop3[ldap].",
     ),
     (
         "http URL [NAME VALUE]...",
@@ -82,10 +83,12 @@ MODULES = (
         "say where the mail is; cafile and connections are as in http. Needs popular-pop3[oauth2].",
     ),
     (
-        "dovecot SOCKET [backend ID] [target TARGET]",
-        "Asks Dovecot's authentication server at SOCKET, a path or HOST:PORT. Where its database returns proxy and "
-        "host, that server is where the mail is, and has to be allowed (pdm conf ID allow). Dovecot does not tell who "
-        "exists, so this module stands last.",
+        "dovecot SOCKET [NAME VALUE]...",
+        "Asks Dovecot's authentication server at SOCKET, a path or HOST:PORT. takes KIND,... is what clients may "
+        "show: password (PLAIN), token (XOAUTH2, OAUTHBEARER), scram (SCRAM-SHA-256, between client and Dovecot); "
+        "password, where it is not there. backend ID and target TARGET are allowed. Where its database returns "
+        "proxy and host, that server is where the mail is, and has to be allowed (pdm conf ID allow). Dovecot does "
+        "not tell who exists, so this module stands last.",
     ),
     (
         "pam [NAME VALUE]...",

@@ -5,6 +5,7 @@ from supervisor.system cimport monotonic
 
 cdef class Record:
     cdef public list asked, failed
+    cpdef forget(self)
     cpdef add(self, step, double seconds, heard)
 
 cdef class Asker:

@@ -13,6 +13,8 @@ a password. Invariant: `ask` never raises an Exception.
 Where keys are wanted (SCRAM) the first module that knows the user ends it, and there is no second round: nobody can
 vouch before anything is proven. Keys are no login: what comes of them is `ToProve`, never `Admitted`. A module that
 fails makes `Undecided` of who is unknown, and a `doubt` of who is known, so that they are told the same in the end.
+Where it hands the exchange on to a server (`HandedOn`), what comes of that is `ToHandOn`; and what the client says in
+it (`ClientResponse`) is for this one module, whose word is the last.
 
 The rules stand once, in `rounds`, which calls nothing: it yields what is to be put to whom, and is sent what came of
 it. `Asker` puts it by plain calls, `popular.pdm.guarded` on an event loop.
@@ -25,10 +27,13 @@ from typing import NamedTuple, TypeAlias
 from popular.pdm.contract import (
     LOOKUP,
     PASSWORD,
+    RESPONSE,
     SCRAM,
     AnyModule,
     Authenticated,
     CannotTell,
+    ClientResponse,
+    HandedOn,
     KnownUser,
     Module,
     ModuleFailed,
@@ -84,6 +89,15 @@ class ToProve(NamedTuple):
         return Admitted(self.route, self.identified_by, self.identified_by, limits=self.limits)
 
 
+class ToHandOn(NamedTuple):
+    """A server behind this module wants to try itself whether the client has the password; see HandedOn."""
+
+    said: HandedOn
+    identified_by: str
+    doubt: str = ""
+    """As in ToProve."""
+
+
 @dataclass(frozen=True, slots=True)
 class NobodyKnows:
     """Every module has answered, and none knows the user. `keys`: what he is shown where keys are wanted, if a module
@@ -102,7 +116,7 @@ class Undecided(CannotTell):
     keys: ScramKeys | None = None
 
 
-Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | ToProve | CannotTell
+Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | ToProve | ToHandOn | CannotTell
 
 _PASSWORDS = (PASSWORD,)
 """What a module takes that does not say it."""
@@ -110,6 +124,8 @@ _PASSWORDS = (PASSWORD,)
 CHECK, AUTHENTICATE, SPEND = "check", "authenticate", "spend"
 KEYS = "keys"
 """To check where keys are wanted: what may be answered is something else."""
+RESPOND = "respond"
+"""To hear what the client has said in an exchange that the module hands on."""
 FAILING = "failing"
 """No question: whether a module has failed to answer lately, as far as is known. Where keys are wanted it is all that
 there is of the second round.
@@ -119,7 +135,9 @@ LOOK_UP = "look up"
 
 
 class Step(NamedTuple):
-    """What is to be put to a module: CHECK, KEYS, FAILING, AUTHENTICATE with this route, SPEND: it calls this decoy."""
+    """What is to be put to a module: CHECK, KEYS, FAILING, AUTHENTICATE with this route, RESPOND: what has been said is
+    in the question, SPEND: it calls this decoy.
+    """
 
     module: AnyModule
     what: str
@@ -138,6 +156,13 @@ class Record:
         self.asked: list[tuple[str, float, object]] = []
         """The answer of a first round is one of the contract's, of a second one a bool."""
         self.failed: list[str] = []
+
+    def forget(self) -> None:
+        """To be filled anew."""
+        if self.asked:
+            self.asked.clear()
+        if self.failed:
+            self.failed.clear()
 
     def add(self, step: Step, seconds: float, heard: object) -> None:
         """What came of a step. What a decoy came to is thrown away, but for its failure."""
@@ -174,8 +199,11 @@ def rounds(
     """
     failures: list[str] = []
     unknown: list[tuple[AnyModule, Unknown]] = []
-    modules = [module for module in modules if takes(module, question)]
-    what = KEYS if question.kind == SCRAM else CHECK
+    kind = question.kind
+    if kind == RESPONSE:
+        return (yield from _handed_on(modules, question))
+    modules = [module for module in modules if kind in getattr(module, "takes", _PASSWORDS)]
+    what = KEYS if kind == SCRAM else CHECK
     for module in modules:
         answer = yield named(Step, (module, what, None, None))
         if isinstance(answer, Authenticated) and not question.actor:
@@ -189,6 +217,9 @@ def rounds(
             doubt = yield from _doubt(modules, module, failures)
             known = ToProve(answer.keys, answer.route, module.ident, limits=answer.limits, locked=answer.locked)
             return known._replace(doubt=doubt)
+        elif isinstance(answer, HandedOn):
+            doubt = yield from _doubt(modules, module, failures)
+            return ToHandOn(answer, module.ident, doubt)
         else:
             if isinstance(answer, Authenticated):
                 answer = Refused(answer.route)  # by whose password? It is the actor who has to be let in.
@@ -221,6 +252,26 @@ def _doubt(
         if isinstance(failing, CannotTell):
             found.append(f"{module.ident}: {failing.reason}")
     return "; ".join(found)
+
+
+def _handed_on(modules: Sequence[AnyModule], question: Question) -> Generator[Step, object, Decision]:
+    """What one module makes of what the client has said in the exchange with the server behind it."""
+    response = question.proof
+    assert isinstance(response, ClientResponse), "its kind says so"
+    for module in modules:
+        if module.ident == response.module:
+            break
+    else:
+        return CannotTell(f"{response.module}: it is no longer there")
+    answer = yield Step(module, RESPOND)
+    if isinstance(answer, Authenticated):
+        return Admitted(answer.route, module.ident, module.ident, limits=answer.limits)
+    if isinstance(answer, HandedOn):
+        return ToHandOn(answer, module.ident, response.doubt)
+    if isinstance(answer, CannotTell):
+        return CannotTell(f"{module.ident}: {answer.reason}")
+    assert isinstance(answer, Refused), "heard"
+    return CannotTell(response.doubt) if response.doubt else _refused(module, answer)
 
 
 def _spending(unknown: Sequence[tuple[AnyModule, Unknown]]) -> list[Step]:
@@ -336,6 +387,9 @@ def call(step: Step, question: Question) -> object:
         return False  # nothing guards it, and nothing is remembered of it
     if what is LOOK_UP:
         return getattr(module, LOOKUP)(question.namespace, question.user)
+    if what is RESPOND:
+        assert isinstance(question.proof, ClientResponse)
+        return question.proof.respond(question.proof.said)
     assert decoy is not None
     return decoy()
 
@@ -351,8 +405,13 @@ def heard(step: Step, reply: object) -> object:
         elif isinstance(reply, (Unknown, CannotTell)):
             return reply
     elif what is KEYS:
-        if isinstance(reply, (Refused, Unknown, CannotTell)) or (
+        if isinstance(reply, (Refused, Unknown, HandedOn, CannotTell)) or (
             isinstance(reply, Provable) and isinstance(reply.route, Route) and _are_sound(reply.keys)
+        ):
+            return reply
+    elif what is RESPOND:
+        if isinstance(reply, (Refused, HandedOn, CannotTell)) or (
+            isinstance(reply, Authenticated) and isinstance(reply.route, Route)
         ):
             return reply
     elif what is LOOK_UP:

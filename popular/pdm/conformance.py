@@ -9,11 +9,12 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
 
-from popular.pdm.chain import AUTHENTICATE, CHECK, KEYS, SPEND, Step
+from popular.pdm.chain import AUTHENTICATE, CHECK, KEYS, RESPOND, SPEND, Step
 from popular.pdm.contract import (
     LEAD,
     LOOKUP,
@@ -23,6 +24,8 @@ from popular.pdm.contract import (
     AnyModule,
     Authenticated,
     CannotTell,
+    ClientResponse,
+    HandedOn,
     KeysWanted,
     KnownUser,
     ModuleFailed,
@@ -35,7 +38,9 @@ from popular.pdm.contract import (
     Unknown,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
-from popular.protocol.scram import ScramKeys
+from popular.protocol.sasl import BadResponse, saslname
+from popular.protocol.scram import SCRAM as MECHANISM
+from popular.protocol.scram import ScramClient, ScramKeys
 from supervisor.runtime.fault import kind_and_location_of
 
 SECONDS = 5.0
@@ -44,6 +49,8 @@ LONGEST_LAG = 0.25
 """For how long, in seconds, a module may hold the event loop."""
 AT_ONCE = 50
 _CANARY = "canary4711"
+_MOST_CHALLENGES = 3
+_SHOWN = re.compile(rb"r=[^,]+,s=([^,]+),i=(\d+)")
 
 STRANGE = (
     "",
@@ -100,6 +107,7 @@ class Trials:
             "vouches for nobody by chance": self._vouches,
             "lets a known user in, and nobody with a wrong password": self._knows,
             "hands out keys of SCRAM as the contract has it": self._keys,
+            "hands on exchanges of SCRAM, and lets in by nothing but a proof": self._exchanges,
             "a question that is given up harms no other": self._given_up,
             "the event loop is not held": self._lag,
             "lookup needs no password": self._lookup,
@@ -186,12 +194,20 @@ class Trials:
             shown = [await self._shown(user) for _ in range(2)]
             if shown[0] != shown[1]:
                 raise _Wrong(f"user name {user[:20]!a}: it is shown one salt now, and another one then")
-        if self._known is not None and not isinstance(await self._asked_for_keys(self._known[0]), Provable):
+        known = None if self._known is None else await self._asked_for_keys(self._known[0])
+        if known is not None and (
+            not isinstance(known, (Provable, HandedOn)) or (isinstance(known, Provable) and known.keys.fit_nobody)
+        ):
             raise _Wrong("it has no keys of the user whom it lets in")
 
     async def _shown(self, user: str) -> tuple[bytes, int] | None:
         """Salt and iterations."""
         answer = await self._asked_for_keys(user)
+        if isinstance(answer, HandedOn):
+            shown = _SHOWN.fullmatch(answer.challenge)
+            if shown is None:
+                raise _Wrong("its challenge is none of SCRAM")
+            return shown[1], int(shown[2])
         keys: object = answer.keys if isinstance(answer, Provable) else None
         if isinstance(answer, Unknown) and answer.decoy is not None:
             step, question = Step(self._guard.module, SPEND, decoy=answer.decoy), self._for_keys(user)
@@ -200,15 +216,46 @@ class Trials:
                 raise _Wrong("its decoy gives no keys, where keys are wanted")
         return (keys.salt, keys.iterations) if isinstance(keys, ScramKeys) else None
 
-    async def _asked_for_keys(self, user: str) -> object:
-        answer = await self._guard.put(Step(self._guard.module, KEYS), self._for_keys(user), self._asking)
+    async def _asked_for_keys(self, user: str, first: bytes = b"") -> object:
+        answer = await self._guard.put(Step(self._guard.module, KEYS), self._for_keys(user, first), self._asking)
         if isinstance(answer, CannotTell) and "contract" in answer.reason:
             raise _Wrong(f"asked for keys: {answer.reason}")
         return answer
 
-    def _for_keys(self, user: str) -> Question:
-        salt = hashlib.blake2b(user.encode(errors="surrogateescape")).digest()
-        return self._question(user, Secret(b""))._replace(token=None, proof=KeysWanted("SCRAM-SHA-256", salt))
+    def _for_keys(self, user: str, first: bytes = b"") -> Question:
+        """`first`: what the client says first; b"": any message with this name."""
+        octets = user.encode(errors="surrogateescape")
+        first = first or b"n,,n=" + saslname(octets) + b",r=" + secrets.token_hex(9).encode()
+        wanted = KeysWanted(MECHANISM, hashlib.blake2b(octets).digest(), first)
+        return self._question(user, Secret(b""))._replace(token=None, proof=wanted)
+
+    async def _exchanges(self) -> None:
+        """With somebody whom it does not have, with a wrong password, and with the right one."""
+        if SCRAM not in getattr(self._guard.module, "takes", (PASSWORD,)):
+            return
+        user, password = self._known or (secrets.token_hex(8), Secret(_CANARY.encode()))
+        for name, secret in ((secrets.token_hex(8), password.reveal()), (user, _CANARY.encode()), (user, b"")):
+            if isinstance(await self._exchanged(name, secret), Authenticated):
+                raise _Wrong("it lets in who has proven nothing")
+        answer = await self._exchanged(user, password.reveal())
+        if self._known is not None and not isinstance(answer, (Authenticated, Provable)):
+            raise _Wrong(f"the right proof is {_told(answer)}")
+
+    async def _exchanged(self, user: str, password: bytes) -> object:
+        """What comes of a login; a Provable is for the proxy to try."""
+        client = ScramClient(user, password.decode(errors="replace") or "x", secrets.token_hex(9))
+        answer = await self._asked_for_keys(user, client.first())
+        for number in range(_MOST_CHALLENGES):
+            if not isinstance(answer, HandedOn):
+                break
+            try:
+                said = b"" if number or not password else client.final(answer.challenge)
+            except BadResponse:
+                raise _Wrong("its challenge is none of SCRAM") from None
+            response = ClientResponse(MECHANISM, self._guard.ident, said, respond=answer.respond)
+            question = self._for_keys(user)._replace(proof=response)
+            answer = await self._guard.put(Step(self._guard.module, RESPOND), question, self._asking)
+        return answer
 
     async def _given_up(self) -> None:
         asked = [asyncio.ensure_future(self._put(secrets.token_hex(8))) for _ in range(AT_ONCE)]

@@ -13,7 +13,8 @@ password right? `authenticate`: can you vouch for this user, whom another module
 
 It answers `check` by one of four: `Authenticated`, `Refused` (I know him, but not so), `Unknown`, or `CannotTell`; and
 where it is asked for keys (SCRAM, `KeysWanted`), by `Provable` instead of `Authenticated`: the proxy tries itself
-whether the client has the password of which the keys are made. A database that is down, a time-out and an error of its
+whether the client has the password of which the keys are made; or by `HandedOn`, where a server behind the module tries
+that, and keeps the keys. A database that is down, a time-out and an error of its
 own are *cannot tell*, never *unknown*: what nobody knows may be tried at the `fallback` backend, and that one must not
 see the passwords of our own users while a database is down.
 
@@ -31,7 +32,7 @@ and to serve the others, while a database is down.
 
 import hmac
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -41,6 +42,8 @@ from popular.protocol.scram import ScramKeys
 
 PASSWORD, TOKEN, CHALLENGE, CERTIFICATE, SCRAM = "password", "token", "challenge", "certificate", "scram"
 """The kinds of credential that a client may give, and a module may take (`Module.takes`)."""
+RESPONSE = "response"
+"""The kind of what a client says in an exchange that one module hands on: no other one is ever asked about it."""
 
 
 class Token(NamedTuple):
@@ -79,13 +82,32 @@ class KeysWanted(NamedTuple):
     `salt` is for who has no keys, but the password itself, and has to make keys of it, which takes time
     (`popular.protocol.scram.keys_of`): of its 64 octets as many as usual. It is always the same for one user: with
     another one each time, who exists could be told from who does not. It is for decoys too.
+
+    `first` is the client's first message, for who hands the exchange on to a server (`HandedOn`).
     """
 
     mechanism: str
     salt: bytes
+    first: bytes = b""
 
 
-Proof: TypeAlias = ChallengeAnswer | CertificateShown | KeysWanted
+class ClientResponse(NamedTuple):
+    """What a client says to a challenge that the server behind a module has made (`HandedOn`). The proxy puts it to
+    that module alone, by its `respond`; `check` never sees it.
+    """
+
+    mechanism: str
+    module: str
+    said: bytes
+    respond: "Callable[[bytes], Answer | Awaitable[Answer]]"
+    doubt: str = ""
+    """Which modules cannot tell, if any: then a refusal is none, but nobody can tell."""
+
+    def __repr__(self) -> str:
+        return "ClientResponse(****)"
+
+
+Proof: TypeAlias = ChallengeAnswer | CertificateShown | KeysWanted | ClientResponse
 Credential: TypeAlias = Secret | Token | Proof
 """A password, or what comes instead of one. More kinds may come, so ask for the one that you take."""
 
@@ -94,6 +116,7 @@ _KINDS: Mapping[type, str] = {
     ChallengeAnswer: CHALLENGE,
     CertificateShown: CERTIFICATE,
     KeysWanted: SCRAM,
+    ClientResponse: RESPONSE,
 }
 
 
@@ -134,7 +157,7 @@ class Question(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """PASSWORD, TOKEN, CHALLENGE, CERTIFICATE or SCRAM."""
+        """PASSWORD, TOKEN, CHALLENGE, CERTIFICATE, SCRAM or RESPONSE."""
         return _KINDS.get(type(self.credential), PASSWORD)
 
 
@@ -231,6 +254,23 @@ class Provable:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOn:
+    """A server behind the module keeps the keys, and tries itself whether the client has their password. The answer
+    where keys are wanted, beside Provable; the module stands for whoever is unknown there too, and makes challenges for
+    him that look like those of others.
+
+    `challenge` is what the client is told. `respond` is called with what it says to that, in the same way as `check`,
+    once or never: clients go away. It gives one more HandedOn, or what came of it: Authenticated, Refused, CannotTell.
+    """
+
+    challenge: bytes
+    respond: Callable[[bytes], "Answer | Awaitable[Answer]"]
+
+    def __repr__(self) -> str:
+        return "HandedOn(****)"
+
+
+@dataclass(frozen=True, slots=True)
 class CannotTell:
     """Nothing is known of this user now. `reason` is for the log, without secrets.
 
@@ -242,7 +282,7 @@ class CannotTell:
     reason: str
 
 
-Answer: TypeAlias = Unknown | Authenticated | Refused | Provable | CannotTell
+Answer: TypeAlias = Unknown | Authenticated | Refused | Provable | HandedOn | CannotTell
 
 UNKNOWN = Unknown()
 """The answer of a module that does no work for the users it knows."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from popular.pdm import chain
 from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import Breaker
-from popular.pdm.chain import AUTHENTICATE, CHECK, FAILING, KEYS, LOOK_UP, Decision, Record, Step
+from popular.pdm.chain import AUTHENTICATE, CHECK, FAILING, KEYS, LOOK_UP, RESPOND, Decision, Record, Step
 from popular.pdm.contract import (
     CHALLENGE,
     LEAD,
@@ -152,7 +152,7 @@ class Guarded:
         terms = how.terms
         if step.what is FAILING or (step.what is AUTHENTICATE and not self.may_vouch):
             return self._failing(terms.pause)
-        if step.what is KEYS:  # those of a user are kept by nobody but who has them
+        if step.what is KEYS or step.what is RESPOND:  # those of a user are kept by nobody but who has them
             return placed(await self._put(step, question, how), terms.allow, terms.like)
         if step.what is not CHECK:
             return await self._put(step, question, how)

@@ -15,14 +15,23 @@ such a bind succeeds, and proves nothing). With `binduser NAME` nothing is searc
 `accountattribute` the one with the name as which he is counted, however he writes it (uid, mail); `target
 TARGET` is as in `passwd`. Several servers, by commas, are tried in their order. `starttls on` goes into TLS first, and
 ends if it cannot; `cafile FILE` is whom to trust instead of the system's authorities. `filter` is usually (mail=%u).
+
+`scramattribute authPassword` is for SCRAM-SHA-256: it names the attribute with the keys, as RFC 5803 has them,
+`SCRAM-SHA-256$4096:SALT$STOREDKEY:SERVERKEY`, which `binddn` has to be allowed to read, and nobody else. In
+userPassword they are to begin with `{SCRAM-SHA-256}4096:`: what has no braces there is a password in clear to OpenLDAP.
+The directory does not see such a login, and refuses nobody by rules of its own: `filter` has to leave out who is
+locked, as by (!(pwdAccountLockedTime=*)).
 """
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from popular.pdm import scramstored
 from popular.pdm.arguments import PASSWORDFILE, needs, pairs, secret_from
 from popular.pdm.contract import (
+    PASSWORD,
+    SCRAM,
     UNKNOWN,
     Answer,
     Authenticated,
@@ -37,7 +46,7 @@ from popular.pdm.contract import (
     Unknown,
     UserLimits,
 )
-from popular.pdm.record import Defaults, is_name
+from popular.pdm.record import Defaults, StoredUser, Verifier, is_name
 from popular.pdm.target import PLACEHOLDERS
 
 _WORDS = (
@@ -51,6 +60,7 @@ _WORDS = (
     "backendattribute",
     "targetattribute",
     "accountattribute",
+    "scramattribute",
     "starttls",
     "cafile",
 )
@@ -59,6 +69,17 @@ _ANSWER_SECONDS = 1.5
 _FIELDS = ("backend", "target", "account")
 """What an attribute may say."""
 _ONE_TOO_MANY = 2
+
+
+class DirectoryEntry(NamedTuple):
+    """What was found: its name, what is said of the user, and the values of the attribute with his keys."""
+
+    dn: str
+    fields: Mapping[str, str]
+    keys: Sequence[bytes]
+
+    def __repr__(self) -> str:
+        return f"DirectoryEntry({self.dn}, ****)"
 
 
 class Ldap(Module):
@@ -80,6 +101,8 @@ class Ldap(Module):
         words = pairs("ldap", arguments[1:], _WORDS)
         if ("base" in words) == ("binduser" in words):
             raise ModuleFailed("ldap: one of `base DN` and `binduser NAME` is wanted")
+        if "scramattribute" in words and "base" not in words:
+            raise ModuleFailed("ldap: scramattribute wants `base DN`: by `binduser` no entry is read")
         if words.get("starttls", "on") != "on":
             raise ModuleFailed("ldap: starttls: only `on` is allowed")
         self._words = words
@@ -91,6 +114,9 @@ class Ldap(Module):
         self._defaults = Defaults.of("ldap", words)
         self._attributes = {field: words[f"{field}attribute"] for field in _FIELDS if f"{field}attribute" in words}
         self._local = threading.local()
+        self._scram = words.get("scramattribute", "")
+        self.takes = frozenset({PASSWORD, SCRAM} if self._scram else {PASSWORD})
+        self._verifier = Verifier(arguments[0])
 
     def check(self, question: Question) -> Answer:
         """See Module."""
@@ -100,21 +126,35 @@ class Ldap(Module):
             route = self._defaults.route(question.user, {})
             name = _filled(self._words["binduser"], _parts(question.user, self._escaped_dn()))
             return Authenticated(route) if self._binds(name, question.password) else Refused(route)
+        if question.kind == SCRAM:
+            return self._provable(question)
         entry = self._found(question.user)
         if entry is None:
             return Unknown(lambda: self._binds(f"cn=nobody,{self._words['base']}", question.password))
-        dn, fields = entry
-        known = self._known(question.user, fields)
-        if self._binds(dn, question.password):
+        known = self._known(question.user, entry.fields)
+        if self._binds(entry.dn, question.password):
             return Authenticated(known.route, known.limits)
         return Refused(known.route)
+
+    def _provable(self, question: Question) -> Answer:
+        entry = self._found(question.user, keys=True)
+        if entry is None:
+            return self._verifier.decide(None, question)
+        known = self._known(question.user, entry.fields)
+        try:
+            stored = scramstored.among(entry.keys)
+        except scramstored.BadKeys as error:
+            raise QuestionFailed(f"the attribute {self._scram}: {error}") from None
+        hashes: Sequence[str | None] = stored or [None]
+        users = [StoredUser(one, known.route, known.limits, locked=False) for one in hashes]
+        return self._verifier.decide_among(users, question)
 
     def lookup(self, _namespace: str, user: str) -> KnownUser | None:
         """See `contract.LOOKUP`."""
         if "base" not in self._words:
             raise NeedsPassword("without `base` there is nothing but the bind with his password")
         entry = self._found(user) if is_name(user) else None
-        return None if entry is None else self._known(user, entry[1])
+        return None if entry is None else self._known(user, entry.fields)
 
     def _known(self, user: str, fields: Mapping[str, str]) -> KnownUser:
         account = fields.get("account", "")
@@ -125,11 +165,13 @@ class Ldap(Module):
         escape = needs("ldap.dn", extra="ldap").escape_dn_chars
         return escape if "=" in self._words["binduser"] else str
 
-    def _found(self, user: str) -> tuple[str, dict[str, str]] | None:
-        """The entry's name and fields; None if there is none. One more try where a kept connection was gone."""
+    def _found(self, user: str, *, keys: bool = False) -> DirectoryEntry | None:
+        """The user's entry, its `keys` only where they are wanted; None if there is none. One more try where a kept
+        connection was gone.
+        """
         parts = _parts(user, needs("ldap.filter", extra="ldap").escape_filter_chars)
         wanted = _filled(self._words.get("filter", "(mail=%u)"), parts)
-        attributes = list(self._attributes.values()) or ["1.1"]
+        attributes = [*self._attributes.values(), *([self._scram] if keys else [])] or ["1.1"]
         for kept in (True, False):
             try:
                 connection = self._searching(kept)
@@ -151,11 +193,14 @@ class Ldap(Module):
             entries = [(dn, fields) for dn, fields in found if dn is not None]  # None: a referral
             if len(entries) > 1:
                 raise QuestionFailed("more than one entry of the directory fits the user's name")
-            return (entries[0][0], self._fields(entries[0][1])) if entries else None
+            return self._entry(*entries[0]) if entries else None
         return None
 
-    def _fields(self, attributes: Mapping[str, list[bytes]]) -> dict[str, str]:
+    def _entry(self, dn: str, attributes: Mapping[str, list[bytes]]) -> DirectoryEntry:
         named = {name.lower(): values for name, values in attributes.items()}
+        return DirectoryEntry(dn, self._fields(named), named.get(self._scram.lower(), []))
+
+    def _fields(self, named: Mapping[str, list[bytes]]) -> dict[str, str]:
         fields = {}
         for field, attribute in self._attributes.items():
             values = named.get(attribute.lower())
@@ -229,6 +274,10 @@ class Ldap(Module):
     def reload(self) -> "Ldap":
         """See Module."""
         return Ldap(self.ident, self.arguments)
+
+    def close(self) -> None:
+        """See Module."""
+        self._verifier.close()
 
 
 def _parts(user: str, escape: Any) -> dict[str, str]:

@@ -3,12 +3,14 @@
     {SCRAM-SHA-256}ITERATIONS,SALT,STOREDKEY,SERVERKEY
     SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY
 
-Salt and keys are in base64. The second has colons, so a file of `passwd` cannot hold it.
+Salt and keys are in base64. The second has colons, so a file of `passwd` cannot hold it. It is that of directories too
+(authPassword, RFC 5803), with blanks around the dollars and the scheme in any case.
 """
 
 import binascii
 import hmac
 import re
+from collections.abc import Iterable
 
 from popular.protocol.scram import (
     FEWEST_ITERATIONS,
@@ -28,6 +30,7 @@ FORM = f"{{{SCRAM}}}"
 
 _PARTS = re.compile(r"([1-9]\d{0,8})[,:]([A-Za-z0-9+/=]+)[,$]([A-Za-z0-9+/=]+)[,:]([A-Za-z0-9+/=]+)")
 _SEPARATORS = {",,,", ":$:"}
+_IN_DIRECTORIES = re.compile(rf"(?:{SCRAM} *\$|\{{{SCRAM}\}})(.*)", re.IGNORECASE | re.DOTALL)
 
 
 class BadKeys(ValueError):
@@ -50,6 +53,27 @@ def read(text: str) -> ScramKeys:
             f"{LONGEST_SALT} octets, and keys of {KEY_OCTETS}"
         )
     return keys
+
+
+def among(values: Iterable[bytes]) -> list[str]:
+    """Those values of a directory's attribute that are keys, each behind `{SCRAM-SHA-256}`; passwords stored in other
+    ways are passed over. Raises BadKeys if none is left, and one of them says of itself that it is keys.
+    """
+    found, bad = list[str](), None
+    for value in values:
+        match = _IN_DIRECTORIES.fullmatch(value.decode(errors="replace"))
+        if match is None:
+            continue
+        text = re.sub(r" *\$ *", "$", match[1].strip(" "))
+        try:
+            read(text)
+        except BadKeys as error:
+            bad = error
+        else:
+            found.append(FORM + text)
+    if bad is not None and not found:
+        raise bad
+    return found
 
 
 def form_of(keys: ScramKeys) -> str:

@@ -1,15 +1,17 @@
 """A module on trial: asked beside the others, what it says is compared with what they came to, and never used. Pure."""
 
-from popular.pdm.chain import Admitted, Decision, NobodyKnows, ToProve
-from popular.pdm.contract import Authenticated, CannotTell, Provable, Refused, Unknown
+from popular.pdm.chain import Admitted, Decision, NobodyKnows, ToHandOn, ToProve
+from popular.pdm.contract import Authenticated, CannotTell, HandedOn, Provable, Refused, Unknown
 
 SAME, DIFFERENT, CANNOT_TELL, NOT_ASKED = SHADOWED = ("same", "different", "cannot_tell", "not_asked")
 """What the comparison may come to, for the counter."""
 
 
 def compared(decision: Decision, answer: object) -> str:
-    """One of SHADOWED. A master password proves nothing about the user database, nor does a user who is nobody's."""
-    if isinstance(decision, CannotTell) or isinstance(answer, CannotTell):
+    """One of SHADOWED. A master password proves nothing about the user database, nor does a user who is nobody's, nor
+    the challenge of a server to which an exchange is handed on.
+    """
+    if isinstance(decision, (CannotTell, ToHandOn)) or isinstance(answer, (CannotTell, HandedOn)):
         return CANNOT_TELL
     if isinstance(decision, Admitted) and not decision.vouched:
         return SAME if isinstance(answer, Authenticated) and answer.route == decision.route else DIFFERENT

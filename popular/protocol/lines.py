@@ -54,8 +54,9 @@ class LineBuffer:
 
         Raises NullByte, LineTooLong; then nothing is taken.
         """
-        held = self.held + data if self.held else data
-        self.held = held
+        held = self.held
+        if data:
+            self.held = held = held + data if held else data
         end = find(held, _LF)
         length = len(held) if end < 0 else end
         null = find(held, 0)

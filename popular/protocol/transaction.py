@@ -255,9 +255,7 @@ _KNOWN = " ".join([keyword.decode() for keyword in _DEEDS if keyword != LANG.enc
 
 WELCOME = Transaction((), ()).welcome()
 """What opens a maildrop without mail."""
-AT_ONCE = {
-    line: Transaction((), ()).command(line).reply for line in (b"STAT", b"LIST", b"UIDL", b"NOOP", b"RSET", b"QUIT")
-}
+AT_ONCE = {line: Transaction((), ()).command(line).reply for line in (b"STAT", b"LIST", b"UIDL", b"NOOP", b"RSET")}
 """The answers of a maildrop without mail to the lines that nearly all clients say: they depend on nothing, and change
-nothing. (Behind QUIT it is over.)
+nothing.
 """

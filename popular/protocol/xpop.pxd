@@ -1,6 +1,6 @@
 cimport cython
 
-@cython.locals(step=str)
+@cython.locals(letter=Py_UCS4)
 cpdef check_mailbox_name(str name)
 cpdef bytes request(str mailbox, str sid, str flags=*)
 cpdef check_sid(str sid)

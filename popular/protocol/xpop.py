@@ -22,8 +22,6 @@ LONGEST_SID = 128
 MASTER = "M"
 """The flag of a master session: mail that is read stays new, mail that is deleted really goes."""
 
-_FORBIDDEN = re.compile(r"[^A-Za-z0-9._\-+/=%]")
-_SID = re.compile(r"[!-~]+")
 _FLAGS = re.compile(r"[A-Za-z]{0,52}")
 
 
@@ -45,15 +43,15 @@ def check_mailbox_name(name: str) -> None:
         raise BadMailboxName("the mailbox name is empty")
     if len(name) > LONGEST_NAME:
         raise BadMailboxName(f"the mailbox name is longer than {LONGEST_NAME} characters")
-    forbidden = _FORBIDDEN.search(name)
-    if forbidden:
-        raise BadMailboxName(f"a mailbox name has only letters, digits and ._-+/=%, not {forbidden[0]!a}")
+    for letter in name:  # in the compiled form a tenth of what a regular expression costs
+        if not ("a" <= letter <= "z" or "A" <= letter <= "Z" or "0" <= letter <= "9" or letter in "._-+/=%"):
+            raise BadMailboxName(f"a mailbox name has only letters, digits and ._-+/=%, not {letter!a}")
     if name.startswith("/"):
         raise BadMailboxName("a mailbox name does not begin with /")
     if ".." in name:
         raise BadMailboxName("a mailbox name does not contain ..")
     for step in name.split("/"):
-        if step == "" or step == ".":
+        if step in ("", "."):
             raise BadMailboxName("a mailbox name has no empty and no . steps between its /")
 
 
@@ -79,12 +77,12 @@ def request(mailbox: str, sid: str, flags: str = "") -> bytes:
 
 def check_sid(sid: str) -> None:
     """Raises BadRequest unless `sid` can stand in a log line as it is: 1 to 128 printable characters, no blank."""
-    if len(sid) > LONGEST_SID or not _SID.fullmatch(sid):
+    if not 0 < len(sid) <= LONGEST_SID or not sid.isascii() or not sid.isprintable() or " " in sid:
         raise BadRequest(f"a session id has 1-{LONGEST_SID} printable characters and no blank")
 
 
 def _check_flags(flags: str) -> None:
-    if not _FLAGS.fullmatch(flags):
+    if flags and not _FLAGS.fullmatch(flags):
         raise BadRequest("flags are letters")
 
 

@@ -65,7 +65,7 @@ class StoreState(NamedTuple):
         """Whether that change was made in it, as far as it can be told: whoever was away for more changes than there
         are marks takes its word for it. If not, it has lost something that was known here.
         """
-        if self.epoch != known.epoch or self.serial < known.serial:
+        if self.epoch != known.epoch:
             return False
         end = len(self.marks) - MARK * (self.serial - known.serial)
         return not known.serial or end < MARK or self.marks[end - MARK : end] == known.mark

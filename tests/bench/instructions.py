@@ -46,6 +46,7 @@ vserv conf v2 iface 127.0.0.1 port {tls} prot POP3s namespace bench state online
 @dataclass(frozen=True)
 class Kind:
     """A kind of session: what the backend speaks that it goes to, its state, and whether the client finds no mail.
+
     `tls`: it comes in TLS, with these options of pop3load; `resumed`: by a ticket of the warm-up.
     """
 
@@ -65,8 +66,8 @@ KINDS = {
     "resumed12": Kind("POP3", tls=("-2",), resumed=True),
 }
 """USER, PASS, STAT, QUIT: `login` through to a backend; `empty` in the mailbox without mail that the proxy shows;
-`checked` the same, when the backend has said by UDP that there is none; `tls` a login by POP3S, its handshake with
-TLS 1.3 and a key on P-256; `resumed`, `resumed12` resumed, with TLS 1.3 and 1.2.
+`checked` the same, when the backend has said by UDP that there is none; `tls` a login by POP3S, its handshake with TLS
+1.3 and a key on P-256; `resumed`, `resumed12` resumed, with TLS 1.3 and 1.2.
 """
 
 
@@ -80,8 +81,9 @@ class Clients:
     resumed: bool
 
     def run(self, sessions: int, *, warm_up: bool = False) -> None:
-        """All of them, one after the other or so many at once. Raises NotReady where one is not served as it expects:
-        then another session was measured than is meant.
+        """All of them, one after the other or so many at once.
+
+        Raises NotReady where one is not served as it expects: then another session was measured than is meant.
         """
         words = [*self.program, "-s", sessions, "-c", self.at_once, "-t", 300]
         if self.resumed:

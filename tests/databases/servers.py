@@ -477,9 +477,10 @@ log_path = {home}/log
 protocols =
 ssl = no
 disable_plaintext_auth = no
-auth_mechanisms = plain
+auth_mechanisms = {mechanisms}
 auth_failure_delay = 0
 {rights}
+{more}
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN username_format=%u {home}/users
@@ -508,15 +509,25 @@ class DovecotAuth(Server):
     module = "dovecot"
     knows_who_exists = False
     has_targets = False
+    mechanisms = "plain"
+    more = ""
+    """What else its configuration says."""
+
+    def users(self) -> str:
+        """Its file of users."""
+        return "".join(f"{user}:{HASH}\n" for user in USERS)
 
     def prepare(self) -> None:
         self._server = site.need("dovecot")
-        (self.home / "users").write_text("".join(f"{user}:{HASH}\n" for user in USERS))
+        (self.home / "users").write_text(self.users())
         rights = ""
         if os.getuid() != 0:
             user = pwd.getpwuid(os.getuid()).pw_name
             rights = f"default_internal_user = {user}\ndefault_login_user = {user}\n"
-        (self.home / "dovecot.conf").write_text(_DOVECOT.format(home=self.home, rights=rights))
+        more = self.more.format(home=self.home)
+        told = {"rights": rights, "mechanisms": self.mechanisms, "more": more}
+        text = _DOVECOT.format(home=self.home, **told)
+        (self.home / "dovecot.conf").write_text(text)
 
     def command(self) -> Sequence[str]:
         return [self._server, "-F", "-c", str(self.home / "dovecot.conf")]

@@ -1,13 +1,35 @@
-"""The module `ldap` where the first of two servers is gone, and where the directory has no such base."""
+"""The module `ldap`: the first of two servers is gone, the directory has no such base, keys of SCRAM are read."""
 
+import asyncio
+import base64
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from popular.pdm.contract import Authenticated, ModuleFailed, Question, Refused, Secret
+from popular.pdm import loader
+from popular.pdm.chain import NobodyKnows, Record, ToProve
+from popular.pdm.contract import (
+    Authenticated,
+    KeysWanted,
+    ModuleFailed,
+    Question,
+    QuestionFailed,
+    Refused,
+    Secret,
+)
+from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from popular.pdm.libpdm_ldap import Ldap
-from tests.databases.servers import PASSWORD, Slapd
+from popular.protocol.scram import keys_of
+from tests.databases.servers import PASSWORD, SERVER_SECRET, Slapd
+from tests.patience import patient
 from tests.system.wire import LOOPBACK, free_port
+
+KEYS = keys_of(PASSWORD.encode(), b"sixteen or more ", 5000)
+assert KEYS is not None
+_SALT, _STORED, _SERVER = (base64.b64encode(part).decode() for part in (KEYS.salt, KEYS.stored_key, KEYS.server_key))
+STORED = f"SCRAM-SHA-256$5000:{_SALT}${_STORED}:{_SERVER}"
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +62,67 @@ def test_a_bind_by_name_proves_the_password_and_an_empty_one_proves_nothing(serv
     assert isinstance(module.check(question()), Authenticated)
     for password in ("", "wrong"):
         assert isinstance(module.check(question(password)), Refused)
+
+
+def told(server: Slapd, entry: str) -> None:
+    """Changes the directory."""
+    url = server.arguments()[0]
+    words = ["ldapmodify", "-x", "-H", url, "-D", "cn=admin,dc=example,dc=org", "-w", SERVER_SECRET]
+    subprocess.run(words, input=entry.encode(), check=True, capture_output=True, timeout=patient(30))
+
+
+def add_value(user: str, attribute: str, value: str) -> str:
+    return f"dn: uid={user},ou=people,dc=example,dc=org\nchangetype: modify\nadd: {attribute}\n{attribute}: {value}\n\n"
+
+
+def asked_for_keys(module: Ldap, user: str) -> object:
+    wanted = KeysWanted("SCRAM-SHA-256", user.encode().ljust(64, b"s"))
+    asked = Question("192.0.2.1", "POP3", "default", user, Secret(b""), "v", proof=wanted)
+    return asyncio.run(decide([(Guarded(module), Asking(Terms(), Unheard()))], asked, Record()))
+
+
+def test_keys_of_scram_are_read_of_an_attribute(server: Slapd) -> None:
+    """Beside a password of another form; by a search account that may read them. Who has none, is unknown, or has a
+    value that is none is shown what others are shown.
+    """
+    told(server, add_value("joe", "userPassword", "{SCRAM-SHA-256}" + STORED.removeprefix("SCRAM-SHA-256$")))
+    told(server, add_value("joe@example.org", "userPassword", "SCRAM-SHA-256$5000:nonsense"))
+    module = Ldap("m", [*server.arguments(), "scramattribute", "userPassword"])
+    known = asked_for_keys(module, "joe")
+    assert isinstance(known, ToProve)
+    assert (known.keys, known.route.backend, known.route.target) == (KEYS, "store1", "mail/joe")
+    assert isinstance(module.check(question()), Authenticated), "the password is tried by a bind as ever"
+    unknown = asked_for_keys(module, "nobody")
+    assert isinstance(unknown, NobodyKnows)
+    assert unknown.keys is not None
+    assert (len(unknown.keys.salt), unknown.keys.iterations) == (16, 5000), "as those of others"
+    assert "is no keys" not in repr(asked_for_keys(module, "joe@example.org"))
+    wanted = KeysWanted("SCRAM-SHA-256", bytes(64))
+    with pytest.raises(QuestionFailed, match="the attribute userPassword"):
+        module.check(question()._replace(user="joe@example.org", proof=wanted))
+    module.close()
+
+
+def test_an_attribute_that_cannot_be_read_has_keys_of_nobody(server: Slapd) -> None:
+    """It looks the same to a search account that may not read it as one that nobody has."""
+    module = Ldap("m", [*server.arguments(), "scramattribute", "authPassword"])
+    known = asked_for_keys(module, "joe")
+    assert isinstance(known, ToProve)
+    assert known.keys.fit_nobody
+    module.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "told_of"),
+    [(["binduser", "uid=%u", "backend", "b"], "wants `base DN`"), (["base", "dc=x", "backend", "b"], "")],
+)
+def test_where_keys_may_be_read(words: list[str], told_of: str) -> None:
+    """Only where entries are read; and SCRAM is offered only with it."""
+    words = ["ldap://127.0.0.1:1", *words]
+    if told_of:
+        with pytest.raises(ModuleFailed, match=told_of):
+            Ldap("m", [*words, "scramattribute", "authPassword"])
+    else:
+        assert Ldap("m", words).takes == {"password"}
+        module = loader.load(Path(loader.OWN_DIRECTORY), "ldap", "m", arguments=[*words, "scramattribute", "x"])
+        assert module.takes == {"password", "scram"}

@@ -13,7 +13,7 @@ from popular.pdm import pcdb, ptestpdm
 
 MODULES = Path(__file__).with_name("modules")
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "popular" / "libpdm_template.py"
-TRIALS = 11
+TRIALS = 12
 
 
 def tried(capsys, *words, directory=None, known=()):
@@ -93,6 +93,16 @@ WRONG = {
         "return Unknown(lambda: None) if question.kind == 'scram' else UNKNOWN",
         "its decoy gives no keys",
     ),
+    "makes nonsense of a challenge": (
+        "check",
+        "return HandedOn(b'r=x', let_in) if question.kind == 'scram' else UNKNOWN",
+        "its challenge is none of SCRAM",
+    ),
+    "lets in by any response": (
+        "check",
+        "return HandedOn(challenge(question.proof.first), let_in) if question.kind == 'scram' else UNKNOWN",
+        "it lets in who has proven nothing",
+    ),
     "looks up nonsense": ("lookup", "return 'joe'", "it gave a str"),
 }
 
@@ -112,8 +122,12 @@ def test_each_trial_finds_its_fault(capsys, tmp_path, fault):
     methods = "".join(f"    {heads[name]}\n        {text}\n" for name, text in bodies.items())
     (tmp_path / "libpdm_wrong.py").write_text(
         "import os, time\n"
-        "from popular.pdm.contract import UNKNOWN, AsyncModule, Authenticated, Provable, Route, Unknown\n"
+        "from popular.pdm.contract import UNKNOWN, AsyncModule, Authenticated, HandedOn, Provable, Route, Unknown\n"
         "from popular.protocol.scram import keys_of\n"
+        "def challenge(first):\n"
+        "    return b'r=' + first.rpartition(b'r=')[2] + b'x,s=AAECAwQFBgcICQoLDA0ODw==,i=4096'\n"
+        "async def let_in(said):\n"
+        "    return Authenticated(Route('b1'))\n"
         "class Wrong(AsyncModule):\n"
         "    kept = []\n"
         "    takes = frozenset({'password', 'scram'})\n"

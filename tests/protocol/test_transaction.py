@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popular.protocol.commands import VERBS, State
-from popular.protocol.transaction import LINES_OF_A_PIECE, Content, Response, Transaction, quit_reply
+from popular.protocol.transaction import (
+    AT_ONCE,
+    LINES_OF_A_PIECE,
+    WELCOME,
+    Content,
+    Response,
+    Transaction,
+    quit_reply,
+)
 
 CAPABILITIES = ("TOP", "UIDL", "USER")
 LANGUAGES = {"de": "de Deutsch"}
@@ -46,6 +54,18 @@ def play(transaction: Transaction, script: str) -> None:
     for command, expected in exchanges:
         reply = transaction.command(command.encode()).reply.decode()
         assert reply == "".join(f"{line}\r\n" for line in expected), command
+
+
+@given(st.lists(st.sampled_from([*AT_ONCE, b"CAPA", b"LANG", b"RETR 1", b"DELE 1", b"TOP 1 1", b"list 1", b"odd"])))
+def test_what_an_empty_maildrop_says_at_once_is_what_it_always_says(lines: list[bytes]) -> None:
+    """Whatever it was asked before, and whatever it offers: who answers by the table alone errs never."""
+    drop = Transaction((), CAPABILITIES, LANGUAGES)
+    assert drop.welcome() == WELCOME
+    for line in lines:
+        reply = drop.command(line).reply
+        assert reply == AT_ONCE.get(line, reply)
+    for line, reply in AT_ONCE.items():
+        assert drop.command(line).reply == reply
 
 
 def test_empty_maildrop() -> None:

@@ -218,13 +218,20 @@ def test_only_so_many_rest(play: Play) -> None:
 
 
 def test_one_that_has_had_its_time_is_not_used_again(play: Play) -> None:
-    """However busy it is."""
+    """Also if it was busy when those that rested were looked through."""
 
     async def scene(server: Server) -> None:
-        peers = {await server.answers(Mail.NONE) for _ in range(5)}
-        assert len(peers) > 1
+        asker = Asker()
+        asked = server.sockets.ask("ann", asker)
+        _, peer = await server.question()
+        server.says(mail_answer(Mail.NONE), peer)
+        assert await asker.answer() == (Mail.NONE, "")
+        asked.made -= 61.0
+        await asyncio.sleep(REST)
+        assert await server.answers(Mail.NONE) != peer
+        assert asked.fd == -1
 
-    play(scene, seconds=2.5 * REST)
+    play(scene, seconds=60.0)
 
 
 def test_where_nobody_listens_that_is_told(play: Play) -> None:

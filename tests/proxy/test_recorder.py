@@ -17,6 +17,7 @@ from popular.pdm.contract import CHALLENGE, PASSWORD
 from popular.proxy.session import recorder as recorders
 from popular.proxy.session import recording as recordings
 from popular.proxy.session import transcript
+from popular.proxy.session.inforce import MOST_STRANGERS
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.recorded_lines import lines_for
 from popular.proxy.session.recorder import Recorder, append
@@ -144,6 +145,23 @@ def test_who_is_known_at_once(worker: Worker) -> None:
     behind.comes_from(HOME)
     assert len(behind.matched) == 1
     assert worker.counted["sessions_recorded"] == 3
+
+
+def test_who_is_in_no_traced_network_is_looked_for_once(worker: Worker) -> None:
+    """As long as the traces are the same ones; and not everybody who ever came is remembered."""
+    stranger = "198.51.100.7"
+    worker.orders(1, "network", "192.0.2.0/24")
+    worker.orders(2, "network", "2001:db8:7::/48")
+    for address in (stranger, "2001:db8:8::1"):
+        assert worker.session("v1", address) is None
+        assert worker.recorder.in_force.is_elsewhere(address)
+    assert worker.session("v1", "2001:db8:7:1::1") is not None
+    assert not worker.recorder.in_force.is_elsewhere(HOME)
+    worker.orders(3, "network", "198.51.100.0/28")
+    assert worker.session("v1", stranger) is not None
+    for number in range(MOST_STRANGERS + 1):
+        worker.recorder.in_force.found_elsewhere(str(number))
+    assert len(worker.recorder.in_force.strangers) <= MOST_STRANGERS
 
 
 def test_who_is_known_later(worker: Worker) -> None:

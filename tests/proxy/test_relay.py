@@ -33,6 +33,7 @@ def connection() -> tuple[socket.socket, socket.socket]:
         near = socket.create_connection(listening.getsockname())
         far, _ = listening.accept()
     near.setblocking(False)
+    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as connections of the program have it
     far.settimeout(PATIENCE)
     return near, far
 
@@ -48,12 +49,12 @@ Make = Callable[[Any, int, Any], Channel]
 class Joined(SessionEvents):
     """A session that has a relay and nothing else."""
 
-    def __init__(self, channel: Make) -> None:
+    def __init__(self, channel: Make, backend: Make) -> None:
         self.loop = EventLoop()
         near, self.client = connection()
         self.to_client = channel(self.loop.core, near.detach(), self)
         near, self.backend = connection()
-        self.to_backend = Channel(self.loop.core, near.detach(), self)  # type: ignore[arg-type]
+        self.to_backend = backend(self.loop.core, near.detach(), self)
         self.ending = ""
         self.relay = Relay(self, self.loop.core, Pipes())
         self.relay.join(self.to_client, self.to_backend, False)
@@ -77,9 +78,9 @@ class Joined(SessionEvents):
 
 
 @contextlib.contextmanager
-def joined(channel: Make = Channel) -> Iterator[Joined]:
+def joined(channel: Make = Channel, backend: Make = Channel) -> Iterator[Joined]:
     """All of it is closed at the end. `channel`: that of the client."""
-    one = Joined(channel)
+    one = Joined(channel, backend)
     yield one
     if not one.ending:
         one.relay_ended("the test is over")
@@ -147,18 +148,24 @@ def test_a_backend_that_goes_on_behind_quit_holds_no_answer_back() -> None:
         assert one.ending == "quit"
 
 
+class Weighed(Channel):
+    """A connection that knows how much was sent at once, at most."""
+
+    most_sent = 0
+
+    def send(self, data: bytes) -> int:
+        self.most_sent = max(self.most_sent, len(data))
+        return super().send(data)
+
+
 def test_what_a_client_in_tls_sends_at_once_is_not_piled_up() -> None:
     """A turn may bring any number of pieces: what is held for the backend stays as small as in clear."""
-    with joined(in_tls) as one:
-        most = 0
+    with joined(in_tls, Weighed) as one:
         for _ in range(40):
             one.client.sendall(b"NOOP\r\n" * 500)
-        one.client.setblocking(False)
-        one.to_backend.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
-        for _ in range(300):
-            one.loop.core.run(0.0)
-            most = max(most, len(one.relay._for_backend))
-        assert 0 < most <= 2 * 4096
+        one.turn(lambda: one.relay.from_client == 40 * 500 * 6)
+        assert isinstance(one.to_backend, Weighed)
+        assert 0 < one.to_backend.most_sent < 2 * 4096
 
 
 class Deciphered(Channel):

@@ -1,14 +1,28 @@
 """AUTH SCRAM-SHA-256 on the pure machine: the modules say by which keys, the session tries the proof."""
 
 import base64
+import hashlib
+import hmac
 from typing import Any
 
 import pytest
 
-from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin, ToProve, Undecided
-from popular.pdm.contract import SCRAM, KeysWanted, Route, Secret, UserLimits
+from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin, ToHandOn, ToProve, Undecided
+from popular.pdm.contract import (
+    RESPONSE,
+    SCRAM,
+    ClientResponse,
+    HandedOn,
+    KeysWanted,
+    Refused,
+    Route,
+    Secret,
+    UserLimits,
+)
 from popular.protocol.scram import ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
+from popular.proxy.session.known import NO_LIMITS
 from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, LEGAL, SIMULATING
+from popular.proxy.session.rehearsal import ASK, Rehearsal, Unreal
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 
@@ -69,7 +83,8 @@ def test_a_login() -> None:
     session, client = asked()
     question = session.verbs.asked[0]
     assert (question.user, question.kind, question.password) == ("ann", SCRAM, Secret(b""))
-    assert question.proof == KeysWanted("SCRAM-SHA-256", invented_salt(b"s" * 32, "default", "ann"))
+    salt = invented_salt(b"s" * 32, "default", "ann")
+    assert question.proof == KeysWanted("SCRAM-SHA-256", salt, b"n,,n=ann,r=nonce")
     session, client, reply = proves(KNOWN)
     assert client.trusts(base64.b64decode(reply.removeprefix(b"+ ")))
     assert session.machine.phase is EXCHANGING
@@ -201,6 +216,25 @@ def test_a_first_message_that_is_none_asks_nobody(first: bytes) -> None:
     assert said(verbs).startswith(b"-ERR")
 
 
+@pytest.mark.parametrize(("header", "repeated", "holds"), [(b"y,,", b"y,,", True), (b"y,,", b"n,,", False)])
+def test_a_client_that_could_bind_and_thinks_that_we_cannot(header: bytes, repeated: bytes, holds: bool) -> None:
+    """It is right, since -PLUS is not offered; one whose header was changed on its way proves nothing (RFC 5802)."""
+    session, client = begun(), ScramClient("ann", "secret", "nonce")
+    bare = client.first().removeprefix(b"n,,")
+    assert session.says(AUTH + coded(header + bare) + b"\r\n")[-1][0] == "ask"
+    server_first = challenge(session.decided(KNOWN))
+    client.final(server_first)
+    without_proof = b"c=" + coded(repeated) + b"," + server_first.split(b",")[0]
+    salted = hashlib.pbkdf2_hmac("sha256", b"secret", b"0123456789abcdef", 4096)
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    said_all = b",".join((bare, server_first, without_proof))
+    signature = hmac.digest(hashlib.sha256(key).digest(), said_all, "sha256")
+    proof = coded(bytes(one ^ other for one, other in zip(key, signature, strict=True)))
+    reply = said(session.says(coded(without_proof + b",p=" + proof) + b"\r\n"))
+    assert reply.startswith(b"+ ") is holds, reply
+    assert holds or reply.startswith(b"-ERR")
+
+
 def test_nobody_can_tell() -> None:
     """The client hears it at once, and has nothing to prove."""
     session, _client = asked()
@@ -232,3 +266,85 @@ def test_it_is_offered_where_a_module_has_keys(takes: frozenset[str]) -> None:
     assert b"SASL SCRAM-SHA-256\r\n" in said(begun().says(b"CAPA\r\n"))
     assert b"SCRAM" not in said(begun(takes=takes).says(b"CAPA\r\n"))
     assert b"SCRAM" not in said(begun(state="fake").says(b"CAPA\r\n")), "there everybody comes in"
+
+
+# The exchange with a server behind a module
+
+
+def refuses(_said: bytes) -> Refused:
+    raise AssertionError("the machine calls nobody")
+
+
+def handed_on(challenge: bytes, doubt: str = "") -> ToHandOn:
+    return ToHandOn(HandedOn(challenge, refuses), "dovecot", doubt)
+
+
+def test_an_exchange_that_a_server_has() -> None:
+    """Its challenges reach the client as they are, and what the client says to them the module, which ends it."""
+    session, _client = asked()
+    first = session.verbs.asked[0]
+    assert challenge(session.decided(handed_on(b"one", doubt="db: it is down"))) == b"one"
+    (verb,) = session.says(coded(b"two") + b"\r\n")
+    assert verb[0] == "ask"
+    response = ClientResponse("SCRAM-SHA-256", "dovecot", b"two", refuses, doubt="db: it is down")
+    assert verb[1] == first._replace(proof=response)
+    assert verb[1].kind == RESPONSE
+    assert "two" not in repr(verb[1]), "a proof is worth a password to who has the keys"
+    assert challenge(session.decided(handed_on(b"three"))) == b"three"
+    (verb,) = session.says(b"\r\n")
+    assert verb[1].proof.said == b""
+    verbs = session.decided(Admitted(HERE, "dovecot", "dovecot"))
+    assert session.machine.phase is SIMULATING
+    assert ("count", "sasl_logins", "SCRAM-SHA-256", "v1") in verbs
+    assert all(after in LEGAL[before] for before, after in session.moves)
+
+
+@pytest.mark.parametrize(
+    ("decision", "reply"),
+    [
+        (RefusedLogin("dovecot"), WRONG),
+        (RefusedLogin("dovecot", locked=True), WRONG),
+        (CannotTell("dovecot: it is down"), b"-ERR [SYS/TEMP]"),
+    ],
+)
+def test_a_server_that_does_not_let_in(decision: Decision, reply: bytes) -> None:
+    """Behind the proof; then it is as if nothing had been."""
+    session, _client = asked()
+    session.decided(handed_on(b"one"))
+    session.says(coded(b"two") + b"\r\n")
+    verbs = session.decided(decision)
+    assert said(verbs).startswith(reply)
+    if reply == WRONG:
+        assert session.machine.phase is GREETED
+        assert session.says(AUTH + coded(b"n,,n=ann,r=x") + b"\r\n")[-1][0] == "ask"
+
+
+@pytest.mark.parametrize("response", [b"*", b"!!!"])
+def test_a_client_that_gives_up_an_exchange_of_a_server(response: bytes) -> None:
+    """Nobody is asked, and an answer that comes late lets nobody in."""
+    session, _client = asked()
+    session.decided(handed_on(b"one"))
+    verbs = session.says(response + b"\r\n")
+    assert [verb[0] for verb in verbs] == ["send"]
+    assert session.machine.phase is GREETED
+    session.machine.decided(Admitted(HERE, "dovecot", "dovecot"))
+    assert session.machine.phase is GREETED
+
+
+def test_explain_plays_an_exchange_of_a_server_to_its_end() -> None:
+    """Each time that the client has said something the module is asked again; behind it the login goes on."""
+    given: dict[str, Any] = {"takes": frozenset({SCRAM}), "mechanisms": ("scram-sha-256",)}
+    verbs = Unreal("explained", blocked=False)
+    played = Rehearsal(rules(**given), ("192.0.2.1", 0), verbs, backends={}, limits=NO_LIMITS)
+    played.log_in("SCRAM-SHA-256", b"ann", b"secret")
+    for challenged, kind in ((b"r=explainedX,s=MDEyMzQ1Njc4OWFiY2RlZg==,i=4096", SCRAM), (b"v=x", RESPONSE)):
+        assert verbs.waits == ASK
+        assert verbs.question is not None
+        assert verbs.question.kind == kind
+        played.decided(handed_on(challenged))
+    assert verbs.waits == ASK
+    assert verbs.question is not None
+    assert isinstance(verbs.question.proof, ClientResponse)
+    assert verbs.question.proof.said == b"", "a proof that holds is followed by an empty line"
+    played.decided(RefusedLogin("dovecot"))
+    assert played.reply == WRONG.decode().strip()

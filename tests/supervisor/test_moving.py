@@ -94,4 +94,5 @@ def test_a_move_whose_time_is_up_while_it_is_taken_back_is_taken_back_once() -> 
     assert "everything is as it was before" in around.answers[0][1]
     ((result, held),) = around.ended
     assert result == "undone"
+    assert 0 <= held < patient(60)
     assert f"held for {held:.2f} s" in around.answers[0][1]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.octets import fields, joined, named
+from supervisor.octets import fields, is_plain, joined, named
 
 
 class Place(NamedTuple):
@@ -51,3 +51,9 @@ def test_only_tuples_are_made(kind: type) -> None:
 def test_octets_stand_one_behind_the_other(first: bytes, second: bytes) -> None:
     """However many there are, also none."""
     assert joined(first, second) == first + second
+
+
+@given(st.binary(max_size=8) | st.from_regex(rb"[ -~]{0,9}", fullmatch=True))
+def test_octets_are_plain_that_are_printable(octets: bytes) -> None:
+    """As Python has it of text, blanks included; nothing else than ASCII is."""
+    assert is_plain(octets) == all(octet < 0x80 and chr(octet).isprintable() for octet in octets)

@@ -483,26 +483,42 @@ def test_what_is_wrong_with_it_is_told(site: Site, command: str) -> None:
     assert FAULTY[command] in answer.text
 
 
-def test_who_is_asked_and_dies_has_not_answered(tmp_path: Path) -> None:
-    """The command is refused, whoever said it can say it again; and where there is one virtual server none is named."""
-    (tmp_path / "front").write_text("hang")
+def test_if_who_is_asked_dies_his_successor_is_asked(tmp_path: Path) -> None:
+    """The command is refused if that one dies too, not before; and where there is one virtual server none is named."""
+    front, asked = tmp_path / "front", tmp_path / "front.asked"
+    front.write_text("hang")
     lines = [
         "backend conf fake state fake",
         f"set pdmdir {MODULES}",
-        f"pdm add front odd {tmp_path}/front fake async",
+        f"pdm add front odd {front} fake async",
         "pdm conf front timeout 30s",
         f"vserv conf v iface {LOOPBACK} port {free_port()} state online",
     ]
+
+    def questions() -> int:
+        return len(asked.read_text()) if asked.exists() else 0
+
     with Proxy(tmp_path, lines, workers=1) as proxy, ThreadPoolExecutor(1) as asking:
-        (worker,) = proxy.workers()
+
+        def dies(before: int) -> int:
+            """Who is asked behind so many questions, with its question."""
+            wait_until(lambda: questions() > before, "the module is asked")
+            (worker,) = proxy.workers()
+            os.kill(worker, signal.SIGKILL)
+            return worker
+
         answered = asking.submit(proxy.control, "explain front-joe")
-        wait_until(lambda: (tmp_path / "front.asked").exists(), "the module is asked")
-        os.kill(worker, signal.SIGKILL)
+        dies(0)
+        front.write_text("fine")
+        assert answered.result(PATIENCE).ok
+        front.write_text("hang")
+        before = questions()
+        answered = asking.submit(proxy.control, "explain front-joe")
+        dies(before)
+        last = dies(questions())
         answer = answered.result(PATIENCE)
         assert not answer.ok
-        assert f"worker {worker}, which was asked, is gone" in answer.text
-        (tmp_path / "front").write_text("fine")
-        wait_until(lambda: proxy.control("explain front-joe").ok, "its successor answers")
+        assert f"worker {last}, which was asked, is gone, as the one before" in answer.text
 
 
 def test_what_it_predicts_is_what_happens(site: Site) -> None:

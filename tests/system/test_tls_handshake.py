@@ -22,7 +22,7 @@ from tests.system.tlssite import TlsClient, TlsSite, client_context, serial
 NO_APPLICATION_PROTOCOL = bytes.fromhex("15030300020278")
 STRANGERS = 10_000
 _TCP_INFO_OCTETS, _DATA_SEGS_IN = 160, 152
-"""Of struct tcp_info in linux/tcp.h: how much of it, and where tcpi_data_segs_in stands."""
+"""How much of struct tcp_info (linux/tcp.h) is read, and where tcpi_data_segs_in stands in it."""
 TLS_1_2 = {"maximum_version": ssl.TLSVersion.TLSv1_2}
 TLS_1_3 = {"minimum_version": ssl.TLSVersion.TLSv1_3}
 

@@ -29,8 +29,8 @@ def _certificate(_shown: Presented, mechanism: str, _challenge: bytes) -> Creden
     return CertificateShown(mechanism)
 
 
-def _keys(_shown: Presented, mechanism: str, salt: bytes) -> Credential:
-    return KeysWanted(mechanism, salt)
+def _keys(shown: Presented, mechanism: str, salt: bytes) -> Credential:
+    return KeysWanted(mechanism, salt, shown.proof)
 
 
 _CREDENTIALS: Mapping[str, Callable[[Presented, str, bytes], Credential]] = {

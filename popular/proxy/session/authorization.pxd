@@ -2,7 +2,7 @@ cimport cython
 
 from popular.proxy.session.client_side cimport ClientSide
 from popular.proxy.session.typedrules cimport TypedRules
-from supervisor.octets cimport find, named, part
+from supervisor.octets cimport find, is_plain, named, part, word_at
 
 cpdef str name_of(bytes octets)
 
@@ -15,11 +15,16 @@ cdef class CommandRow:
 cdef long _BLANK
 cdef dict _COMMANDS
 cdef CommandRow _PASS, _USER
+cdef unsigned int _PASS_WORD, _USER_WORD
+
+@cython.locals(word=cython.uint, keyword=bytes)
+cdef CommandRow _row_of(bytes line, Py_ssize_t blank)
+
 cdef tuple _NOT_SHOWN
 cdef bytes _SEND_PASS
 
 cdef class Authorization(ClientSide):
-    @cython.locals(keyword=bytes, argument=bytes, blank=Py_ssize_t, known=CommandRow)
+    @cython.locals(argument=bytes, blank=Py_ssize_t, known=CommandRow)
     cdef _command(self, bytes line)
     cdef _response(self, bytes line)
     cdef bint _may_be_longer(self) except -1

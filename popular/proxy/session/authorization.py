@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from popular import messages
 from popular.pdm.chain import Decision
-from popular.pdm.contract import Question, Secret
+from popular.pdm.contract import ClientResponse, Question, Secret
 from popular.protocol import replies, sasl
 from popular.protocol.capabilities import with_lines
 from popular.protocol.commands import VERBS, State, parse
@@ -29,7 +29,7 @@ from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, HELD, LOGG
 from popular.proxy.session.proving import Proving
 from popular.proxy.session.refusals import OWN_WORDS
 from popular.proxy.settings.limits import OF_VSERV
-from supervisor.octets import find, named, part
+from supervisor.octets import find, is_plain, named, part, word_at
 
 _BLANK = 32
 _NOT_SHOWN = tuple(Question._field_defaults.values())[1:]
@@ -39,6 +39,8 @@ _SEND_PASS = replies.ok("send PASS")
 
 def name_of(octets: bytes) -> str:
     """A user name, if there can be such a one. Raises BadResponse."""
+    if is_plain(octets) and 0 < len(octets) <= LONGEST_NAME:
+        return octets.decode("ascii")
     try:
         name = octets.decode("utf-8")
     except UnicodeDecodeError:
@@ -63,9 +65,8 @@ class Authorization(ClientSide):
             self._end("too_many_commands")
             return
         blank = find(line, _BLANK)
-        keyword = line if blank < 0 else part(line, 0, blank)
         argument = b"" if blank < 0 else part(line, blank + 1, len(line))
-        known = _COMMANDS.get(keyword.upper())
+        known = _row_of(line, blank)
         if known is None:
             self._not_here(parse(line).keyword)
         elif known.alone != known.with_argument and known.alone != known.has_nothing(argument):
@@ -324,10 +325,14 @@ class Authorization(ClientSide):
             return
         if isinstance(said, bytes):
             self._verbs.send(sasl.encoded(said))
+            return
+        self._leave_exchange()
+        self._move(ASKING)
+        if isinstance(said, ClientResponse):
+            assert self._question is not None, "the modules were asked first"
+            self._verbs.ask(self._question._replace(proof=said), MODULE_SECONDS)
         else:
             self._proving = None
-            self._leave_exchange()
-            self._move(ASKING)
             self._verbs.decide(said)
 
     def _apop(self, argument: bytes) -> None:
@@ -438,3 +443,16 @@ _COMMANDS = {
     if State.AUTHORIZATION in verb.states
 }
 _USER, _PASS = _COMMANDS[b"USER"], _COMMANDS[b"PASS"]
+_USER_WORD, _PASS_WORD = word_at(b"USER"), word_at(b"PASS")
+
+
+def _row_of(line: bytes, blank: int) -> CommandRow | None:
+    """The command's. Those of nearly every login are found without a dictionary."""
+    if blank == len(b"USER"):
+        word = word_at(line)
+        if word == _USER_WORD:
+            return _USER
+        if word == _PASS_WORD:
+            return _PASS
+    keyword = line if blank < 0 else part(line, 0, blank)
+    return _COMMANDS.get(keyword.upper())

@@ -1,6 +1,7 @@
 cimport cython
 
 from popular.protocol.lines cimport LineBuffer, is_ok
+from popular.protocol.xpop cimport request
 from supervisor.octets cimport find, joined, named
 
 cdef bint _ends_a_line(bytes octets) except -1

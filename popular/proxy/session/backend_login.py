@@ -13,9 +13,9 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from popular.protocol import xpop
 from popular.protocol.lines import LONGEST_COMMAND, LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.protocol.replies import code_of, known_code
+from popular.protocol.xpop import request
 from supervisor.octets import find, joined, named
 
 STARTING_TLS, AUTHENTICATING = "starting TLS", "authenticating"
@@ -327,7 +327,7 @@ class XpopLogin(BackendLogin):
         """Raises BadMailboxName."""
         self.greets = False
         self.refusal = None
-        self._opening = xpop.request(mailbox, sid, flags)
+        self._opening = request(mailbox, sid, flags)
         self._lines = LineBuffer(LONGEST_REPLY)
 
     @property

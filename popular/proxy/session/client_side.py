@@ -291,8 +291,8 @@ class ClientSide:
 
     def _simulated(self, line: bytes) -> None:
         """What the mailbox without mail says to it."""
-        reply = _AT_ONCE.get(line)
         over = line == _QUIT
+        reply = BYE if over else _AT_ONCE.get(line)
         if reply is None:
             answer = self._answer(line)
             reply, over = answer.reply, answer.over

@@ -21,6 +21,7 @@ from popular.pdm.contract import (
     Answer,
     Authenticated,
     CannotTell,
+    HandedOn,
     KeysWanted,
     KnownUser,
     Provable,
@@ -74,6 +75,11 @@ class _ModulesSaid(NamedTuple):
     certain: bool
     rows: list[dict[str, Any]]
 
+    def followed_by(self, later: "_ModulesSaid") -> "_ModulesSaid":
+        """With what a module said later, in place of what it had said."""
+        again = {row["module"] for row in later.rows}
+        return later._replace(rows=[*(row for row in self.rows if row["module"] not in again), *later.rows])
+
 
 class Explanation:
     """What would become of one login, under one config."""
@@ -121,7 +127,12 @@ class Explanation:
         if played.verbs.waits == ASK:
             assert played.verbs.question is not None
             heard = await self._hear(played.verbs.question)
+            decided = [heard.decision]
             played.decided(heard.decision)
+            while played.verbs.waits == ASK:  # the server behind a module tries the client's proof
+                heard = heard.followed_by(await self._hear(played.verbs.question))
+                decided.append(heard.decision)
+                played.decided(heard.decision)
             data |= {"modules": heard.rows, "certain": heard.certain, "decision": _decided(heard.decision, rules)}
             data["identified_by"] = getattr(heard.decision, "identified_by", "")
             own = heard.decision.limits if isinstance(heard.decision, (Admitted, ToProve)) else None
@@ -132,7 +143,7 @@ class Explanation:
             if why is not None:
                 played.fails(*why)
             if played.verbs.waits:
-                data["otherwise"] = self._otherwise(played.verbs.waits, heard.decision)
+                data["otherwise"] = self._otherwise(played.verbs.waits, decided)
                 self._goes_well(played)
         data["namespace"] = played.machine.namespace
         data["limits"] = self._limits(played, own)
@@ -228,18 +239,18 @@ class Explanation:
         about |= {"address": ",".join(backend.addresses), "target": played.machine.target, "waiting": queue.length()}
         return about, queue.hindrance() if played.verbs.waits else None
 
-    def _otherwise(self, waits: str, decision: Decision) -> list[dict[str, Any]]:
+    def _otherwise(self, waits: str, decided: Sequence[Decision]) -> list[dict[str, Any]]:
         """What the client would hear where it depends on what only a real login can tell."""
         told: list[dict[str, Any]] = []
         if waits == CHECK_MAIL:
-            played = self._decided(decision)
+            played = self._decided(decided)
             played.no_mail()
             told.append({"if": "there is no mail", "reply": played.reply})
         if waits == CONNECT and self._login.password is None:
-            played = self._decided(decision, EMPTY_POLL)
+            played = self._decided(decided, EMPTY_POLL)
             if played.machine.absorbed:
                 told.append({"if": "by this password the mailbox was empty a moment ago", "reply": played.reply})
-        played = self._decided(decision)
+        played = self._decided(decided)
         if waits == CHECK_MAIL:
             played.mail()
         played.fails("it cannot be reached", "connect")
@@ -253,9 +264,10 @@ class Explanation:
             played.mail()
         played.lets_in()
 
-    def _decided(self, decision: Decision, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
+    def _decided(self, decided: Sequence[Decision], polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
         played = self._played(None, polls)
-        played.decided(decision)
+        for decision in decided:
+            played.decided(decision)
         return played
 
 
@@ -283,6 +295,8 @@ def _by_our_keys(answer: object, question: Question) -> Answer:
     """The answer with keys of the password that is said where none is known; who has none gets none."""
     assert isinstance(answer, Answer)
     assert isinstance(question.proof, KeysWanted)
+    if isinstance(answer, HandedOn):
+        return NEEDS_PASSWORD
     if not isinstance(answer, Provable) or answer.keys.fit_nobody:
         return answer
     keys = keys_of(_ANY_PASSWORD, question.proof.salt[:USUAL_SALT])

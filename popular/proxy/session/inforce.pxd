@@ -3,5 +3,8 @@ from supervisor.system cimport Clock
 cdef class TracesInForce:
     cdef public double until, late_until
     cdef public Clock clock
-    cdef public frozenset users
-    cdef public bint by_backend, by_network, by_vserv
+    cdef public frozenset backends, users, vservs
+    cdef public set strangers
+    cdef public bint by_network
+    cpdef bint is_elsewhere(self, str address) except -1
+    cpdef found_elsewhere(self, str address)

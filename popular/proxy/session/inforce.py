@@ -2,13 +2,15 @@
 
 from supervisor.system import Clock
 
+MOST_STRANGERS = 10_000
+
 
 class TracesInForce:
     """`until`: the end of all; `late_until`: of those by user or backend, which a session tells only later. `clock` is
     the worker's.
     """
 
-    __slots__ = ("by_backend", "by_network", "by_vserv", "clock", "late_until", "until", "users")
+    __slots__ = ("backends", "by_network", "clock", "late_until", "strangers", "until", "users", "vservs")
 
     def __init__(
         self,
@@ -16,16 +18,28 @@ class TracesInForce:
         late_until: float,
         users: frozenset[str],
         *,
-        by_backend: bool,
+        backends: frozenset[str],
+        vservs: frozenset[str],
         by_network: bool,
-        by_vserv: bool,
         clock: Clock,
     ) -> None:
         self.until = until
         self.late_until = late_until
         self.users = users
         """Who is traced by his name."""
-        self.by_backend = by_backend
+        self.backends = backends
+        self.vservs = vservs
         self.by_network = by_network
-        self.by_vserv = by_vserv
+        self.strangers: set[str] = set()
+        """Addresses that were looked for and are in no traced network: most clients come again and again."""
         self.clock = clock
+
+    def is_elsewhere(self, address: str) -> bool:
+        """Whether it is known that no trace by network concerns this client."""
+        return not self.by_network or address in self.strangers
+
+    def found_elsewhere(self, address: str) -> None:
+        """No trace by network does."""
+        if len(self.strangers) >= MOST_STRANGERS:
+            self.strangers.clear()
+        self.strangers.add(address)

@@ -82,9 +82,12 @@ class Machine(BackendSide):
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
         self._led_to_backup = False
-        if self._proving is not None and type(decision) is not CannotTell:
-            self._have_proven(self._proving, decision)
-        elif isinstance(decision, Admitted):
+        if self._proving is not None:
+            if not self._proving.is_over(decision):
+                self._have_proven(self._proving, decision)
+                return
+            self._proving = None
+        if isinstance(decision, Admitted):
             route, _identified_by, _authenticated_by, vouched, self._own_limits = fields(decision)
             if vouched:
                 self._tell_master_login(decision)

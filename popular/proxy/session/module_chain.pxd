@@ -11,6 +11,7 @@ cpdef str word_of(answer)
 
 cdef class ModuleChain:
     cdef public Asker _asker
+    cdef public Record _record
     cdef public Counters _counters
     cdef public OftenLog _log
     cdef public object _context, _queue

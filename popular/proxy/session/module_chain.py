@@ -10,7 +10,7 @@ from typing import Any, cast
 from popular import messages
 from popular.pdm import chain, guarded
 from popular.pdm.chain import Admitted, Decision, Record
-from popular.pdm.contract import Authenticated, CannotTell, Module, Provable, Question, Refused, Unknown
+from popular.pdm.contract import Authenticated, CannotTell, HandedOn, Module, Provable, Question, Refused, Unknown
 from popular.pdm.guarded import Asking, Guarded, Terms
 from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
 from popular.proxy.session.question_queue import PendingQuestion, QuestionQueue
@@ -27,6 +27,7 @@ _WORDS: Mapping[object, str] = {
     CannotTell: "cannot_tell",
     True: "vouches",
     False: "does_not_vouch",
+    HandedOn: "handed_on",
 }
 ANSWERS = tuple(_WORDS.values())
 """What a module may answer, for the counter."""
@@ -62,6 +63,7 @@ class ModuleChain:
         "_observers",
         "_on_trial",
         "_queue",
+        "_record",
         "_tasks",
         "_threads",
         "_told",
@@ -86,6 +88,8 @@ class ModuleChain:
         used = [(guard, terms) for guard, terms in guards if not terms.shadow]
         modules = cast(Sequence[Module], [guard.module for guard, _terms in used])
         self._asker = chain.Asker(modules)
+        self._record = Record()
+        """For `ask`, which nobody calls in the middle of itself."""
         self._queue = queue
         self._context = context
         self._log = context.log
@@ -102,11 +106,12 @@ class ModuleChain:
 
     def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
         """The answer, at once: for modules that do not block."""
-        record = Record()
+        record = self._record
         decision = self._asker.ask(question, record, hide_unknown)
         self._count(record)
         if self._log.options:
             self._tell(question, record, decision, sid=sid)
+        record.forget()
         return decision
 
     def ask_later(

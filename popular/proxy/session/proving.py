@@ -5,18 +5,21 @@ proxy     + nonce, salt, iterations                whoever the user is: one that
 client    proof
 proxy     + its own proof                          only if that of the client holds, and the user may come in
 client    an empty line                            what is decided now is as if the modules had decided it
+
+Where a module hands the exchange on to a server (`ToHandOn`), that makes the challenges, and the module is asked what
+comes of each thing that the client says (`ClientResponse`), until it has come to something.
 """
 
-from popular.pdm.chain import Decision, NobodyKnows, RefusedLogin, ToProve, Undecided
-from popular.pdm.contract import CannotTell
+from popular.pdm.chain import Decision, NobodyKnows, RefusedLogin, ToHandOn, ToProve, Undecided
+from popular.pdm.contract import CannotTell, ClientResponse
 from popular.protocol.sasl import BadResponse
-from popular.protocol.scram import Proof, invented_keys
+from popular.protocol.scram import SCRAM, Proof, invented_keys
 
 
 class Proving:
     """One exchange, from the client's first message on. Raises BadResponse for what SCRAM does not allow."""
 
-    __slots__ = ("_decision", "_proof", "_salt", "name")
+    __slots__ = ("_decision", "_has_responded", "_proof", "_salt", "name")
 
     def __init__(self, first: bytes, nonce: str) -> None:
         self._proof = Proof(first, nonce)
@@ -24,21 +27,34 @@ class Proving:
         """Whom the client names."""
         self._salt = b""
         self._decision: Decision = NobodyKnows()
+        self._has_responded = False
+        """What the client has said is before the server behind a module."""
 
     def salted(self, salt: bytes) -> bytes:
         """The salt, which is kept: it is for who has none of his own."""
         self._salt = salt
         return salt
 
+    def is_over(self, decision: Decision) -> bool:
+        """Whether what the modules have said ends it; else it is followed by a challenge."""
+        return type(decision) is CannotTell or (self._has_responded and not isinstance(decision, ToHandOn))
+
     def challenge(self, decision: Decision) -> bytes:
         """What is said to the client, behind what the modules have said."""
         self._decision = decision
+        if isinstance(decision, ToHandOn):
+            return decision.said.challenge
         keys = decision.keys if isinstance(decision, (ToProve, NobodyKnows, Undecided)) else None
         return self._proof.challenge(keys or invented_keys(self._salt))
 
-    def answered(self, response: bytes) -> bytes | Decision:
-        """What is said to what the client says next, or what it has all come to."""
+    def answered(self, response: bytes) -> bytes | ClientResponse | Decision:
+        """What is said to what the client says next, or who is to be asked about it, or what it has all come to."""
         decision = self._decision
+        if isinstance(decision, ToHandOn):
+            self._has_responded = True
+            return ClientResponse(
+                SCRAM, decision.identified_by, response, respond=decision.said.respond, doubt=decision.doubt
+            )
         if self._proof.holds:
             if response:
                 raise BadResponse("nothing but an empty line is wanted behind a proof that holds")

@@ -121,14 +121,14 @@ class Recorder:
         for trace in traces:
             self._by_name.setdefault((trace.of, trace.name), []).append(trace)
         self._networks = TracedNetworks([trace for trace in traces if trace.of == NETWORK])
-        sorts = {trace.of for trace in traces}
+        names = {of: frozenset(trace.name for trace in traces if trace.of == of) for of in (USER, BACKEND, VSERV)}
         self.in_force = TracesInForce(
             max((trace.until for trace in traces), default=0.0),
             max((trace.until for trace in traces if trace.of in (USER, BACKEND)), default=0.0),
-            frozenset(trace.name for trace in traces if trace.of == USER),
-            by_backend=BACKEND in sorts,
-            by_network=NETWORK in sorts,
-            by_vserv=VSERV in sorts,
+            names[USER],
+            backends=names[BACKEND],
+            vservs=names[VSERV],
+            by_network=any(trace.of == NETWORK for trace in traces),
             clock=self.clock,
         )
 
@@ -139,7 +139,10 @@ class Recorder:
 
     def around(self, address: str) -> list[OrderedTrace]:
         """Traces that concern a client of this address now."""
-        return [trace for trace in self._networks.around(address) if trace.is_at_work()]
+        found = list(self._networks.around(address))
+        if not found:
+            self.in_force.found_elsewhere(address)
+        return [trace for trace in found if trace.is_at_work()]
 
     def goes_on(self, trace: OrderedTrace) -> bool:
         """Whether it was not stopped, and its time is not over."""

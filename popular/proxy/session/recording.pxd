@@ -11,10 +11,9 @@ cdef str _SHOWN_PASS
 cdef frozenset _BARE
 cdef list _NOBODY
 
-@cython.locals(now=double, in_force=TracesInForce, recording=Recording, waits=bint)
+@cython.locals(now=double, in_force=TracesInForce, recording=Recording, waits=bint, here=list, around=list)
 cpdef recording_of(recorder, str vserv, address)
 
-@cython.freelist(16)
 cdef class Recording:
     cdef public object _recorder, _passed
     cdef public Clock _clock
@@ -29,6 +28,7 @@ cdef class Recording:
     cpdef names(self, str user)
     cpdef asks_for(self, str user)
     cpdef begin(self, str sid, tuple peer, str vserv)
+    @cython.locals(backends=frozenset)
     cpdef goes_to(self, str backend)
     cpdef matches(self, list traces)
     @cython.locals(word=cython.uint)

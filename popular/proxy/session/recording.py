@@ -45,13 +45,15 @@ def recording_of(recorder: Recorder, vserv: str, address: str | None) -> "Record
     in_force = recorder.in_force
     if now >= in_force.until:
         return None
-    recording = Recording(recorder, in_force)
-    if in_force.by_vserv:
-        recording.matches(recorder.named(VSERV, vserv))
-    if address is not None and in_force.by_network:
-        recording.matches(recorder.around(address))
+    here = recorder.named(VSERV, vserv) if vserv in in_force.vservs else _NOBODY
+    around = _NOBODY if address is None or in_force.is_elsewhere(address) else recorder.around(address)
     waits = now < in_force.late_until or (address is None and in_force.by_network)
-    return recording if recording.matched or waits else None
+    if not here and not around and not waits:
+        return None
+    recording = Recording(recorder, in_force)
+    recording.matches(here)
+    recording.matches(around)
+    return recording
 
 
 def _begun(peer: tuple[str, int], vserv: str, moment: float) -> str:
@@ -129,18 +131,20 @@ class Recording:
 
     def names(self, user: str) -> None:
         """Whom the client has named, by USER. Somebody whom nobody traces may say PASS unheard."""
-        self.quiet = not self.matched and not self._in_force.by_backend and user not in self._in_force.users
+        self.quiet = not self.matched and not self._in_force.backends and user not in self._in_force.users
 
     def asks_for(self, user: str) -> None:
         """Who wants to log in. Whether his backend is traced nobody knows yet."""
         if user in self._in_force.users:
             self.matches(self._recorder.named(USER, user))
-        self.quiet = not self.matched and not self._in_force.by_backend
+        self.quiet = not self.matched and not self._in_force.backends
 
     def goes_to(self, backend: str) -> None:
         """The backend of his mailbox."""
-        if self._in_force.by_backend:
-            self.matches(self._recorder.named(BACKEND, backend))
+        backends = self._in_force.backends
+        if backends:
+            if backend in backends:
+                self.matches(self._recorder.named(BACKEND, backend))
             self.quiet = not self.matched
 
     def matches(self, traces: list[OrderedTrace]) -> None:

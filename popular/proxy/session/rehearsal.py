@@ -194,7 +194,7 @@ class Rehearsal:
         if self.verbs.waits == DECIDE:
             assert self.verbs.decision is not None
             self._go_on(partial(self.machine.decided, self.verbs.decision))
-        elif self.reply.startswith("+ "):
+        elif not self.verbs.waits and self.reply.startswith("+ "):
             self._say(DISMISSED)
 
     def no_mail(self) -> None:

@@ -108,7 +108,8 @@ class VservRuntime:
         self.holders = holders
         self.authtimeout: float = variables["authtimeout"] or float("inf")
         self.idletimeout: float = variables["idletimeout"]
-        self.first_look = min(rules.connecttimeout, self.authtimeout, self.idletimeout)
+        checks = [rules.checktimeout for backend in backends.values() if backend.asks_for_mail]
+        self.first_look = min(rules.connecttimeout, self.authtimeout, self.idletimeout, *checks)
         """Seconds after which a new session looks at its deadlines for the first time."""
         self.proxytimeout: float = variables["proxytimeout"]
         self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")

@@ -1,11 +1,10 @@
 """Backends: the storage servers that the proxy connects to."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from popular.pdm.servers import Servers
-from popular.proxy.settings.health import known_of
 from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, OwnAddress, ResolvedHost, ServerHost
 from popular.proxy.settings.moduleterms import ServerList
 from popular.proxy.settings.secretfiles import KeptSecret, SecretInFile
@@ -13,11 +12,8 @@ from popular.tls.authorities import Authorities, CaFile
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
 from supervisor.control.kinds import ANY, Bool, Choice, Id, Int, String, Time
-from supervisor.control.things import OFFLINE, Sort, Thing, parameter
-from supervisor.control.words import CommandRefused
+from supervisor.control.things import OFFLINE, Thing, parameter
 from supervisor.table.tokens import MOST_TOKENS
-
-CHAPTER = "Runtime configuration: the backend command"
 
 POP3, XPOP, CXPOP = "POP3", "XPOP", "CXPOP"
 WELL_KNOWN_PORT = 110
@@ -272,18 +268,18 @@ class Backend(Thing):
         return replace(self, host=replace(self.host.places[number], further=()))
 
 
+def fits(source: str, address: str) -> bool:
+    """Whether one can be reached from the other: both are IPv4, or both IPv6."""
+    return not source or not address or (":" in source) == (":" in address)
+
+
 def placed_at(server: tuple[str, int] | None, backend: Backend | None) -> Backend | None:
     """A server that is like a backend; without one, the backend itself."""
     if server is None or backend is None:
         return backend
     address, port = server
-    source = backend.source if _fits(backend.source, address) else ""
+    source = backend.source if fits(backend.source, address) else ""
     return replace(backend, host=ResolvedHost(address, address), port=port, source=source)
-
-
-def _fits(source: str, address: str) -> bool:
-    """Whether one can be reached from the other: both are IPv4, or both IPv6."""
-    return not source or not address or (":" in source) == (":" in address)
 
 
 class WaitingLimit(NamedTuple):
@@ -316,98 +312,6 @@ def leads_back(context: CommandContext, vserv: "Thing", backend: Backend) -> boo
     return iface in backend.addresses
 
 
-def _check(context: CommandContext, config: Config, backend: Backend) -> str | None:
-    _check_prot(backend)
-    for address in backend.addresses:
-        if not _fits(backend.source, address):
-            raise CommandRefused(f"source: {backend.source} cannot reach {address}; say both as IPv4 or as IPv6")
-    _check_login(config, backend)
-    _check_health(backend)
-    _check_backup(config, backend)
-    if config.variables["fallback"] == backend.id and backend.prot != POP3:
-        raise CommandRefused(f"it is the fallback, which is asked by {POP3}; `set fallback` to another one first")
-    if backend.state == "online" and not backend.address:
-        raise CommandRefused("it cannot go online without a host: say `host HOST` too")
-    for vserv in config.things["vserv"].values():
-        if leads_back(context, vserv, backend):
-            raise CommandRefused(
-                f"{','.join(backend.addresses)} port {backend.port} is our own vserv {vserv.id}: the proxy would call "
-                "itself"
-            )
-    return "; ".join(_doubts(config, backend)) or None
-
-
-def _doubts(config: Config, backend: Backend) -> Iterator[str]:
-    """What may be meant so, or be a mistake."""
-    if backend.backup and backend.backup not in config.things["backend"]:
-        yield f'no backend "{backend.backup}" is configured yet'
-    for double in backend.host.doubles:
-        yield f"{double.name} is {double.address} too: as long as that is so it is no place of its own"
-
-
-def _check_prot(backend: Backend) -> None:
-    if backend.prot == POP3:
-        return
-    if backend.tls == STARTTLS:
-        raise CommandRefused(f"tls: {backend.prot} has no command that starts TLS; allowed there: {OFF}, {IMPLICIT}")
-    if backend.xclient:
-        raise CommandRefused(f"xclient: {backend.prot} has no XCLIENT, its request holds the session id already")
-    if backend.absorb:
-        raise CommandRefused(f"absorb: for {POP3}; of a mailbox behind pserv, CXPOP asks pcheckd whether there is mail")
-    if backend.login != USER:
-        raise CommandRefused(f"login: {backend.prot} names a mailbox, and no user logs in there; allowed: {USER}")
-
-
-def _check_health(backend: Backend) -> None:
-    if backend.health in (OFF, CONNECT):
-        return
-    if backend.prot != POP3:
-        raise CommandRefused(f"health: {backend.prot} does not greet; allowed there: {OFF}, {CONNECT}")
-    if backend.health == LOGIN:
-        needed = {"healthuser NAME": backend.healthuser}
-        if backend.login not in OURS_ALONE:
-            needed["healthsecret FILE"] = backend.healthsecret.path
-        missing = [f"`{words}`" for words, value in needed.items() if not value]
-        if missing:
-            raise CommandRefused(f"health {LOGIN}: say {' and '.join(missing)} too")
-
-
-def _check_backup(config: Config, backend: Backend) -> None:
-    if backend.backup == backend.id:
-        raise CommandRefused("backup: it is the backend itself; say another one that has the same mail")
-    other = config.things["backend"].get(backend.backup)
-    if other is not None and other.login in OURS_ALONE and backend.login not in OURS_ALONE:
-        raise CommandRefused(f"backup: its users would go to {other.id}, {let_everybody_in(other)}")
-
-
-def _check_login(config: Config, backend: Backend) -> None:
-    if backend.login == MASTER:
-        needed = {"masteruser NAME": backend.masteruser, "mastersecret FILE": backend.mastersecret.path}
-        needed |= {"masterseparator TEXT": backend.masterseparator} if backend.masterform == SEPARATOR else {}
-        missing = [f"`{words}`" for words, value in needed.items() if not value]
-        if missing:
-            raise CommandRefused(f"login {MASTER}: say {' and '.join(missing)} too")
-    elif backend.login == EXTERNAL and not backend.needed_certificates:
-        raise CommandRefused(
-            f"login {EXTERNAL}: the backend knows us by our certificate; say `tls {STARTTLS}` or `tls {IMPLICIT}`, and "
-            "`tlscert NAME`, too"
-        )
-    if backend.login in OURS_ALONE:
-        _check_who_leads_here(config, backend)
-
-
-def _check_who_leads_here(config: Config, backend: Backend) -> None:
-    """Nobody comes to such a backend whose password nobody has looked at."""
-    if config.variables["fallback"] == backend.id:
-        raise CommandRefused(f"it is the fallback, {let_everybody_in(backend)}; `set fallback` to another one first")
-    for other in config.things["backend"].values():
-        if other.backup == backend.id and other.login not in OURS_ALONE:
-            raise CommandRefused(f"it is the backup of {other.id}, {let_everybody_in(backend)}")
-    for module in config.things["pdm"].values():
-        if is_blind(module) and module.args[0] == backend.id:
-            raise CommandRefused(f"module {module.id} (any) leads here, {let_everybody_in(backend)}")
-
-
 def is_blind(module: Any) -> bool:
     """Whether a module (ModuleSpec) looks at no password, and leads everybody to the backend of its first argument."""
     return module.mod == "any" and bool(module.args)
@@ -421,10 +325,3 @@ def looks_at_passwords(backend: Backend) -> bool:
 def let_everybody_in(backend: Backend) -> str:
     """Why nobody may be led to a backend whose password nobody looks at."""
     return f"and asks for no password: with login {backend.login} everybody would be let into every mailbox"
-
-
-def _check_gone(_context: CommandContext, config: Config, ident: str) -> str | None:
-    return f"it is still named as fallback: {ident}" if config.variables["fallback"] == ident else None
-
-
-BACKEND = Sort("backend", Backend, "backend", check=_check, check_gone=_check_gone, known=known_of, source=CHAPTER)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from popular.proxy.settings import capabilities, modules
-from popular.proxy.settings.backend import BACKEND
+from popular.proxy.settings.backend_checks import BACKEND
 from popular.proxy.settings.blocking import blocking_commands
 from popular.proxy.settings.cluster import cluster_commands
 from popular.proxy.settings.explain import explain_command

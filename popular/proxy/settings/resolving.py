@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from popular import messages
-from popular.proxy.settings.backend import BACKEND, Backend
+from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.backend_checks import BACKEND
 from popular.proxy.settings.kinds import ResolvedHost, ServerHost
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Job, Unfit
