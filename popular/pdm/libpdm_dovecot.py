@@ -58,7 +58,7 @@ _GONE_MS = 5000
 """A server that acknowledges nothing for so long is gone (tcp(7), TCP_USER_TIMEOUT)."""
 
 
-class Patience:
+class HandedOnPatience:
     """How long everybody waits for a challenge: so much longer than the server takes for one that silence is a refusal.
 
     A refusal is held back by it for half a second or more, whatever it is told; if a challenge came when it is there,
@@ -95,7 +95,7 @@ class Dovecot(AsyncModule):
         self.takes = kinds("dovecot", words, TAKES, allowed=frozenset(_MECHANISMS))
         self._like: ScramKeys | None = None
         """The form of the keys of the last one who was challenged."""
-        self._patience = Patience()
+        self._patience = HandedOnPatience()
         self._connection: AuthConnection | None = None
         self._opening = asyncio.Lock()
 
