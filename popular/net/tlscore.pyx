@@ -11,6 +11,8 @@ own from. Before any connection uses them two ends shake hands; if anything is n
 module, and WAY says why.
 """
 
+cimport cython
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.object cimport PyObject
@@ -106,6 +108,7 @@ cdef object _nobody  # a socket that is closed, and never blocked
 cdef object _spare  # an object of the module's for the next one that needs it, or None
 
 
+@cython.no_gc_clear  # else `_about` would be gone in __dealloc__, and its SSL be freed once more
 cdef class TlsDirect:
     """See TlsThroughModule."""
 

@@ -284,6 +284,36 @@ def test_each_of_many_has_its_own_error(contexts: tuple[ssl.SSLContext, ssl.SSLC
         far.close()
 
 
+CYCLES = """
+import gc, socket, ssl
+from popular.net.tlscore import tls_of
+from popular.net.tlsmodule import Plain
+
+for number in range(60):
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    serves = number % 3 > 0
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if serves else ssl.PROTOCOL_TLS_CLIENT)
+    end = tls_of(context, Plain(near.fileno(), near), None if serves else "mail.example.org", None)
+    about = end.about if number % 3 > 1 else None
+    cycle = [end]
+    cycle.append(cycle)
+    del about, context, cycle, end, near
+    gc.collect()
+"""
+
+
+@pytest.mark.processes
+def test_what_nobody_has_closed_is_freed_once() -> None:
+    """Where it hangs in a cycle the collector takes away what it holds before it is freed: an SSL of the module's,
+    one of the core's, one that has moved.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", CYCLES], cwd=Path(__file__).parents[2], capture_output=True, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_to_peek_takes_nothing(pair: tuple[socket.socket, socket.socket]) -> None:
     """Nothing, something, the end."""
     server, client = pair

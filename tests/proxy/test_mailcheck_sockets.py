@@ -1,14 +1,18 @@
 """The sockets of the mail check: used again, and yet nobody hears what was meant for another, or was not asked."""
 
 import asyncio
+import os
 import random
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import pytest
 
 from popular.protocol.mailcheck import Mail, error_answer, mail_answer
+from popular.proxy.session import mail_race, mailcheck
 from popular.proxy.session.events import SessionEvents
+from popular.proxy.session.mail_race import MailRace
 from popular.proxy.session.mailcheck import CheckSocket, CheckSockets, RestingRoom
 from supervisor.serving.eventloop import EventLoop
 from tests.patience import patient
@@ -277,5 +281,24 @@ def test_in_all_confusion_each_hears_its_own(play: Play) -> None:
         for _, asker, mail in asked.values():
             assert asker.heard in ([], [(mail, "")])
         assert sum(bool(asker.heard) for _, asker, _ in asked.values()) > 200
+
+    play(scene)
+
+
+@pytest.mark.parametrize("rests", [True, False])
+def test_one_that_cannot_be_watched_is_closed(play: Play, monkeypatch: pytest.MonkeyPatch, rests: bool) -> None:
+    """The kernel watches only so many descriptors, and none of a file on a disk."""
+    made = os.open(__file__, os.O_RDONLY)
+    monkeypatch.setattr(mailcheck, "connected", lambda _address, _source: made)
+    monkeypatch.setattr(mail_race, "_sent", lambda _packet, _address, _source: made)
+
+    async def scene(server: Server) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, EventLoop)
+        ask = partial(MailRace, loop, [LOOPBACK], 1)
+        with pytest.raises(PermissionError):
+            server.sockets.ask("ann", Asker()) if rests else ask(mailbox="ann", owner=Asker())
+        with pytest.raises(OSError):
+            os.fstat(made)
 
     play(scene)

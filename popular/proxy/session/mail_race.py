@@ -50,16 +50,23 @@ class MailRace:
         """Raises OSError where nobody is left to answer."""
         while self._hosts:
             try:
-                asked = _sent(self._packet, (self._hosts.pop(0), self._port), self._source)
+                self._ask(self._hosts.pop(0))
             except OSError:
                 if self._hosts or self._sockets:
                     continue
                 raise
-            self._sockets.append(asked)
-            self._loop.watch(asked, READ, partial(self._ready, asked))
             if self._hosts:
                 self._timer = self._loop.call_later(HEAD_START_SECONDS, self._take_turn)
             return
+
+    def _ask(self, host: str) -> None:
+        asked = _sent(self._packet, (host, self._port), self._source)
+        self._sockets.append(asked)
+        try:
+            self._loop.watch(asked, READ, partial(self._ready, asked))
+        except OSError:
+            self._leave(asked)
+            raise
 
     def _ready(self, asked: int, _events: int) -> None:
         try:

@@ -82,6 +82,7 @@ class CheckSockets:
                 asked.close()
         asked = CheckSocket(self, connected(self._address, self._source), self._clock.now)
         try:
+            self.core.watch(asked.fd, READ, asked)
             asked.put(packet, owner)
         except OSError:
             asked.close()
@@ -138,13 +139,12 @@ class CheckSocket(EventTaker):
     __slots__ = ("_owner", "_sockets", "fd", "made", "rests_since")
 
     def __init__(self, sockets: CheckSockets, fd: int, now: float) -> None:
-        """`fd`: of a connected socket, which is this one's to close."""
+        """`fd`: of a connected socket, which is this one's to close; it is to be watched."""
         self._sockets = sockets
         self._owner: SessionEvents | None = None
         self.fd = fd
         self.made = now
         self.rests_since = now
-        sockets.core.watch(fd, READ, self)
 
     def put(self, packet: bytes, owner: SessionEvents) -> None:
         """Sends a question. Raises OSError."""

@@ -107,11 +107,13 @@ class ModuleChain:
     def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
         """The answer, at once: for modules that do not block."""
         record = self._record
-        decision = self._asker.ask(question, record, hide_unknown)
-        self._count(record)
-        if self._log.options:
-            self._tell(question, record, decision, sid=sid)
-        record.forget()
+        try:
+            decision = self._asker.ask(question, record, hide_unknown)
+            self._count(record)
+            if self._log.options:
+                self._tell(question, record, decision, sid=sid)
+        finally:  # what one login has left there would be counted, and told, as the next one's
+            record.forget()
         return decision
 
     def ask_later(

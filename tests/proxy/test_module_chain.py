@@ -1,0 +1,60 @@
+"""The chain keeps nothing of one login for the next one."""
+
+import os
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from popular.pdm.chain import Admitted
+from popular.pdm.contract import Answer, Authenticated, Module, Question, Refused, Route, Secret
+from popular.pdm.guarded import Guarded, Terms
+from popular.proxy.program import PROGRAM
+from popular.proxy.session.module_chain import ModuleChain
+from supervisor.master.accounting import table_layout
+from supervisor.runtime.logline import Lines
+from supervisor.runtime.oftenlog import OftenLog
+from supervisor.serving.counters import Counters
+from supervisor.table.indexes import CounterIndexes
+from supervisor.table.segment import Segment, remove
+
+NAME = f"/popular-test-chain-{os.getpid()}"
+
+
+class Odd(Refused):
+    """An answer that the contract lets pass, and that has no word."""
+
+
+class Users(Module):
+    """Knows everybody, and says of one of them what nobody can count."""
+
+    ident = "users"
+    blocking = False
+
+    def check(self, question: Question) -> Answer:
+        return Odd() if question.user == "odd" else Authenticated(Route("b1", question.user))
+
+
+@pytest.fixture
+def chain() -> Iterator[ModuleChain]:
+    segment = Segment.create(NAME, table_layout(PROGRAM, 3, {"sessionlimit": 10, "vserv": 2, "backend": 2}))
+    counters = Counters(segment.layout, segment.block(1), CounterIndexes(segment).settle({"pdm": {"users": None}}))
+    observers = {"users": counters.observer("module_duration", "users", "module_lookups")}
+    context: Any = SimpleNamespace(log=OftenLog(Lines("pproxy"), True))
+    queue: Any = None
+    guards = [(Guarded(Users()), Terms())]
+    yield ModuleChain(guards, queue, context, threads=1, counters=counters, observers=observers)
+    remove(NAME)
+
+
+def ask(chain: ModuleChain, user: str) -> object:
+    question = Question("127.0.0.1", "POP3", "default", user, Secret(b"secret"), "v1")
+    return chain.ask(question, True, "p01.1.2")
+
+
+def test_a_login_that_went_wrong_spoils_no_other(chain: ModuleChain) -> None:
+    """What the modules have answered in it is not counted, or told, with the next one."""
+    with pytest.raises(KeyError):
+        ask(chain, "odd")
+    assert ask(chain, "ann") == Admitted(Route("b1", "ann"), "users", "users")
