@@ -44,8 +44,9 @@ class AuthConnection:
             raise ModuleFailed(_GONE)
         if number not in self._open:
             raise QuestionFailed("this login was given up: too many were open at the authentication server")
+        line = wire.response(number, said)
         del self._open[number]
-        return await self._reply_to(number, wire.response(number, said))
+        return await self._reply_to(number, line)
 
     async def _reply_to(self, number: int, line: bytes) -> wire.AuthReply:
         heard: asyncio.Future[wire.AuthReply] = asyncio.get_running_loop().create_future()
