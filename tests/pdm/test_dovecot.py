@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from popular.pdm import dovecotconnection
 from popular.pdm.breaker import CLOSED
 from popular.pdm.chain import KEYS, RESPOND, Step
 from popular.pdm.contract import CannotTell, ClientResponse, HandedOn, KeysWanted, Question, QuestionFailed, Secret
@@ -14,6 +16,7 @@ from popular.pdm.dovecotconnection import AuthConnection
 from popular.pdm.dovecotwire import LONGEST_LINE, AuthReply, answer_of, begun
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 from popular.pdm.libpdm_dovecot import Dovecot
+from tests.patience import PATIENCE
 
 GREETING = b"VERSION\t1\t2\nMECH\tSCRAM-SHA-256\nDONE\n"
 CHALLENGE = base64.b64encode(b"r=xy,s=AAECAwQFBgcICQoLDA0ODw==,i=4096")
@@ -30,13 +33,30 @@ async def challenges(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
         if word == b"AUTH":
             writer.write(b"CONT\t%s\t%s\n" % (number, CHALLENGE))
     writer.close()
+    await writer.wait_closed()
 
 
-def with_server(directory: Path, dialogue: Callable[[str], Awaitable[None]]) -> None:
+async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that says nothing behind its greeting."""
+    writer.write(GREETING)
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+
+Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+def with_server(directory: Path, dialogue: Callable[[str], Awaitable[None]], server: Server = challenges) -> None:
     async def run() -> None:
-        path = str(directory / "auth")
-        async with await asyncio.start_unix_server(challenges, path):
+        path, serving = str(directory / "auth"), list[asyncio.Task[None]]()
+
+        def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            serving.append(asyncio.ensure_future(server(reader, writer)))
+
+        async with await asyncio.start_unix_server(accepted, path):
             await dialogue(path)
+            await asyncio.gather(*serving)
 
     asyncio.run(run())
 
@@ -72,6 +92,29 @@ def test_a_login_whose_response_was_never_sent_is_still_open(tmp_path: Path) -> 
         await connection.close()
 
     with_server(tmp_path, dialogue)
+
+
+def test_a_server_that_hangs_is_not_waited_for_by_those_who_have_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were shown a challenge, as if it held a refusal back; strangers can come for one as often as they like."""
+    monkeypatch.setattr(dovecotconnection, "LONGEST_SILENCE", 1.0)
+
+    async def dialogue(path: str) -> None:
+        module = Dovecot("m", (path, "takes", "scram"))
+        shown = await asyncio.gather(*(module.check(ANN._replace(proof=WANTED)) for _ in range(3)))
+        assert all(isinstance(one, HandedOn) for one in shown)
+        first = module._connection
+        assert first is not None
+        assert len(first._waiting) == 3
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait({first._listening})
+        await asyncio.sleep(0)
+        assert not first._waiting
+        assert not first.usable
+        await module.close()
+
+    with_server(tmp_path, dialogue, hangs)
 
 
 def test_a_user_without_a_host_closes_the_module_to_nobody() -> None:
