@@ -12,6 +12,10 @@ MOST_OPEN = 1000
 """Logins that may have a challenge open. Clients go away in the middle, and the server waits for each for minutes: the
 one that is open for the longest time is cancelled.
 """
+LONGEST_SILENCE = 30.0
+"""Seconds. A server that says nothing for so long, to nobody, is gone: it holds a refusal back for a few. Without this
+whoever was shown a challenge of ours (libpdm_dovecot.py), and has left, would be waited for as long as it hangs.
+"""
 _GONE = "the authentication server has closed the connection"
 
 
@@ -24,6 +28,7 @@ class AuthConnection:
         self.mechanisms = mechanisms
         self._reader, self._writer = reader, writer
         self._numbers = itertools.count(1)
+        self._replies = 0
         self._waiting: dict[int, asyncio.Future[wire.AuthReply]] = {}
         self._open: OrderedDict[int, None] = OrderedDict()
         """The logins whose clients have a challenge to answer, by number."""
@@ -44,16 +49,23 @@ class AuthConnection:
             raise ModuleFailed(_GONE)
         if number not in self._open:
             raise QuestionFailed("this login was given up: too many were open at the authentication server")
+        line = wire.response(number, said)
         del self._open[number]
-        return await self._reply_to(number, wire.response(number, said))
+        return await self._reply_to(number, line)
 
     async def _reply_to(self, number: int, line: bytes) -> wire.AuthReply:
         heard: asyncio.Future[wire.AuthReply] = asyncio.get_running_loop().create_future()
         self._waiting[number] = heard
+        before = self._replies
         try:
             self._writer.write(line)
-            await self._writer.drain()
-            return await heard
+            async with asyncio.timeout(LONGEST_SILENCE):
+                await self._writer.drain()
+                return await heard
+        except TimeoutError:
+            if self._replies == before:
+                self._writer.transport.abort()
+            raise ModuleFailed("the authentication server is silent") from None
         except OSError as error:
             raise ModuleFailed(f"the authentication server: {type(error).__name__}") from None
         finally:
@@ -64,6 +76,7 @@ class AuthConnection:
             while (text := await self._reader.readline()).endswith(b"\n"):  # else cut off, and no answer
                 reply = wire.reply_of(text.decode(errors="surrogateescape").rstrip("\n"))
                 if reply is not None:
+                    self._replies += 1
                     self._heard(reply)
         except (OSError, ValueError):
             pass

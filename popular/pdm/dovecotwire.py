@@ -18,6 +18,7 @@ from popular.pdm.contract import (
     KeysWanted,
     ModuleFailed,
     Question,
+    QuestionFailed,
     Refused,
     Route,
     Secret,
@@ -49,10 +50,10 @@ def unescaped(text: str) -> str:
 
 
 def line(words: Iterable[str]) -> bytes:
-    """A command. Raises ModuleFailed if no server would take it: it would close the connection to all questions."""
+    """A command. Raises QuestionFailed if no server would take it: it would close the connection to all questions."""
     written = "\t".join(words).encode(errors="surrogateescape") + b"\n"
     if len(written) > LONGEST_LINE:
-        raise ModuleFailed("the name and the password are too long for the authentication server")
+        raise QuestionFailed("what the client has said is too long for the authentication server")
     return written
 
 
@@ -73,11 +74,11 @@ class Begun(NamedTuple):
 
 def begun(question: Question) -> Begun:
     """What the client has shown, as a mechanism of SASL has it: PLAIN (RFC 4616), XOAUTH2, OAUTHBEARER (RFC 7628), or
-    SCRAM's first message. Raises ModuleFailed.
+    SCRAM's first message. Raises QuestionFailed.
     """
     user, password = question.user.encode(errors="surrogateescape"), question.password.reveal()
     if b"\0" in user or b"\0" in password:
-        raise ModuleFailed("a name or password with NUL in it is none")
+        raise QuestionFailed("a name or password with NUL in it is none")
     if isinstance(question.proof, KeysWanted):
         return Begun(question.proof.mechanism, question.proof.first)
     if question.token is None:
@@ -88,7 +89,7 @@ def begun(question: Question) -> Begun:
 
 
 def request(number: int, question: Question, login: Begun) -> bytes:
-    """What begins a login. Raises ModuleFailed."""
+    """What begins a login. Raises QuestionFailed."""
     words = ["AUTH", str(number), login.mechanism, "service=pop3", f"rip={escaped(question.client_ip)}", "no-penalty"]
     if question.tls_version:
         words += ["secured=tls", f"tls_protocol={escaped(question.tls_version)}"]
@@ -99,7 +100,7 @@ def request(number: int, question: Question, login: Begun) -> bytes:
 
 
 def response(number: int, said: bytes) -> bytes:
-    """What the client answers to a challenge. Raises ModuleFailed."""
+    """What the client answers to a challenge. Raises QuestionFailed."""
     return line(("CONT", str(number), base64.b64encode(said).decode()))
 
 
@@ -117,6 +118,9 @@ class AuthReply(NamedTuple):
     number: int
     fields: Mapping[str, str]
     challenge: str = ""
+
+    def __repr__(self) -> str:
+        return f"AuthReply({self.word}, {self.number}, ****)"
 
 
 def reply_of(text: str) -> AuthReply | None:
@@ -176,7 +180,7 @@ def answer_of(reply: AuthReply, user: str, backend: str) -> Answer:
     proxied = "proxy" in fields or "proxy_maybe" in fields
     place = backend or (_place(fields) if proxied else "")
     if not place:
-        raise ModuleFailed("the authentication server names no host to proxy to, and the module has no `backend ID`")
+        raise QuestionFailed("the authentication server names no host to proxy to, and the module has no `backend ID`")
     named = fields.get("destuser") or fields.get("user", user)
     secret = fields.get("pass") if proxied else None
     return Authenticated(

@@ -31,6 +31,8 @@ FORM = f"{{{SCRAM}}}"
 _PARTS = re.compile(r"([1-9]\d{0,8})[,:]([A-Za-z0-9+/=]+)[,$]([A-Za-z0-9+/=]+)[,:]([A-Za-z0-9+/=]+)")
 _SEPARATORS = {",,,", ":$:"}
 _IN_DIRECTORIES = re.compile(rf"(?:{SCRAM} *\$|\{{{SCRAM}\}})(.*)", re.IGNORECASE | re.DOTALL)
+_LONGEST = 512
+"""Characters of a value in a directory, which its user may have written himself: keys have less than half as many."""
 
 
 class BadKeys(ValueError):
@@ -64,8 +66,8 @@ def among(values: Iterable[bytes]) -> list[str]:
         match = _IN_DIRECTORIES.fullmatch(value.decode(errors="replace"))
         if match is None:
             continue
-        text = re.sub(r" *\$ *", "$", match[1].strip(" "))
         try:
+            text = _without_blanks(match[1])
             read(text)
         except BadKeys as error:
             bad = error
@@ -74,6 +76,13 @@ def among(values: Iterable[bytes]) -> list[str]:
     if bad is not None and not found:
         raise bad
     return found
+
+
+def _without_blanks(text: str) -> str:
+    """Without those that may stand around the dollars. Raises BadKeys, before many of them cost anything."""
+    if len(text) > _LONGEST:
+        raise BadKeys(f"what stands behind {FORM} is too long; allowed: {_LONGEST} characters")
+    return re.sub(r" *\$ *", "$", text.strip(" "))
 
 
 def form_of(keys: ScramKeys) -> str:

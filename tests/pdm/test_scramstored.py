@@ -38,3 +38,9 @@ def test_what_only_says_that_it_is_keys(value: str) -> None:
         scramstored.among([value.encode(), b"{SSHA}abc"])
     assert SALT not in str(told.value)
     assert len(scramstored.among([value.encode(), f"SCRAM-SHA-256$5000:{SALT}${STORED}:{SERVER}".encode()])) == 1
+
+
+def test_what_is_too_long_for_keys_is_not_looked_at() -> None:
+    """Some directories let a user write his own: a million blanks would keep a worker busy for all others."""
+    with pytest.raises(scramstored.BadKeys, match="too long"):
+        scramstored.among([b"{SCRAM-SHA-256}x" + b" " * 20_000 + b"x"])

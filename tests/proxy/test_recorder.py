@@ -260,6 +260,30 @@ def test_of_others_not_even_the_rest_of_their_login_is_kept(worker: Worker, back
     assert worker.written(1) == [*said, "-- the end: quit"]
 
 
+@pytest.mark.parametrize("backend_too", [False, True])
+def test_behind_whom_it_concerns_another_may_log_in(worker: Worker, backend_too: bool) -> None:
+    """In the same session, whose first login came to nothing: of his there is no more than his name, but in the trace
+    of what concerns them both.
+    """
+    worker.orders(1, "user", "joe")
+    worker.orders(2, "network", f"{HOME}/32")
+    if backend_too:
+        worker.orders(3, "backend", "b1")
+    recording = kept(worker)
+    for user, backend in (("joe", "b1"), ("joe", "b1"), ("ann", "b2")):
+        recording.client_line(b"USER " + user.encode())
+        recording.names(user)
+        recording.asks_for(user)
+        recording.goes_to(backend)
+        recording.tell(f"what {user} does")
+    recording.end("quit")
+    of_joe = ["C>P USER joe", "-- what joe does"] * 2
+    left = [*of_joe, "C>P USER ann", "-- somebody else wants to log in"]
+    assert worker.written(1) == left[1:]
+    assert worker.written(2) == [*left, "-- what ann does", "-- the end: quit"]
+    assert worker.written(3) == (left[1:] if backend_too else [])
+
+
 def test_behind_a_balancer_others_are_done_with_by_their_address(worker: Worker) -> None:
     """Only the PROXY header tells who it is; where nobody is traced by his name, that is all there is to know."""
     worker.orders(1, "network", "192.0.2.0/24")

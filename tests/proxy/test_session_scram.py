@@ -19,7 +19,7 @@ from popular.pdm.contract import (
     Secret,
     UserLimits,
 )
-from popular.protocol.scram import ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
+from popular.protocol.scram import LONGEST_MESSAGE, ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
 from popular.proxy.session.known import NO_LIMITS
 from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, LEGAL, SIMULATING
 from popular.proxy.session.rehearsal import ASK, Rehearsal, Unreal
@@ -319,7 +319,7 @@ def test_a_server_that_does_not_let_in(decision: Decision, reply: bytes) -> None
         assert session.says(AUTH + coded(b"n,,n=ann,r=x") + b"\r\n")[-1][0] == "ask"
 
 
-@pytest.mark.parametrize("response", [b"*", b"!!!"])
+@pytest.mark.parametrize("response", [b"*", b"!!!", coded(bytes(LONGEST_MESSAGE + 1))], ids=["*", "!!!", "too long"])
 def test_a_client_that_gives_up_an_exchange_of_a_server(response: bytes) -> None:
     """Nobody is asked, and an answer that comes late lets nobody in."""
     session, _client = asked()

@@ -39,10 +39,10 @@ def parrot(peer: Peer) -> None:
 
 
 class Site:
-    """Two virtual servers before two backends; users say which one theirs is by their names."""
+    """Two virtual servers before two backends, and one without; users say which one theirs is by their names."""
 
     def __init__(self, directory: Path, backend: ScriptedBackend) -> None:
-        self.ports = {"v1": free_port(), "v2": free_port()}
+        self.ports = {"v1": free_port(), "v2": free_port(), "v3": free_port()}
         users = directory / "users"
         names = ("joe", "ann")
         users.write_text("".join(f"default:{name}:{{PLAIN}}{SECRET.decode()}:b{name[0]}:\n" for name in names))
@@ -53,6 +53,7 @@ class Site:
                 f"vserv conf {ident} iface {LOOPBACK} port {port} mechanisms user,plain,cram-md5 apop on state online"
                 for ident, port in self.ports.items()
             ),
+            "vserv conf v3 state fake",
         ]
         self.proxy = Proxy(directory, rc, workers=2, metrics="127.0.0.1:0")
 
@@ -152,6 +153,31 @@ def test_whom_it_concerns(site: Site) -> None:
         assert {line.split()[0] for line in lines} == {sids[target]}
         assert " C>P USER " in "".join(lines)
         site.proxy.said(f"trace stop {ident}")
+
+
+def test_a_login_that_no_module_is_asked_about(site: Site) -> None:
+    """Where everybody sees an empty mailbox; and where too many from there have guessed wrong of late."""
+    ident = site.starts("user joe")
+    shown = site.session("joe", "v3")
+    site.proxy.said("set authdelaymax 1")
+    site.proxy.said("set guessrate 2")
+    for user in ("eve", "joe"):
+        with Conversation(socket.create_connection((LOOPBACK, site.ports["v1"]), PATIENCE, ("127.0.0.9", 0))) as client:
+            client.ask(f"USER {user}")
+            assert client.ask(f"PASS {TOKEN.decode()}").startswith(b"-ERR")
+    site.proxy.said("set guessrate off")
+    lines = wait_until(lambda: whole_of(site, ident, 2), "both are there")
+    assert [line.split(" ", 2)[2] for line in lines if line.startswith(f"{shown} ") and " C>P " in line][:2] == [
+        "C>P USER joe",
+        "C>P PASS ****",
+    ]
+    assert any("login_limited" in line for line in lines), lines
+    site.proxy.said(f"trace stop {ident}")
+
+
+def whole_of(site: Site, ident: str, sessions: int) -> list[str]:
+    lines: list[str] = site.proxy.said(f"trace show {ident}").lines
+    return lines if sum(" -- the end: " in line for line in lines) >= sessions else []
 
 
 def every_login() -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ comes of each thing that the client says (`ClientResponse`), until it has come t
 from popular.pdm.chain import Decision, NobodyKnows, RefusedLogin, ToHandOn, ToProve, Undecided
 from popular.pdm.contract import CannotTell, ClientResponse
 from popular.protocol.sasl import BadResponse
-from popular.protocol.scram import SCRAM, Proof, invented_keys
+from popular.protocol.scram import LONGEST_MESSAGE, SCRAM, Proof, invented_keys
 
 
 class Proving:
@@ -51,6 +51,8 @@ class Proving:
         """What is said to what the client says next, or who is to be asked about it, or what it has all come to."""
         decision = self._decision
         if isinstance(decision, ToHandOn):
+            if len(response) > LONGEST_MESSAGE:
+                raise BadResponse(f"this is too long for {SCRAM}; allowed: {LONGEST_MESSAGE} octets")
             self._has_responded = True
             return ClientResponse(
                 SCRAM, decision.identified_by, response, respond=decision.said.respond, doubt=decision.doubt

@@ -160,6 +160,8 @@ class RecordedSession(Session):
 
     def logged_in(self) -> None:
         recording = self._recording
+        if not recording.quiet:  # where everybody sees an empty mailbox nobody is asked
+            recording.asks_for(self._machine.user)
         recording.goes_to(self._machine.backend_id)
         if not recording.quiet:
             recording.tell("logged in")
@@ -167,7 +169,10 @@ class RecordedSession(Session):
         Session.logged_in(self)
 
     def hold(self, seconds: float) -> None:
-        self._recording.tell("held back for %.3f s", (seconds,))
+        recording = self._recording
+        if not recording.quiet:  # whose turn never comes is never asked about
+            recording.asks_for(self._machine.user)
+        recording.tell("held back for %.3f s", (seconds,))
         Session.hold(self, seconds)
 
     def note(self, message: Message, fields: dict[str, object]) -> None:

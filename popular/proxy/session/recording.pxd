@@ -20,7 +20,7 @@ cdef class Recording:
     cdef public TracesInForce _in_force
     cdef public list _kept, _text, matched
     cdef public bint _over, quiet
-    cdef public str _vserv, sid
+    cdef public str _asked_for, _vserv, sid
     cdef public tuple _peer
     cdef public double _began, _began_at
     cdef public long _left_out, _length, _octets

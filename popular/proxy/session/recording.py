@@ -79,6 +79,7 @@ class Recording:
     """What one session has said so far, and for which traces."""
 
     __slots__ = (
+        "_asked_for",
         "_began",
         "_began_at",
         "_clock",
@@ -108,6 +109,8 @@ class Recording:
         self._over = False
         """It never will be anybody's whom they trace."""
         self.sid = ""
+        self._asked_for = ""
+        """Who wanted to log in last."""
         self._peer: tuple[str, int] | None = None
         """Who has come to which virtual server, and when: until that is a line."""
         self._vserv = ""
@@ -135,6 +138,10 @@ class Recording:
 
     def asks_for(self, user: str) -> None:
         """Who wants to log in. Whether his backend is traced nobody knows yet."""
+        if user != self._asked_for:
+            if self.matched:
+                self._leave(user)
+            self._asked_for = user
         if user in self._in_force.users:
             self.matches(self._recorder.named(USER, user))
         self.quiet = not self.matched and not self._in_force.backends
@@ -146,6 +153,15 @@ class Recording:
             if backend in backends:
                 self.matches(self._recorder.named(BACKEND, backend))
             self.quiet = not self.matched
+
+    def _leave(self, user: str) -> None:
+        """A login of somebody else: it is nothing to those who trace another user, or the backend of one."""
+        stay = [trace for trace in self.matched if trace.of != BACKEND and (trace.of != USER or trace.name == user)]
+        if len(stay) < len(self.matched):
+            self.tell("somebody else wants to log in")
+            self.flush()
+            self.matched = stay
+            self._octets = 0
 
     def matches(self, traces: list[OrderedTrace]) -> None:
         """It concerns these."""
