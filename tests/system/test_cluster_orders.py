@@ -234,6 +234,13 @@ def test_a_move_waits_for_all_proxies(pair: Pair) -> None:
         wait_until(lambda: other.tries("bob") == b"+OK one", "he is held no more")
         assert other.proxy.said("user unmove ann").text.startswith("user default:ann is moved from two to one; note: ")
         assert {member.tries("ann") for member in pair.members for _ in range(3)} == {b"+OK one"}
+        taken = pair.made("p1", "namesake")
+        with taken.proxy:
+            clash = ("cluster", "namesake")
+            wait_until(lambda: clash in other.ordered() and clash in taken.ordered(), "both know that both are p1")
+            unheard = one.proxy.control("user move bob two timeout 2s")
+            assert not unheard.ok, "the word of one of them is not that of both"
+            assert unheard.text.startswith(left)
 
 
 @pytest.mark.nightly
