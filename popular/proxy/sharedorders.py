@@ -99,9 +99,15 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - tonumber(ARGV[2])))
 redis.call('ZADD', KEYS[1], now, ARGV[1])
-return redis.call('ZREVRANGE', KEYS[1], 0, 999)
+local found = {}
+for _, name in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, 999)) do
+  if #name <= tonumber(ARGV[3]) then found[#found + 1] = name end
+end
+return found
 """
-"""KEYS: the names. ARGV: that of a proxy which is there, and milliseconds for which one counts that is not heard of."""
+"""KEYS: the names. ARGV: that of a proxy which is there, milliseconds for which one counts that is not heard of, and
+how many octets one may have: a longer one is none.
+"""
 
 WHO = """
 local time = redis.call('TIME')

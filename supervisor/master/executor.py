@@ -6,10 +6,10 @@
                        → Change, Trial: put the config in force in all workers, or only try it, then answer
                        → Order: have the master do it, then answer
 
-Changes are made one after the other, each from the config that the one before left; everything else is answered
-meanwhile. Who speaks is a control connection or the program itself: its start configuration, its periodic
-commands, and the rollback. Connections have to wait with changes until the start configuration is in force, and may
-make none while a confirmation is awaited.
+Changes are made one after the other, each from the config that the one before left. A move begins between two of them:
+where it leads must not go while it is told. Everything else is answered meanwhile. Who speaks is a control connection
+or the program itself: its start configuration, its periodic commands, and the rollback. Connections have to wait with
+changes until the start configuration is in force, and may make none while a confirmation is awaited.
 """
 
 import os
@@ -30,6 +30,7 @@ from supervisor.control.outcome import (
     Confirm,
     Draft,
     Drafted,
+    Move,
     Order,
     Outcome,
     Reapply,
@@ -227,15 +228,15 @@ class Executor:
             case SecretForNext():
                 task.origin.secret = outcome.secret
                 self._answer(task, outcome)
+            case Move():
+                self._in_turn(task, lambda: self._carry_out(task, outcome))
             case Reapply():
                 self._reapply(task, outcome)
             case Signed():
                 task.origin.sign(outcome.name, outcome.reason)
                 self._answer(task, outcome)
             case Order():
-                self._perform(
-                    outcome, lambda done, text, lines: self._ordered(task, outcome, done, text=text, lines=lines)
-                )
+                self._carry_out(task, outcome)
             case _:
                 self._answer(task, outcome)
 
@@ -379,6 +380,9 @@ class Executor:
         self._hear(self._time_up, ROLLBACK, answered)
 
     # Answers
+
+    def _carry_out(self, task: _Task, order: Order) -> None:
+        self._perform(order, lambda done, text, lines: self._ordered(task, order, done, text=text, lines=lines))
 
     def _ordered(self, task: _Task, order: Order, done: bool, *, text: str, lines: Sequence[str]) -> None:
         if not done:

@@ -9,7 +9,7 @@ from popular.proxy.settings import moving
 from popular.proxy.settings.cluster import TellKicked
 from popular.proxy.settings.explain import HERE, LoginToExplain
 from supervisor.control.lookups import AskWorker, Result
-from supervisor.control.outcome import Change, Move, Ordered, Reply, SessionSweep
+from supervisor.control.outcome import Change, Move, Ordered, Replacement, Reply, Rollback, SessionSweep
 from supervisor.operatorstate import OrderEntry, unfinished
 from tests.proxy.console import Console, refused
 
@@ -275,7 +275,24 @@ def test_a_configuration_that_was_in_force_can_come_back(console: Console) -> No
     for line in ("draft begin", "draft say backend conf one", "draft say backend conf three", "draft apply"):
         console.say(line)
     console.status.operator.change([OrderEntry("user route", "default:joe", {"to": "three", "from": "one"})])
-    assert "1 user moved to three cannot log in from now on" in console.say("rollback").text
+    back = console.say("rollback")
+    assert isinstance(back, Rollback)
+    assert "1 user moved to three cannot log in from now on" in back.text
+    ((message, fields),) = back.entries
+    assert (message.name, fields["of"]) == ("config_note", "backend three"), "nobody reads what it says by itself"
+
+
+@pytest.mark.parametrize(("lines", "noted"), [(["three"], ["backend two"]), (["two", "three"], [])])
+def test_a_start_without_a_backend_that_users_were_moved_to_says_so(lines: list[str], noted: list[str]) -> None:
+    """It starts, for an operator is not always there; the log has it, once."""
+    console = Console()
+    console.starting = True
+    console.status.operator.change([OrderEntry("user route", "default:joe", {"to": "two", "from": "one"})])
+    for line in ("draft begin", *(f"draft say backend conf {one}" for one in lines)):
+        console.say(line)
+    begun = console.say("draft apply")
+    assert isinstance(begun, Replacement)
+    assert [fields["of"] for _message, fields in begun.entries] == noted
 
 
 @pytest.mark.parametrize("since", ["yesterday", 1e300, [], {"a": 1}])

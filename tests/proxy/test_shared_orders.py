@@ -9,8 +9,9 @@ from typing import Any, cast
 import pytest
 
 from popular.proxy import leases
+from popular.proxy.namesakes import Named, is_had_by, is_ours_alone
 from popular.proxy.session.news import News
-from popular.proxy.session.shared_orders import due, orders_of
+from popular.proxy.session.shared_orders import SharedOrders, due, orders_of
 from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
 from popular.proxy.settings.cluster import TellGone, TellOrdered
 from popular.proxy.sharedorders import (
@@ -23,7 +24,7 @@ from popular.proxy.sharedorders import (
     tell,
 )
 from supervisor.control.outcome import Block, Move, Ordered, SessionSweep
-from supervisor.operatorstate import PENDING, SHARED, OrderEntry, pending
+from supervisor.operatorstate import PENDING, SHARED, OperatorState, OrderEntry, pending
 from supervisor.table.remembered import Entry
 from tests.proxy.console import Console, refused
 
@@ -198,6 +199,21 @@ def test_a_hold_of_a_move_has_his_sessions_leave() -> None:
     assert sweep.gone == GONE
     (retold,) = orders_of([StoredOrder(OrderEntry("user lock", JOE, {}), "")], lambda _entry: None)
     assert isinstance(retold, Ordered)
+
+
+def test_who_shares_a_name_does_not_say_that_nobody_is_left() -> None:
+    """The proxy that moves him would take it for the word of both, and one of them may have a session of his."""
+    operator = OperatorState([is_had_by(Named("ours", "2", "h2"), time.time())])
+    context, memory = SimpleNamespace(operator=operator), SimpleNamespace(digest=lambda _name: 0)
+    cluster = SimpleNamespace(settings=("redis://h", ""), proxy="ours")
+    shared = SharedOrders(cast(Any, context), cast(Any, cluster), cast(Any, memory))
+    hold = stored("user hold", JOE, move="m")
+    (held,) = orders_of([hold], shared._gone)
+    assert isinstance(held, Ordered), "he is held here too, until that move has failed"
+    operator.change([is_ours_alone()])
+    (sweep,) = orders_of([hold], shared._gone)
+    assert isinstance(sweep, SessionSweep)
+    assert sweep.gone == GONE
 
 
 @pytest.mark.parametrize(("until", "left"), [(None, None), (99.0, -1), (160.0, 60), (1e11, LONGEST_BLOCK)])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from popular.proxy.namesakes import Named
 from popular.proxy.session.cluster import Cluster
 from popular.proxy.sharedorders import MOST_OCTETS, field_of
 from tests.patience import patient
@@ -92,17 +93,20 @@ def test_what_is_too_long_fills_no_worker(tmp_path: Path) -> None:
         client.hset("popular:orders", mapping={lock: '{"value": {}, "by": "p"}', "long": long, long: "long"})
         for words in ({"what": "ordered"}, {"what": long}, {long: "what"}):
             client.xadd("popular:news", words)
+        other = Named("p", "2", "h2")
+        client.zadd("popular:names", {other.text(): 1e15, other._replace(host=long).text(): 2e15})
 
-        async def read() -> tuple[list[str], list[list[str]]]:
+        async def read() -> tuple[list[str], list[list[str]], list[Named]]:
             worker: Any = Worker()
             cluster = Cluster(worker, server.url, str(server.secret), proxy="p")
-            orders, news = await cluster.orders(), await cluster.news("", 10)
+            orders, news, names = await cluster.orders(), await cluster.news("", 10), await cluster.namesakes("1")
             await cluster._close()
             assert orders is not None
             assert news is not None
-            return [one.entry.id for one in orders[1]], [words for _ident, words in news[1]]
+            assert names is not None
+            return [one.entry.id for one in orders[1]], [words for _ident, words in news[1]], names
 
-        assert asyncio.run(read()) == (["default:joe"], [["what", "ordered"], [], []])
+        assert asyncio.run(read()) == (["default:joe"], [["what", "ordered"], [], []], [other])
         client.eval("for at = 1, 100001 do redis.call('HSET', KEYS[1], at, '') end", 1, "popular:orders")
 
         async def read_too_many() -> tuple[object, int, list[str]]:
@@ -230,6 +234,13 @@ def test_a_move_waits_for_all_proxies(pair: Pair) -> None:
         wait_until(lambda: other.tries("bob") == b"+OK one", "he is held no more")
         assert other.proxy.said("user unmove ann").text.startswith("user default:ann is moved from two to one; note: ")
         assert {member.tries("ann") for member in pair.members for _ in range(3)} == {b"+OK one"}
+        taken = pair.made("p1", "namesake")
+        with taken.proxy:
+            clash = ("cluster", "namesake")
+            wait_until(lambda: clash in other.ordered() and clash in taken.ordered(), "both know that both are p1")
+            unheard = one.proxy.control("user move bob two timeout 2s")
+            assert not unheard.ok, "the word of one of them is not that of both"
+            assert unheard.text.startswith(left)
 
 
 @pytest.mark.nightly

@@ -186,7 +186,7 @@ class Cluster:
         us = Named(self.proxy, identity, socket.gethostname())
         try:
             async with self._turns:
-                words = [us.text(), int(1000 * NAMED_SECONDS)]
+                words = [us.text(), int(1000 * NAMED_SECONDS), sharedorders.MOST_OCTETS]
                 found: list[str] = await self._named(keys=[sharedorders.NAMES], args=words)
         except self._errors as error:
             self._is_lost(error)

@@ -34,7 +34,7 @@ def due(entry: Entry, now: float) -> tuple[Entry, bool]:
 
 
 Gone = Callable[[OrderEntry], TellGone | None]
-"""How the others hear that nobody is left of a user who is being moved; None: he is not."""
+"""How the others hear that nobody is left of a user who is being moved; None: he is not, or they must not hear it."""
 
 
 def orders_of(told: Iterable[StoredOrder], gone: Gone) -> list[Order]:
@@ -159,5 +159,10 @@ class SharedOrders:
         return {(sort, ident): value for sort in SORTS for ident, value in operator.of(sort).items()}
 
     def _gone(self, entry: OrderEntry) -> TellGone | None:
+        """While another proxy has our name nobody is told: it would be believed of that one too, and his mail be copied
+        while he is in it. So no proxy moves anybody meanwhile.
+        """
         move = (entry.value or {}).get(MOVE) if entry.sort == HELD_USER else None
-        return None if move is None else TellGone(*self._cluster.settings, move=move, us=self._cluster.proxy)
+        if move is None or namesake_of(self._context.operator.of(SHARED), wall()):
+            return None
+        return TellGone(*self._cluster.settings, move=move, us=self._cluster.proxy)

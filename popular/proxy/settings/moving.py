@@ -16,11 +16,12 @@ from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, MOVING_USER, 
 from popular.proxy.settings.pairs import Said, time_of, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, Kind
-from supervisor.control.outcome import Change, Move, Outcome, Rollback, noted
+from supervisor.control.outcome import Change, Move, Outcome, Replacement, Rollback, noted
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import UNDO, OrderEntry, Orders, is_over
+from supervisor.runtime.messages import CONFIG_NOTE
 from supervisor.runtime.plural import count_of
 
 MOVE_SECONDS = 60
@@ -126,20 +127,24 @@ def _order(
 
 def check_nobody_is_led_astray(context: CommandContext, change: Change) -> Change:
     """The change. Raises CommandRefused where it takes away a backend to which users were moved, or are being moved:
-    they could not log in from then on, and nobody would say so. What goes back to a configuration that was in force,
-    or starts with one, goes through: then the text says it.
+    they could not log in from then on, and nobody would say so. What goes back to the configuration before, and what a
+    start begins with, goes through; as that may happen by itself the log says it, too.
     """
-    gone = context.config.things["backend"].keys() - change.config.things["backend"].keys()
-    led = Counter(str((value or {}).get("to")) for value in _led_somewhere(context)) if gone else Counter[str]()
-    astray = [(ident, led[ident]) for ident in sorted(gone) if led[ident]]
+    there = change.config.things["backend"].keys()
+    gone = context.config.things["backend"].keys() - there
+    begins = context.starting and isinstance(change, Replacement)
+    led = _led_somewhere(context) if gone or begins else Counter[str]()
+    astray = [(ident, led[ident]) for ident in sorted(led) if ident in gone or (begins and ident not in there)]
     if not astray:
         return change
-    if isinstance(change, Rollback) or context.starting:
-        notes = [
-            f"{count_of(count, 'user')} moved to {ident} cannot log in from now on; `user list` tells who"
+    if begins or isinstance(change, Rollback):
+        notes = {
+            f"backend {ident}": f"{count_of(count, 'user')} moved to {ident} cannot log in from now on; `user list` "
+            "tells who"
             for ident, count in astray
-        ]
-        return replace(change, text=noted(change.text, *notes))
+        }
+        news = [(CONFIG_NOTE, {"of": subject, "note": note}) for subject, note in notes.items()]
+        return replace(change, text=noted(change.text, *notes.values()), entries=(*change.entries, *news))
     named = ", ".join(f"{count_of(count, 'user')} moved to {ident}" for ident, count in astray)
     raise CommandRefused(
         f"{named} could not log in any more; `user list` tells who, `user move` or `user unmove` leads them elsewhere "
@@ -147,9 +152,11 @@ def check_nobody_is_led_astray(context: CommandContext, change: Change) -> Chang
     )
 
 
-def _led_somewhere(context: CommandContext) -> list[Mapping[str, Any] | None]:
+def _led_somewhere(context: CommandContext) -> Counter[str]:
+    """How many users are led to each backend, or soon will be."""
     entries = context.status.operator.entries(time.time())
-    return [value for sort, _ident, value in entries if sort in (ROUTED_USER, MOVING_USER)]
+    led = ((value or {}).get("to") for sort, _ident, value in entries if sort in (ROUTED_USER, MOVING_USER))
+    return Counter(to for to in led if isinstance(to, str))
 
 
 _row = partial(ControlCommand, source=BESIDE, changes=True, order=True)
