@@ -63,7 +63,11 @@ def _serve(directory: Path, environment: dict[str, str]) -> None:
         Clients(ports).play()
     finally:
         site.terminate()
-        site.wait(END_SECONDS)
+        try:
+            site.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            site.kill()  # its programs end with it
+            raise
 
 
 if __name__ == "__main__":
