@@ -93,6 +93,7 @@ def test_the_context_is_small() -> None:
         "supervisor",
         "metrics",
         "deploy/container",
+        "deploy/training",
     }
     assert all((ROOT / name).exists() for name in kept)
 

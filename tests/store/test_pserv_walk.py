@@ -22,9 +22,10 @@ from popular.store.pserv.phases import Phase
 REQUEST = b"joe\r\np.1\r\n\r\n"
 LINES = [b"joe\r\n", b"p.1\r\n", b"\r\n", b"M\r\n", REQUEST, b"STAT\r\n", b"UIDL\r\n", b"LIST\r\n"]
 LINES += [b"RETR 1\r\n", b"TOP 2 0\r\n", b"RETR 9\r\n", b"DELE 1\r\n", b"DELE 2\r\n", b"RSET\r\n", b"NOOP\r\n", b"NO"]
-LINES += [b"QUIT\r\n", b"CAPA\r\n", b"DELE 1\r\nQUIT\r\n", b"RETR 1\r\nQUIT\r\n", b"UIDL\r\nLIST\r\n"]
+LINES += [b"QUIT\r\n", b"CAPA\r\n", b"DELE 1\r\nQUIT\r\n", b"RETR 1\r\nQUIT\r\n", *[b"UIDL\r\nLIST\r\n"] * 3]
 SAID = st.lists(st.sampled_from(LINES), min_size=1, max_size=6).map(b"".join) | st.binary(min_size=1, max_size=9)
-MAILBOXES = st.sampled_from([0, 1, 2, *[2 * LINES_OF_A_PIECE] * 2, 3 * LINES_OF_A_PIECE])
+MAILBOXES = st.sampled_from([0, 1, 2, *[2 * LINES_OF_A_PIECE] * 4, *[3 * LINES_OF_A_PIECE] * 2])
+"""Most are so large that a listing of them comes in pieces."""
 SELDOM = st.sampled_from([False] * 19 + [True])
 """For what ends a session, or no walk comes far."""
 MANY = [StoredMessage(n, f"u{n}", (NEW, CUR)[n % 2], name=f"u{n}") for n in range(3 * LINES_OF_A_PIECE)]
