@@ -8,8 +8,10 @@ from supervisor.config import Config
 from supervisor.control.outcome import Change, Move, Order, Outcome, SessionSweep
 from supervisor.control.words import CommandRefused
 from supervisor.master.executor import Executor
+from tests.patience import patient
 from tests.supervisor.changing import QUIET, Clock
 
+SECONDS = int(patient(1))
 STORES = "one", "two"
 
 
@@ -53,7 +55,7 @@ class Saying:
         if what == "del":
             return Change("deleted", config=Config(2, {}, things={"store": {}}))
         if what == "move":
-            return Move("moved", sort="user", id="joe", before=(), behind=(), undone=(), command=(), seconds=1)
+            return Move("moved", sort="user", id="joe", before=(), behind=(), undone=(), command=(), seconds=SECONDS)
         return SessionSweep("kicked", sort="store", id=store, gentle=True, deadline=None)
 
     # The changes, their log and their history
