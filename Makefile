@@ -77,7 +77,7 @@ deb:
 nightly:
 	.ci/nightly
 
-bench: $(VENV)/.tools $(VENV)/.trained
+bench: $(VENV)/.trained
 	$(BIN)/python -m tests.bench $(BENCH)
 
 bench-quick: $(VENV)/.tools $(VENV)/.core
@@ -110,14 +110,16 @@ $(VENV)/.core: $(SOURCES) $(VENV)/.tools
 	    { $(BIN)/python setup.py --quiet build_ext --inplace && $(BIN)/python -c 'from supervisor import compiled; compiled.tell()'; }
 	@touch $@
 
-# The same, by what was counted in the sessions of a small site (deploy/training); .core is then up to date, too.
+# The same, by what was counted in the sessions of a small site (deploy/training); .core is then up to date, too. Where
+# nothing can be compiled, or POPULAR_PURE=1 is set, there is nothing to train.
 $(VENV)/.trained: $(SOURCES) $(wildcard deploy/training/*.py) $(VENV)/.tools
-	rm -rf build/counting
-	POPULAR_PROFILE=collect $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/counting .
-	$(BIN)/python -m deploy.training --core build/counting
-	POPULAR_PROFILE=build/training $(BIN)/python setup.py --quiet build_ext --inplace
+	@set -e; if $(BIN)/python -c 'from supervisor import compiled; raise SystemExit(not compiled.hindrance())'; then exit; fi; \
+	set -x; rm -rf build/counting; \
+	POPULAR_PROFILE=collect $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/counting .; \
+	$(BIN)/python -m deploy.training --core build/counting; \
+	POPULAR_PROFILE=build/training $(BIN)/python setup.py --quiet build_ext --inplace; \
+	touch $(VENV)/.core $@
 	$(TELL)
-	@touch $(VENV)/.core $@
 
 # What tests and checks need besides. pip before 25.1 does not know dependency groups, so a newer one comes first.
 $(VENV)/.tools: $(VENV)/.ready

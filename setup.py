@@ -35,13 +35,15 @@ QUIET = ["-Wno-unused", "-Wno-sign-compare"]
 SANITIZED = os.environ.get("POPULAR_SANITIZE", "")
 WATCH = [f"-fsanitize={SANITIZED}", "-fno-sanitize-recover=all"] if SANITIZED else []
 PROFILE = os.environ.get("POPULAR_PROFILE", "")
-COLLECT = "collect"
+COUNTS = PROFILE == "collect"
+HAS_COUNTED = bool(PROFILE) and not COUNTS
+WITH_PROFILE = " with a profile"
 # Without a PLT each call of Python's goes straight through the table of addresses: one jump less, and in each of the
 # modules a page of code less that has to be near.
 QUICK = ["-O2", "-g0", "-fno-plt"]
 FLAGS = [*(["-O1", "-g1", "-fno-omit-frame-pointer", *WATCH] if SANITIZED else QUICK), *QUIET]
-USE = ["-fprofile-use"]  # what no session ran through is made small
-COUNT = {"": [], COLLECT: ["-fprofile-generate", "-fprofile-update=atomic"]}.get(PROFILE, USE)
+# By what was counted: what no session ran through is made small.
+PROFILED = ["-fprofile-use"] if HAS_COUNTED else ["-fprofile-generate", "-fprofile-update=atomic"] if COUNTS else []
 
 
 class Build(build_ext):
@@ -56,10 +58,11 @@ class Build(build_ext):
             return
         names = [extension.name for extension in self.extensions]
         path = compiled.record_path(ROOT if self.inplace else Path(self.build_lib))
-        self.force = self.force or bool(PROFILE)  # what lies there was made otherwise, or by another profile
-        if COUNT == USE:
+        if HAS_COUNTED:
             for name in names:
                 counted(name)
+        # What lies there was made by another profile; or by one, and now there is none.
+        self.force = self.force or bool(PROFILE) or (path.exists() and WITH_PROFILE in path.read_text())
         path.unlink(missing_ok=True)
         super().run()
         made = compiled.Made(form_of(self.compiler.compiler[0]), compiled.checksum(names), tuple(names))
@@ -75,7 +78,7 @@ class Build(build_ext):
         sources = {extension.name: extension.sources for extension in found}
         for extension in self.extensions:
             extension.sources = sources[extension.name]
-        if COUNT == USE:
+        if HAS_COUNTED:
             self.lay_out_profile()
         super().build_extensions()
 
@@ -90,11 +93,11 @@ class Build(build_ext):
 
 def form_of(command: str) -> str:
     """What made it, such as "gcc 12", and whether by a profile."""
-    return compiler_of(command) + {"": "", COLLECT: ", counting"}.get(PROFILE, " with a profile")
+    return compiler_of(command) + (WITH_PROFILE if HAS_COUNTED else ", counting" if COUNTS else "")
 
 
 def counted(name: str) -> Path:
-    """Where it stands what was counted in a module."""
+    """The file with what was counted in a module. Raises SetupError if it is not there."""
     path = Path(PROFILE, *name.split(".")).with_suffix(".gcda")
     if not path.exists():
         raise SetupError(f"POPULAR_PROFILE: there is no {path}; was the training made with these sources?")
@@ -126,7 +129,7 @@ def extension(name: str) -> Extension:
     source = f"{stem}.pyx" if (ROOT / f"{stem}.pyx").exists() else f"{stem}.py"
     libraries = LIBRARIES.get(name, [])
     return Extension(
-        name, [source], extra_compile_args=[*FLAGS, *COUNT], extra_link_args=[*WATCH, *COUNT], libraries=libraries
+        name, [source], extra_compile_args=[*FLAGS, *PROFILED], extra_link_args=[*WATCH, *PROFILED], libraries=libraries
     )
 
 

@@ -32,7 +32,7 @@ def main() -> None:
         _serve(Path(work, "site"), _environment(chosen.core, counted))
         found = list(counted.rglob("*.gcda"))
         if not found:
-            raise SystemExit("nothing was counted: the core was not compiled with POPULAR_PROFILE=collect")
+            raise SystemExit("nothing was counted: the core was not compiled by gcc with POPULAR_PROFILE=collect")
         shutil.rmtree(chosen.into, ignore_errors=True)
         for path in found:
             _, _, stem = path.as_posix().rpartition("/build/cython/")

@@ -3,6 +3,8 @@ cimport cython
 from supervisor.octets cimport named
 from supervisor.system cimport monotonic
 
+cpdef bint takes(module, str kind) except -1
+
 cdef class Record:
     cdef public list asked, failed
     cpdef forget(self)

@@ -179,9 +179,9 @@ def blocks(modules: Sequence[AnyModule]) -> bool:
     return any(getattr(module, "blocking", True) for module in modules)
 
 
-def takes(module: AnyModule, question: Question) -> bool:
-    """Whether it looks at the kind of credential that the client has shown. Else it need not be asked."""
-    return question.kind in getattr(module, "takes", _PASSWORDS)
+def takes(module: AnyModule, kind: str) -> bool:
+    """Whether it looks at this kind of credential. Else it need not be asked."""
+    return kind in getattr(module, "takes", _PASSWORDS)
 
 
 def first_step(module: AnyModule, question: Question) -> Step:
@@ -202,7 +202,7 @@ def rounds(
     kind = question.kind
     if kind == RESPONSE:
         return (yield from _handed_on(modules, question))
-    modules = [module for module in modules if kind in getattr(module, "takes", _PASSWORDS)]
+    modules = [module for module in modules if takes(module, kind)]
     what = KEYS if kind == SCRAM else CHECK
     for module in modules:
         answer = yield named(Step, (module, what, None, None))
@@ -317,7 +317,7 @@ class Asker:
         self._first: Module | None = None
         """The first one, if it takes passwords."""
         self._ident = ""
-        if modules and PASSWORD in getattr(modules[0], "takes", _PASSWORDS):
+        if modules and takes(modules[0], PASSWORD):
             self._first = modules[0]
             self._ident = modules[0].ident
 

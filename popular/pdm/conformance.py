@@ -14,7 +14,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
 
-from popular.pdm.chain import AUTHENTICATE, CHECK, KEYS, RESPOND, SPEND, Step
+from popular.pdm.chain import AUTHENTICATE, CHECK, KEYS, RESPOND, SPEND, Step, takes
 from popular.pdm.contract import (
     LEAD,
     LOOKUP,
@@ -188,7 +188,7 @@ class Trials:
 
     async def _keys(self) -> None:
         """One name is shown one salt, whether it is somebody's or nobody's."""
-        if SCRAM not in getattr(self._guard.module, "takes", (PASSWORD,)):
+        if not takes(self._guard.module, SCRAM):
             return
         for user in (secrets.token_hex(8), *STRANGE, *([] if self._known is None else [self._known[0]])):
             shown = [await self._shown(user) for _ in range(2)]
@@ -231,7 +231,7 @@ class Trials:
 
     async def _exchanges(self) -> None:
         """With somebody whom it does not have, with a wrong password, and with the right one."""
-        if SCRAM not in getattr(self._guard.module, "takes", (PASSWORD,)):
+        if not takes(self._guard.module, SCRAM):
             return
         user, password = self._known or (secrets.token_hex(8), Secret(_CANARY.encode()))
         for name, secret in ((secrets.token_hex(8), password.reveal()), (user, _CANARY.encode()), (user, b"")):

@@ -8,7 +8,7 @@ change that he knows of sees by the next look whether it is still there. Pure.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from supervisor.operatorstate import SHARED, OrderEntry
+from supervisor.operatorstate import SHARED, OrderEntry, is_over
 
 EPOCH, SERIAL, CHANGES = "epoch", "serial", "changes"
 """Fields of the hash, and the words under which what is known is kept here."""
@@ -81,13 +81,8 @@ def ended(orders: Mapping[str, Mapping[str, Any]], now: float) -> dict[str, floa
     return {
         ident.removeprefix(_ENDED): float(value["since"])
         for ident, value in orders.items()
-        if ident.startswith(_ENDED) and isinstance(value.get("since"), int | float) and _lasts(value, now)
+        if ident.startswith(_ENDED) and isinstance(value.get("since"), int | float) and not is_over(value, now)
     }
-
-
-def _lasts(value: Mapping[str, Any], now: float) -> bool:
-    until = value.get("until")
-    return isinstance(until, int | float) and until > now
 
 
 _ENDED = "end of "

@@ -204,7 +204,7 @@ class Explanation:
                 for ident, seconds, answer in record.asked
             ]
             return _ModulesSaid(decision, True, rows)
-        asked = [(guard, how) for guard, how in (*used, *on_trial) if chain.takes(guard.module, question)]
+        asked = [(guard, how) for guard, how in (*used, *on_trial) if chain.takes(guard.module, question.kind)]
         said = await asyncio.gather(*(_looked_up(guard, how, question) for guard, how in asked))
         rows = [
             _row(guard, how, answer, seconds=seconds, cache=_remembered(guard, how, question))

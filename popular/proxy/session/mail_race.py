@@ -7,13 +7,13 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from popular.protocol.mailcheck import LONGEST_ANSWER, BadPacket, CheckFailed, parse_mail_answer, question
+from popular.protocol.mailcheck import question
 from popular.proxy.session.backend_race import HEAD_START_SECONDS
 from popular.proxy.session.events import SessionEvents
-from popular.proxy.session.mailcheck import connected, put
+from popular.proxy.session.mailcheck import connected, heard, put
 from supervisor.runtime.loop import READ
 from supervisor.serving.eventloop import EventLoop
-from supervisor.system import close, receive
+from supervisor.system import close
 
 
 class MailRace:
@@ -91,21 +91,16 @@ class MailRace:
             self._owner.mail_checked(None, self._failure)
 
     def _read(self, asked: int) -> None:
-        try:
-            packet = receive(asked, LONGEST_ANSWER)
-            if packet is None:
-                return
-            mail = parse_mail_answer(packet)
-        except OSError as error:
-            self._failure = error.strerror or type(error).__name__
-        except (BadPacket, CheckFailed) as error:
-            self._failure = str(error) or type(error).__name__
+        answer = heard(asked)
+        if answer is None:
+            return
+        mail, self._failure = answer
+        if mail is None:
+            self._leave(asked)
+            self._go_on()
         else:
             self._stop()
             self._owner.mail_checked(mail, "")
-            return
-        self._leave(asked)
-        self._go_on()
 
     def _leave(self, asked: int) -> None:
         self._sockets.remove(asked)

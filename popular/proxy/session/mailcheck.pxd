@@ -37,7 +37,10 @@ cdef class CheckSocket(EventTaker):
     cpdef bint is_silent(self) except -1
     @cython.locals(owner=SessionEvents)
     cpdef ready(self, int _fd, unsigned int _events)
-    @cython.locals(packet=bytes)
+    @cython.locals(answer=tuple)
     cdef _read(self, SessionEvents owner)
     cpdef give_up(self, SessionEvents owner)
     cpdef close(self)
+
+@cython.locals(packet=bytes)
+cpdef tuple heard(int fd)

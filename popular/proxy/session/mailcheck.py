@@ -15,7 +15,7 @@ import errno
 import os
 import socket
 
-from popular.protocol.mailcheck import LONGEST_ANSWER, BadPacket, CheckFailed, parse_mail_answer, question
+from popular.protocol.mailcheck import LONGEST_ANSWER, BadPacket, CheckFailed, Mail, parse_mail_answer, question
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ
 from supervisor.serving.eventloop import EventLoop
@@ -169,16 +169,10 @@ class CheckSocket(EventTaker):
             owner.fault(error)
 
     def _read(self, owner: SessionEvents) -> None:
-        mail, reason = None, ""
-        try:
-            packet = receive(self.fd, LONGEST_ANSWER)
-            if packet is None:
-                return
-            mail = parse_mail_answer(packet)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-        except (BadPacket, CheckFailed) as error:
-            reason = str(error) or type(error).__name__
+        answer = heard(self.fd)
+        if answer is None:
+            return
+        mail, reason = answer
         self._owner = None
         if mail is None:
             self.close()
@@ -197,6 +191,17 @@ class CheckSocket(EventTaker):
         self._sockets.core.forget(self.fd)
         close(self.fd)
         self.fd = -1
+
+
+def heard(fd: int) -> tuple[Mail | None, str] | None:
+    """What the server has answered; no mail word and why, if that is no answer; None if nothing has come."""
+    try:
+        packet = receive(fd, LONGEST_ANSWER)
+        return None if packet is None else (parse_mail_answer(packet), "")
+    except OSError as error:
+        return None, error.strerror or type(error).__name__
+    except (BadPacket, CheckFailed) as error:
+        return None, str(error) or type(error).__name__
 
 
 def connected(address: tuple[str, int], source: str) -> int:

@@ -143,7 +143,7 @@ class ModuleChain:
         decision, _record = await self.decide(question, hide_unknown, sid)
         decided(decision)
         for guard, how in self._on_trial:
-            if chain.takes(guard.module, question):
+            if chain.takes(guard.module, question.kind):
                 self._begin(self._compare(guard, how, question, decision=decision))
 
     async def decide(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Record]:
