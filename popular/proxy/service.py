@@ -198,13 +198,13 @@ class ProxyService:
                 refusals=self.refusals[ident],
                 reach=reach.get(ident),
                 queue=queue,
-                checks=self._checks(context, config, backend),
+                check_sockets=self._check_sockets(context, config, backend),
                 connects=counters.observer("backend_connect_duration", ident),
                 logins=counters.observer("backend_login_duration", ident, "backend_logins"),
             )
         return made
 
-    def _checks(self, context: WorkerContext, config: Config, backend: Backend) -> CheckSockets | None:
+    def _check_sockets(self, context: WorkerContext, config: Config, backend: Backend) -> CheckSockets | None:
         """By what a backend is asked for mail that has one address, if it is."""
         if backend.prot != CXPOP or backend.host.further:
             return None

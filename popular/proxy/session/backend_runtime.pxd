@@ -13,7 +13,7 @@ cdef class BackendRuntime:
     cdef public double connect_seconds, login_seconds, patience
     cdef public BackendKnowledge announced
     cdef public BackendQueue queue
-    cdef public CheckSockets checks
+    cdef public CheckSockets check_sockets
     cdef public HealthKnowledge health
     cdef public Observer connects, logins
     cdef public Refusals refusals

@@ -19,7 +19,7 @@ class BackendRuntime:
         "address",
         "announced",
         "asks_for_mail",
-        "checks",
+        "check_sockets",
         "connect_seconds",
         "connects",
         "health",
@@ -54,7 +54,7 @@ class BackendRuntime:
         refusals: Refusals | None = None,
         reach: Reach | None = None,
         queue: BackendQueue | None = None,
-        checks: CheckSockets | None = None,
+        check_sockets: CheckSockets | None = None,
         connects: Observer | None = None,
         logins: Observer | None = None,
     ) -> None:
@@ -89,7 +89,7 @@ class BackendRuntime:
         self.reach = reach
         """Which of its addresses is tried first; None where it has but one."""
         self.queue = queue
-        self.checks = checks
+        self.check_sockets = check_sockets
         """The sockets by which it is asked for mail; None where each question has one of its own (mail_race.py)."""
         self.connects = connects
         """What counts its connections, and how long they took; None where nothing is connected to."""

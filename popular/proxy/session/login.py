@@ -147,8 +147,8 @@ class Login:
         if runtime.context.log.options:
             self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
-            if backend.checks is not None:
-                self._question = backend.checks.ask(mailbox, session)
+            if backend.check_sockets is not None:
+                self._question = backend.check_sockets.ask(mailbox, session)
             else:
                 at, port, source = backend.settings.addresses, runtime.checkport, backend.source
                 self._question = MailRace(runtime.context.loop, at, port, mailbox=mailbox, owner=session, source=source)
@@ -172,7 +172,7 @@ class Login:
     def _time_check(self) -> None:
         runtime = self._runtime
         seconds = runtime.context.clock.now - self._began
-        runtime.checks.count(seconds)
+        runtime.mail_checks.count(seconds)
         if runtime.context.log.options:
             self._debug("NET", "asked_for_mail", seconds=round(seconds, 6))
 

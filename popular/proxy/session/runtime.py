@@ -33,7 +33,6 @@ class VservRuntime:
         "backend_tls",
         "blocked",
         "checkport",
-        "checks",
         "context",
         "counters",
         "first_look",
@@ -42,6 +41,7 @@ class VservRuntime:
         "limited",
         "limits",
         "logins",
+        "mail_checks",
         "modules",
         "moved",
         "orders",
@@ -108,8 +108,8 @@ class VservRuntime:
         self.holders = holders
         self.authtimeout: float = variables["authtimeout"] or float("inf")
         self.idletimeout: float = variables["idletimeout"]
-        checks = [rules.checktimeout for backend in backends.values() if backend.asks_for_mail]
-        self.first_look = min(rules.connecttimeout, self.authtimeout, self.idletimeout, *checks)
+        timeouts = [rules.checktimeout for backend in backends.values() if backend.asks_for_mail]
+        self.first_look = min(rules.connecttimeout, self.authtimeout, self.idletimeout, *timeouts)
         """Seconds after which a new session looks at its deadlines for the first time."""
         self.proxytimeout: float = variables["proxytimeout"]
         self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
@@ -119,6 +119,6 @@ class VservRuntime:
         self.started = counters.cell("sessions_started", None, rules.vserv)
         """The cell that counts its sessions."""
         self.logins: Observer = counters.observer("login_duration", rules.vserv, "logins")
-        self.checks: Observer = counters.observer("mail_check_duration")
+        self.mail_checks: Observer = counters.observer("mail_check_duration")
         """What counts the mail checks, and how long they took."""
         self.moved = moved
