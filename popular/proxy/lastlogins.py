@@ -6,8 +6,9 @@ Workers write it (session/lastlogins.py), in threads and many logins at a time; 
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +17,11 @@ FILE = "lastlogins.sqlite"
 _WAIT_SECONDS = 5.0
 """For the others who write."""
 _TABLE = """
-create table if not exists last (
+create table last (
     namespace text not null, user text not null, at real not null, client text not null, how text not null,
     logins integer not null, primary key (namespace, user)
 ) without rowid;
-create index if not exists last_at on last (at);
+create index last_at on last (at);
 """
 _REMEMBER = """
 insert into last values (?, ?, ?, ?, ?, ?) on conflict do update set
@@ -52,7 +53,9 @@ def _opened(path: Path, *, reads: bool) -> Iterator[Any]:
     """A connection, and one transaction of it. Raises NotRemembered."""
     try:
         if not reads:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            if not os.path.lexists(path):
+                _make(path)
+            os.close(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
         elif not path.is_file():
             raise FileNotFoundError(f"{path} is not there")
         with closing(sqlite3.connect(path, timeout=_WAIT_SECONDS)) as connection, connection:
@@ -61,20 +64,29 @@ def _opened(path: Path, *, reads: bool) -> Iterator[Any]:
         raise NotRemembered(getattr(error, "strerror", None) or str(error)) from None
 
 
+def _make(path: Path) -> None:
+    """The file is there, whole from its first moment: while it is put in order, others would be refused."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as place:
+        made = os.path.join(place, path.name)
+        with closing(sqlite3.connect(made)) as connection:
+            connection.execute("pragma journal_mode = wal")
+            connection.executescript(_TABLE)
+        os.chmod(made, 0o600)
+        with suppress(FileExistsError):  # another worker was faster
+            os.link(made, path)
+
+
 def remember(path: Path, logins: Iterable[LastLogin]) -> None:
     """They have happened. Raises NotRemembered."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with _opened(path, reads=False) as connection:
-        connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = normal")
-        connection.executescript(_TABLE)
         connection.executemany(_REMEMBER, logins)
 
 
 def forget(path: Path, most: int) -> int:
     """Only so many stay, those who came last; how many went. Raises NotRemembered."""
     with _opened(path, reads=False) as connection:
-        connection.executescript(_TABLE)
         return int(connection.execute(_FORGET, (most - 1,)).rowcount)
 
 

@@ -81,6 +81,25 @@ def test_others_read_while_it_is_written(path: Path) -> None:
         assert recall(path, most=1)[0] == 1
 
 
+def test_others_read_and_write_while_it_is_made(path: Path) -> None:
+    """Whoever comes while others make the file, nobody is refused and no login is lost."""
+
+    def noted(user: str, one: Path) -> int:
+        remember(one, [login(user, 1.0)])
+        return recall(one, most=1)[0]
+
+    path.parent.mkdir()
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(30):
+            one = path.with_name(f"last{number}")
+            writing = [pool.submit(noted, user, one) for user in ("joe", "eve")]
+            while not all(each.done() for each in writing):
+                assert recall(one, most=1)[0] <= 2
+            assert {each.result() for each in writing} <= {1, 2}
+            assert recall(one, most=1)[0] == 2
+    assert sorted(os.listdir(path.parent)) == sorted(f"last{number}" for number in range(30))
+
+
 class Worker:
     """What is needed of one."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.processes import memory_bytes
 from tests.patience import patient
 from tests.system.site import (
     LOOPBACK,
@@ -33,7 +34,7 @@ MOST = 12
 """`maxsession` of all sites here."""
 
 MIB = 1 << 20
-GROWTH_MIB = 4
+GROWTH_MIB = 2
 """How much more memory all workers together may take than on a quiet server."""
 
 _TRY_LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later"
@@ -50,8 +51,8 @@ class Site:
         self._quiet = self.memory()
 
     def memory(self) -> int:
-        """Octets of memory that the workers have now."""
-        return sum(_resident(pid) for pid in self.proxy.workers())
+        """Octets of memory that the workers have now, but for files: those come in page by page, whatever is done."""
+        return memory_bytes(self.proxy.workers())["anonymous"]
 
     def assert_memory_is_bounded(self) -> None:
         """No more memory than on the quiet server, but for a few MiB."""
@@ -71,11 +72,6 @@ class Site:
         # Whoever waited is let in when the others leave, and finds that nobody is there any more.
         self.proxy.wait_for_endings(len(endings) + MOST + 1)
         self.proxy.wait_until_quiet()
-
-
-def _resident(pid: int) -> int:
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Rss:"))
 
 
 MakeSite = Callable[..., Site]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.bench.processes import memory_bytes
 from tests.patience import MARGIN, patient, within
 from tests.system.certificates import Authority
 from tests.system.site import (
@@ -126,9 +127,7 @@ class Vital(NamedTuple):
 
 def _vital(site: Site) -> Vital:
     pid = site.worker()
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    resident = next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Rss:"))
-    return Vital(pid, len(list(Path(f"/proc/{pid}/fd").iterdir())), resident)
+    return Vital(pid, len(list(Path(f"/proc/{pid}/fd").iterdir())), memory_bytes([pid])["anonymous"])
 
 
 class Bystander(threading.Thread):
@@ -294,7 +293,7 @@ def _half_open(site: Site, way: str) -> None:
             peer.say(hello[: turn % (len(hello) + 1)])  # nothing, a part, or nearly the whole
         with within(0.15), site.logged_in(way) as other:
             other.ask("QUIT")
-        assert len(site.proxy.sessions()) == 500 + 1
+        wait_until(lambda: len(site.proxy.sessions()) == 500 + 1, "all are there, and the other one has left")
         site.wait_for_the_bystander()
 
 
