@@ -6,8 +6,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +30,27 @@ def led(module: Any, user: str, backend: str) -> str:
 
 def place(module: Any, user: str) -> str:
     """As its successor has it."""
-    found = module.reload().lookup("default", user)
+    with closing(module.reload()) as successor:
+        found = successor.lookup("default", user)
     assert found is not None
     return str(found.route.backend)
 
 
-def table(directory: Path, *words: str) -> Any:
-    """Three users in a file of SQLite, and the module."""
-    path = directory / "mail.sqlite"
-    with sqlite3.connect(path) as connection:
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """`table(*words)`: three users in a file of SQLite, and the module with these words."""
+    path = tmp_path / "mail.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE mailbox (username text, pw text, store text, room text)")
         for name in ("joe", "ann", *(f"u{number}" for number in range(20))):
             connection.execute("INSERT INTO mailbox VALUES (?, '{PLAIN}secret', 'one', 'big')", (name,))
-    connection.close()
-    return load(OWN_DIRECTORY, "sql", "m", arguments=(f"sqlite:{path}", "query", QUERY, *words))
+    with ExitStack() as stack:
+
+        def make(*words: str) -> Any:
+            module = load(OWN_DIRECTORY, "sql", "m", arguments=(f"sqlite:{path}", "query", QUERY, *words))
+            return stack.enter_context(closing(module))
+
+        yield make
 
 
 def database(directory: Path, lines: Sequence[str]) -> Any:
@@ -148,9 +155,9 @@ def test_a_database_that_cannot_be_written_is_as_it_was(tmp_path: Path) -> None:
     assert "users.cdb" in led(module, "joe", "two")
 
 
-def test_an_update_leads_a_user(tmp_path: Path) -> None:
+def test_an_update_leads_a_user(table: Callable[..., Any]) -> None:
     """By the operator's statement, with bound parameters."""
-    module = table(tmp_path, "update", UPDATE)
+    module = table("update", UPDATE)
     assert led(module, "joe", "two") == ""
     assert led(module, "joe", "two'; DROP TABLE mailbox; --") == ""
     assert led(module, "joe", "two") == ""
@@ -169,9 +176,9 @@ def test_an_update_leads_a_user(tmp_path: Path) -> None:
         ("UPDATE mailbox SET rooms = :backend WHERE username = :user", "OperationalError"),
     ],
 )
-def test_an_update_that_does_something_else_is_told(tmp_path: Path, update: str, why: str) -> None:
+def test_an_update_that_does_something_else_is_told(table: Callable[..., Any], update: str, why: str) -> None:
     """A change of too many rows is taken back; nobody is led anywhere."""
-    module = table(tmp_path, "update", update)
+    module = table("update", update)
     assert why in led(module, "joe", "two")
     assert [place(module, "joe"), place(module, "ann")] == ["one", "one"]
 
@@ -185,13 +192,13 @@ def test_an_update_that_does_something_else_is_told(tmp_path: Path, update: str,
         (("update", UPDATE, "updatefile", "/x"), "one of `update TEXT` and `updatefile FILE`"),
     ],
 )
-def test_an_update_that_cannot_be_one_is_refused(tmp_path: Path, words: tuple[str, ...], why: str) -> None:
+def test_an_update_that_cannot_be_one_is_refused(table: Callable[..., Any], words: tuple[str, ...], why: str) -> None:
     """When the module is added."""
     with pytest.raises(ModuleFailed, match=why):
-        table(tmp_path, *words)
+        table(*words)
 
 
-def test_without_an_update_it_leads_nobody(tmp_path: Path) -> None:
+def test_without_an_update_it_leads_nobody(table: Callable[..., Any]) -> None:
     """And a module that has no `lead` says so."""
-    assert "without what it takes" in led(table(tmp_path), "joe", "two")
+    assert "without what it takes" in led(table(), "joe", "two")
     assert "cannot be told" in led(load(OWN_DIRECTORY, "any", "m", arguments=("one",)), "joe", "two")

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_a_file_that_cannot_be_used(path: Path, tmp_path: Path) -> None:
 def test_others_read_while_it_is_written(path: Path) -> None:
     """A reader neither waits for who writes nor keeps him waiting."""
     remember(path, [login("joe", 1.0)])
-    with sqlite3.connect(path) as writer:
+    with closing(sqlite3.connect(path)) as writer:
         writer.execute("begin immediate")
         assert recall(path, most=1)[0] == 1
 
