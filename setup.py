@@ -78,7 +78,7 @@ class Build(build_ext):
         sources = {extension.name: extension.sources for extension in found}
         for extension in self.extensions:
             extension.sources = sources[extension.name]
-            # Only now: what Cython is told of stands at the head of what it makes, and gcc knows a function by its line.
+            # Only now: what Cython is told stands at the head of what it makes, and gcc knows a function by its line.
             extension.extra_compile_args += PROFILED
             extension.extra_link_args += PROFILED
         if HAS_COUNTED:
