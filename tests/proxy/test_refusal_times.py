@@ -202,7 +202,7 @@ def keyed() -> ToProve:
 
 @pytest.mark.parametrize(
     ("decision", "after"),
-    [(keyed(), 0.01), (KNOWN, 0.02), (UNKNOWN, 0.12), (Undecided("db: it hangs"), 0.2)],
+    [(keyed(), 0.01), (KNOWN, 0.02), (UNKNOWN, 0.12), (Undecided("db: it hangs"), 0.15)],
     ids=["known", "without keys", "unknown", "nobody can tell"],
 )
 def test_challenges_of_scram_take_as_long(turned: Turned, decision: Decision, after: float) -> None:
