@@ -54,7 +54,7 @@ class LongestLately:
 
 
 class RefusalTimes:
-    """Those of one worker, for as long as it asks the same modules."""
+    """What a worker has seen of refusals and challenges, for as long as it asks the same modules."""
 
     __slots__ = ("_challenges", "_now", "_refusals", "modules")
 
