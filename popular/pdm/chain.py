@@ -20,7 +20,7 @@ The rules stand once, in `rounds`, which calls nothing: it yields what is to be 
 it. `Asker` puts it by plain calls, `popular.pdm.guarded` on an event loop.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -177,6 +177,12 @@ class Record:
 def blocks(modules: Sequence[AnyModule]) -> bool:
     """Whether `ask` may take long with these modules, so that it belongs into a thread."""
     return any(getattr(module, "blocking", True) for module in modules)
+
+
+def kinds_of(module: AnyModule) -> Collection[str]:
+    """The kinds of credential that it looks at."""
+    kinds: Collection[str] = getattr(module, "takes", _PASSWORDS)
+    return kinds
 
 
 def takes(module: AnyModule, kind: str) -> bool:

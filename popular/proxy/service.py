@@ -35,6 +35,7 @@ from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.reach import Reach
 from popular.proxy.session.recorder import Recorder
+from popular.proxy.session.refusal_times import RefusalTimes, refusal_times
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
@@ -126,6 +127,7 @@ class ProxyService:
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
+        self._times: RefusalTimes | None = None if before is None else before._times
         self._vservs = self._runtimes(context, config)
         self.serve = SessionBeginner(self._vservs, self.recorder, self._sessions).serve
         """Begins a session, which holds this service until it is over. (A method would cost a frame of Python.)"""
@@ -151,6 +153,7 @@ class ProxyService:
         backends = self._backends(context, config, counters)
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
+        self._times = refusal_times(used, lambda: context.clock.now, before=self._times)
         salt_key = _salt_key(context, config.variables[SALT_FILE])
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
@@ -170,6 +173,7 @@ class ProxyService:
                 absorber=Absorber(context, ident, config.generation),
                 reporter=reporter(context, config.variables, ident, last_logins=self.last_logins),
                 holders=self._sessions,
+                times=self._times,
             )
             for ident, vserv in vservs.items()
         }

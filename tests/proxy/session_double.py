@@ -25,6 +25,7 @@ from popular.proxy.session.known import (
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.phases import Phase
+from popular.proxy.session.refusal_times import RefusalTimes
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.surroundings import Surroundings
@@ -225,6 +226,7 @@ class PureSession:
         health: Mapping[str, HealthKnowledge] = ALL_WELL,
         orders: LoginOrders = NO_ORDERS,
         polls: PollMemory | None = None,
+        times: RefusalTimes | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
         backends = {
@@ -237,7 +239,7 @@ class PureSession:
             )
             for ident, one in rules.backends.items()
         }
-        around = Surroundings(rules, backends, limits=limits, orders=orders, polls=polls)
+        around = Surroundings(rules, backends, limits=limits, orders=orders, polls=polls, times=times)
         self.machine = Tracked(self.verbs, around, (ip, port))
 
     @property

@@ -1,6 +1,7 @@
 """Who is unknown, who has a wrong password and who is locked hear the same, as soon, step by step, however they try.
 
-The three take turns, thirty times each, over one session of a real proxy; what is compared are the medians.
+The three take turns, thirty times each, over one session of a real proxy; what is compared are the medians. Where
+several modules are asked they wait for each other (`refusal_times.py`).
 """
 
 import itertools
@@ -14,11 +15,14 @@ import pytest
 
 from popular.proxy.session.dialogues import DIALOGUES
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port
-from tests.system.test_sasl_clients import KEYS
+from tests.system.test_modules import MODULES
+from tests.system.test_sasl_clients import KEYS, PASSWORD
 from tests.system.wire import Conversation
 
 WRONG = b"-ERR [AUTH] the user name or the password is wrong"
 TRIES = 30
+HELD_TRIES = 20
+"""Where several modules are asked, and each try takes half a second."""
 USERS = ("unknown", "joe", "locked")
 NOISE_SECONDS = 0.0005
 """However little tries differ; a decoy that is missing makes it more than two milliseconds."""
@@ -52,17 +56,24 @@ class RefusingSite:
             file.write("default:locked:!:b1:\n")
         return path
 
+    def add_slow_module(self, backend: str = "b1") -> None:
+        """One behind the other that takes a tenth of a second for each question, and has one user."""
+        (self._directory / "back").write_text("slow")
+        (self._directory / "back.asked").touch()
+        self.proxy.said(f"set pdmdir {MODULES}")
+        self.proxy.said(f"pdm add back odd {self._directory}/back {backend} keyed")
+
     def add_module(self) -> None:
         """One more, behind the other, that knows others."""
         self.proxy.said(f"pdm add others passwd {self._users('others', ('eve', 'bob', 'eva', 'uma'))}")
 
 
-def times_of_refusals(site: RefusingSite, way: str) -> Times:
-    """All three, in turn."""
-    times: Times = {user: [] for user in USERS}
+def times_of_refusals(site: RefusingSite, way: str, users: tuple[str, ...] = USERS, *, tries: int = TRIES) -> Times:
+    """All of them, in turn."""
+    times: Times = {user: [] for user in users}
     with PopClient(site.port) as client:
         greeting = client.greeted()
-        for number in range(TRIES):
+        for number in range(tries):
             for user, taken in times.items():
                 taken.append(_refused(client, way, user, secret=b"wrong-%d" % number, greeting=greeting))
     return times
@@ -137,6 +148,30 @@ def test_they_take_as_long_where_it_takes_long(
     with site.proxy:
         one = [assert_alike(way, times_of_refusals(site, way)) for way in ways]
         site.add_module()
-        two = [assert_alike(way, times_of_refusals(site, way)) for way in ways]
+        two = [assert_alike(way, times_of_refusals(site, way, tries=HELD_TRIES)) for way in ways]
     with capsys.disabled():
         print(f"\n{', '.join(USERS)}: one module: {', '.join(one)}; two: {', '.join(two)}")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("way", ["USER", "SCRAM-SHA-256"])
+def test_they_take_as_long_where_modules_are_unlike(
+    way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whom the quick module in front knows waits as long as who is unknown, from the first try on, or known to the slow
+    one behind it. With SCRAM the challenges wait, too. Who is right waits for nothing.
+    """
+    site = RefusingSite(tmp_path, KEYS)
+    users = USERS if way == "SCRAM-SHA-256" else (*USERS, "backer")
+    with site.proxy:
+        site.add_slow_module()
+        times = times_of_refusals(site, way, users, tries=HELD_TRIES)
+        with PopClient(site.port) as client:
+            client.greeted()
+            began = time.monotonic()
+            client.say(b"USER joe\r\nPASS %s\r\n" % PASSWORD.encode())
+            assert [client.line()[:3] for _ in range(2)] == 2 * [b"+OK"]
+            right = time.monotonic() - began
+    with capsys.disabled():
+        print(f"\n{', '.join(users)}: {assert_alike(way, times)}; who is right {1000 * right:.2f} ms")
+    assert right < 0.5 * min(taken[-1][-1] for taken in times.values())

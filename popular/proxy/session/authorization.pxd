@@ -30,6 +30,8 @@ cdef class Authorization(ClientSide):
     cdef bint _may_be_longer(self) except -1
     cdef _name(self, bytes argument)
     cdef tuple _split_namespace(self, str name)
+    cdef _ask(self, question)
+    cdef _note_time(self)
     @cython.locals(rules=TypedRules)
     cdef _password(self, bytes argument)
     cpdef _deny(self, code)

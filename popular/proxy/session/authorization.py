@@ -132,7 +132,16 @@ class Authorization(ClientSide):
             if self._limited and self._limits.guards:
                 self._ask_in_turn(question)
             else:
-                self._verbs.ask(question, MODULE_SECONDS)
+                self._ask(question)
+
+    def _ask(self, question: Question) -> None:
+        self._note_time()
+        self._verbs.ask(question, MODULE_SECONDS)
+
+    def _note_time(self) -> None:
+        """From now on the client waits for what becomes of it."""
+        if self._times is not None:
+            self._asked_at = self._times.moment()
 
     # Limits, and who does not come in
 
@@ -152,7 +161,7 @@ class Authorization(ClientSide):
             self._hold(seconds, question)
             self._verbs.expect(seconds)  # also beyond the time for the login: nobody's turn comes sooner by its end
         else:
-            self._verbs.ask(question, MODULE_SECONDS)
+            self._ask(question)
 
     def _tell_hindrance(self, limit: str) -> None:
         rules = self._rules
@@ -162,7 +171,7 @@ class Authorization(ClientSide):
         if limit in OF_VSERV:
             self._verbs.count("vserv_limited", limit, rules.vserv)
 
-    def _hold(self, seconds: float, then: Question | Code) -> None:
+    def _hold(self, seconds: float, then: Question | Code | Decision) -> None:
         self._held = then
         self._move(HELD)
         self._verbs.hold(seconds)
@@ -196,14 +205,19 @@ class Authorization(ClientSide):
         return Who(self._peer_ip, self.namespace, self.user)
 
     def _go_on_from_hold(self) -> None:
-        """The client was held back for long enough: what waited for that, a question or a refusal, goes on."""
+        """The client was held back for long enough: what waited for that, a question, a refusal, or a challenge, goes
+        on.
+        """
         held, self._held = self._held, None
         if isinstance(held, Question):
             self._move(ASKING)
-            self._verbs.ask(held, MODULE_SECONDS)
+            self._ask(held)
+        elif isinstance(held, Code):
+            self._try_again(held)
         else:
             assert held is not None
-            self._try_again(held)
+            assert self._proving is not None
+            self._have_proven(self._proving, held)
 
     def _no_guess(self) -> None:
         """Nobody could tell whether the password is right: what was charged for a guess is given back."""
@@ -330,9 +344,10 @@ class Authorization(ClientSide):
         self._move(ASKING)
         if isinstance(said, ClientResponse):
             assert self._question is not None, "the modules were asked first"
-            self._verbs.ask(self._question._replace(proof=said), MODULE_SECONDS)
+            self._ask(self._question._replace(proof=said))
         else:
             self._proving = None
+            self._note_time()
             self._verbs.decide(said)
 
     def _apop(self, argument: bytes) -> None:
@@ -389,7 +404,7 @@ class Authorization(ClientSide):
         elif self._limited and self._limits.guards:
             self._ask_in_turn(question)
         else:
-            self._verbs.ask(question, MODULE_SECONDS)
+            self._ask(question)
 
     def _may_be_longer(self) -> bool:
         """AUTH has long initial responses, against RFC 5034: some clients know no other way to show a token."""

@@ -8,6 +8,7 @@ are: octets and facts come in, verbs are called (`verbs.py`).
 from typing import Any
 
 from popular import messages
+from popular.pdm.chain import Decision
 from popular.pdm.contract import Question, Route, Secret
 from popular.protocol import replies, sasl
 from popular.protocol.capabilities import Common
@@ -61,6 +62,7 @@ class ClientSide:
     """One session, as far as its client goes."""
 
     __slots__ = (
+        "_asked_at",
         "_bit",
         "_certificate_name",
         "_charged",
@@ -85,6 +87,7 @@ class ClientSide:
         "_rules",
         "_secret",
         "_sid",
+        "_times",
         "_tls",
         "_utf8",
         "_verbs",
@@ -108,8 +111,13 @@ class ClientSide:
         self._limits = around.limits
         self._charged = False
         """A guess was charged to the client's network; whether it was one, a wrong login, is not known yet."""
-        self._held: Question | Code | None = None
-        """What waits while the client is held back: the question for the modules, or the code of the refusal."""
+        self._times = around.times
+        self._asked_at = 0.0
+        """When somebody was asked last what is to become of the client, if `_times` want to know."""
+        self._held: Question | Code | Decision | None = None
+        """What waits while the client is held back: the question for the modules, the code of the refusal, or what the
+        challenge is made of.
+        """
         self._verbs = verbs
         self._rules = around.rules
         self._peer_ip, self._peer_port = peer

@@ -84,7 +84,13 @@ class Machine(BackendSide):
         self._led_to_backup = False
         if self._proving is not None:
             if not self._proving.is_over(decision):
-                self._have_proven(self._proving, decision)
+                wait = 0.0
+                if self._times is not None and not self._proving.has_responded:
+                    wait = self._times.left_to_challenge(self._asked_at, decision)
+                if wait > 0:
+                    self._hold(wait, decision)
+                else:
+                    self._have_proven(self._proving, decision)
                 return
             self._proving = None
         if isinstance(decision, Admitted):

@@ -19,7 +19,7 @@ from popular.protocol.scram import LONGEST_MESSAGE, SCRAM, Proof, invented_keys
 class Proving:
     """One exchange, from the client's first message on. Raises BadResponse for what SCRAM does not allow."""
 
-    __slots__ = ("_decision", "_has_responded", "_proof", "_salt", "name")
+    __slots__ = ("_decision", "_proof", "_salt", "has_responded", "name")
 
     def __init__(self, first: bytes, nonce: str) -> None:
         self._proof = Proof(first, nonce)
@@ -27,7 +27,7 @@ class Proving:
         """Whom the client names."""
         self._salt = b""
         self._decision: Decision = NobodyKnows()
-        self._has_responded = False
+        self.has_responded = False
         """What the client has said is before the server behind a module."""
 
     def salted(self, salt: bytes) -> bytes:
@@ -37,7 +37,7 @@ class Proving:
 
     def is_over(self, decision: Decision) -> bool:
         """Whether what the modules have said ends it; else it is followed by a challenge."""
-        return type(decision) is CannotTell or (self._has_responded and not isinstance(decision, ToHandOn))
+        return type(decision) is CannotTell or (self.has_responded and not isinstance(decision, ToHandOn))
 
     def challenge(self, decision: Decision) -> bytes:
         """What is said to the client, behind what the modules have said."""
@@ -53,7 +53,7 @@ class Proving:
         if isinstance(decision, ToHandOn):
             if len(response) > LONGEST_MESSAGE:
                 raise BadResponse(f"this is too long for {SCRAM}; allowed: {LONGEST_MESSAGE} octets")
-            self._has_responded = True
+            self.has_responded = True
             return ClientResponse(
                 SCRAM, decision.identified_by, response, respond=decision.said.respond, doubt=decision.doubt
             )

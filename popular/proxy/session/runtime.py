@@ -13,6 +13,7 @@ from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.orders import StandingOrders
+from popular.proxy.session.refusal_times import RefusalTimes
 from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.surroundings import Surroundings
@@ -74,6 +75,7 @@ class VservRuntime:
         absorber: Absorber,
         reporter: Reporter | None,
         holders: Holders,
+        times: RefusalTimes | None,
     ) -> None:
         """`backends`: all that there are; `moved`: the cells of session_log.Moved; `holders`: of the service, each
         session is one.
@@ -97,6 +99,7 @@ class VservRuntime:
             limits=limits,
             orders=orders,
             polls=absorber,
+            times=times,
             limited=self.limited,
             now=lambda: context.clock.now,
         )

@@ -69,6 +69,8 @@ class Teller(Authorization):
         if self._limited and self._limits.guards:
             self._charged = False
             wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
+        if self._times is not None:
+            wait += self._times.left_to_refusal(self._asked_at, why)
         self._secret = self._question = self._led = None
         self._dialogue = None
         if wait > 0:

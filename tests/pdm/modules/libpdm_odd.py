@@ -1,4 +1,4 @@
-"""A module for tests, which does what a file says at the moment: `odd FILE BACKEND async|blocking`.
+"""A module for tests, which does what a file says at the moment: `odd FILE BACKEND async|blocking|keyed`.
 
 It knows the users whose names begin with its id, with the password `right`; the file says one of `ANSWERS`, by which it
 answers all questions, or how it misbehaves. It counts in FILE.asked how often it was asked.
@@ -9,6 +9,8 @@ import sys
 import time
 
 from popular.pdm.contract import (
+    PASSWORD,
+    SCRAM,
     UNKNOWN,
     AsyncModule,
     Authenticated,
@@ -31,7 +33,7 @@ class _Odd:
 
     def __init__(self, ident, arguments):
         if len(arguments) != 3:
-            raise ModuleFailed("odd: FILE BACKEND async|blocking is wanted")
+            raise ModuleFailed("odd: FILE BACKEND async|blocking|keyed is wanted")
         self.ident = ident
         self.arguments = tuple(arguments)
         self._file, self._backend, _kind = arguments
@@ -117,5 +119,14 @@ class AsyncOdd(_Odd, AsyncModule):
         return self.known(user, how)
 
 
+class KeyedOdd(AsyncOdd):
+    """Is asked for keys of SCRAM, too, and has none."""
+
+    takes = frozenset({PASSWORD, SCRAM})
+
+
+KINDS = {"async": AsyncOdd, "keyed": KeyedOdd}
+
+
 def open_module(ident, arguments):
-    return (AsyncOdd if arguments[-1:] == ["async"] or arguments[-1:] == ("async",) else BlockingOdd)(ident, arguments)
+    return KINDS.get(arguments[-1] if arguments else "", BlockingOdd)(ident, arguments)
