@@ -89,7 +89,6 @@ class Channel:
         """Like `send`, when the connection is closed next: what was taken leaves with its end, in one packet."""
         return send_last(self.fd, data)
 
-    @property
     def pending(self) -> bool:
         """Whether more can be received though the descriptor may not be readable."""
         return False

@@ -25,7 +25,9 @@ import socket
 import ssl
 import weakref
 
-from popular.net.tlsmodule import Plain, TlsThroughModule
+from popular.net.tlsmodule cimport TlsEnd, TlsThroughModule
+
+from popular.net.tlsmodule import Plain
 
 cdef extern from "Python.h":
     str PyUnicode_InternFromString(const char *)
@@ -109,10 +111,9 @@ cdef object _spare  # an object of the module's for the next one that needs it, 
 
 
 @cython.no_gc_clear  # else `_about` would be gone in __dealloc__, and its SSL be freed once more
-cdef class TlsDirect:
+cdef class TlsDirect(TlsEnd):
     """See TlsThroughModule."""
 
-    cdef readonly object connection
     cdef object _about  # the module's object, if there is one: then the SSL lives as long as that
     cdef object _context  # OpenSSL's holds no reference to the object that it calls back (ALPN)
     cdef void *_ssl  # NULL once this is closed
@@ -211,7 +212,7 @@ cdef class TlsDirect:
             raise OSError(number, os.strerror(number))
         return error
 
-    cpdef handshake(self):
+    cpdef str handshake(self):
         cdef int result, number, error
         self._open()
         with nogil:
@@ -230,7 +231,7 @@ cdef class TlsDirect:
         self._broken = False
         return None
 
-    cpdef receive(self, Py_ssize_t most):
+    cpdef bytes receive(self, Py_ssize_t most):
         cdef size_t count = 0
         cdef int error
         self._open()
@@ -280,7 +281,7 @@ cdef class TlsDirect:
         self._about = self._context = self.connection = None
 
 
-cpdef peek(int fd, Py_ssize_t most):
+cpdef bytes peek(int fd, Py_ssize_t most):
     cdef ssize_t count = c_recv(fd, _received, most if most < AT_A_TIME else AT_A_TIME, MSG_PEEK)
     if count >= 0:
         data = PyBytes_FromStringAndSize(_received, count)
@@ -296,7 +297,7 @@ cpdef gather(int fd, bint begins):
     setsockopt(fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value))
 
 
-def tls_of(context, plain, server_name, session):
+cpdef TlsEnd tls_of(context, plain, str server_name, session):
     """See tlscore.py."""
     if DIRECT:
         return TlsDirect(context, plain, server_name, session)

@@ -112,7 +112,7 @@ class Relay(EventTaker):
         watch = self.watch
         if watch.quit:
             return CutCost.COMMITTING
-        on_its_way = watch.is_in_line or self._client.pending or unread(self._client.fd) > 0
+        on_its_way = watch.is_in_line or self._client.pending() or unread(self._client.fd) > 0
         if watch.deletes:
             return CutCost.COMMITTING if on_its_way else CutCost.UNCOMMITTED
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
@@ -222,7 +222,7 @@ class Relay(EventTaker):
 
     def _read_pending_client(self) -> None:
         """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
-        while self._reads_client and self._client.pending:
+        while self._reads_client and self._client.pending():
             self._read_client()
 
     def _read_client(self) -> None:
@@ -349,7 +349,7 @@ class Relay(EventTaker):
 
     def _read_on_backend(self) -> None:
         """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
-        if self._reads_backend and self._backend.pending:
+        if self._reads_backend and self._backend.pending():
             self._read_much()
 
     def _give_client(self, piece: bytes) -> None:
