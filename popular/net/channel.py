@@ -19,6 +19,11 @@ BROKEN = select.EPOLLERR | select.EPOLLHUP
 epoll(7) tells of it whatever is wanted, but only of descriptors that are watched.
 """
 
+ENDED = select.EPOLLRDHUP
+"""The other side sends nothing more: told with what came last, where it is wanted, and spares the read that would find
+the end.
+"""
+
 
 def _nobody(_events: int) -> None:
     """Watches a closed connection."""
