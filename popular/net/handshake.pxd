@@ -4,11 +4,14 @@ from popular.net.channel cimport Channel
 from popular.net.tlschannel cimport TlsChannel
 from popular.net.tlscore cimport peek
 from popular.protocol.clienthello cimport read_hello
+from popular.tls.contexts cimport TlsSettings
 from supervisor.octets cimport named
+from supervisor.serving.counters cimport Counters
 from supervisor.system cimport Clock, EventTaker
 
 cdef class Handshake(EventTaker):
-    cdef public object _leg, _tls_settings
+    cdef public object _leg
+    cdef public TlsSettings _tls_settings
     cdef public Clock _clock
     cdef public tuple _alpn
     cdef public Py_ssize_t _seen
@@ -17,8 +20,10 @@ cdef class Handshake(EventTaker):
     @cython.locals(data=bytes)
     cdef _look(self, Channel channel)
     cdef _refuse_protocols(self, tuple offered)
-    @cython.locals(channel=TlsChannel)
+    @cython.locals(channel=TlsChannel, settings=TlsSettings)
     cdef _begin(self, Channel plain, str server_name)
     cdef _shake_hands(self, TlsChannel channel)
     cdef _shake_hands_and_greet(self, TlsChannel channel)
     cdef _agreed(self, TlsChannel channel)
+
+cdef _count_handshake(Counters counters, agreed, double seconds)

@@ -29,6 +29,7 @@ from popular.tls.contexts import ALPN, TlsSettings
 from supervisor.octets import named
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import WorkerContext
+from supervisor.serving.counters import Counters
 from supervisor.system import Clock, EventTaker
 
 FAILURES = ("alpn", "version", "certificate", "timeout", "other")
@@ -233,9 +234,13 @@ def name_in(certificate: Mapping[str, Any]) -> str:
 
 def log_handshake(context: WorkerContext, sid: str, agreed: Agreed, *, seconds: float) -> None:
     """A handshake with a client is done after so many seconds: counted, and with the debug option TLS told."""
-    context.counters.observe("tls_handshake_duration", seconds)
-    context.count("tls_handshakes", agreed.version)
-    if agreed.resumed:
-        context.count("tls_resumptions")
+    _count_handshake(context.counters, agreed, seconds)
     if context.log.options:
         context.log.debug("TLS", "handshake", sid, **agreed._asdict())
+
+
+def _count_handshake(counters: Counters, agreed: Agreed, seconds: float) -> None:
+    counters.observe("tls_handshake_duration", seconds)
+    counters.count_one("tls_handshakes", agreed.version, "")
+    if agreed.resumed:
+        counters.count_one("tls_resumptions", None, "")
