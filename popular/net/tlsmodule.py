@@ -105,7 +105,8 @@ class TlsThroughModule(TlsEnd):
 
     def receive(self, most: int) -> bytes | None:
         try:
-            return self.connection.recv(most)
+            data: bytes = self.connection.recv(most)
+            return data
         except _NOT_NOW:
             return None
         except ssl.SSLEOFError:
