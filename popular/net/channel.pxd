@@ -14,6 +14,7 @@ cdef class Channel:
     cpdef bytes receive(self, Py_ssize_t most)
     cpdef Py_ssize_t send(self, bytes data) except -1
     cpdef Py_ssize_t send_last(self, bytes data) except -1
+    cpdef bint pending(self) except -1
     cpdef end_sending(self)
     cpdef close(self)
     cpdef close_kindly(self)

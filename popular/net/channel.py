@@ -19,6 +19,11 @@ BROKEN = select.EPOLLERR | select.EPOLLHUP
 epoll(7) tells of it whatever is wanted, but only of descriptors that are watched.
 """
 
+ENDED = select.EPOLLRDHUP
+"""The other side sends nothing more: told with what came last, where it is wanted, and spares the read that would find
+the end.
+"""
+
 
 def _nobody(_events: int) -> None:
     """Watches a closed connection."""
@@ -89,7 +94,6 @@ class Channel:
         """Like `send`, when the connection is closed next: what was taken leaves with its end, in one packet."""
         return send_last(self.fd, data)
 
-    @property
     def pending(self) -> bool:
         """Whether more can be received though the descriptor may not be readable."""
         return False

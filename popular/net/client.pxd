@@ -16,7 +16,7 @@ cdef class ClientOwner(DeadlineOwner):
 
 cdef class ClientConnection(EventTaker):
     cdef public ClientOwner _owner
-    cdef public object _asker, _context, _dialogue
+    cdef public object _asker, _dialogue
     cdef public OftenLog _log
     cdef public Clock _clock
     cdef public Channel channel

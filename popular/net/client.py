@@ -20,7 +20,6 @@ from popular.tls.contexts import TlsSettings
 from supervisor.octets import joined
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, WRITE
-from supervisor.serving.eventloop import EventLoop
 from supervisor.system import EventTaker, Poller
 
 _READ_SIZE = 4096
@@ -62,9 +61,6 @@ class ConnectionContext(Protocol):
     @property
     def log(self) -> Log: ...
 
-    @property
-    def loop(self) -> EventLoop: ...
-
 
 class TlsAsker(Protocol):
     """Who has begun TLS and wants to know what became of it."""
@@ -83,7 +79,6 @@ class ClientConnection(EventTaker):
     __slots__ = (
         "_asker",
         "_clock",
-        "_context",
         "_dialogue",
         "_draining",
         "_leaves",
@@ -104,7 +99,6 @@ class ClientConnection(EventTaker):
     def __init__(self, context: ConnectionContext, fd: int, owner: ClientOwner) -> None:
         """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end."""
         log, core = context.log, context.core
-        self._context = context
         self._clock = core.clock
         self._log = log
         self._owner = owner
@@ -262,7 +256,7 @@ class ClientConnection(EventTaker):
         if self._draining:
             return
         self._draining = True
-        while self.listens and not self.waits and not self.done and self.channel.pending:
+        while self.listens and not self.waits and not self.done and self.channel.pending():
             self._read(self._owner)
         self._draining = False
 
@@ -297,7 +291,7 @@ class ClientConnection(EventTaker):
         """Begins the handshake; the answer is `tls_up` or `tls_failed`. Only where no reply waits."""
         assert not self.unsent
         self._asker = asker
-        Handshake(self._context.loop, self, tls_settings)
+        Handshake(self._clock, self, tls_settings)
 
     def hands_shaken(self, agreed: Agreed) -> None:
         asker, self._asker = self._asker, None

@@ -17,13 +17,20 @@ from popular.net.channel import Channel
 from popular.net.tlschannel import TlsChannel
 from popular.net.tlscore import peek
 from popular.net.traced import tls_channel_of
-from popular.protocol import clienthello
-from popular.protocol.clienthello import NO_HELLO, BadHello, NotTls
+from popular.protocol.clienthello import (
+    MOST_OCTETS,
+    NO_APPLICATION_PROTOCOL,
+    NO_HELLO,
+    BadHello,
+    NotTls,
+    read_hello,
+)
 from popular.tls.contexts import ALPN, TlsSettings
 from supervisor.octets import named
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import WorkerContext
-from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.counters import Counters
+from supervisor.system import Clock, EventTaker
 
 FAILURES = ("alpn", "version", "certificate", "timeout", "other")
 """Why a handshake failed, in one word: labels of a counter."""
@@ -85,37 +92,38 @@ def first_of(alpn: tuple[bytes, ...] | None) -> tuple[bytes, ...] | None:
     return alpn[:MOST_KEPT] if alpn is not None else None
 
 
-class Handshake:
+class Handshake(EventTaker):
     """One handshake. Nothing holds it but the watch on the connection."""
 
-    __slots__ = ("_alpn", "_leg", "_loop", "_seen", "_tls_settings")
+    __slots__ = ("_alpn", "_clock", "_leg", "_seen", "_tls_settings")
 
-    def __init__(self, loop: EventLoop, leg: Leg, tls_settings: TlsSettings) -> None:
+    def __init__(self, clock: Clock, leg: Leg, tls_settings: TlsSettings) -> None:
         """Takes over the leg's channel, and begins."""
-        self._loop = loop
+        self._clock = clock
         self._leg = leg
         self._tls_settings = tls_settings
         self._seen = 0
         self._alpn: tuple[bytes, ...] | None = None
-        leg.channel.hand_to(self._ready)
+        leg.channel.hand_to(self)
         leg.channel.want(READ)
 
-    def _ready(self, _events: int) -> None:
-        self._leg.heard = self._loop.clock.now
+    def ready(self, _fd: int, _events: int) -> None:
+        leg = self._leg
+        leg.heard = self._clock.now
         try:
-            if self._leg.channel.tls:
-                self._shake_hands_and_greet()
+            channel = leg.channel
+            if channel.tls:
+                self._shake_hands_and_greet(channel)
             else:
-                self._look()
+                self._look(channel)
         except Exception as error:
-            self._leg.fault(error)
+            leg.fault(error)
 
     # The ClientHello
 
-    def _look(self) -> None:
-        channel = self._leg.channel
+    def _look(self, channel: Channel) -> None:
         try:
-            data = peek(channel.fd, clienthello.MOST_OCTETS)
+            data = peek(channel.fd, MOST_OCTETS)
             if data is None:
                 return
             if not data:
@@ -123,7 +131,7 @@ class Handshake:
                 return
             if len(data) <= self._seen:  # we were woken all the same: nothing more will come
                 raise ConnectionError("the client closed before its ClientHello was whole")
-            hello = clienthello.read_hello(data)
+            hello = read_hello(data)
             if isinstance(hello, int):
                 self._seen = len(data)
                 channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, hello)
@@ -143,11 +151,11 @@ class Handshake:
             self._refuse_protocols(hello.alpn)
         else:
             self._alpn = first_of(hello.alpn)
-            self._begin(hello.server_name)
+            self._begin(channel, hello.server_name)
 
     def _refuse_protocols(self, offered: tuple[bytes, ...]) -> None:
         try:
-            self._leg.channel.send(clienthello.NO_APPLICATION_PROTOCOL)
+            self._leg.channel.send(NO_APPLICATION_PROTOCOL)
         except OSError:
             pass
         names = ", ".join(name.decode("ascii", "replace") for name in offered)
@@ -155,22 +163,19 @@ class Handshake:
 
     # OpenSSL
 
-    def _begin(self, server_name: str) -> None:
-        leg = self._leg
+    def _begin(self, plain: Channel, server_name: str) -> None:
+        settings = self._tls_settings
         try:
             if self._seen:  # also behind a BadHello
-                leg.channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            channel = tls_channel_of(leg.channel, self._tls_settings.first_context(), self._ready)
-            leg.channel = channel
-            channel.change_context(self._tls_settings.context(server_name))
+                plain.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            self._leg.channel = channel = tls_channel_of(plain, settings.first_context(), self)
+            channel.change_context(settings.context(server_name))
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
             self._leg.hands_refused(Failure("other", "the connection broke"))
             return
-        self._shake_hands()
+        self._shake_hands(channel)
 
-    def _shake_hands(self) -> None:
-        channel = self._leg.channel
-        assert isinstance(channel, TlsChannel)
+    def _shake_hands(self, channel: TlsChannel) -> None:
         try:
             wanted = channel.handshake()
         except OSError as error:
@@ -186,12 +191,11 @@ class Handshake:
             return
         self._leg.hands_shaken(agreed)
 
-    def _shake_hands_and_greet(self) -> None:
+    def _shake_hands_and_greet(self, channel: Channel) -> None:
         """The last of it may be a ticket of ours, and behind it comes the greeting: they travel together."""
-        channel = self._leg.channel
         assert isinstance(channel, TlsChannel)
         channel.gather(True)
-        self._shake_hands()
+        self._shake_hands(channel)
         if channel.fd >= 0:
             channel.gather(False)
 
@@ -230,9 +234,13 @@ def name_in(certificate: Mapping[str, Any]) -> str:
 
 def log_handshake(context: WorkerContext, sid: str, agreed: Agreed, *, seconds: float) -> None:
     """A handshake with a client is done after so many seconds: counted, and with the debug option TLS told."""
-    context.counters.observe("tls_handshake_duration", seconds)
-    context.count("tls_handshakes", agreed.version)
-    if agreed.resumed:
-        context.count("tls_resumptions")
+    _count_handshake(context.counters, agreed, seconds)
     if context.log.options:
         context.log.debug("TLS", "handshake", sid, **agreed._asdict())
+
+
+def _count_handshake(counters: Counters, agreed: Agreed, seconds: float) -> None:
+    counters.observe("tls_handshake_duration", seconds)
+    counters.count_one("tls_handshakes", agreed.version, "")
+    if agreed.resumed:
+        counters.count_one("tls_resumptions", None, "")

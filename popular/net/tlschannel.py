@@ -1,10 +1,11 @@
 """A connection in TLS, with the calls of one in clear (channel.py). How OpenSSL is asked, tlscore.py knows."""
 
 import ssl
-from typing import Any, cast
+from typing import cast
 
 from popular.net.channel import Channel
 from popular.net.tlscore import gather, tls_of
+from popular.net.tlsmodule import TlsEnd
 from supervisor.system import Watcher
 
 
@@ -27,7 +28,7 @@ class TlsChannel(Channel):
         Which side this is, the context says. On the client's side, `server_name` is whom it wants to speak with, and
         `session` one of before that may be resumed.
         """
-        self._tls: Any = tls_of(context, plain, server_name, session)
+        self._tls: TlsEnd = tls_of(context, plain, server_name, session)
         super().__init__(plain._core, plain.fd, watcher)
         self.tls = True
         self._gathers = False
@@ -49,25 +50,24 @@ class TlsChannel(Channel):
 
     def agreed(self) -> tuple[str, str, bool]:
         """Version, cipher suite, and whether a session was resumed, when hands are shaken."""
-        return cast(tuple[str, str, bool], self._tls.agreed())
+        return self._tls.agreed()
 
     def handshake(self) -> str | None:
         """Goes on with the handshake: None if it is done, else what it waits for ("read" or "write")."""
-        return cast(str | None, self._tls.handshake())
+        return self._tls.handshake()
 
     def receive(self, most: int) -> bytes | None:
-        return cast(bytes | None, self._tls.receive(most))
+        return self._tls.receive(most)
 
     def send(self, data: bytes) -> int:
-        return cast(int, self._tls.send(data))
+        return self._tls.send(data)
 
     def send_last(self, data: bytes) -> int:
         self.gather(True)
-        return cast(int, self._tls.send(data))
+        return self._tls.send(data)
 
-    @property
     def pending(self) -> bool:
-        return bool(self._tls.pending())
+        return self._tls.pending()
 
     def end_sending(self) -> None:
         """Sends close_notify (RFC 8314 section 3.2 wants it) and waits for nobody's. For the end only: it goes out with

@@ -7,7 +7,7 @@ import socket
 import ssl
 
 from popular.net.channel import Channel
-from popular.net.tlsmodule import Plain, TlsThroughModule
+from popular.net.tlsmodule import Plain, TlsEnd, TlsThroughModule
 
 WAY = "TLS through the ssl module"
 """For people."""
@@ -15,7 +15,7 @@ WAY = "TLS through the ssl module"
 
 def tls_of(
     context: ssl.SSLContext, plain: Channel | Plain, server_name: str | None, session: ssl.SSLSession | None
-) -> TlsThroughModule:
+) -> TlsEnd:
     """TLS on this connection, which it takes over; its handshake is yet to be done. Raises OSError."""
     return TlsThroughModule(context, plain.connection, server_name=server_name, session=session)
 

@@ -16,6 +16,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.errno cimport EAGAIN, errno
 from libc.string cimport memset
 
@@ -25,7 +26,9 @@ import socket
 import ssl
 import weakref
 
-from popular.net.tlsmodule import Plain, TlsThroughModule
+from popular.net.tlsmodule cimport TlsEnd, TlsThroughModule
+
+from popular.net.tlsmodule import Plain
 
 cdef extern from "Python.h":
     str PyUnicode_InternFromString(const char *)
@@ -108,11 +111,32 @@ cdef object _nobody  # a socket that is closed, and never blocked
 cdef object _spare  # an object of the module's for the next one that needs it, or None
 
 
+cdef struct Word:
+    const char *octets
+    PyObject *word
+
+cdef Word _version, _suite  # the last ones: nearly all clients agree to the same
+
+
+cdef str _word(const char *octets, Word *last):
+    """A constant of OpenSSL's. Python's for the same word is made once, and never goes."""
+    if octets != last.octets:
+        word = PyUnicode_InternFromString(octets)
+        Py_INCREF(word)
+        last.octets, last.word = octets, <PyObject *>word
+    return <str>last.word
+
+
+cdef inline void _forget_errors() noexcept:
+    """Those of before, if there are any: OpenSSL walks through all their places each time it is told to clear them."""
+    if ERR_peek_error() != 0:
+        ERR_clear_error()
+
+
 @cython.no_gc_clear  # else `_about` would be gone in __dealloc__, and its SSL be freed once more
-cdef class TlsDirect:
+cdef class TlsDirect(TlsEnd):
     """See TlsThroughModule."""
 
-    cdef readonly object connection
     cdef object _about  # the module's object, if there is one: then the SSL lives as long as that
     cdef object _context  # OpenSSL's holds no reference to the object that it calls back (ALPN)
     cdef void *_ssl  # NULL once this is closed
@@ -183,8 +207,8 @@ cdef class TlsDirect:
         """Version, cipher suite, and whether a session was resumed. The words are the same for all who agree so."""
         self._open()
         return (
-            PyUnicode_InternFromString(SSL_get_version(self._ssl)),
-            PyUnicode_InternFromString(SSL_CIPHER_get_name(SSL_get_current_cipher(self._ssl))),
+            _word(SSL_get_version(self._ssl), &_version),
+            _word(SSL_CIPHER_get_name(SSL_get_current_cipher(self._ssl)), &_suite),
             SSL_session_reused(self._ssl) == 1,
         )
 
@@ -192,7 +216,7 @@ cdef class TlsDirect:
         if self._ssl == NULL:
             raise OSError(9, "the connection is closed")
         self._provide()
-        ERR_clear_error()
+        _forget_errors()
         return 0
 
     cdef int _provide(self) except -1:
@@ -211,7 +235,7 @@ cdef class TlsDirect:
             raise OSError(number, os.strerror(number))
         return error
 
-    cpdef handshake(self):
+    cpdef str handshake(self):
         cdef int result, number, error
         self._open()
         with nogil:
@@ -230,7 +254,7 @@ cdef class TlsDirect:
         self._broken = False
         return None
 
-    cpdef receive(self, Py_ssize_t most):
+    cpdef bytes receive(self, Py_ssize_t most):
         cdef size_t count = 0
         cdef int error
         self._open()
@@ -270,7 +294,7 @@ cdef class TlsDirect:
         """The other side's close_notify is not read: so nothing of what it says is lost."""
         if self._ssl == NULL or self._broken:
             return
-        ERR_clear_error()
+        _forget_errors()
         if SSL_shutdown(self._ssl) < 0:
             ERR_clear_error()
 
@@ -280,7 +304,7 @@ cdef class TlsDirect:
         self._about = self._context = self.connection = None
 
 
-cpdef peek(int fd, Py_ssize_t most):
+cpdef bytes peek(int fd, Py_ssize_t most):
     cdef ssize_t count = c_recv(fd, _received, most if most < AT_A_TIME else AT_A_TIME, MSG_PEEK)
     if count >= 0:
         data = PyBytes_FromStringAndSize(_received, count)
@@ -296,7 +320,7 @@ cpdef gather(int fd, bint begins):
     setsockopt(fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value))
 
 
-def tls_of(context, plain, server_name, session):
+cpdef TlsEnd tls_of(context, plain, str server_name, session):
     """See tlscore.py."""
     if DIRECT:
         return TlsDirect(context, plain, server_name, session)

@@ -9,6 +9,8 @@ caller hands it to OpenSSL, which knows the right alert.
 import re
 from typing import NamedTuple
 
+from supervisor.octets import named
+
 HANDSHAKE = 22
 MOST_OCTETS = 1 << 14
 """How long a ClientHello may be, with its record headers; those of 2026, with post-quantum keys, have about 2000."""
@@ -89,8 +91,9 @@ def _past(data: bytes, at: int, octets: int, limit: int) -> int:
 def _parse(data: bytes, at: int, limit: int) -> ClientHello:
     """What stands between the two places. By places and not by pieces: a hello has a vector for each of 20 fields."""
     at += 2 + 32  # version, random
-    for octets in (1, 2, 1):  # session id, cipher suites, compression methods
-        at = _past(data, at, octets, limit)
+    at = _past(data, at, 1, limit)  # session id
+    at = _past(data, at, 2, limit)  # cipher suites
+    at = _past(data, at, 1, limit)  # compression methods
     server_name = ""
     alpn = None
     end = _past(data, at, 2, limit) if at < limit else 0
@@ -103,7 +106,7 @@ def _parse(data: bytes, at: int, limit: int) -> ClientHello:
         elif kind == _ALPN:
             alpn = _protocols(data, at + 4, after)
         at = after
-    return ClientHello(server_name, alpn)
+    return named(ClientHello, (server_name, alpn))
 
 
 def _server_name(data: bytes, at: int, limit: int) -> str:

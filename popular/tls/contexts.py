@@ -27,6 +27,7 @@ from popular.tls.directory import DEFAULT, CertificateStore
 from popular.tls.users import TlsListener, certificate_store_of, listeners_in_tls
 from supervisor.config import Config
 from supervisor.control.words import CommandRefused
+from supervisor.system import monotonic
 
 ALPN = "pop3"
 """RFC 7301's registry."""
@@ -61,6 +62,8 @@ class TicketContexts:
     So all processes forked later change at the same moment, and what was recorded of a session in one week cannot be
     deciphered with what memory holds in the next (RFC 9325 section 3.4). The last one stays.
     """
+
+    __slots__ = ("_current", "_later", "_minimum", "_until", "_weeks")
 
     def __init__(self, weeks: int, made: float) -> None:
         """`made`: the monotonic clock's time at which the first week begins."""
@@ -146,6 +149,8 @@ class Contexts:
 class TlsSettings:
     """How one virtual server speaks TLS."""
 
+    __slots__ = ("_by_name", "_minimum", "_otherwise", "asks")
+
     def __init__(
         self,
         by_name: Mapping[str, ssl.SSLContext],
@@ -163,7 +168,7 @@ class TlsSettings:
     def first_context(self) -> ssl.SSLContext:
         """The context with which the next connection begins."""
         if self.asks is ssl.CERT_NONE:
-            return TICKET_CONTEXTS.at(time.monotonic(), self._minimum)
+            return TICKET_CONTEXTS.at(monotonic(), self._minimum)
         context = _first_context(self.asks)
         context.minimum_version = self._minimum
         return context

@@ -33,7 +33,7 @@ TLS_VARIABLES = (
         "tlsciphers",
         String(),
         "Cipher suites of TLS 1.2, in the words of `openssl ciphers`. Those of TLS 1.3 are all good.",
-        default="ECDHE+AESGCM:ECDHE+CHACHA20",
+        default="ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20",
         when=_NEW_SESSIONS,
         check=_are_ciphers,
         source=BESIDE,

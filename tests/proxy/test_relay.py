@@ -148,6 +148,30 @@ def test_a_backend_that_goes_on_behind_quit_holds_no_answer_back() -> None:
         assert one.ending == "quit"
 
 
+class Counting(Channel):
+    """A connection that knows how often it was read."""
+
+    reads = 0
+
+    def receive(self, most: int) -> bytes | None:
+        self.reads += 1
+        return super().receive(most)
+
+
+def test_the_end_behind_quit_is_told_and_not_read() -> None:
+    """A backend that has closed by then is read once for its last answer: the kernel has said that no more comes."""
+    with joined(backend=Counting) as one:
+        one.client.sendall(b"QUIT\r\n")
+        one.turn(lambda: one.relay.watch.quit)
+        one.backend.sendall(b"+OK bye\r\n")
+        one.backend.close()
+        one.turn(lambda: one.ending)
+        assert one.ending == "quit"
+        assert isinstance(one.to_backend, Counting)
+        assert one.to_backend.reads == 1
+        assert one.client.recv(100) == b"+OK bye\r\n"
+
+
 class Weighed(Channel):
     """A connection that knows how much was sent at once, at most."""
 
@@ -171,7 +195,8 @@ def test_what_a_client_in_tls_sends_at_once_is_not_piled_up() -> None:
 class Deciphered(Channel):
     """A connection in TLS of which OpenSSL has read more than was asked for, so that the kernel holds nothing of it."""
 
-    pending = property(lambda _self: True)
+    def pending(self) -> bool:
+        return True
 
 
 def test_what_openssl_holds_back_may_be_a_quit() -> None:

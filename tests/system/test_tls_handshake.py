@@ -170,6 +170,14 @@ def test_tls_1_3_only(site: TlsSite) -> None:
         client.quit()
 
 
+def test_the_cipher_suite_that_processors_help_with(shared: TlsSite) -> None:
+    """AES-128 with SHA-256 is taken of all that a client offers, in either version."""
+    for versions, suite in ((TLS_1_2, "ECDHE-ECDSA-AES128-GCM-SHA256"), (TLS_1_3, "TLS_AES_128_GCM_SHA256")):
+        with TlsClient(shared.port, client_context(**versions)) as client:
+            assert (client.socket.cipher() or ("",))[0] == suite
+            client.quit()
+
+
 def test_ciphers_without_forward_secrecy(shared: TlsSite) -> None:
     """By default neither RSA key exchange nor CBC is spoken."""
     for ciphers in ("ECDHE-ECDSA-AES256-SHA384", "AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-SHA"):

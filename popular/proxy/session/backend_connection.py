@@ -10,7 +10,7 @@ import os
 import socket
 import ssl
 
-from popular.net.channel import Channel
+from popular.net.channel import ENDED, Channel
 from popular.net.tlschannel import TlsChannel
 from popular.net.trace import BACKEND, Trace, trace_of
 from popular.net.traced import TracedChannel
@@ -86,7 +86,7 @@ class BackendConnection(EventTaker):
         self.channel: Channel = Channel(core, fd, self) if trace is None else TracedChannel(core, fd, self, trace=trace)
         waits = greets and (extras is None or not (extras.implicit or extras.proxy_header))
         try:
-            self.channel.want(READ if waits else WRITE)
+            self.channel.want(READ | ENDED if waits else WRITE)
         except OSError:
             self.channel.close()
             raise
@@ -204,7 +204,7 @@ class BackendConnection(EventTaker):
             return
         if not self.connected:
             return  # an event of the connection that had this descriptor before, in the same waking
-        self.channel.want(READ)
+        self.channel.want(READ | ENDED)
         extras = self._extras
         if extras is not None:
             self._begin(extras)
@@ -240,7 +240,7 @@ class BackendConnection(EventTaker):
             self.close()
             return words_of(error, extras.tls.name) if self.channel.tls else _words(error)
         # None: a backend on the same machine has answered before we looked. The owner hears of it later all the same.
-        channel.want(READ if wanted == "read" else WRITE)
+        channel.want(READ | ENDED if wanted == "read" else WRITE)
         return ""
 
     def _shake_hands(self, _events: int = 0) -> None:
@@ -264,7 +264,7 @@ class BackendConnection(EventTaker):
             self._break(self._words_in_tls(error), "tls")
             return
         if wanted is not None:
-            self.channel.want(WRITE if wanted == "write" else READ)
+            self.channel.want(WRITE if wanted == "write" else READ | ENDED)
             return
         extras.shaking_hands = False
         extras.fresh = True
@@ -273,7 +273,7 @@ class BackendConnection(EventTaker):
             self._break(objection, "tls")
             return
         self.channel.hand_to(self)
-        self.channel.want(READ)
+        self.channel.want(READ | ENDED)
         if not extras.implicit:
             self._owner.backend_tls_up()
         elif not self.greets:

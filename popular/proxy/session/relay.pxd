@@ -42,6 +42,7 @@ cdef class Relay(EventTaker):
     cdef _tell_end_of_client(self)
     @cython.locals(piece=bytes, backend=Channel)
     cdef bint _read_backend(self) except -1
+    cdef _see_end_of_backend(self)
     @cython.locals(held=bytes, sent=Py_ssize_t)
     cdef bint _says_last(self) except -1
     cdef _read_much(self)

@@ -12,7 +12,7 @@ import fcntl
 import sys
 import termios
 
-from popular.net.channel import BROKEN, Channel
+from popular.net.channel import BROKEN, ENDED, Channel
 from popular.net.splice import Pipes, Transfer
 from popular.net.traced import transfer_of
 from popular.protocol.lines import NullByte
@@ -112,7 +112,7 @@ class Relay(EventTaker):
         watch = self.watch
         if watch.quit:
             return CutCost.COMMITTING
-        on_its_way = watch.is_in_line or self._client.pending or unread(self._client.fd) > 0
+        on_its_way = watch.is_in_line or self._client.pending() or unread(self._client.fd) > 0
         if watch.deletes:
             return CutCost.COMMITTING if on_its_way else CutCost.UNCOMMITTED
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
@@ -153,7 +153,7 @@ class Relay(EventTaker):
         self._client.want(
             (READ if self._reads_client else BROKEN if gone_if_broken else 0) | (WRITE if client_lags else 0)
         )
-        self._backend.want((READ if self._reads_backend else 0) | (WRITE if backend_lags else 0))
+        self._backend.want((READ | ENDED if self._reads_backend else 0) | (WRITE if backend_lags else 0))
 
     def _leave_later(self) -> None:
         if not self._leaves:
@@ -222,7 +222,7 @@ class Relay(EventTaker):
 
     def _read_pending_client(self) -> None:
         """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
-        while self._reads_client and self._client.pending:
+        while self._reads_client and self._client.pending():
             self._read_client()
 
     def _read_client(self) -> None:
@@ -289,16 +289,18 @@ class Relay(EventTaker):
     def _on_backend(self, events: int) -> None:
         owner = self._owner
         try:
-            if events != READ:
-                if events & WRITE:
-                    self._backend_takes_more()
+            if events & WRITE:
+                self._backend_takes_more()
                 if not events & ~WRITE:
                     return
             if self._reads_backend:
                 is_much = self._read_backend()
                 if self.watch.quit and self._reads_backend:
                     # It closes behind its answer to QUIT; to see that at once saves being woken for it.
-                    is_much = self._read_backend()
+                    if events & ENDED and not is_much and not self._backend.tls:
+                        self._see_end_of_backend()
+                    else:
+                        is_much = self._read_backend()
                 if is_much:
                     self._read_much()
         except Exception as error:
@@ -318,9 +320,14 @@ class Relay(EventTaker):
                 self.watch.open = 0
             self._give_client(piece)
             return len(piece) == backend.most
-        if piece is not None and self._says_last():
-            self._end("client_closed" if self._client_done and not self.watch.quit else "backend_closed")
+        if piece is not None:
+            self._see_end_of_backend()
         return False
+
+    def _see_end_of_backend(self) -> None:
+        """All that it has said was read."""
+        if self._says_last():
+            self._end("client_closed" if self._client_done and not self.watch.quit else "backend_closed")
 
     def _says_last(self) -> bool:
         """Whether the client has taken all that came before the end, which follows. Else the end is read once more."""
@@ -349,7 +356,7 @@ class Relay(EventTaker):
 
     def _read_on_backend(self) -> None:
         """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
-        if self._reads_backend and self._backend.pending:
+        if self._reads_backend and self._backend.pending():
             self._read_much()
 
     def _give_client(self, piece: bytes) -> None:

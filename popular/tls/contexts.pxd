@@ -1,0 +1,15 @@
+from supervisor.system cimport monotonic
+
+cdef class TicketContexts:
+    cdef public object _current, _later, _minimum
+    cdef public double _until
+    cdef public Py_ssize_t _weeks
+    cdef _take(self, context)
+    cpdef at(self, double now, minimum=*)
+
+cdef class TlsSettings:
+    cdef public object _by_name, _minimum, _otherwise, asks
+    cpdef first_context(self)
+    cpdef context(self, str server_name)
+
+cdef TicketContexts TICKET_CONTEXTS
