@@ -36,6 +36,8 @@ FAILURES = ("alpn", "version", "certificate", "timeout", "other")
 """Why a handshake failed, in one word: labels of a counter."""
 
 _OFFERED = ALPN.encode()
+_CLOSE_WAIT = 8
+"""A state of TCP, as Linux counts them (TCP_CLOSE_WAIT of <netinet/tcp.h>)."""
 MOST_KEPT = 8
 """Protocols of those that a client offers: each is of 255 octets at most."""
 _VERSION_REASONS = {
@@ -92,6 +94,11 @@ def first_of(alpn: tuple[bytes, ...] | None) -> tuple[bytes, ...] | None:
     return alpn[:MOST_KEPT] if alpn is not None else None
 
 
+def has_closed(connection: socket.socket) -> bool:
+    """Whether the other side sends nothing more, also where there is still something to be read."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSE_WAIT
+
+
 class Handshake(EventTaker):
     """One handshake. Nothing holds it but the watch on the connection."""
 
@@ -129,9 +136,12 @@ class Handshake(EventTaker):
             if not data:
                 self._leg.nobody_came(broke=False)
                 return
-            if len(data) <= self._seen:  # we were woken all the same: nothing more will come
+            if len(data) > self._seen:
+                hello = read_hello(data)
+            elif has_closed(channel.connection):
                 raise ConnectionError("the client closed before its ClientHello was whole")
-            hello = read_hello(data)
+            else:  # the kernel is short of memory and wakes us sooner: OpenSSL takes what there is, and no name is known
+                hello = NO_HELLO
             if isinstance(hello, int):
                 self._seen = len(data)
                 channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, hello)
