@@ -62,9 +62,6 @@ class ConnectionContext(Protocol):
     @property
     def log(self) -> Log: ...
 
-    @property
-    def loop(self) -> EventLoop: ...
-
 
 class TlsAsker(Protocol):
     """Who has begun TLS and wants to know what became of it."""
@@ -82,8 +79,6 @@ class ClientConnection(EventTaker):
 
     __slots__ = (
         "_asker",
-        "_clock",
-        "_context",
         "_dialogue",
         "_draining",
         "_leaves",
@@ -104,8 +99,6 @@ class ClientConnection(EventTaker):
     def __init__(self, context: ConnectionContext, fd: int, owner: ClientOwner) -> None:
         """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end."""
         log, core = context.log, context.core
-        self._context = context
-        self._clock = core.clock
         self._log = log
         self._owner = owner
         self._unfed = 0
@@ -125,7 +118,7 @@ class ClientConnection(EventTaker):
         """The owner wants to be fed."""
         self.done = False
         """The client sends nothing more."""
-        self.heard = self.took = self._clock.now
+        self.heard = self.took = self.channel.now()
         self.received = 0
         self.sent = 0
 
@@ -183,7 +176,7 @@ class ClientConnection(EventTaker):
     def _taken(self, taken: int) -> None:
         unsent = self.unsent
         if taken:
-            self.took = self._clock.now
+            self.took = self.channel.now()
         if taken == len(unsent):
             self.unsent = b""
         else:
@@ -247,7 +240,7 @@ class ClientConnection(EventTaker):
             owner.client_broke()
             return
         if data:
-            self.heard = self._clock.now
+            self.heard = self.channel.now()
             self.received += len(data)
             if self._log.options:
                 self._debug("client", data)
@@ -293,11 +286,11 @@ class ClientConnection(EventTaker):
 
     # TLS
 
-    def start_tls(self, tls_settings: TlsSettings, asker: TlsAsker) -> None:
+    def start_tls(self, loop: EventLoop, tls_settings: TlsSettings, asker: TlsAsker) -> None:
         """Begins the handshake; the answer is `tls_up` or `tls_failed`. Only where no reply waits."""
         assert not self.unsent
         self._asker = asker
-        Handshake(self._context.loop, self, tls_settings)
+        Handshake(loop, self, tls_settings)
 
     def hands_shaken(self, agreed: Agreed) -> None:
         asker, self._asker = self._asker, None
