@@ -1,8 +1,8 @@
 """Coarse deadlines for very many things: one loop timer for a whole worker, an operation on a list for each deadline.
 
-A thing is in at most one bucket, a list without order, and knows it and its place in it. When its time comes it is taken out and told so; it
-then looks at its own deadlines and asks again. So a deadline that moves later (an idle timer at each read) costs an
-attribute and nothing here.
+A thing is in at most one bucket, a list without order, and knows it and its place in it. When its time comes it is
+taken out and told so; it then looks at its own deadlines and asks again. So a deadline that moves later (an idle timer
+at each read) costs an attribute and nothing here.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ short.
 import functools
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from supervisor.table.contents import (
@@ -119,7 +119,11 @@ def _described_by_position(program: bytes, text: bytes, *, blocks: int, rows: in
     )
 
 
-_READERS = {3: _described_by_position, 4: functools.partial(_described, row_cells=2), 5: _described}
+_READERS: Mapping[int, Callable[..., Layout]] = {
+    3: _described_by_position,
+    4: functools.partial(_described, row_cells=2),
+    5: _described,
+}
 
 
 def _named(kind: Any, values: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:

@@ -3,8 +3,8 @@
 The header is written once and describes the rest as JSON (column names and forms, cell and counter names, phrases),
 so that a reader needs no knowledge of the program. Everything is described by name, so that a later release can add a
 cell or say more of a row: a reader passes over what it does not know. All numbers are little-endian; blocks hold
-aligned 8-byte cells; a row holds one cell that begins with a checksum and a serial number (rows.py), a name and a record
-hold two such.
+aligned 8-byte cells; a row holds one cell that begins with a checksum and a serial number (rows.py), a name and a
+record hold two such.
 
     header   magic "POPULAR\\0" + 8 octets of the program, version, sizes, length of the description, description
     names    which configured thing each index of a sort belongs to (indexes.py)

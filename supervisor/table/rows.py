@@ -148,9 +148,10 @@ class RowReader:
         firsts = [start + cell for cell in self._cells]
         serials = [words[(first + _SERIAL_AT) // 8 : end // 8 : step // 8].tolist() for first in firsts]
         states = [octets[first + _COLUMNS_AT : end : step].tolist() for first in firsts]
-        for row, (of_cells, state_of) in enumerate(zip(zip(*serials, strict=True), zip(*states, strict=True), strict=True)):
-            newest = of_cells.index(max(of_cells))
-            if state_of[newest] != FREE:
+        by_row = zip(zip(*serials, strict=True), zip(*states, strict=True), strict=True)
+        for row, (serials_of, states_of) in enumerate(by_row):
+            newest = serials_of.index(max(serials_of))
+            if states_of[newest] != FREE:
                 yield row, firsts[newest] + row * step
 
     def _newest(self, row: int) -> Sequence[Any] | None:

@@ -150,6 +150,10 @@ class ClientSide:
         self.mechanism = ""
         """The mechanism of AUTH, or APOP; "" for USER and PASS."""
 
+    def peer(self) -> tuple[str, int]:
+        """Who the client is: by the PROXY header, if there was one."""
+        return self.peer_ip, self.peer_port
+
     def listens(self) -> bool:
         """Whether the client is to be read: not while it is too far ahead of our answers."""
         if len(self.lines.held) > MOST_HELD and self.phase is not EXCHANGING:

@@ -49,7 +49,7 @@ class RecordedSession(Session):
         """The backend has heard a secret, and may repeat it."""
         self._greets = True
         machine = self._machine
-        recording.begin(self.sid, (machine.peer_ip, machine.peer_port), self._runtime.rules.vserv)
+        recording.begin(self.sid, machine.peer(), self._runtime.rules.vserv)
         machine.lines = self._lines = lines_for(machine, recording)
         Session.begin(self, fd)
 

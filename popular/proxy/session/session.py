@@ -79,8 +79,7 @@ class Session(PuttingOff):
         """Where he accepted the client, if he says so."""
         self._machine = Machine(self, self._runtime.around, peer)
         self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
-        self._login = Login(runtime, self)
-        """Until the relay begins."""
+        self._login = Login(runtime, self)  # until the relay begins: most sessions are idle, and need it no more
         self._queue: BackendQueue | None = None
         """The queue of the backend at which this session has a place, from then on."""
         self._row = SessionRow(runtime, token)
@@ -101,7 +100,7 @@ class Session(PuttingOff):
         runtime.context.admit(self.row, self, runtime.started)
         try:
             if runtime.context.log.options:
-                log_begin(runtime, self.sid, self._peer(), client=self._client)
+                log_begin(runtime, self.sid, self._machine.peer(), client=self._client)
             self._show()
             self._deadlines.look_at(self._started + runtime.first_look)
             self._machine.begin()
@@ -194,7 +193,7 @@ class Session(PuttingOff):
         header = b""
         if backend.is_introduced:
             local = self._reached or local_end(self._client.channel.connection)
-            header = proxy_header(backend.settings.sendproxy, self._peer(), local)
+            header = proxy_header(backend.settings.sendproxy, self._machine.peer(), local)
         reason, word = self._login.connect(backend, greets, header)
         if reason:
             self._put_off(self._tell_broken, reason, word)
@@ -292,7 +291,7 @@ class Session(PuttingOff):
         self._deadlines.expect_nothing()
         self._reached = header.destination
         self._via = self._machine.peer_ip
-        peer = self._peer() if header.source is None else header.source
+        peer = self._machine.peer() if header.source is None else header.source
         log_introduced(self._runtime, self.sid, peer, via=self._via)
         self._machine.introduced(peer)
         self._settle()
@@ -375,8 +374,7 @@ class Session(PuttingOff):
         # compiled form nobody else would hold it then.
         core, pipes, taps = runtime.context.core, runtime.pipes, self._taps()
         self._relay = relay = Relay(self, core, pipes) if taps is None else TappedRelay(self, core, pipes, taps=taps)
-        self._queue = queue
-        self._login = None  # type: ignore[assignment]  # most sessions are idle, and need no more than a relay
+        self._queue, self._login = queue, None  # type: ignore[assignment]
         relay.join(client.channel, backend, client.done)
         relay.begin(client.hand_over() + to_client, to_backend)
 
@@ -414,10 +412,6 @@ class Session(PuttingOff):
         self._machine.expired(what, missing)
 
     # The supervisor
-
-    def _peer(self) -> tuple[str, int]:
-        """Who the client is: by the PROXY header, if there was one."""
-        return self._machine.peer_ip, self._machine.peer_port
 
     def whose(self) -> Whose:
         return Whose(self._started, self._machine.peer_ip, marks_of(self._machine, self._runtime.rules.vserv))
