@@ -58,7 +58,9 @@ cdef class Packer:
     cdef Py_ssize_t _count, _size
     cdef char _kinds[MOST_COLUMNS]
     cdef Py_ssize_t _widths[MOST_COLUMNS]
-    cpdef put(self, Shared shared, Py_ssize_t at, tuple values)
+    cdef Shared _shared
+    cdef Py_ssize_t _draft_at
+    cpdef put(self, Py_ssize_t at, long row, tuple values)
 
 cdef class Observer:
     cdef Shared _shared

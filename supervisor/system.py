@@ -289,20 +289,27 @@ class Shared:
 class Packer:
     """Makes a row's octets from its columns: numbers, and text that is cut to its width, or filled up.
 
-    In front of them stand their checksum, and a serial number: nanoseconds of the monotonic clock.
+    In front of them stand their checksum, the number of the row + 1, and a serial number: nanoseconds of the monotonic
+    clock.
     """
 
-    __slots__ = ("_pack",)
+    __slots__ = ("_draft_at", "_pack", "_shared")
 
-    def __init__(self, form: str) -> None:
-        """`form`: serial number and columns, as the struct module has it."""
+    def __init__(self, form: str, shared: Shared, draft_at: int) -> None:
+        """`form`: serial number and columns, as the struct module has it. `draft_at`: where each row is written first,
+        so that it is whole there while it is not in its place.
+        """
         self._pack = struct.Struct(form).pack
+        self._shared = shared
+        self._draft_at = draft_at
 
-    def put(self, shared: Shared, at: int, values: tuple[object, ...]) -> None:
+    def put(self, at: int, row: int, values: tuple[object, ...]) -> None:
         """Writes one row, in one piece. Text is octets, or a string, of which its UTF-8 is taken."""
         octets = [value.encode() if isinstance(value, str) else value for value in values]
         checked = self._pack(time.monotonic_ns(), *octets)
-        shared.put(at, crc32(checked).to_bytes(_CHECKSUM_OCTETS, "little") + checked)
+        cell = (crc32(checked) | (row + 1) << 32).to_bytes(_CHECKSUM_OCTETS, "little") + checked
+        self._shared.put(self._draft_at, cell)
+        self._shared.put(at, cell)
 
 
 class Observer:

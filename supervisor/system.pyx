@@ -21,6 +21,10 @@ import struct
 from collections.abc import Callable
 
 
+cdef extern from * nogil:
+    void keep_order "__atomic_thread_fence" (int)
+    int RELEASE "__ATOMIC_RELEASE"
+
 cdef extern from "time.h" nogil:
     struct timespec:
         long tv_sec
@@ -508,8 +512,10 @@ cdef int _no_such(Py_ssize_t cell) except -1:
 cdef class Packer:
     """See system.py."""
 
-    def __init__(self, str form):
+    def __init__(self, str form, Shared shared, Py_ssize_t draft_at):
         cdef Py_ssize_t width
+        self._shared = shared
+        self._draft_at = draft_at
         self._count = 0
         self._size = CHECKSUM_OCTETS
         digits = ""
@@ -530,7 +536,7 @@ cdef class Packer:
 
     @cython.boundscheck(False)  # there are as many values as columns
     @cython.wraparound(False)
-    cpdef put(self, Shared shared, Py_ssize_t at, tuple values):
+    cpdef put(self, Py_ssize_t at, long row, tuple values):
         # It is made here and put there in one piece: so whoever reads meanwhile finds little of it torn.
         cdef char octets[MOST_OF_ROW + 8]
         cdef char *out = octets + CHECKSUM_OCTETS
@@ -568,9 +574,13 @@ cdef class Packer:
                     raise OverflowError("a number that is too large for its column")
                 memcpy(out, &whole, 8)  # one step, unlike fewer: what is too much is zero, or the next number's place
             out += width
-        whole = checksum_at(octets + CHECKSUM_OCTETS, self._size - CHECKSUM_OCTETS)
+        whole = checksum_at(octets + CHECKSUM_OCTETS, self._size - CHECKSUM_OCTETS) | <uint64_t>(row + 1) << 32
         memcpy(octets, &whole, CHECKSUM_OCTETS)
-        shared._store(at, octets, self._size)
+        # For who reads on another processor, too, the row before is whole before its draft is not, and so on.
+        keep_order(RELEASE)
+        self._shared._store(self._draft_at, octets, self._size)
+        keep_order(RELEASE)
+        self._shared._store(at, octets, self._size)
 
 
 cdef class Observer:

@@ -3,13 +3,13 @@ from supervisor.system cimport EventTaker, Poller, close, end_sending, receive, 
 cdef class Channel:
     cdef public int fd
     cdef public bint tls
-    cdef public Py_ssize_t most
-    cdef public unsigned int _events
+    cdef public unsigned int _events, most
     cdef public Poller _core
     cdef public object _connection
     cdef public object _watcher
     cpdef want(self, unsigned int events)
     cpdef hand_to(self, watcher)
+    cpdef double now(self) except? -1
     cpdef later(self, EventTaker taker)
     cpdef bytes receive(self, Py_ssize_t most)
     cpdef Py_ssize_t send(self, bytes data) except -1

@@ -78,6 +78,10 @@ class Channel:
         if self._events:
             self._core.redirect(self.fd, watcher)
 
+    def now(self) -> float:
+        """When the loop last woke, see Clock."""
+        return self._core.clock.now
+
     def later(self, taker: EventTaker) -> None:
         """See Poller."""
         self._core.later(taker)

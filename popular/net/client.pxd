@@ -4,7 +4,7 @@ from popular.net.channel cimport Channel
 from popular.net.deadlines cimport DeadlineOwner
 from supervisor.octets cimport joined
 from supervisor.runtime.oftenlog cimport OftenLog
-from supervisor.system cimport Clock, EventTaker
+from supervisor.system cimport EventTaker
 
 cdef class ClientOwner(DeadlineOwner):
     cdef public str sid
@@ -18,7 +18,6 @@ cdef class ClientConnection(EventTaker):
     cdef public ClientOwner _owner
     cdef public object _asker, _dialogue
     cdef public OftenLog _log
-    cdef public Clock _clock
     cdef public Channel channel
     cdef public bytes unsent
     cdef public unsigned int _unfed

@@ -20,7 +20,7 @@ from popular.tls.contexts import TlsSettings
 from supervisor.octets import joined
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, WRITE
-from supervisor.system import EventTaker, Poller
+from supervisor.system import Clock, EventTaker, Poller
 
 _READ_SIZE = 4096
 
@@ -78,7 +78,6 @@ class ClientConnection(EventTaker):
 
     __slots__ = (
         "_asker",
-        "_clock",
         "_dialogue",
         "_draining",
         "_leaves",
@@ -99,7 +98,6 @@ class ClientConnection(EventTaker):
     def __init__(self, context: ConnectionContext, fd: int, owner: ClientOwner) -> None:
         """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end."""
         log, core = context.log, context.core
-        self._clock = core.clock
         self._log = log
         self._owner = owner
         self._unfed = 0
@@ -119,7 +117,7 @@ class ClientConnection(EventTaker):
         """The owner wants to be fed."""
         self.done = False
         """The client sends nothing more."""
-        self.heard = self.took = self._clock.now
+        self.heard = self.took = self.channel.now()
         self.received = 0
         self.sent = 0
 
@@ -177,7 +175,7 @@ class ClientConnection(EventTaker):
     def _taken(self, taken: int) -> None:
         unsent = self.unsent
         if taken:
-            self.took = self._clock.now
+            self.took = self.channel.now()
         if taken == len(unsent):
             self.unsent = b""
         else:
@@ -241,7 +239,7 @@ class ClientConnection(EventTaker):
             owner.client_broke()
             return
         if data:
-            self.heard = self._clock.now
+            self.heard = self.channel.now()
             self.received += len(data)
             if self._log.options:
                 self._debug("client", data)
@@ -287,11 +285,11 @@ class ClientConnection(EventTaker):
 
     # TLS
 
-    def start_tls(self, tls_settings: TlsSettings, asker: TlsAsker) -> None:
+    def start_tls(self, clock: Clock, tls_settings: TlsSettings, asker: TlsAsker) -> None:
         """Begins the handshake; the answer is `tls_up` or `tls_failed`. Only where no reply waits."""
         assert not self.unsent
         self._asker = asker
-        Handshake(self._clock, self, tls_settings)
+        Handshake(clock, self, tls_settings)
 
     def hands_shaken(self, agreed: Agreed) -> None:
         asker, self._asker = self._asker, None

@@ -10,7 +10,8 @@ cdef class DeadlineOwner:
 cdef class Deadlines(Timed):
     cdef public Wheel _wheel
     cdef public DeadlineOwner _owner
-    cdef public double _to_log_in, _to_step, _until, _wakes
+    cdef public bint _is_in
+    cdef public double _to_step, _until, _wakes
     @cython.locals(earliest=double)
     cpdef set_alarm(self)
     cpdef look_at(self, double when)

@@ -30,21 +30,23 @@ class DeadlineOwner:
 class Deadlines(Timed):
     """The deadlines of one session, until `stop`. Times are seconds of the monotonic clock."""
 
-    __slots__ = ("_owner", "_to_log_in", "_to_step", "_until", "_wakes", "_wheel")
+    __slots__ = ("_is_in", "_owner", "_to_step", "_until", "_wakes", "_wheel")
 
     def __init__(self, wheel: Wheel, owner: DeadlineOwner, to_log_in: float) -> None:
         """`to_log_in`: until when. Nothing is asked of the wheel yet: `look_at` or `set_alarm` does."""
         self._wheel = wheel
         self._owner = owner
-        self._to_log_in = to_log_in
+        self._is_in = False
+        """The login is done."""
+        self._until = to_log_in
+        """The end of the authentication phase; behind it, that of the session."""
         self._to_step = NEVER
-        self._until = NEVER
         self._wakes = NEVER
         self.bucket = None
 
     def set_alarm(self) -> None:
         """Asks the wheel for the earliest deadline, unless it calls earlier anyway."""
-        earliest = min(self._to_log_in, self._to_step, self._until, self._owner.idle_at())
+        earliest = min(self._to_step, self._until, self._owner.idle_at())
         if earliest < self._wakes:
             self._wakes = earliest
             self._wheel.put(self, earliest)
@@ -66,7 +68,7 @@ class Deadlines(Timed):
 
     def hold(self, seconds: float) -> None:
         """The next step comes by itself after so long, and in time before the login has to be done."""
-        self.expect_within(max(0.0, min(seconds, self._to_log_in - monotonic() - _BEFORE_THE_END)))
+        self.expect_within(max(0.0, min(seconds, self._until - monotonic() - _BEFORE_THE_END)))
 
     def expect_nothing(self) -> None:
         """The step has come."""
@@ -74,7 +76,8 @@ class Deadlines(Timed):
 
     def login_done(self, sessiontimeout: float) -> None:
         """The authentication phase is over and does not count; the session's own time begins."""
-        self._to_log_in = self._to_step = NEVER
+        self._is_in = True
+        self._until = self._to_step = NEVER
         if sessiontimeout != NEVER:
             self._until = monotonic() + sessiontimeout
             self.set_alarm()
@@ -91,10 +94,8 @@ class Deadlines(Timed):
         if now >= self._to_step:
             self._to_step = NEVER
             owner.expired("step")
-        elif now >= self._to_log_in:
-            owner.expired("auth")
         elif now >= self._until:
-            owner.expired("session")
+            owner.expired("session" if self._is_in else "auth")
         elif now >= owner.idle_at():
             owner.expired("idle")
         if self._wakes != -NEVER:

@@ -8,6 +8,7 @@ It ends with one call: `hands_shaken`, `hands_refused` or `nobody_came`. The dea
 the channel at any time.
 """
 
+import functools
 import socket
 import ssl
 from collections.abc import Mapping
@@ -216,7 +217,15 @@ class Handshake(EventTaker):
             about = channel.about
             name = name_in(about.getpeercert() or {})
             certificate = about.getpeercert(True)  # by place: _ssl knows no name for it
+        elif self._alpn is None:
+            return _usual(version, cipher, resumed)
         return named(Agreed, (version, cipher, resumed, name, certificate or b"", self._alpn))
+
+
+@functools.cache
+def _usual(version: str, cipher: str, resumed: bool) -> Agreed:
+    """What most handshakes come to, one value for all that agree so: OpenSSL knows few versions and suites."""
+    return Agreed(version, cipher, resumed, certificate_name="")
 
 
 def failure_of(error: OSError) -> Failure:

@@ -4,7 +4,7 @@ cdef unsigned int _QUIT, _DELE, _RSET, _RETR, _TOP
 
 cdef class CommandWatch:
     cdef public bytes _answer, _line
-    cdef public long _answers, _owed, deletes, open
+    cdef public unsigned int _answers, _owed, deletes, open
     cdef public bint _status, fetches, quit
     cpdef see(self, bytes data)
     cdef _command(self, unsigned int verb)

@@ -187,7 +187,7 @@ class WorkerContext:
         """For what does not belong to a configured thing."""
         self.count = self.counters.count
         self._pipe = tokens.write_end
-        self.rows: RowWriter = segment.rows
+        self.rows: RowWriter = segment.row_writer(block)
         """To show a session in the table; `pid` is ours."""
         self._durations = self.counters.observer("session_duration")
         self._endings = {ending: self.counters.cell("sessions_ended", ending) for ending in segment.layout.endings}

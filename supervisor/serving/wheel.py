@@ -1,8 +1,8 @@
-"""Coarse deadlines for very many things: one loop timer for a whole worker, a dictionary operation for each deadline.
+"""Coarse deadlines for very many things: one loop timer for a whole worker, an operation on a list for each deadline.
 
-A thing is in at most one bucket, found by its attribute `bucket`. When its time comes it is taken out and told so; it
-then looks at its own deadlines and asks again. So a deadline that moves later (an idle timer at each read) costs an
-attribute and nothing here.
+A thing is in at most one bucket, a list without order, and knows it and its place in it. When its time comes it is
+taken out and told so; it then looks at its own deadlines and asks again. So a deadline that moves later (an idle timer
+at each read) costs an attribute and nothing here.
 """
 
 import asyncio
@@ -16,17 +16,19 @@ TICK_SECONDS = 0.25
 class Timed:
     """What can be put on the wheel."""
 
-    __slots__ = ("bucket",)
+    __slots__ = ("bucket", "place")
 
     def __init__(self) -> None:
         self.bucket: Bucket | None = None
+        self.place = 0
+        """Where it is in its bucket."""
 
     def on_time(self, now: float) -> None:
         """The time that was asked for has come (seconds, monotonic clock)."""
         raise NotImplementedError
 
 
-Bucket: TypeAlias = dict[Timed, None]
+Bucket: TypeAlias = list[Timed]
 
 
 class Wheel:
@@ -43,22 +45,27 @@ class Wheel:
 
     def put(self, thing: Timed, when: float) -> None:
         """Calls `thing.on_time` at `when` or up to a tick later; what was asked for it before is forgotten."""
-        if thing.bucket is not None:
-            thing.bucket.pop(thing, None)
+        self.remove(thing)
         tick = int(when / self._tick) + 1
         if tick <= self._turned_to:
             tick = self._turned_to + 1
         bucket = self._buckets.get(tick)
         if bucket is None:
-            bucket = self._buckets[tick] = {}
-        bucket[thing] = None
+            bucket = self._buckets[tick] = []
         thing.bucket = bucket
+        thing.place = len(bucket)
+        bucket.append(thing)
 
     def remove(self, thing: Timed) -> None:
         """Forgets the thing; one that is not on the wheel is fine."""
-        if thing.bucket is not None:
-            thing.bucket.pop(thing, None)
-            thing.bucket = None
+        bucket = thing.bucket
+        if bucket is None:
+            return
+        thing.bucket = None
+        last = bucket.pop()
+        if last is not thing:
+            last.place = place = thing.place
+            bucket[place] = last
 
     def stop(self) -> None:
         self._timer.cancel()
@@ -69,8 +76,8 @@ class Wheel:
         due = int(now / TICK_SECONDS)
         while self._turned_to < due:
             self._turned_to += 1
-            bucket = self._buckets.pop(self._turned_to, {})
+            bucket = self._buckets.pop(self._turned_to, [])
             while bucket:  # one that is told may take others out
-                thing, _ = bucket.popitem()
+                thing = bucket.pop()
                 thing.bucket = None
                 thing.on_time(now)

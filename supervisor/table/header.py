@@ -4,9 +4,10 @@ The readers of each version stand here; what the header says, in layout.py. All 
 short.
 """
 
+import functools
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from supervisor.table.contents import (
@@ -23,7 +24,7 @@ from supervisor.table.contents import (
 )
 from supervisor.table.layout import HEADER, MAGIC, Layout
 
-READABLE = (3, 4)
+READABLE = (3, 4, 5)
 """A new reader looks at an old instance that finishes its sessions."""
 
 
@@ -47,7 +48,7 @@ def read_header(data: Any) -> TableHeader:
     if magic != MAGIC:
         raise WrongFormat("not a POPular state file")
     if version not in READABLE:
-        known = " and ".join(map(str, READABLE))
+        known = f"{', '.join(map(str, READABLE[:-1]))} and {READABLE[-1]}"
         raise WrongFormat(f"state file of version {version}; this program reads version {known}")
     header_size, names_size, block_size, block_count, row_size, row_count, cell_size, length = sizes
     described = bytes(data[HEADER.size : HEADER.size + length])
@@ -63,8 +64,8 @@ def read_header(data: Any) -> TableHeader:
     return TableHeader(layout, boot_time, pid)
 
 
-def _described(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout:
-    """The layout of version 4. Keys that are not known are passed over. Raises what a senseless description raises."""
+def _described(program: bytes, text: bytes, *, blocks: int, rows: int, row_cells: int = 1) -> Layout:
+    """The layout of version 5. Keys that are not known are passed over. Raises what a senseless description raises."""
     described = json.loads(text)
     layout = Layout(
         program=program,
@@ -88,6 +89,7 @@ def _described(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout
         tones={str(state): str(tone) for state, tone in described.get("tones", {}).items()},
         looks=_named(ThingLook, described.get("looks", ())),
         kick=tuple(map(str, described.get("kick", ()))),
+        row_cells=row_cells,
     )
     cells = {row["name"]: row["cell"] for row in (*described["counters"], *described["histograms"])}
     health_cells = {row["by"]: row["cell"] for row in described.get("healths", ())}
@@ -113,10 +115,15 @@ def _described_by_position(program: bytes, text: bytes, *, blocks: int, rows: in
         histograms=_positioned(Histogram, described["histograms"]),
         indexes=_positioned(IndexRange, described["places"]),
         process_cells=CELLS_OF_VERSION_3,
+        row_cells=2,
     )
 
 
-_READERS = {3: _described_by_position, 4: _described}
+_READERS: Mapping[int, Callable[..., Layout]] = {
+    3: _described_by_position,
+    4: functools.partial(_described, row_cells=2),
+    5: _described,
+}
 
 
 def _named(kind: Any, values: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:

@@ -3,14 +3,14 @@
 The header is written once and describes the rest as JSON (column names and forms, cell and counter names, phrases),
 so that a reader needs no knowledge of the program. Everything is described by name, so that a later release can add a
 cell or say more of a row: a reader passes over what it does not know. All numbers are little-endian; blocks hold
-aligned 8-byte cells; a row holds two cells that each begin with a checksum and a serial number, and so do a name and
-a record.
+aligned 8-byte cells; a row holds one cell that begins with a checksum and a serial number (rows.py), a name and a
+record hold two such.
 
     header   magic "POPULAR\\0" + 8 octets of the program, version, sizes, length of the description, description
     names    which configured thing each index of a sort belongs to (indexes.py)
     block    one process's counters (block 0 is the master's); it outlives the process, so that a counter never falls;
              the last one holds the baselines of indexes that had another owner before
-    row      one session
+    row      one session; behind the last row stand the drafts, one for each block: the row that its owner writes last
     record   what workers found out about one configured thing (records.py): for each index of a sort, by name
     log room lines of the log that one process has gathered (supervisor/runtime/logroom.py); one for each block
     memory   what all workers remember together (remembered.py), of programs that do so
@@ -39,9 +39,9 @@ from supervisor.table.contents import (
 )
 
 MAGIC = b"POPULAR\0"
-VERSION = 4
+VERSION = 5
 """Version 1 was POPular 1.5's, of C structs; version 2 had no names and no histograms; version 3 described what it
-holds by position, and its blocks began with fewer cells.
+holds by position, and its blocks began with fewer cells; version 4 had two cells in a row, and no drafts.
 """
 
 HEADER = struct.Struct("<8s8sIIIIIIIIIdQ")
@@ -87,6 +87,8 @@ class Layout:
     tones: Mapping[str, str] = field(default_factory=dict, hash=False)
     """States that stand out: "good", or "busy" (somebody waits for us)."""
     looks: tuple[ThingLook, ...] = ()
+    row_cells: int = 1
+    """Cells of a row: two in tables of version 4 and before, which have no drafts."""
     kick: tuple[str, ...] = ()
     """The command that ends the sessions of who has one: its words, in which =COLUMN stands for that of his session."""
 
@@ -101,7 +103,7 @@ class Layout:
 
     @cached_property
     def row_size(self) -> int:
-        return round_up(2 * self.cell_size, _LINE)
+        return round_up(self.row_cells * self.cell_size, _LINE)
 
     @cached_property
     def index_counts(self) -> dict[str, int]:
@@ -221,8 +223,17 @@ class Layout:
         return self.rows_offset + row * self.row_size
 
     @property
+    def draft_count(self) -> int:
+        """One for each block, the baseline excepted, which nobody owns."""
+        return self.block_count if self.row_cells == 1 else 0
+
+    def draft_offset(self, block: int) -> int:
+        """Where the owner of a block drafts the rows that it writes."""
+        return self.row_offset(self.row_count + block)
+
+    @property
     def _records_offset(self) -> int:
-        return round_up(self.row_offset(self.row_count), _PAGE)
+        return round_up(self.draft_offset(self.draft_count), _PAGE)
 
     @cached_property
     def record_offsets(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The names of the indexes: written like rows, into the older of two cells, each with a checksum and a serial number.
+"""The names of the indexes: written like records, into the older of two cells, each with checksum and serial number.
 
 So a reader never sees half a name. Only the master writes them (indexes.py).
 """

@@ -1,7 +1,7 @@
 """Records: what any worker may find out about a configured thing, for all workers and for who watches.
 
-A record is written like a row, into the older of two cells, each with a checksum and a serial number: nobody sees half
-of one. Several workers may write the same record: who comes last is right, and where two came at the same moment and
+A record is written into the older of two cells, each with a checksum and a serial number: nobody sees half of
+one. Several workers may write the same record: who comes last is right, and where two came at the same moment and
 spoiled a cell, the other cell counts.
 """
 

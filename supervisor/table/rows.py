@@ -1,11 +1,15 @@
-"""One row: two cells, each with a serial number and a checksum; the reader takes the newest cell that checks.
+"""One row: a cell with a checksum and a serial number, and where it is being written, its draft.
 
-The writer always overwrites the older cell, in one slice assignment. A writer that is killed in the middle leaves one
-bad cell and one good one, so that a row is readable at any instant (measured in the design: no torn read in 1.3
-million). `struct.pack_into` must never be used on the map: it writes zeros first.
+Each writer has a place for a draft, in the same form as a row. It writes a row there first, and then into its place; so
+whoever is killed in between, or in the middle of either, leaves the row whole in one of the two. A reader that finds a
+row which does not check takes the newest draft of it, if the row has not changed meanwhile: then its writer is dead, or
+has not gone on, and his draft is still the one. `struct.pack_into` must never be used on the map: it writes zeros
+first, and a cell is one slice assignment.
 
-A cell: CRC-32 of what follows (in 8 octets), serial number (8 octets, nanoseconds of the monotonic clock, which all
-processes share), columns.
+A cell: CRC-32 of what follows the first 8 octets (in 4), number of the row + 1 (in 4), serial number (8 octets,
+nanoseconds of the monotonic clock, which all processes share), columns. Tables of version 4 and before have two cells
+in a row instead, and no drafts: the writer overwrote the older one, the reader takes the newest that checks. There the
+4 octets of the number are 0.
 """
 
 import struct
@@ -18,10 +22,11 @@ from zlib import crc32
 from supervisor.system import Packer, Shared
 from supervisor.table.layout import FREE, Layout
 
+_NUMBER_AT = 4
 _SERIAL_AT = 8
 _COLUMNS_AT = 16
 _MOST_LOOKS = 100
-"""A reader that is interrupted while it copies can find both cells torn by a busy writer: then it looks again."""
+"""A reader that copies while a busy writer writes finds the row torn, and changed behind that: then it looks again."""
 
 
 class RowWriter:
@@ -33,21 +38,16 @@ class RowWriter:
         "_freed",
         "_freed_by",
         "_in_order",
-        "_offset_cells",
         "_packer",
         "_row_size",
-        "_shared",
-        "_size",
         "names",
     )
 
-    def __init__(self, layout: Layout, segment: memoryview) -> None:
-        self._shared = Shared(segment)
+    def __init__(self, layout: Layout, segment: memoryview, block: int) -> None:
+        """`block`: that of the process which writes."""
         self._first = layout.rows_offset
         self._row_size = layout.row_size
-        self._size = layout.cell_size
-        self._offset_cells = layout.cell_size // 8
-        self._packer = Packer(layout.cell_struct.format)
+        self._packer = Packer(layout.cell_struct.format, Shared(segment), layout.draft_offset(block))
         self.names = tuple(column.name for column in layout.columns)
         """The columns, in their order."""
         self._in_order = itemgetter(*self.names)
@@ -64,17 +64,13 @@ class RowWriter:
         self.put(row, self._freed)
 
     def write(self, row: int, /, **columns: object) -> None:
-        """Replaces the older of the two cells. Takes every column by its name; text is cut to its width."""
+        """Replaces the row. Takes every column by its name; text is cut to its width."""
         assert len(columns) == len(self._blank), f"the columns are {', '.join(self._blank)}"
         self.put(row, self._in_order(columns))
 
     def put(self, row: int, values: tuple[object, ...]) -> None:
         """Like `write`, for who writes often: the columns by their order, see `names`."""
-        start = self._first + row * self._row_size
-        shared, serial = self._shared, (start + _SERIAL_AT) >> 3
-        if shared.read(serial) > shared.read(serial + self._offset_cells):
-            start += self._size
-        self._packer.put(shared, start, values)
+        self._packer.put(self._first + row * self._row_size, row, values)
 
 
 class Row(NamedTuple):
@@ -92,8 +88,10 @@ class RowReader:
         self._map = segment
         self._struct = layout.cell_struct
         self._names = [column.name for column in layout.columns]
-        self._other = layout.cell_size
+        self._cells = range(0, layout.row_cells * layout.cell_size, layout.cell_size)
+        """Where the cells of a row begin in it."""
         self._length = _SERIAL_AT + self._struct.size
+        self._drafts = [layout.draft_offset(block) for block in range(layout.draft_count)]
 
     def read(self, row: int) -> Row | None:
         """The row as it was last written, or None if it is free or was never written.
@@ -130,7 +128,7 @@ class RowReader:
         found = Counter[tuple[Any, ...]]()
         for row, cell in self._seemingly_taken():
             copy = bytes(self._map[cell : cell + self._length])
-            if crc32(copy[_SERIAL_AT:]) == int.from_bytes(copy[:_SERIAL_AT], "little"):
+            if _checks(copy):
                 found[wanted(copy)] += 1
             elif (values := self._newest(row)) is not None:
                 found[tuple([values[number] for number in sorted({0, *columns})])] += 1
@@ -144,14 +142,17 @@ class RowReader:
     def _seemingly_taken(self) -> Iterator[tuple[int, int]]:
         """Rows whose newer cell is not free, as far as a glance can tell, and where that cell begins."""
         layout = self._layout
-        start, end, step, other = layout.rows_offset, layout.row_offset(layout.row_count), layout.row_size, self._other
+        start, end, step = layout.rows_offset, layout.row_offset(layout.row_count), layout.row_size
         octets = memoryview(self._map)[: layout.size]
         words = octets.cast("Q")
-        serials = [words[(cell + _SERIAL_AT) // 8 : end // 8 : step // 8].tolist() for cell in (start, start + other)]
-        states = [octets[cell + _COLUMNS_AT : end : step].tolist() for cell in (start, start + other)]
-        for row, (one, two, state_one, state_two) in enumerate(zip(*serials, *states, strict=True)):
-            if (state_two if two > one else state_one) != FREE:
-                yield row, start + row * step + (other if two > one else 0)
+        firsts = [start + cell for cell in self._cells]
+        serials = [words[(first + _SERIAL_AT) // 8 : end // 8 : step // 8].tolist() for first in firsts]
+        states = [octets[first + _COLUMNS_AT : end : step].tolist() for first in firsts]
+        by_row = zip(zip(*serials, strict=True), zip(*states, strict=True), strict=True)
+        for row, (serials_of, states_of) in enumerate(by_row):
+            newest = serials_of.index(max(serials_of))
+            if states_of[newest] != FREE:
+                yield row, firsts[newest] + row * step
 
     def _newest(self, row: int) -> Sequence[Any] | None:
         start = self._layout.row_offset(row)
@@ -160,17 +161,33 @@ class RowReader:
             values = self._newest_in(copy)
             if values is not None or not any(copy):
                 return values
+            values = self._drafted(row)
+            if values is not None and self._map[start : start + self._layout.row_size] == copy:
+                return values
         return None
+
+    def _drafted(self, row: int) -> Sequence[Any] | None:
+        """What the newest draft of a row says."""
+        copies = [bytes(self._map[draft : draft + self._length]) for draft in self._drafts]
+        number = (row + 1).to_bytes(_SERIAL_AT - _NUMBER_AT, "little")
+        found = [copy for copy in copies if copy[_NUMBER_AT:_SERIAL_AT] == number and _checks(copy)]
+        if not found:
+            return None
+        return max((self._struct.unpack(copy[_SERIAL_AT:]) for copy in found), key=itemgetter(0))[1:]
 
     def _newest_in(self, copy: bytes) -> Sequence[Any] | None:
         newest: Sequence[Any] | None = None
-        for cell in (0, self._layout.cell_size):
-            checked = copy[cell + _SERIAL_AT : cell + _SERIAL_AT + self._struct.size]
-            if crc32(checked) == int.from_bytes(copy[cell : cell + _SERIAL_AT], "little"):
-                values = self._struct.unpack(checked)
+        for start in self._cells:
+            cell = copy[start : start + self._length]
+            if _checks(cell):
+                values = self._struct.unpack(cell[_SERIAL_AT:])
                 if newest is None or values[0] > newest[0]:
                     newest = values
         return None if newest is None else newest[1:]
+
+
+def _checks(cell: bytes) -> bool:
+    return crc32(cell[_SERIAL_AT:]) == int.from_bytes(cell[:_NUMBER_AT], "little")
 
 
 def _text(value: Any) -> Any:

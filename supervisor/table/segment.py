@@ -63,7 +63,8 @@ class Segment:
         self.layout = layout
         self.map = memoryview(memory)
         self.cells = self.map.cast("Q")
-        self.rows = RowWriter(layout, self.map)
+        self.rows = self.row_writer(0)
+        """The master's."""
         self.reader = RowReader(layout, self.map)
         self.counter_cells = layout.counter_cells
         self._gauge_cells = layout.gauge_cells
@@ -97,6 +98,10 @@ class Segment:
         header = layout.header(time.time(), os.getpid())
         memory[: len(header)] = header
         return cls(name, layout, memory)
+
+    def row_writer(self, block: int) -> RowWriter:
+        """Writes rows for the owner of a block."""
+        return RowWriter(self.layout, self.map, block)
 
     def block(self, index: int) -> memoryview:
         """The cells of one block, to be written by its owner."""
@@ -153,13 +158,8 @@ class Segment:
         self.block(0)[self._gauge_cells[name]] = value
 
     def free_row(self, row: int, pid: int) -> None:
-        """Marks a row as free on behalf of `pid`, after its last writer died.
-
-        Writes both cells: the dead may have left one of them half written, and the next writer would begin with the
-        other one.
-        """
-        for _cell in range(2):
-            self.rows.free(row, pid)
+        """Marks a row as free on behalf of `pid`, after its last writer died, who may have left it half written."""
+        self.rows.free(row, pid)
 
 
 def remove(name: str) -> None:

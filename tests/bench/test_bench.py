@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor import compiled
 from tests.bench import picture, report, results, surroundings
 from tests.bench.contestants import BENCH, CONTESTANTS, HAPROXY, PROJECT, Contestant, Place, other
 from tests.bench.measures import Size
@@ -50,6 +51,19 @@ def test_a_small_run(tmp_path: Path) -> None:
     assert all(one.get("errors", 0) == 0 for one in told["measured"])
     assert "FAILED" not in done.stdout
     assert pages == {path: path.read_bytes() for path in pages}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("workload", "most"), [("idle", 1700), ("idle-tls", 15700)])
+def test_an_idle_session_is_small(workload: str, most: int, tmp_path: Path) -> None:
+    """Octets of its own that a session holds which waits for its client; its row of the table comes to them."""
+    if compiled.IN_USE is None:
+        pytest.skip("in pure Python it is larger")
+    options = ("--only", "pproxy", "--workload", workload, "--hold", "2000", "--json", str(tmp_path / "idle.json"))
+    done = bench(*options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (measured,) = json.loads((tmp_path / "idle.json").read_text())["measured"]
+    assert measured["anonymous"] * 1024 <= most
 
 
 def test_another_checkout_takes_part(tmp_path: Path) -> None:

@@ -94,3 +94,25 @@ def test_one_that_ends_others_of_its_tick() -> None:
     _with_wheel(play, 3 * TICK_SECONDS)
 
     assert [len(alarm.times) for alarm in alarms] == [1, 1, 0, 1, 1]
+
+
+def test_each_knows_its_place() -> None:
+    """A hundred on the wheel, each third taken off or moved: whoever is left is called once, the others never."""
+    alarms: list[Alarm] = []
+
+    def play(wheel: Wheel) -> list[Alarm]:
+        now = time.monotonic()
+        alarms.extend(Alarm(wheel) for _ in range(100))
+        for alarm in alarms:
+            wheel.put(alarm, now + 0.01)
+        for number, alarm in enumerate(alarms):
+            if number % 3 == 0:
+                wheel.remove(alarm)
+            elif number % 3 == 1:
+                wheel.put(alarm, now + 60)
+            assert all(other.bucket is None or other.bucket[other.place] is other for other in alarms)
+        return alarms
+
+    _with_wheel(play, 3 * TICK_SECONDS)
+
+    assert [len(alarm.times) for alarm in alarms] == [0, 0, 1] * 33 + [0]

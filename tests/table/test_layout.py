@@ -76,9 +76,11 @@ def test_nothing_overlaps_and_cells_are_aligned(layout: Layout) -> None:
     names = sum(layout.index_counts[sort] for sort in ("shop", "street"))
     assert layout.header_size + 2 * NAME_STRUCT.size * names <= layout.block_offset(0)
     assert layout.block_offset(layout.baseline + 1) <= layout.row_offset(0)
-    assert layout.row_offset(layout.row_count) <= layout.size
+    assert layout.draft_offset(layout.draft_count) <= layout.size
+    assert layout.row_offset(layout.row_count) <= layout.draft_offset(0)
+    assert layout.draft_count == layout.block_count, "each who writes rows has a draft"
     assert layout.block_offset(1) % 64 == layout.block_size % 64 == layout.row_offset(1) % 64 == 0
-    assert layout.row_size >= 2 * layout.cell_size >= 2 * (8 + layout.cell_struct.size)
+    assert layout.row_size >= layout.cell_size >= 8 + layout.cell_struct.size
     assert layout.cell_size % 8 == 0
     cells = [*range(len(layout.process_cells)), *layout.gauge_cells.values()]
     for counter in layout.counted:
@@ -97,8 +99,8 @@ def _file() -> bytearray:
     ("position", "octets", "text"),
     [
         (0, b"HAPPY!!\0", "not a POPular state file"),
-        (16, (1).to_bytes(4, "little"), "version 1; this program reads version 3 and 4"),
-        (16, (2).to_bytes(4, "little"), "version 2; this program reads version 3 and 4"),
+        (16, (1).to_bytes(4, "little"), "version 1; this program reads version 3, 4 and 5"),
+        (16, (2).to_bytes(4, "little"), "version 2; this program reads version 3, 4 and 5"),
         (24, (64 * 1024).to_bytes(4, "little"), "sizes do not agree"),
         (28, (64 * 1024).to_bytes(4, "little"), "sizes do not agree"),
         (36, (1 << 20).to_bytes(4, "little"), "sizes do not agree"),

@@ -241,11 +241,11 @@ def test_a_tally_counts_what_the_rows_say(segment: Segment) -> None:
         assert sum(view.tally(("sid",)).values()) == len(listed)
 
 
-def test_a_tally_passes_over_a_torn_cell(segment: Segment) -> None:
-    """The newer cell of a row was being written when its writer died: the older one counts."""
+def test_a_tally_takes_the_draft_of_a_torn_row(segment: Segment) -> None:
+    """A row was being written when its writer died: its draft counts."""
     segment.rows.write(0, state=1, pid=77, started=1.0, since=2.0, sid=b"old", octets=0, port=0)
     segment.rows.write(0, state=2, pid=77, started=1.0, since=2.0, sid=b"new", octets=0, port=0)
     newer = bytes(segment.map).index(b"new")
     segment.map[newer : newer + 3] = b"ne\0"
 
-    assert segment.reader.tally(("sid", "state")) == {("old", 1): 1}
+    assert segment.reader.tally(("sid", "state")) == {("new", 2): 1}

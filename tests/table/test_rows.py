@@ -1,18 +1,19 @@
-"""Rows: two cells, one writer, readers that never see half of anything."""
+"""Rows: a cell and a draft, one writer, readers that never see half of anything."""
 
 import os
 import random
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supervisor.table.layout import FREE
-from supervisor.table.rows import Row
+from supervisor.table.rows import Row, RowReader
 from supervisor.table.segment import Segment, remove
 from tests.patience import patient
 from tests.table import sample
@@ -114,8 +115,8 @@ def test_a_freed_row_still_tells_who_freed_it(segment: Segment) -> None:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_a_torn_cell_leaves_the_other_one(segment: Segment, data: st.DataObject) -> None:
-    """A writer that is killed in the middle: whatever part of the new cell had arrived, the row is read as it was."""
+def test_a_torn_row_is_read_from_its_draft(segment: Segment, data: st.DataObject) -> None:
+    """A writer that is killed in the middle: whatever part of the new row had arrived, it is read as it was to be."""
     layout = segment.layout
     segment.rows.write(0, state=1, pid=PID, started=0.0, since=0.0, sid=b"old", octets=1, port=1)
     before = bytes(segment.map[layout.row_offset(0) : layout.row_offset(1)])
@@ -128,42 +129,82 @@ def test_a_torn_cell_leaves_the_other_one(segment: Segment, data: st.DataObject)
 
     read = segment.reader.read(0)
     assert read is not None
-    assert read.columns["sid"] == ("new" if torn == after else "old")
+    assert read.columns["sid"] == ("old" if torn == before else "new")
 
 
-def test_any_damage_to_the_newest_cell_is_noticed(segment: Segment) -> None:
-    """Each single octet of the newest cell, changed in turn: the reader falls back to the cell before."""
-    layout = segment.layout
-    start = layout.row_offset(3)
-    segment.map[start : start + layout.row_size] = bytes(layout.row_size)
-    segment.rows.write(3, state=1, pid=PID, started=0.0, since=0.0, sid=b"old", octets=1, port=1)
-    segment.rows.write(3, state=1, pid=PID, started=0.0, since=0.0, sid=b"new", octets=2, port=2)
-    newest = start + layout.cell_size
-    for position in range(newest, newest + 8 + layout.cell_struct.size):
-        segment.map[position] ^= 0x55
-        read = segment.reader.read(3)
-        assert read is not None
-        assert read.columns["sid"] == "old", f"octet {position - newest}"
-        segment.map[position] ^= 0x55
-
-
-def test_freeing_a_dead_writers_row_mends_both_cells(segment: Segment) -> None:
-    """Behind a torn cell the next writer may be torn too: after the master freed the row, both cells are good."""
+def test_a_torn_draft_leaves_the_row_as_it_was(segment: Segment) -> None:
+    """A writer that is killed while it drafts has not come to its row."""
     layout = segment.layout
     segment.rows.write(0, state=1, pid=PID, started=0.0, since=0.0, sid=b"old", octets=1, port=1)
-    segment.rows.write(0, state=2, pid=PID, started=0.0, since=0.0, sid=b"new", octets=2, port=2)
-    start = layout.row_offset(0)
-    for cell in (start, start + layout.cell_size):
-        serial = bytes(segment.map[cell : cell + 8])
-        segment.map[cell + 8] ^= 1  # torn
-        segment.free_row(0, PID + 1)
-        for mended in (start, start + layout.cell_size):
-            assert bytes(segment.map[mended : mended + 8]) > bytes(8)
-            kept = segment.map[mended + 8]
-            segment.map[mended + 8] ^= 1
-            assert segment.reader.owner(0) == PID + 1
-            segment.map[mended + 8] = kept
-        assert bytes(segment.map[cell : cell + 8]) != serial
+    draft = layout.draft_offset(0)
+    segment.map[draft + 8 : draft + 40] = b"#" * 32
+
+    read = segment.reader.read(0)
+
+    assert read is not None
+    assert read.columns["sid"] == "old"
+
+
+def test_any_damage_to_a_row_is_noticed(segment: Segment) -> None:
+    """Each single octet that is told of, changed in turn: the row is not shown when nobody has a draft of it."""
+    start = segment.layout.row_offset(3)
+    segment.rows.write(3, state=1, pid=PID, started=0.0, since=0.0, sid=b"sid", octets=1, port=1)
+    segment.rows.write(2, state=1, pid=PID, started=0.0, since=0.0, sid=b"other", octets=1, port=1)
+    for place in (*range(4), *range(8, 8 + segment.layout.cell_struct.size)):
+        segment.map[start + place] ^= 0x55
+        assert segment.reader.read(3) is None, f"octet {place}"
+        segment.map[start + place] ^= 0x55
+    assert segment.reader.read(3) is not None
+
+
+def test_the_newest_of_several_drafts_counts(segment: Segment) -> None:
+    """A row that went from writer to writer: what one had drafted who is dead is not taken for the last one's."""
+    for block, sid in ((2, b"first"), (1, b"second")):
+        writer = segment.row_writer(block)
+        writer.write(0, state=1, pid=PID + block, started=0.0, since=0.0, sid=sid, octets=1, port=1)
+    segment.map[segment.layout.row_offset(0) + 8] ^= 1  # torn
+
+    read = segment.reader.read(0)
+
+    assert read is not None
+    assert (read.columns["sid"], segment.reader.owner(0)) == ("second", PID + 1)
+
+
+def test_an_old_draft_says_nothing_of_a_row_that_goes_on(segment: Segment) -> None:
+    """A reader may find a row half written, and its writer far ahead when it looks at the drafts: it looks again."""
+    for block, sid in ((1, b"old"), (2, b"new")):
+        writer = segment.row_writer(block)
+        writer.write(0, state=1, pid=PID, started=0.0, since=0.0, sid=sid, octets=1, port=1)
+    writer.write(1, state=1, pid=PID, started=0.0, since=0.0, sid=b"next", octets=1, port=1)
+    reader, torn = RowReader(segment.layout, segment.map), segment.layout.row_offset(0) + 8
+    segment.map[torn] ^= 1
+
+    class WritesMeanwhile(RowReader):
+        """Between the two looks of the reader the writer finishes the row."""
+
+        def _drafted(self, row: int) -> Sequence[Any] | None:
+            drafted = super()._drafted(row)
+            segment.map[torn] ^= 1
+            return drafted
+
+    assert reader.owner(0) == PID
+    read = WritesMeanwhile(segment.layout, segment.map).read(0)
+
+    assert read is not None
+    assert read.columns["sid"] == "new"
+
+
+def test_freeing_a_dead_writers_row_mends_it(segment: Segment) -> None:
+    """The row that a dead writer has left torn is whole, and free, when the master has freed it."""
+    segment.row_writer(1).write(0, state=2, pid=PID, started=0.0, since=0.0, sid=b"new", octets=2, port=2)
+    segment.map[segment.layout.row_offset(0) + 8] ^= 1  # torn
+
+    segment.free_row(0, PID + 1)
+
+    assert (segment.reader.read(0), segment.reader.owner(0)) == (None, PID + 1)
+    segment.map[segment.layout.draft_offset(0) + 8] ^= 1
+    segment.map[segment.layout.draft_offset(1) + 8] ^= 1
+    assert segment.reader.owner(0) == PID + 1, "by the row itself"
 
 
 # Real processes

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -84,4 +85,24 @@ def test_a_later_program_may_show_more_of_its_processes() -> None:
     assert header.layout.process_cells[-1] == "colour"
     assert header.layout.counter_cells == later.counter_cells
     assert header.layout.counter_cells != sample.layout().counter_cells
-    assert VERSION == 4
+    assert VERSION == 5
+
+
+def test_version_4_is_read_with_two_cells_in_a_row() -> None:
+    """The newest cell that checks counts, for who lists and for who tallies; what follows the rows is found."""
+    layout = replace(sample.layout(), row_cells=2)
+    fields = list(HEADER.unpack(layout.header(1.0, 2)[: HEADER.size]))
+    fields[2] = 4
+    data = bytearray((HEADER.pack(*fields) + layout.description).ljust(layout.size, b"\0"))
+    for row, cell, serial, sid in ((1, 0, 7, b"new"), (1, 1, 6, b"old"), (2, 0, 8, b"one"), (2, 1, 9, b"two")):
+        checked = layout.cell_struct.pack(serial, 1, 4711, 1.0, 1.0, sid, 5, 6)
+        start = layout.row_offset(row) + cell * layout.cell_size
+        data[start : start + 8 + len(checked)] = crc32(checked).to_bytes(8, "little") + checked
+    data[layout.row_offset(2) + layout.cell_size + 9] ^= 1  # torn
+
+    view = View(data)
+
+    assert view.layout == layout
+    assert (layout.draft_count, layout.row_size // layout.cell_size) == (0, 2)
+    assert [session["sid"] for session in view.sessions()] == ["new", "one"]
+    assert view.tally(("sid",)) == {("new",): 1, ("one",): 1}

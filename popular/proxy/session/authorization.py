@@ -125,11 +125,11 @@ class Authorization(ClientSide):
                 self._end("client_closed")
                 return
             name = self._certificate_name
-            facts = (self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, name)
+            facts = (self.peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, name)
             question = named(Question, facts + _NOT_SHOWN)
             if self._failures:
                 question = question._replace(attempt=self._failures + 1)
-            if self._limited and self._limits.guards:
+            if self._around.limited and self._around.limits.guards:
                 self._ask_in_turn(question)
             else:
                 self._ask(question)
@@ -140,8 +140,8 @@ class Authorization(ClientSide):
 
     def _note_time(self) -> None:
         """From now on the client waits for what becomes of it."""
-        if self._times is not None:
-            self._asked_at = self._times.moment()
+        if self._around.times is not None:
+            self._asked_at = self._around.times.moment()
 
     # Limits, and who does not come in
 
@@ -149,7 +149,7 @@ class Authorization(ClientSide):
         """Puts the question to the modules: at once, or, for a network that guesses too fast, when its turn has come.
         Where that would be too late the client is refused for now, and no module is asked.
         """
-        seconds, hindrance = self._limits.wait(who_asks(question))
+        seconds, hindrance = self._around.limits.wait(who_asks(question))
         if hindrance is not None:
             self._secret = self._question = None
             self._failures += 1
@@ -165,7 +165,7 @@ class Authorization(ClientSide):
 
     def _tell_hindrance(self, limit: str) -> None:
         rules = self._rules
-        fields: dict[str, object] = {"client": self._peer_ip, "vserv": rules.vserv, "namespace": self.namespace}
+        fields: dict[str, object] = {"client": self.peer_ip, "vserv": rules.vserv, "namespace": self.namespace}
         self._verbs.note(messages.LOGIN_LIMITED, {**fields, "user": self.user, "limit": limit})
         self._verbs.count("limited", limit, "")
         if limit in OF_VSERV:
@@ -202,7 +202,7 @@ class Authorization(ClientSide):
 
     def _whom(self) -> Who:
         """Whom limits are asked about."""
-        return Who(self._peer_ip, self.namespace, self.user)
+        return Who(self.peer_ip, self.namespace, self.user)
 
     def _go_on_from_hold(self) -> None:
         """The client was held back for long enough: what waited for that, a question, a refusal, or a challenge, goes
@@ -223,7 +223,7 @@ class Authorization(ClientSide):
         """Nobody could tell whether the password is right: what was charged for a guess is given back."""
         if self._charged:
             self._charged = False
-            self._limits.no_guess(self._whom())
+            self._around.limits.no_guess(self._whom())
 
     # Commands that are no login
 
@@ -384,7 +384,7 @@ class Authorization(ClientSide):
             self._simulate()
             return
         question = Question(
-            client_ip=self._peer_ip,
+            client_ip=self.peer_ip,
             protocol=rules.protocol,
             namespace=self.namespace,
             user=self.user,
@@ -401,7 +401,7 @@ class Authorization(ClientSide):
         self._move(ASKING)
         if self._is_gone():
             self._end("client_closed")
-        elif self._limited and self._limits.guards:
+        elif self._around.limited and self._around.limits.guards:
             self._ask_in_turn(question)
         else:
             self._ask(question)

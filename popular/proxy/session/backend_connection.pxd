@@ -11,7 +11,7 @@ cdef class BackendConnection(EventTaker):
     cdef public object _extras
     cdef public bytes _unsaid
     cdef public SessionEvents _owner
-    cdef public bint greets, _lasts
+    cdef public bint greets
     cdef public Channel channel
     cpdef open(self, backend, bint greets, extras)
     @cython.locals(fd=int)
@@ -22,7 +22,6 @@ cdef class BackendConnection(EventTaker):
     cpdef str send(self, bytes data)
     cpdef turn_over(self)
     cdef str _say(self, bytes data)
-    cpdef keep_alive(self)
     cpdef close(self)
     cdef _break(self, str reason, str word=*)
     cpdef ready(self, int _fd, unsigned int events)

@@ -20,7 +20,6 @@ from popular.proxy.settings.backend import IMPLICIT, Backend
 from supervisor.octets import joined
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import WorkerContext
-from supervisor.sockets.sources import keep_alive
 from supervisor.system import EventTaker, dial
 
 _READ_SIZE = 4096
@@ -44,14 +43,13 @@ class Extras:
 class BackendConnection(EventTaker):
     """One connection. After `close` it is silent."""
 
-    __slots__ = ("_context", "_extras", "_lasts", "_owner", "_unsaid", "channel", "greets")
+    __slots__ = ("_context", "_extras", "_owner", "_unsaid", "channel", "greets")
 
     def __init__(self, context: WorkerContext, owner: SessionEvents) -> None:
         """To be opened at once."""
         self._context = context
         self._owner = owner
         self.greets = False
-        self._lasts = False
         self._unsaid = b""
         """What leaves at the end of this turn."""
         self._extras: Extras | None = None
@@ -124,17 +122,6 @@ class BackendConnection(EventTaker):
             return _words(error)
         self.close()
         return "it does not take our login"
-
-    def keep_alive(self) -> None:
-        """To be called once in a while: a connection that lasts is watched by the kernel, one of a moment is not."""
-        if self._lasts:
-            return
-        self._lasts = True
-        connection = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, self.channel.fd)
-        try:
-            keep_alive(connection)
-        finally:
-            connection.detach()
 
     def close(self) -> None:
         """Lets go, without a word to the backend (but TLS is ended properly)."""

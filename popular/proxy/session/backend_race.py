@@ -57,11 +57,6 @@ class RacingConnection(BackendConnection):
     def connected(self) -> bool:
         return self._stands and super().connected
 
-    def keep_alive(self) -> None:
-        """See BackendConnection."""
-        if self._stands:
-            super().keep_alive()
-
     def _try_next(self, backend: Backend) -> None:
         """Raises OSError where nobody is left to be waited for."""
         error = OSError()

@@ -9,8 +9,7 @@ from popular.proxy.session.verbs cimport Verbs
 from supervisor.octets cimport fields, joined
 
 cdef class BackendSide(Teller):
-    cdef public object _in_common, _orders, poll
-    cdef public dict _backends
+    cdef public object poll
     cdef public BackendRuntime _backend
     cdef public HealthKnowledge _health
     cdef public double _patience

@@ -57,10 +57,7 @@ class BackendSide(Teller):
 
     __slots__ = (
         "_backend",
-        "_backends",
         "_health",
-        "_in_common",
-        "_orders",
         "_password_is_ours",
         "_patience",
         "_referred",
@@ -71,9 +68,6 @@ class BackendSide(Teller):
 
     def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         Teller._set_up(self, verbs, around, peer)
-        self._backends = around.backends
-        self._in_common = around.in_common
-        self._orders = around.orders
         self.counted = False
         """Limits may count this session: they were asked, and are told of its end."""
         self._backend: BackendRuntime | None = None
@@ -97,7 +91,7 @@ class BackendSide(Teller):
         """`password_of_module`: the route's."""
         secret = password_of_module or self._secret
         self._password_is_ours = password_of_module is not None or backend.trusts_us
-        line = xclient(self._peer_ip, self._peer_port, self._sid) if backend.names_client else b""
+        line = xclient(self.peer_ip, self.peer_port, self._sid) if backend.names_client else b""
         known = backend.announced
         ahead = known is not None and known.pipelines()
         try:
@@ -235,8 +229,8 @@ class BackendSide(Teller):
 
     def _enter_or_refuse(self) -> bool:
         """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
-        limits, own = self._limits, self._own_limits
-        if own is None and not (self._limited and (limits.guards or limits.counts)):
+        limits, own = self._around.limits, self._own_limits
+        if own is None and not (self._around.limited and (limits.guards or limits.counts)):
             return True
         self._charged = False
         self.counted = True
@@ -269,14 +263,14 @@ class BackendSide(Teller):
             return
         self._verbs.leave_backend()
         if self._health is not None:
-            self._health.answered(self._peer_ip)
+            self._health.answered(self.peer_ip)
         said |= {"backend": self.backend_id, "reply": reply}
         if whose is Affair.MAILBOX:
             assert code is not None
             self._verbs.note(messages.LOGIN_DEFERRED, {**self._login_fields(), **said})
             self._verbs.count("logins_deferred", DEFERRALS[code], self.backend_id)
             self._no_guess()
-            self._limits.stays_out(self._row_number)
+            self._around.limits.stays_out(self._row_number)
             self._dialogue = None
             self._try_again(code)
             return
@@ -298,13 +292,13 @@ class BackendSide(Teller):
         self._verbs.note(messages.REFERRED, fields)
         self._verbs.leave_backend()
         if self._health is not None:
-            self._health.answered(self._peer_ip)
+            self._health.answered(self.peer_ip)
         if to.id != said_by.id and not self._takes_new(to.id):
             self._refuse(DRAINED, "unavailable", Code.SYS_TEMP)
             return
         self._refusals = self._health = self.poll = None
         self._referred = True
-        self._backend, self.backend_id, self.target = self._backends[to.id].like(to), to.id, referral.user
+        self._backend, self.backend_id, self.target = self._around.backends[to.id].like(to), to.id, referral.user
         if lacks_secret(self._led, to, self._shows()):
             self._no_secret()
         else:
@@ -312,7 +306,7 @@ class BackendSide(Teller):
 
     def _takes_new(self, backend_id: str) -> bool:
         """Whether the operator lets new users in to a backend to which neither he nor a module has led this one."""
-        return not self._orders.any or self._orders.verdict(self._asked(backend_id))[0] == GO_ON
+        return not self._around.orders.any or self._around.orders.verdict(self._asked(backend_id))[0] == GO_ON
 
     def _asked(self, backend_id: str) -> AskedLogin:
         """About whom the operator may have ordered something: by the name that he has written, and by his module's."""
@@ -367,7 +361,7 @@ class BackendSide(Teller):
         dialogue = self._dialogue
         provoked = dialogue is not None and dialogue.may_be_too_long  # strangers would close it for everybody
         if self._health is not None and word not in UNTRIED and not provoked:
-            self._health.failed(self._peer_ip, reason)
+            self._health.failed(self.peer_ip, reason)
 
     def _where(self) -> dict[str, object]:
         """Which backend failed, for the log, and the address at which it was, or all at which it could have been."""
@@ -378,7 +372,7 @@ class BackendSide(Teller):
 
     def _international(self) -> International:
         """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""
-        return self._in_common.offered()
+        return self._around.in_common.offered()
 
     # The end
 

@@ -10,14 +10,15 @@ cdef dict _AT_ONCE
 cdef bytes _QUIT
 
 cdef class ClientSide:
-    cdef public object _denied, _exchange, _held, _limits, _offer, _proving, _question, _secret, _times, phase
+    cdef public object _denied, _exchange, _held, _offer, _proving, _question, _secret, phase
+    cdef public Surroundings _around
     cdef public TypedRules _rules
     cdef public Verbs _verbs
     cdef public tuple _led
-    cdef public str _certificate_name, _language, _peer_ip, _sid, _words, mechanism, namespace, user
-    cdef public long _bit, _commands, _errors, _failures, _may_follow, _peer_port
+    cdef public str _certificate_name, _language, peer_ip, _sid, _words, mechanism, namespace, user
+    cdef public unsigned int _bit, _commands, _errors, _failures, _may_follow, peer_port
     cdef public double _asked_at
-    cdef public bint _charged, _eof, _limited, _rests, _tls, _utf8, absorbed, asked
+    cdef public bint _charged, _eof, _rests, _tls, _utf8, absorbed, asked
     cdef public LineBuffer lines
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     cpdef bint listens(self) except -1

@@ -62,6 +62,7 @@ class ClientSide:
     """One session, as far as its client goes."""
 
     __slots__ = (
+        "_around",
         "_asked_at",
         "_bit",
         "_certificate_name",
@@ -75,19 +76,14 @@ class ClientSide:
         "_held",
         "_language",
         "_led",
-        "_limited",
-        "_limits",
         "_may_follow",
         "_offer",
-        "_peer_ip",
-        "_peer_port",
         "_proving",
         "_question",
         "_rests",
         "_rules",
         "_secret",
         "_sid",
-        "_times",
         "_tls",
         "_utf8",
         "_verbs",
@@ -97,6 +93,8 @@ class ClientSide:
         "lines",
         "mechanism",
         "namespace",
+        "peer_ip",
+        "peer_port",
         "phase",
         "user",
     )
@@ -106,21 +104,18 @@ class ClientSide:
 
         `peer`: the client's address and port.
         """
-        self._limited = around.limited
-        """Whether `_limits` are to be asked what they do."""
-        self._limits = around.limits
+        self._around = around
         self._charged = False
         """A guess was charged to the client's network; whether it was one, a wrong login, is not known yet."""
-        self._times = around.times
         self._asked_at = 0.0
-        """When somebody was asked last what is to become of the client, if `_times` want to know."""
+        """When somebody was asked last what is to become of the client, if `times` of the surroundings want to know."""
         self._held: Question | Code | Decision | None = None
         """What waits while the client is held back: the question for the modules, the code of the refusal, or what the
         challenge is made of.
         """
         self._verbs = verbs
         self._rules = around.rules
-        self._peer_ip, self._peer_port = peer
+        self.peer_ip, self.peer_port = peer
         self._sid = self._verbs.sid
         self._tls = False
         self._certificate_name = ""
@@ -161,6 +156,10 @@ class ClientSide:
         self.mechanism = ""
         """The mechanism of AUTH, or APOP; "" for USER and PASS."""
 
+    def peer(self) -> tuple[str, int]:
+        """Who the client is: by the PROXY header, if there was one."""
+        return self.peer_ip, self.peer_port
+
     def listens(self) -> bool:
         """Whether the client is to be read: not while it is too far ahead of our answers."""
         if len(self.lines.held) > MOST_HELD and self.phase is not EXCHANGING:
@@ -192,26 +191,26 @@ class ClientSide:
         trusted = self._rules.trusted
         if trusted is None:
             self._greet()
-        elif self._peer_ip in trusted:
+        elif self.peer_ip in trusted:
             self._verbs.await_header(HEADER_SECONDS)
         else:
             self.header_failed("it is not in trusted")
 
     def introduced(self, peer: tuple[Any, ...]) -> None:
         """The PROXY header has come: this is who the client is (address, port)."""
-        self._peer_ip, self._peer_port = peer[:2]
+        self.peer_ip, self.peer_port = peer[:2]
         self._move(GREETED)
         self._greet()
 
     def header_failed(self, reason: str) -> None:
         """An untrusted peer, or a malformed header: closed without a reply."""
-        fields: dict[str, object] = {"peer": self._peer_ip, "vserv": self._rules.vserv, "reason": reason}
+        fields: dict[str, object] = {"peer": self.peer_ip, "vserv": self._rules.vserv, "reason": reason}
         self._verbs.note(messages.BAD_HEADER, fields)
         self._end("proxy_header")
 
     def _greet(self) -> None:
         rules = self._rules
-        if self._verbs.is_blocked(self._peer_ip):
+        if self._verbs.is_blocked(self.peer_ip):
             self._end("blocked")
         elif rules.protocol == POP3S and not self._tls:
             self._start_tls()
@@ -403,5 +402,5 @@ class ClientSide:
         """There is no TLS with this client, and nothing more is said to it. `why` is for the counter."""
         vserv = self._rules.vserv
         self._verbs.count("tls_failures", why, "")
-        self._verbs.note(messages.TLS_FAILED, {"client": self._peer_ip, "vserv": vserv, "why": why, "reason": reason})
+        self._verbs.note(messages.TLS_FAILED, {"client": self.peer_ip, "vserv": vserv, "why": why, "reason": reason})
         self._end("tls_failed")

@@ -6,6 +6,7 @@ session later (`events.py`).
 
 import errno
 
+from popular.net.channel import Channel
 from popular.net.tlschannel import TlsChannel
 from popular.pdm.chain import Decision
 from popular.pdm.contract import PASSWORD, Question
@@ -229,8 +230,10 @@ class Login:
             version = about.version() or ""
             self._debug("TLS", "backend_handshake", version=version, cipher=cipher, resumed=str(bool(resumed)))
 
-    def let_in(self) -> BackendConnection:
-        """The backend did: its connection, to be relayed."""
+    def let_in(self) -> tuple[Channel, BackendQueue | None]:
+        """The backend did: the connection to it, to be relayed, and the queue where the session has its place, which
+        is to be given back. With that the login is over, and can be forgotten.
+        """
         to = self._to
         assert to is not None
         assert to.logins is not None
@@ -238,7 +241,7 @@ class Login:
         if to.announced is not None:
             to.announced.let_in()
         assert self.connection is not None
-        return self.connection
+        return self.connection.channel, self._queue
 
     def send(self, data: bytes) -> str:
         """Why the backend cannot be told, or ""."""
@@ -295,11 +298,6 @@ class Login:
             self.connection.close()
             self.connection = None
         self.wait_no_more()
-
-    def keep_alive(self) -> None:
-        """A connection that lasts is kept alive."""
-        if self.connection is not None:
-            self.connection.keep_alive()
 
     def close(self) -> None:
         """Nothing is waited for any more."""

@@ -6,7 +6,7 @@ from popular.proxy.session.known cimport HealthKnowledge
 from supervisor.octets cimport fields
 
 cdef class Machine(BackendSide):
-    cdef public object _polls, _probed
+    cdef public object _probed
     cdef public str _home
     cdef public bint _led_to_backup
     cpdef decided(self, decision)

@@ -62,12 +62,11 @@ class Machine(BackendSide):
     `phase`, `user`, `namespace`, `backend_id` and `target` may be looked at; nobody but the machine sets them.
     """
 
-    __slots__ = ("_home", "_led_to_backup", "_polls", "_probed")
+    __slots__ = ("_home", "_led_to_backup", "_probed")
 
     def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         """`peer`: the client's address and port."""
         self._set_up(verbs, around, peer)
-        self._polls = around.polls
         self._home = ""
         """The backend to which the modules lead him, whatever becomes of that."""
         self._led_to_backup = False
@@ -85,8 +84,8 @@ class Machine(BackendSide):
         if self._proving is not None:
             if not self._proving.is_over(decision):
                 wait = 0.0
-                if self._times is not None and not self._proving.has_responded:
-                    wait = self._times.left_to_challenge(self._asked_at, decision)
+                if self._around.times is not None and not self._proving.has_responded:
+                    wait = self._around.times.left_to_challenge(self._asked_at, decision)
                 if wait > 0:
                     self._hold(wait, decision)
                 else:
@@ -115,14 +114,14 @@ class Machine(BackendSide):
     def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The modules have let the user in: does the operator, and where to?"""
         self._home = route.backend
-        if self._orders.any:
+        if self._around.orders.any:
             self._obey(route, fallback, vouched, waited=False)
         else:
             self._follow(route, fallback, vouched)
 
     def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
-        orders = self._orders
+        orders = self._around.orders
         asking = orders.routed(self._asked(route.backend))
         verdict, seconds = orders.verdict(asking)
         if verdict == LOCKED:
@@ -168,7 +167,7 @@ class Machine(BackendSide):
     def _follow(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
         name, target, secret, _flags, server = fields(route)
-        backend = self._backends.get(name)
+        backend = self._around.backends.get(name)
         if server is not None and backend is not None:
             backend = backend.placed(server)
         self._backend = backend
@@ -212,10 +211,11 @@ class Machine(BackendSide):
 
     def _absorb(self, backend: BackendRuntime, vouched: bool) -> bool:
         """Whether the same login, by the user's own password, found no mail a moment ago: then it is shown none."""
-        if vouched or self._polls is None or self._secret is None or not self._has_own_password():
+        polls = self._around.polls
+        if vouched or polls is None or self._secret is None or not self._has_own_password():
             return False
-        self.poll = poll = self._polls.poll_of(self._whom(), self._secret, backend.settings, target=self.target)
-        if not self._polls.is_empty(poll):
+        self.poll = poll = polls.poll_of(self._whom(), self._secret, backend.settings, target=self.target)
+        if not polls.is_empty(poll):
             return False
         if self._enter_or_refuse():
             self.absorbed = True
@@ -231,7 +231,7 @@ class Machine(BackendSide):
             self._verbs.count("backend_elsewhere", ELSEWHERE[number - 1], self.backend_id)
 
     def _in_common_of_backends(self) -> Common:
-        return self._in_common.capabilities()
+        return self._around.in_common.capabilities()
 
     # A backend that is down
 
@@ -239,14 +239,14 @@ class Machine(BackendSide):
         """Whether a backend takes this login; if as a probe, it is heard of at the latest when the session is over."""
         if self._probed is not None:  # before it is asked: behind that the new one would be taken back
             self._take_back_probe()
-        takes = health.takes(self._peer_ip)
+        takes = health.takes(self.peer_ip)
         if takes == AS_PROBE:
             self._probed = health
         return takes != NOT_NOW
 
     def _take_back_probe(self) -> None:
         if self._probed is not None:
-            self._probed.came_to_nothing(self._peer_ip)
+            self._probed.came_to_nothing(self.peer_ip)
             self._probed = None
 
     def over(self) -> None:

@@ -48,8 +48,8 @@ class RecordedSession(Session):
         self._told = False
         """The backend has heard a secret, and may repeat it."""
         self._greets = True
-        recording.begin(self.sid, self._peer, self._runtime.rules.vserv)
         machine = self._machine
+        recording.begin(self.sid, machine.peer(), self._runtime.rules.vserv)
         machine.lines = self._lines = lines_for(machine, recording)
         Session.begin(self, fd)
 

@@ -4,22 +4,22 @@ from popular.net.channel cimport Channel
 from popular.net.splice cimport Transfer
 from popular.protocol.watch cimport CommandWatch
 from popular.proxy.session.events cimport SessionEvents
-from supervisor.system cimport Clock, EventTaker, Poller
+from supervisor.system cimport EventTaker
 
 cdef class Relay(EventTaker):
     cdef public Channel _backend, _client
-    cdef public Clock _clock
-    cdef public Poller _core
     cdef public CommandWatch watch
     cdef public Transfer _transfer
     cdef public bytes _for_backend, _for_client
     cdef public object _pipes
     cdef public SessionEvents _owner
-    cdef public bint _client_done, _leaves, _over, _plain, _reads_backend, _reads_client, _whole
+    cdef public bint _client_done, _lasts, _leaves, _over, _plain, _reads_backend, _reads_client, _whole
     cdef public double active
     cdef public long long from_client, to_client
     cpdef join(self, Channel client, Channel backend, bint client_done)
     cpdef begin(self, bytes to_client, bytes to_backend)
+    cpdef keep_alive(self)
+    @cython.locals(backend=Channel)
     cpdef close(self)
     cdef _end(self, str ending)
     cdef _balance(self)

@@ -9,6 +9,7 @@ together with the end of the connection, if the backend has closed by then.
 """
 
 import fcntl
+import socket
 import sys
 import termios
 
@@ -20,6 +21,7 @@ from popular.protocol.watch import CommandWatch
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import CutCost
+from supervisor.sockets.sources import keep_alive
 from supervisor.system import EventTaker, Poller
 
 _COMMANDS = 1 << 12
@@ -44,10 +46,9 @@ class Relay(EventTaker):
         "_backend",
         "_client",
         "_client_done",
-        "_clock",
-        "_core",
         "_for_backend",
         "_for_client",
+        "_lasts",
         "_leaves",
         "_over",
         "_owner",
@@ -66,10 +67,10 @@ class Relay(EventTaker):
     def __init__(self, owner: SessionEvents, core: Poller, pipes: Pipes) -> None:
         """To be joined at once. The owner hears of the end once, unless `close` comes first."""
         self._pipes = pipes
-        self._core = core
-        self._clock = core.clock
         self._owner = owner
         self._over = False
+        self._lasts = False
+        """The kernel watches the connection to the backend."""
         self._leaves = False
         """What is held leaves at the end of this turn: nobody lags yet."""
         self._for_client = b""
@@ -77,7 +78,7 @@ class Relay(EventTaker):
         self._transfer: Transfer | None = None
         self._whole = False
         """The mail that was asked for last has come to its end; False also where that was not seen."""
-        self.active = self._clock.now
+        self.active = core.clock.now
         self.from_client = 0
         self.to_client = 0
         self.watch = CommandWatch()
@@ -117,11 +118,23 @@ class Relay(EventTaker):
             return CutCost.COMMITTING if on_its_way else CutCost.UNCOMMITTED
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
         patience = _STALLED_SECONDS if watch.fetches and not self._whole else _MOMENT_SECONDS
-        busy = holds or watch.open or on_its_way or self._clock.now - self.active < patience
+        busy = holds or watch.open or on_its_way or self._client.now() - self.active < patience
         return CutCost.IN_TRANSFER if busy else CutCost.IDLE
 
+    def keep_alive(self) -> None:
+        """To be called once in a while: a connection that lasts is watched by the kernel, one of a moment is not."""
+        if self._lasts:
+            return
+        self._lasts = True
+        connection = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, self._backend.fd)
+        try:
+            keep_alive(connection)
+        finally:
+            connection.detach()
+
     def close(self) -> None:
-        """Gives the pipe back, and lets go of the session; the channels are the session's. What came in this turn has
+        """Gives the pipe back, leaves the backend without a word (but TLS is ended properly), and lets go of the
+        session, whose the client's channel is. What came in this turn has
         still to leave, and ahead of the end: that may be a reset, by which the kernel drops what it holds back.
         """
         if self._leaves:
@@ -134,6 +147,11 @@ class Relay(EventTaker):
         if self._transfer is not None:
             self._transfer.close()
             self._transfer = None
+        backend = self._backend
+        if backend.fd >= 0:
+            if backend.tls:
+                backend.end_sending()
+            backend.close()
 
     def _end(self, ending: str) -> None:
         if not self._over:
@@ -158,7 +176,7 @@ class Relay(EventTaker):
     def _leave_later(self) -> None:
         if not self._leaves:
             self._leaves = True
-            self._core.later(self)
+            self._client.later(self)
 
     def turn_over(self) -> None:
         """See EventTaker."""
@@ -240,7 +258,7 @@ class Relay(EventTaker):
             self._balance()
 
     def _give_backend(self, piece: bytes) -> None:
-        self.active = self._clock.now
+        self.active = self._client.now()
         self.from_client += len(piece)
         try:
             self.watch.see(piece)
@@ -258,7 +276,7 @@ class Relay(EventTaker):
 
     def _backend_takes_more(self) -> None:
         self._send_to_backend()
-        self.active = self._clock.now
+        self.active = self._client.now()
         if not self._for_backend:
             self._balance()
             self._read_pending_client()
@@ -360,7 +378,7 @@ class Relay(EventTaker):
             self._read_much()
 
     def _give_client(self, piece: bytes) -> None:
-        self.active = self._clock.now
+        self.active = self._client.now()
         self.to_client += len(piece)
         if self.watch.fetches:
             self._whole = piece.endswith(_MAIL_END)
@@ -398,7 +416,7 @@ class Relay(EventTaker):
             if not is_empty:
                 self._balance()
                 return
-        self.active = self._clock.now
+        self.active = self._client.now()
         transfer.close()
         self._transfer = None
         self.watch.open = 0
@@ -413,7 +431,7 @@ class Relay(EventTaker):
         except OSError:
             self._end("client_reset")
             return
-        self.active = self._clock.now
+        self.active = self._client.now()
         self._balance()
         self._read_on_backend()
 

@@ -7,15 +7,15 @@ from popular.proxy.session.runtime cimport VservRuntime
 from supervisor.serving.context cimport WorkerContext
 from supervisor.system cimport Shared, wall
 
+@cython.no_gc  # it holds nothing that leads back to it but what lives as long as the worker
 cdef class SessionRow:
     cdef public tuple _counted
     cdef public VservRuntime _runtime
     cdef public object _shown
-    cdef public str _sid
     cdef public double _shown_at, _started
-    cdef public long _deletes, _token
-    @cython.locals(runtime=VservRuntime, context=WorkerContext, client=str)
-    cpdef show(self, Machine machine, tuple peer, tuple moved)
+    cdef public unsigned int _deletes, _token
+    @cython.locals(runtime=VservRuntime, context=WorkerContext)
+    cpdef show(self, Machine machine, str sid, tuple moved)
     @cython.locals(shared=Shared)
     cpdef count(self, tuple moved)
 

@@ -14,12 +14,11 @@ from supervisor.system import wall
 class SessionRow:
     """One session's. The row itself is freed by whoever gives the token back."""
 
-    __slots__ = ("_counted", "_deletes", "_runtime", "_shown", "_shown_at", "_sid", "_started", "_token")
+    __slots__ = ("_counted", "_deletes", "_runtime", "_shown", "_shown_at", "_started", "_token")
 
-    def __init__(self, runtime: VservRuntime, token: int, sid: str) -> None:
+    def __init__(self, runtime: VservRuntime, token: int) -> None:
         self._runtime = runtime
         self._token = token
-        self._sid = sid
         self._started = wall()
         self._deletes = 0
         """Those that are not committed."""
@@ -27,11 +26,10 @@ class SessionRow:
         self._shown_at = 0.0
         self._counted = NOTHING_MOVED
 
-    def show(self, machine: Machine, peer: tuple[str, int], moved: Moved) -> None:
+    def show(self, machine: Machine, sid: str, moved: Moved) -> None:
         """Writes the row. The order is that of the columns, see program.COLUMNS."""
         runtime = self._runtime
         context = runtime.context
-        client, port = peer
         self._shown = phase = machine.phase
         self._shown_at = context.clock.now
         context.rows.put(
@@ -41,9 +39,9 @@ class SessionRow:
                 context.pid,
                 self._started,
                 wall(),
-                self._sid,
-                client,
-                port,
+                sid,
+                machine.peer_ip,
+                machine.peer_port,
                 runtime.vserv,
                 machine.user,
                 machine.backend_id,
@@ -64,16 +62,14 @@ class SessionRow:
         """The session goes on, even if it will come back to the same phase."""
         self._shown = None
 
-    def refresh(
-        self, machine: Machine, peer: tuple[str, int], client: ClientConnection, *, relay: Relay | None
-    ) -> None:
+    def refresh(self, machine: Machine, sid: str, client: ClientConnection, *, relay: Relay | None) -> None:
         """Writes the row, and counts, if something has changed."""
         if machine.phase is self._shown and (relay is None or relay.active <= self._shown_at):
             return
         moved = moved_by(client, relay)
         if relay is not None:
             self._deletes = relay.watch.deletes
-        self.show(machine, peer, moved)
+        self.show(machine, sid, moved)
         self.count(moved)
 
     def count(self, moved: Moved) -> None:

@@ -1,8 +1,9 @@
 cimport cython
 
+from popular.net.channel cimport Channel
 from popular.net.client cimport ClientConnection
 from popular.net.deadlines cimport Deadlines
-from popular.proxy.session.backend_connection cimport BackendConnection
+from popular.proxy.session.backend_queue cimport BackendQueue
 from popular.proxy.session.backend_runtime cimport BackendRuntime
 from popular.proxy.session.login cimport Login
 from popular.proxy.session.machine cimport Machine
@@ -22,8 +23,8 @@ cdef class Session(PuttingOff):
     cdef public Relay _relay
     cdef public SessionRow _row
     cdef public VservRuntime _runtime
+    cdef public BackendQueue _queue
     cdef public object _reached, _reader, _tls
-    cdef public tuple _peer
     cdef public str _ending, _via
     cdef public double _started, _tls_began
     cdef public bint _over
@@ -58,7 +59,7 @@ cdef class Session(PuttingOff):
     cpdef backend_connected(self)
     @cython.locals(machine=Machine)
     cpdef backend_says(self, bytes data)
-    @cython.locals(client=ClientConnection, runtime=VservRuntime, backend=BackendConnection, relay=Relay)
+    @cython.locals(client=ClientConnection, runtime=VservRuntime, backend=Channel, login=Login, queue=BackendQueue, relay=Relay)
     cpdef _join(self, bytes to_client, bytes to_backend)
     cpdef _taps(self)
     cpdef relay_ended(self, str ending)
@@ -68,6 +69,7 @@ cdef class Session(PuttingOff):
     cpdef refresh(self)
     cdef _show(self)
     cdef _only_send(self)
+    @cython.locals(queue=BackendQueue, relay=Relay)
     cdef _stop_waiting(self)
     @cython.locals(runtime=VservRuntime, context=WorkerContext, facts=tuple, machine=Machine, seconds=double, moved=tuple)
     cpdef end(self, str ending)

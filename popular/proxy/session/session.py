@@ -18,6 +18,7 @@ from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
 from popular.proxy.session.absorber import PollWatch
+from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.client_side import MOST_HELD
 from popular.proxy.session.cluster import LEASE_PATIENCE_SECONDS
@@ -53,7 +54,7 @@ class Session(PuttingOff):
         "_login",
         "_machine",
         "_over",
-        "_peer",
+        "_queue",
         "_reached",
         "_reader",
         "_relay",
@@ -72,16 +73,16 @@ class Session(PuttingOff):
         self._started = self._runtime.context.clock.now
         self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
         self.row = token
-        self._peer = peer
-        """Who the client is: by the PROXY header, if there is one."""
         self._via = ""
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
         self._machine = Machine(self, self._runtime.around, peer)
         self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
-        self._login = Login(runtime, self)
-        self._row = SessionRow(runtime, token, self.sid)
+        self._login = Login(runtime, self)  # until the relay begins: most sessions are idle, and need it no more
+        self._queue: BackendQueue | None = None
+        """The queue of the backend at which this session has a place, from then on."""
+        self._row = SessionRow(runtime, token)
         self._reader: HeaderReader | None = None
         self._relay: Relay | None = None
         self._tls: Agreed | None = None
@@ -99,7 +100,7 @@ class Session(PuttingOff):
         runtime.context.admit(self.row, self, runtime.started)
         try:
             if runtime.context.log.options:
-                log_begin(runtime, self.sid, self._peer, client=self._client)
+                log_begin(runtime, self.sid, self._machine.peer(), client=self._client)
             self._show()
             self._deadlines.look_at(self._started + runtime.first_look)
             self._machine.begin()
@@ -192,7 +193,7 @@ class Session(PuttingOff):
         header = b""
         if backend.is_introduced:
             local = self._reached or local_end(self._client.channel.connection)
-            header = proxy_header(backend.settings.sendproxy, self._peer, local)
+            header = proxy_header(backend.settings.sendproxy, self._machine.peer(), local)
         reason, word = self._login.connect(backend, greets, header)
         if reason:
             self._put_off(self._tell_broken, reason, word)
@@ -216,6 +217,7 @@ class Session(PuttingOff):
             self._put_off(self._tell_broken, reason, "tls")
 
     def leave_backend(self) -> None:
+        assert self._relay is None, "the relay has the backend then"
         self._deadlines.expect_nothing()
         self._login.leave_backend()
 
@@ -225,7 +227,7 @@ class Session(PuttingOff):
         self._deadlines.login_done(runtime.sessiontimeout)
         runtime.logins.count(runtime.context.clock.now - self._started)
         if runtime.reporter is not None:
-            runtime.reporter.logged_in(self._machine, self._peer[0], self._tls)
+            runtime.reporter.logged_in(self._machine, self._machine.peer_ip, self._tls)
         self._show()
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
@@ -269,7 +271,7 @@ class Session(PuttingOff):
             client.hand_over()
             self.tls_failed(Failure("other", "the client did not take the reply to STLS"))
         else:
-            client.start_tls(tls_settings, self)
+            client.start_tls(self._runtime.context.clock, tls_settings, self)
 
     def tls_up(self, agreed: Agreed) -> None:
         context = self._runtime.context
@@ -288,11 +290,10 @@ class Session(PuttingOff):
         self._reader = None
         self._deadlines.expect_nothing()
         self._reached = header.destination
-        self._via = self._peer[0]
-        if header.source is not None:
-            self._peer = header.source
-        log_introduced(self._runtime, self.sid, self._peer, via=self._via)
-        self._machine.introduced(self._peer)
+        self._via = self._machine.peer_ip
+        peer = self._machine.peer() if header.source is None else header.source
+        log_introduced(self._runtime, self.sid, peer, via=self._via)
+        self._machine.introduced(peer)
         self._settle()
         if not self._over:
             self._show()
@@ -318,7 +319,7 @@ class Session(PuttingOff):
         if limits.cluster is None or not isinstance(decision, Admitted) or not limits.needs_lease(decision.limits):
             return False
         self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
-        who = Who(self._peer[0], self._machine.namespace, self._machine.user)
+        who = Who(self._machine.peer_ip, self._machine.namespace, self._machine.user)
         then = functools.partial(self._enter, self._tell_step, "decided", decision)
         limits.take_lease(self.row, self.sid, who, own=decision.limits, then=then)
         return True
@@ -355,6 +356,8 @@ class Session(PuttingOff):
         self._settle()
 
     def backend_broke(self, reason: str, word: str = "") -> None:
+        if self._relay is not None:
+            return  # what was still to be said could not be: the relay finds out by itself
         self._login.lost(reason)
         self._tell_broken(reason, word)
         self._settle()
@@ -365,13 +368,14 @@ class Session(PuttingOff):
         self._machine.backend_failed(reason, word)
 
     def _join(self, to_client: bytes, to_backend: bytes) -> None:
-        client, runtime = self._client, self._runtime
-        backend = self._login.let_in()
+        client, runtime, login = self._client, self._runtime, self._login
+        backend, queue = login.let_in()
         # A variable of its own: the session may end in `begin`, and let go of the relay that is still at work. In the
         # compiled form nobody else would hold it then.
         core, pipes, taps = runtime.context.core, runtime.pipes, self._taps()
         self._relay = relay = Relay(self, core, pipes) if taps is None else TappedRelay(self, core, pipes, taps=taps)
-        relay.join(client.channel, backend.channel, client.done)
+        self._queue, self._login = queue, None  # type: ignore[assignment]
+        relay.join(client.channel, backend, client.done)
         relay.begin(client.hand_over() + to_client, to_backend)
 
     def _taps(self) -> Taps | None:
@@ -410,7 +414,7 @@ class Session(PuttingOff):
     # The supervisor
 
     def whose(self) -> Whose:
-        return Whose(self._started, self._peer[0], marks_of(self._machine, self._runtime.rules.vserv))
+        return Whose(self._started, self._machine.peer_ip, marks_of(self._machine, self._runtime.rules.vserv))
 
     def cut_cost(self) -> CutCost:
         relay = self._relay
@@ -420,17 +424,18 @@ class Session(PuttingOff):
 
     def displaceable(self) -> tuple[str, float] | None:
         phase = self._machine.phase
-        return (self._peer[0], self._row.waits_since(phase)) if phase in SILENT else None
+        return (self._machine.peer_ip, self._row.waits_since(phase)) if phase in SILENT else None
 
     def refresh(self) -> None:
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()
-        self._login.keep_alive()
-        self._row.refresh(self._machine, self._peer, self._client, relay=relay)
+        if relay is not None:
+            relay.keep_alive()
+        self._row.refresh(self._machine, self.sid, self._client, relay=relay)
 
     def _show(self) -> None:
-        self._row.show(self._machine, self._peer, moved_by(self._client, self._relay))
+        self._row.show(self._machine, self.sid, moved_by(self._client, self._relay))
 
     # The end
 
@@ -443,7 +448,17 @@ class Session(PuttingOff):
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        self._login.close()
+        relay = self._relay
+        if relay is None:
+            self._login.close()
+            return
+        if self._runtime.context.log.options:
+            self._runtime.context.log.debug("NET", "backend_left", self.sid)
+        relay.close()
+        queue = self._queue
+        if queue is not None:
+            self._queue = None
+            queue.places.give_back()
 
     def end(self, ending: str) -> None:
         """Once, for one reason. All parts are let go of, as they let go of us: so it is free without the collector."""
@@ -453,16 +468,14 @@ class Session(PuttingOff):
         self._deadlines.stop()
         moved = moved_by(self._client, self._relay)
         self._row.count(moved)
-        if self._relay is not None:
-            self._relay.close()
-            self._relay = None
         self._stop_waiting()
+        self._relay = None
         self._client.close(after_quit=ending == "quit" or ending == "absorbed")
         runtime, context = self._runtime, self._runtime.context
         seconds = context.clock.now - self._started
         machine, tls = self._machine, self._tls
         facts = (
-            self._peer[0],
+            machine.peer_ip,
             runtime.rules.vserv,
             machine.namespace,
             machine.user,

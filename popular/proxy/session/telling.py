@@ -46,7 +46,7 @@ class Teller(Authorization):
 
     def _login_fields(self) -> dict[str, object]:
         """Fields of the log that say who wants to log in, and from where."""
-        fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
+        fields = {"client": self.peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
         return {**fields, "user": self.user, **({"mechanism": self.mechanism} if self.mechanism else {})}
 
     def account(self) -> str:
@@ -65,12 +65,12 @@ class Teller(Authorization):
         self._failures += 1
         verbs.note(messages.LOGIN_FAILED, {**self._login_fields(), "why": why, **said})
         verbs.count("login_failures", why, self._rules.vserv)
-        self._limits.stays_out(self._row_number)
-        if self._limited and self._limits.guards:
+        self._around.limits.stays_out(self._row_number)
+        if self._around.limited and self._around.limits.guards:
             self._charged = False
-            wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
-        if self._times is not None:
-            wait += self._times.left_to_refusal(self._asked_at, why)
+            wait = max(wait, self._around.limits.failed(self._whom(), self._secret_shown()))
+        if self._around.times is not None:
+            wait += self._around.times.left_to_refusal(self._asked_at, why)
         self._secret = self._question = self._led = None
         self._dialogue = None
         if wait > 0:
@@ -96,7 +96,7 @@ class Teller(Authorization):
         """
         self._dialogue = None
         self._no_guess()
-        self._limits.stays_out(self._row_number)
+        self._around.limits.stays_out(self._row_number)
         if self._rules.softfail:
             self._verbs.leave_backend()
             self._simulate()

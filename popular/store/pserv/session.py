@@ -113,7 +113,7 @@ class Session(ClientOwner):
             self._client.listen(True)
         else:
             self._shaking_hands = True
-            self._client.start_tls(self._settings.tls, self)
+            self._client.start_tls(self._context.clock, self._settings.tls, self)
 
     # TLS, before the machine has heard of anything
 
