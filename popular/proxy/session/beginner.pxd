@@ -1,3 +1,4 @@
+from popular.proxy.session.inforce cimport Traced
 from popular.proxy.session.recorded_session cimport RecordedSession
 from popular.proxy.session.recording cimport recording_of
 from popular.proxy.session.session cimport Session
@@ -5,5 +6,5 @@ from supervisor.serving.holders cimport Holders
 
 cdef class SessionBeginner:
     cdef public dict _vservs
-    cdef public object _recorder
+    cdef public Traced _recorder
     cdef public Holders _holders

@@ -23,9 +23,9 @@ class SessionBeginner:
         """See Service."""
         runtime = self._vservs[listener_name]
         self._holders.come()
-        if self._recorder.orders:
+        if self._recorder.in_force.until:
             recording = recording_of(self._recorder, listener_name, peer[0] if runtime.rules.trusted is None else None)
             if recording is not None:
-                RecordedSession(runtime, token, peer).begin_recorded(fd, recording)
+                RecordedSession(runtime, token, peer).begin_recorded(fd, recording, self._recorder)
                 return
         Session(runtime, token, peer).begin(fd)
