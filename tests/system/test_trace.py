@@ -281,7 +281,9 @@ def test_it_ends_by_itself(site: Site) -> None:
     for number in site.proxy.json("trace list"):
         site.proxy.control(f"trace stop {number['id']}")
     site.starts("user default:joe max 2M")
-    assert site.proxy.control("trace start user default:ann").text.startswith("the traces that are there could come to 3 MiB")
+    assert site.proxy.control("trace start user default:ann").text.startswith(
+        "the traces that are there could come to 3 MiB"
+    )
     assert [one["id"] for one in site.proxy.json("trace list") if one["octets"]] == [1], "the newest file"
 
 

@@ -9,5 +9,5 @@ cdef class TracesInForce:
     cpdef bint is_elsewhere(self, str address) except -1
     cpdef found_elsewhere(self, str address)
 
-cdef class Traced:
+cdef class TracesKnown:
     cdef public TracesInForce in_force

@@ -57,7 +57,7 @@ class TracesInForce:
         self.strangers.add(address)
 
 
-class Traced:
+class TracesKnown:
     """Who knows them: what a session's beginning sees of a recorder, which is Python."""
 
     __slots__ = ("in_force",)

@@ -1,6 +1,6 @@
 cimport cython
 
-from popular.proxy.session.inforce cimport Traced, TracesInForce
+from popular.proxy.session.inforce cimport TracesKnown, TracesInForce
 from popular.proxy.session.machine cimport Machine
 from popular.proxy.session.recorded_lines cimport RecordedLines, lines_for
 from popular.proxy.session.recording cimport Recording, recording_of_later
@@ -11,7 +11,7 @@ cdef unsigned int _PASS, _USER
 cdef int _BLANK, _CR, _LF
 
 cdef class PassingSession(Session):
-    cdef public Traced _recorder
+    cdef public TracesKnown _recorder
     cdef public TracesInForce _in_force
     cdef public Recording _recording
     cdef public RecordedLines _lines
@@ -19,7 +19,7 @@ cdef class PassingSession(Session):
     cdef public bytes _greeting, _name_line, _reply
     cdef public str _home, _named, _of, _target
     cdef public double _asked_at, _decided_at, _name_at, _pass_at
-    cdef _pass_by(self, Traced recorder)
+    cdef _pass_by(self, TracesKnown recorder)
     @cython.locals(end=Py_ssize_t, word=cython.uint, machine=Machine)
     cdef bint _lets_say(self, bytes data) except -1
     @cython.locals(machine=Machine)

@@ -6,9 +6,9 @@ user, the reply; where backends are traced also what the modules said. Whatever 
 """
 
 from popular.pdm.chain import Decision
-from popular.proxy.session.inforce import Traced
 from popular.proxy.session.phases import NAMED
 from popular.proxy.session.recorded_lines import RecordedLines
+from popular.proxy.session.recorder import Recorder
 from popular.proxy.session.recording import PASSING, Recording, recording_of_later
 from popular.proxy.session.session import Session
 from popular.proxy.session.transcript import ours
@@ -43,10 +43,11 @@ class PassingSession(Session):
         "_target",
     )
 
+    _recorder: Recorder
     _recording: Recording
     _lines: RecordedLines | None
 
-    def _pass_by(self, recorder: Traced) -> None:
+    def _pass_by(self, recorder: Recorder) -> None:
         """Nobody knows yet whether it concerns anybody. In the compiled form what is empty is so already."""
         self._recorder, self._in_force = recorder, recorder.in_force
         self._recording = PASSING
@@ -72,11 +73,11 @@ class PassingSession(Session):
         if self._name_line is None:
             if word != _USER:
                 return False
-            self._name_line, self._name_at = data, self._runtime.context.clock.now
+            self._name_line, self._name_at = data, self._in_force.clock.now
             return True
         if word != _PASS or self._reply is None or self._pass_at:
             return False
-        self._pass_at = self._runtime.context.clock.now
+        self._pass_at = self._in_force.clock.now
         return True
 
     def _lets_send(self, data: bytes) -> bool:
@@ -98,10 +99,13 @@ class PassingSession(Session):
         if not self._is_open:
             return True
         route = getattr(decision, "route", None)
-        if route is None or route.backend in self._in_force.backends:
+        if route is None:
             return False
-        self._home, self._target = route.backend, route.target
-        self._decided_at = self._runtime.context.clock.now
+        backend = route.backend
+        if backend in self._in_force.backends:
+            return False
+        self._home, self._target = backend, route.target
+        self._decided_at = self._in_force.clock.now
         self._is_open = False
         return True
 

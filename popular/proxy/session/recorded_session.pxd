@@ -1,7 +1,7 @@
 cimport cython
 
 from popular.proxy.session.backend_runtime cimport BackendRuntime
-from popular.proxy.session.inforce cimport Traced
+from popular.proxy.session.inforce cimport TracesKnown
 from popular.proxy.session.machine cimport Machine
 from popular.proxy.session.passing cimport PassingSession
 from popular.proxy.session.recorded_lines cimport lines_for
@@ -15,7 +15,7 @@ cdef class RecordingTap(Tap):
 
 cdef class RecordedSession(PassingSession):
     cdef public bint _greets, _told
-    cpdef begin_recorded(self, int fd, Recording recording, Traced recorder)
+    cpdef begin_recorded(self, int fd, Recording recording, TracesKnown recorder)
     @cython.locals(recording=Recording, machine=Machine)
     cpdef client_says(self, bytes data)
     @cython.locals(recording=Recording, machine=Machine)
@@ -39,3 +39,6 @@ cdef class RecordedSession(PassingSession):
     cpdef note(self, message, dict fields)
     @cython.locals(recording=Recording)
     cpdef hold(self, double seconds)
+
+@cython.locals(session=RecordedSession)
+cpdef RecordedSession session_to_record(VservRuntime runtime, long token, tuple peer)

@@ -1,8 +1,8 @@
 """A session that is recorded, or may have to be: it does what every session does, and tells a `Recording` of it.
 
 All other sessions are plain ones (session.py): where nobody is traced, nothing of this is there. While somebody is
-traced by his name, or by his backend, all sessions are such as this until it is known that they are somebody else's; so
-it is compiled as they are, and what it does in vain is next to nothing (recording.py).
+traced by his name, or by his backend, all sessions are such as this; nearly all of them only pass by (passing.py), and
+one is recorded (recording.py) from the moment on at which it does something else.
 """
 
 from popular.net.handshake import Agreed, Failure
@@ -12,11 +12,12 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 from popular.proxy.session import transcript
 from popular.proxy.session.backend_runtime import BackendRuntime
-from popular.proxy.session.inforce import Traced
 from popular.proxy.session.passing import PassingSession
 from popular.proxy.session.phases import NAMED
 from popular.proxy.session.recorded_lines import lines_for
+from popular.proxy.session.recorder import Recorder
 from popular.proxy.session.recording import PASSING, Recording
+from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.session.tapped_relay import Tap, Taps
 from popular.proxy.session.transcript import ours
@@ -44,7 +45,7 @@ class RecordedSession(PassingSession):
 
     __slots__ = ("_greets", "_told")
 
-    def begin_recorded(self, fd: int, recording: Recording, recorder: Traced) -> None:
+    def begin_recorded(self, fd: int, recording: Recording, recorder: Recorder) -> None:
         """Like `begin`, which goes for all others: what is said from here on is told to the recording."""
         self._pass_by(recorder)
         self._told = False
@@ -95,7 +96,7 @@ class RecordedSession(PassingSession):
 
     def _taps(self) -> Taps | None:
         taps: Taps | None = Session._taps(self)
-        if not self._recording.listens():
+        if self._recording.quiet or not self._recording.listens():
             return taps
         more = taps.taps if taps is not None else []
         return Taps([*more, RecordingTap(self._recording)], len(self._client.unsent))
@@ -120,7 +121,7 @@ class RecordedSession(PassingSession):
     def ask(self, question: Question, seconds: float) -> None:
         recording = self._recording
         if self._is_passing:
-            self._asked_at = self._runtime.context.clock.now
+            self._asked_at = self._in_force.clock.now
         elif not recording.quiet:
             recording.asks_for(question.namespace, question.user)
             recording.asking(question.namespace, question.user)
@@ -223,3 +224,10 @@ class RecordedSession(PassingSession):
             if self._lines is not None:
                 self._lines.forget()
             Session.end(self, ending)
+
+
+def session_to_record(runtime: VservRuntime, token: int, peer: tuple[str, int]) -> RecordedSession:
+    """A new one. Without `__init__`, which no compiled class has for nothing."""
+    session = RecordedSession.__new__(RecordedSession)
+    session._set_up(runtime, token, peer)
+    return session

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from popular.messages import TRACE_FULL, TRACE_NOT_WRITTEN
 from popular.net.networks import octets_of, plain
-from popular.proxy.session.inforce import Traced, TracesInForce
+from popular.proxy.session.inforce import TracesInForce, TracesKnown
 from popular.proxy.settings.orders import user_key
 from popular.proxy.settings.tracing import BACKEND, FULL_MODE, NETWORK, TRACE, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
@@ -54,7 +54,15 @@ class OrderedTrace:
     def ordered(cls, ident: str, value: Mapping[str, Any]) -> "OrderedTrace":
         """By the operator."""
         of, name = value["of"], value["name"]
-        return cls(ident, value, of, name=user_key(value["namespace"], name) if of == USER else name, until=value["until"], most=value["most"], path=value["file"])
+        return cls(
+            ident,
+            value,
+            of,
+            name=user_key(value["namespace"], name) if of == USER else name,
+            until=value["until"],
+            most=value["most"],
+            path=value["file"],
+        )
 
 
 _NOBODY: list[OrderedTrace] = []
@@ -93,7 +101,7 @@ class TracedNetworks:
                 yield from traces.get(number >> rest, ())
 
 
-class Recorder(Traced):
+class Recorder(TracesKnown):
     """One for each worker."""
 
     def __init__(self, context: WorkerContext) -> None:

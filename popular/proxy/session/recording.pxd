@@ -1,6 +1,6 @@
 cimport cython
 
-from popular.proxy.session.inforce cimport Traced, TracesInForce
+from popular.proxy.session.inforce cimport TracesKnown, TracesInForce
 from supervisor.octets cimport find, word_at
 from supervisor.system cimport Clock, wall
 
@@ -12,18 +12,18 @@ cdef list _NOBODY
 
 @cython.freelist(64)
 @cython.no_gc
-cdef class Said:
-    cdef public Said before
+cdef class KeptThing:
+    cdef public KeptThing before
     cdef public str leg
     cdef public object lines, said
     cdef public tuple facts
     cdef public double moment
 
 @cython.locals(now=double, in_force=TracesInForce, recording=Recording, waits=bint, here=list, around=list)
-cpdef recording_of(Traced recorder, str vserv, address)
+cpdef recording_of(TracesKnown recorder, str vserv, address)
 
 @cython.locals(recording=Recording)
-cpdef Recording recording_of_later(Traced recorder, TracesInForce in_force, double began)
+cpdef Recording recording_of_later(TracesKnown recorder, TracesInForce in_force, double began)
 
 @cython.freelist(16)
 @cython.no_gc
@@ -31,7 +31,7 @@ cdef class Recording:
     cdef public object _recorder, _passed
     cdef public Clock _clock
     cdef public TracesInForce _in_force
-    cdef public Said _kept
+    cdef public KeptThing _kept
     cdef public list _text, matched
     cdef public bint _over, quiet
     cdef public str _asked_for, _asked_in, _vserv, sid
@@ -58,9 +58,9 @@ cdef class Recording:
     cpdef keep_now(self, str leg, lines, bytes said)
     cpdef tell(self, str text, tuple facts=*)
     cpdef log(self, str name, fields)
-    @cython.locals(matched=list, one=Said)
+    @cython.locals(matched=list, one=KeptThing)
     cdef _keep(self, str leg, lines, said, tuple facts)
-    @cython.locals(one=Said)
+    @cython.locals(one=KeptThing)
     cdef _release(self)
     cpdef flush(self)
     cpdef decide(self)

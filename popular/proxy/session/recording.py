@@ -39,12 +39,12 @@ Lines = Callable[..., Iterable[str]]
 """Makes lines of what was kept, and of the facts that were kept beside it, if there is need for them."""
 
 
-class Said:
+class KeptThing:
     """One thing that is kept, and what was before it: so what concerns nobody costs no list, and goes at once."""
 
     __slots__ = ("before", "facts", "leg", "lines", "moment", "said")
 
-    before: "Said | None"
+    before: "KeptThing | None"
     facts: tuple[object, ...] | None
     leg: str
     lines: Lines
@@ -149,7 +149,7 @@ class Recording:
         self._vserv = ""
         self._began_at = now
         self._began = self._clock.now
-        self._kept: Said | None = None
+        self._kept: KeptThing | None = None
         """The last thing."""
         self._waiting = 0
         """How many are kept."""
@@ -243,7 +243,7 @@ class Recording:
             if not self.quiet:
                 self._keep("C>P", _as_it_is, _SHOWN_PASS, None)
             return True
-        is_bare = length == 4 and (word == _CAPA or word == _STLS or word == _QUIT or word == _NOOP)
+        is_bare = length == 4 and word in (_CAPA, _STLS, _QUIT, _NOOP)
         if not is_bare and not (length > 4 and line[4] == _BLANK and word == _USER):
             return False
         self.quiet = False
@@ -298,7 +298,7 @@ class Recording:
             self.matched = matched = list(filter(self._recorder.goes_on, matched))
         self._octets += _OCTETS_OF_EACH
         if matched or self._octets <= _MOST_KEPT:
-            one = Said.__new__(Said)
+            one = KeptThing.__new__(KeptThing)
             one.moment = self._clock.now - self._began
             one.leg, one.lines, one.said, one.facts = leg, lines, said, facts
             one.before, self._kept = self._kept, one

@@ -51,7 +51,7 @@ def split_key(word: str, context: CommandContext) -> tuple[str, str]:
 
 
 def _namespaces(context: CommandContext) -> set[str]:
-    """Those of users who name none."""
+    """Where users are who name none."""
     default = str(context.config.variables["defaultns"])
     vservs = context.config.things["vserv"].values()
     return {default if one.namespace == USER_NAMESPACE else str(one.namespace) for one in vservs} or {default}

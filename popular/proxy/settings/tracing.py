@@ -344,7 +344,8 @@ def trace_commands() -> list[ControlCommand]:
             f"Records the next sessions of a {of}: what client and backend said, and when.\nPasswords, tokens and "
             "mails are not in it, only that they were there. It ends by itself, after ten minutes if nothing is said, "
             "and is full at 1M. "
-            f"{_OF_NAMESPACE if of == USER else ''}The file can be read by nobody but the user of the program; `trace show` shows it.",
+            f"{_OF_NAMESPACE if of == USER else ''}The file can be read by nobody but the user of the program; "
+            "`trace show` shows it.",
             {
                 "target": targets[of],
                 "option": Choice(FOR, MAX, NAMESPACE) if of == USER else Choice(FOR, MAX),
