@@ -14,8 +14,12 @@ ROWS = {
 }
 """What stands in tables of its own, line by line, and is read as such: its values go by their column."""
 
-CALLED_IN_C = {"popular.net.tlscore.tls_of", "popular.protocol.clienthello._past"}
-"""Functions of the compiled core that are called for each connection: a call of C knows no names."""
+CALLED_IN_C = {
+    "popular.net.tlscore.tls_of",
+    "popular.protocol.clienthello._past",
+    "popular.proxy.session.recording.Recording._keep",
+}
+"""Functions of the compiled core that are called for each connection, or each line: a call of C knows no names."""
 
 
 @cache

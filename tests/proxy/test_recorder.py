@@ -21,7 +21,7 @@ from popular.proxy.session.inforce import MOST_STRANGERS
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.recorded_lines import lines_for
 from popular.proxy.session.recorder import Recorder, append
-from popular.proxy.session.recording import Recording, recording_of
+from popular.proxy.session.recording import PASSING, Recording, recording_of, recording_of_later
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.settings.tracing import FULL_MODE, TRACE
 from supervisor.operatorstate import OperatorState, OrderEntry
@@ -59,6 +59,8 @@ class Worker:
 
     def orders(self, ident: int, of: str, name: str, **other: Any) -> None:
         value = {"of": of, "name": name, "until": LATER, "most": 1 << 20, "file": str(self.path(ident)), **other}
+        if of == "user":
+            value.setdefault("namespace", "ns")
         self.change(OrderEntry(TRACE, str(ident), value))
 
     def change(self, *entries: OrderEntry) -> None:
@@ -67,6 +69,8 @@ class Worker:
 
     def session(self, vserv: str = "v1", address: str | None = HOME) -> Recording | None:
         recording = recording_of(self.recorder, vserv, address)
+        if recording is PASSING:
+            recording = recording_of_later(self.recorder, self.recorder.in_force, self.clock.now)
         if recording is not None:
             recording.sid = "p01.1.2"
         return recording
@@ -101,6 +105,15 @@ def kept(worker: Worker) -> Recording:
     return recording
 
 
+def waiting(recording: Recording) -> list[Any]:
+    """What is kept, the last thing first."""
+    one, found = recording._kept, []
+    while one is not None:
+        found.append((one.said, one.facts))
+        one = one.before
+    return found
+
+
 def test_where_nobody_is_traced_nothing_is_kept(worker: Worker) -> None:
     """Neither before the first trace nor when the last one has ended."""
     assert not worker.recorder.orders
@@ -120,14 +133,14 @@ def test_an_id_that_is_used_again_is_another_trace(worker: Worker) -> None:
     worker.change(OrderEntry(TRACE, "1"))
     worker.orders(1, "user", "ann")
     recording = kept(worker)
-    recording.asks_for("joe")
+    recording.asks_for("ns", "joe")
     assert recording.matched == []
-    recording.asks_for("ann")
+    recording.asks_for("ns", "ann")
     assert len(recording.matched) == 1
     (trace,) = recording.matched
     worker.orders(2, "user", "eve")
     again = kept(worker)
-    again.asks_for("ann")
+    again.asks_for("ns", "ann")
     assert again.matched == [trace], "it goes on"
 
 
@@ -145,6 +158,19 @@ def test_who_is_known_at_once(worker: Worker) -> None:
     behind.comes_from(HOME)
     assert len(behind.matched) == 1
     assert worker.counted["sessions_recorded"] == 3
+
+
+def test_a_user_of_the_same_name_elsewhere_is_another_one(worker: Worker) -> None:
+    """A name is of a namespace: the other one's is in no trace of his, in the same session either."""
+    worker.orders(1, "user", "joe")
+    recording = kept(worker)
+    for namespace in ("other", "ns", "other"):
+        recording.client_line(b"USER joe")
+        recording.asks_for(namespace, "joe")
+        recording.tell(f"of {namespace}")
+    recording.end("quit")
+    said = ["C>P USER joe", "C>P USER joe", "-- of ns", "C>P USER joe", "-- somebody else wants to log in"]
+    assert worker.written(1) == said
 
 
 def test_who_is_in_no_traced_network_is_looked_for_once(worker: Worker) -> None:
@@ -170,12 +196,12 @@ def test_who_is_known_later(worker: Worker) -> None:
     worker.orders(2, "backend", "b1")
     recording = kept(worker)
     recording.client_line(b"USER ann")
-    recording.asks_for("ann")
+    recording.asks_for("ns", "ann")
     recording.tell("asked for ann")
     recording.goes_to("b2")
     recording.tell("what ann does at b2")
     recording.client_line(b"USER joe")
-    recording.asks_for("joe")
+    recording.asks_for("ns", "joe")
     recording.goes_to("b2")
     recording.end("quit")
     assert worker.written(1) == ["C>P USER ann", "-- asked for ann", "C>P USER joe", "-- the end: quit"]
@@ -187,7 +213,7 @@ def test_a_backend_that_is_known_late(worker: Worker) -> None:
     worker.orders(1, "backend", "b1")
     recording = kept(worker)
     recording.client_line(b"USER ann")
-    recording.asks_for("ann")
+    recording.asks_for("ns", "ann")
     recording.goes_to("b2")
     recording.tell("b2 is down")
     recording.goes_to("b1")
@@ -208,12 +234,12 @@ def test_no_secret_is_kept_for_its_sake(worker: Worker, of: str) -> None:
         for line in (b"USER ann", b"pass " + SECRET, b"AUTH PLAIN " + SECRET, b"APOP joe " + SECRET, SECRET):
             recording.client_line(line)
         recording.keep_now("C>P", partial(transcript.response, mechanism="PLAIN"), SECRET)
-        recording.asks_for(user)
+        recording.asks_for("ns", user)
         recording.goes_to(user)
         recording.keep_now("P>B", transcript.to_backend, b"PASS " + SECRET + b"\r\n")
         recording.keep_now("B>P", transcript.from_told_backend, b"-ERR " + SECRET + b"\r\n")
         recording.tell("more")
-        assert SECRET not in repr((recording._kept, recording._text)).encode()
+        assert SECRET not in repr((waiting(recording), recording._text)).encode()
         recording.end("quit")
     assert SECRET.decode() not in "".join(worker.written(1))
     assert "C>P PASS ****" in worker.written(1)
@@ -226,15 +252,15 @@ def test_others_hear_nothing_behind_the_name(worker: Worker) -> None:
     for _ in range(2):
         recording.client_line(b"USER ann")
         recording.keep("P>C", transcript.ours, b"+OK\r\n")
-        recording.asks_for("ann")
-        before = len(recording._kept)
+        recording.asks_for("ns", "ann")
+        before = len(waiting(recording))
         assert before, "the name may be his in the end"
         recording.keep_now("P>B", transcript.to_backend, b"USER ann\r\n")
         recording.tell("asking")
-        assert len(recording._kept) == before
+        assert len(waiting(recording)) == before
     recording.decide()
     recording.client_line(b"STAT")
-    assert recording._kept == []
+    assert recording._kept is None
     assert recording.quiet
 
 
@@ -253,7 +279,7 @@ def test_of_others_not_even_the_rest_of_their_login_is_kept(worker: Worker, back
         recording.keep("P>C", transcript.ours, b"+OK send PASS\r\n")
         recording.client_line(b"pass " + SECRET)
         if not recording.quiet:
-            recording.asks_for(user)
+            recording.asks_for("ns", user)
     recording.end("quit")
     login = ["C>P USER %s", "P>C +OK send PASS", "C>P PASS ****"]
     said = [line.replace("%s", "ann") for line in login[:of_others]] + [line.replace("%s", "joe") for line in login]
@@ -273,7 +299,7 @@ def test_behind_whom_it_concerns_another_may_log_in(worker: Worker, backend_too:
     for user, backend in (("joe", "b1"), ("joe", "b1"), ("ann", "b2")):
         recording.client_line(b"USER " + user.encode())
         recording.names(user)
-        recording.asks_for(user)
+        recording.asks_for("ns", user)
         recording.goes_to(backend)
         recording.tell(f"what {user} does")
     recording.end("quit")
@@ -291,13 +317,13 @@ def test_behind_a_balancer_others_are_done_with_by_their_address(worker: Worker)
     assert behind is not None
     behind.comes_from("198.51.100.1")
     behind.client_line(b"USER ann")
-    assert (behind._kept, behind.quiet) == ([], True)
+    assert (behind._kept, behind.quiet) == (None, True)
     worker.orders(2, "user", "ann")
     behind = worker.session("v1", None)
     assert behind is not None
     behind.comes_from("198.51.100.1")
     behind.client_line(b"USER ann")
-    assert behind._kept
+    assert behind._kept is not None
 
 
 def test_what_concerns_nobody_is_dropped_with_the_login(worker: Worker) -> None:
@@ -309,11 +335,11 @@ def test_what_concerns_nobody_is_dropped_with_the_login(worker: Worker) -> None:
         raise AssertionError("lines of somebody whom nobody traces")
 
     recording.keep("C>P", never, b"USER ann")
-    recording.asks_for("ann")
+    recording.asks_for("ns", "ann")
     recording.decide()
-    assert recording._kept == []
+    assert recording._kept is None
     recording.keep("C>P", never, b"USER ann")
-    assert recording._kept == []
+    assert recording._kept is None
     assert recording.quiet
     assert not recording.listens()
     recording.end("quit")
@@ -326,7 +352,7 @@ def test_what_is_kept_is_bounded(worker: Worker) -> None:
     recording = kept(worker)
     for number in range(1000):
         recording.keep("C>P", text(f"NOOP {number}"), b"x" * 100)
-    recording.asks_for("joe")
+    recording.asks_for("ns", "joe")
     recording.end("quit")
     lines = worker.written(1)
     assert lines[0] == "C>P NOOP 0"
@@ -350,7 +376,7 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
     worker.orders(2, "user", "joe")
     recording = kept(worker)
     recording.tell("first")
-    recording.asks_for("joe")
+    recording.asks_for("ns", "joe")
     recording.tell("second")
     recording.end("quit")
     assert worker.written(1) == ["-- first", "-- second", "-- the end: quit"]
@@ -364,7 +390,7 @@ def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.Monke
     worker.orders(2, "user", "joe", until=2e9)
     monkeypatch.setattr(recorders, "wall", lambda: 1e9)
     recording = kept(worker)
-    recording.asks_for("joe")
+    recording.asks_for("ns", "joe")
     recording.tell("first")
     worker.change(OrderEntry(TRACE, "1"))
     recording.tell("second")

@@ -66,6 +66,26 @@ def test_a_trace_has_an_end_and_room_for_so_much(console: Console) -> None:
     assert [row["id"] for row in console.say("trace list").data] == [1, 3]
 
 
+def test_a_user_is_of_one_namespace(console: Console) -> None:
+    """The only one, if none is said; in front of the name or behind it, and a name may have a colon too."""
+    console.say("vserv conf v1 iface 127.0.0.1 namespace here")
+    for number, said in enumerate(("joe", "here:joe", "joe namespace here", "here:here:joe", "there:joe"), 1):
+        value = ordered(console, f"trace start user {said}").value
+        assert value is not None
+        rest = {"here:here:joe": "here:joe", "there:joe": "there:joe"}
+        assert (value["namespace"], value["name"]) == ("here", rest.get(said, "joe")), number
+    console.say("vserv conf v2 iface 127.0.0.1 port 111 namespace there")
+    with pytest.raises(CommandRefused, match="say which namespace: `namespace NAME`; there are: here, there"):
+        console.say("trace start user joe")
+    with pytest.raises(CommandRefused, match="is of namespace here, and not of there"):
+        console.say("trace start user here:joe namespace there")
+    with pytest.raises(CommandRefused, match="option"):
+        console.say("trace start backend b1 namespace there")
+    ordered(console, "trace start user there:joe")
+    assert [row["name"] for row in console.say("trace list").data][-2:] == ["here:there:joe", "there:joe"]
+    assert "trace 6 of user there:joe ends" in console.say("trace stop 6").text
+
+
 @pytest.mark.parametrize(
     ("command", "text"),
     [

@@ -1,14 +1,17 @@
-"""Kicks and moves under load: nobody is cut between QUIT and its reply, or with deletes before the deadline, and no
-login of a user who is moved comes to the wrong store.
+"""Kicks, drains and moves under load: nobody is cut between QUIT and its reply, or with deletes before the deadline,
+and no login of a user who is moved comes to the wrong store.
 """
 
 import itertools
+import select
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -41,55 +44,129 @@ def beside(*works: object) -> Iterator[threading.Event]:
     assert errors == []
 
 
-def kicked(directory: Path, seconds: float) -> Counter[str]:
-    """What became of clients that delete, are idle or say QUIT, while their sessions are kicked all the time."""
-    site, fared = Site(directory, names=[f"u{number}" for number in range(16)]), list[str]()
-    numbers = itertools.count()
+@dataclass
+class Fared:
+    """What became of clients that delete, are idle or say QUIT, while somebody wants them gone again and again."""
 
-    def poll() -> None:
-        number = next(numbers)
-        with PopClient(site.port) as client:
+    site: Site
+    became: list[str] = field(default_factory=list)
+    cuts: list[float] = field(default_factory=list)
+    """When sessions ended that had deleted mail, and not said QUIT."""
+    came_in: list[tuple[float, float]] = field(default_factory=list)
+    """When the logins began and ended that were let in."""
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def poll(self) -> None:
+        """One client."""
+        number, began = next(self.numbers), time.time()
+        deletes, kind = number % 2 == 0, "deletes" if number % 2 == 0 else "clean"
+        with PopClient(self.site.port) as client:
             if not client.log_in(f"u{number % 16}").startswith(b"+OK"):
-                fared.append("refused")
+                self.became.append("refused")
+                time.sleep(0.05)
                 return
-            deletes = number % 2 == 0
+            self.came_in.append((began, time.time()))
             if deletes:
                 try:
                     assert client.ask("DELE 1") == b"+OK"
-                except (AssertionError, OSError):  # cut before the DELE had come
-                    fared.append("cut before DELE")
+                except (AssertionError, OSError):
+                    self.became.append("cut before DELE")
                     return
-            time.sleep(1.2 if number % 8 in (2, 3) else 0.02 * (number % 5))  # who is quiet for a second is idle
+            pause = 1.2 if number % 8 in (2, 3) else 0.02 * (number % 5)  # who is quiet for a second is idle
+            if select.select([client.connection], [], [], pause)[0] and deletes:
+                self.cuts.append(time.time())
+                self.became.append("deletes: cut")
+                return
             try:
                 client.say(b"QUIT\r\n")
                 said = client.rest()
             except ConnectionError:
                 said = b""
-            fared.append(f"{'deletes' if deletes else 'clean'}: {said.decode().strip() or 'cut'}")
+            if deletes and not said:
+                self.cuts.append(time.time())
+            self.became.append(f"{kind}: {said.decode().strip() or 'cut'}")
 
+    def counted(self) -> Counter[str]:
+        """How often each, with what the store and the table have seen."""
+        counted = Counter(self.became)
+        counted["quits that the store has answered"] = len(self.site.stores[0].quits)
+        for ending in ("drained", "kicked"):
+            counted[ending] = self.site.proxy.endings().count(ending)
+        return counted
+
+
+@contextmanager
+def storm(directory: Path) -> Iterator[Fared]:
+    """Two stores and a proxy."""
+    site = Site(directory, names=[f"u{number}" for number in range(16)])
     with site.stores[0].backend, site.stores[1].backend, site.proxy:
+        yield Fared(site)
+
+
+def kicked(directory: Path, seconds: float) -> Counter[str]:
+    """What became of them while their sessions are kicked all the time."""
+    with storm(directory) as fared:
         kicks = itertools.count()
 
         def kick() -> None:
-            site.proxy.said(f"kick user u{next(kicks) % 16}")
+            fared.site.proxy.said(f"kick user u{next(kicks) % 16}")
 
-        with beside(*[poll] * 8, *[kick] * 2):
+        with beside(*[fared.poll] * 8, *[kick] * 2):
             time.sleep(seconds)
-        site.proxy.wait_until_quiet()
-        counted = Counter(fared)
-        counted["quits that the store has answered"] = len(site.stores[0].quits)
-        counted["kicked"] = site.proxy.endings().count("kicked")
+        fared.site.proxy.wait_until_quiet()
+        return fared.counted()
+
+
+class Drain(NamedTuple):
+    """One of many: from its answer on nobody may come in, and before the deadline nobody be cut who has deleted."""
+
+    answered: float
+    deadline: float
+    undrained: float
+
+
+def drained(directory: Path, what: str, seconds: float) -> Counter[str]:
+    """What became of them while a backend or a virtual server is drained again and again, with a deadline of a second;
+    every other drain ends before it.
+    """
+    sort, ident = what.split()
+    drains: list[Drain] = []
+    with storm(directory) as fared:
+
+        def drain() -> None:
+            ordered = time.time()
+            fared.site.proxy.said(f"{sort} drain {ident} deadline 1s")
+            answered = time.time()
+            time.sleep(1.6 if len(drains) % 2 else 0.6)
+            drains.append(Drain(answered, ordered + 1, time.time()))
+            fared.site.proxy.said(f"{sort} undrain {ident}")
+            time.sleep(patient(0.5))
+
+        with beside(*[fared.poll] * 8, drain):
+            time.sleep(seconds)
+        fared.site.proxy.wait_until_quiet()
+        counted = fared.counted()
+    early = [cut for cut in fared.cuts for one in drains if one.answered < cut < min(one.deadline, one.undrained)]
+    assert early == [], "before the deadline"
+    let_in = [one for one in drains for began, ended in fared.came_in if one.answered < began < ended < one.undrained]
+    assert let_in == [], "while it was drained"
+    counted["drains"] = len(drains)
     return counted
 
 
 def assert_none_was_cut(fared: Counter[str]) -> None:
-    """Whoever had deleted had his answer to QUIT; and every QUIT that came to the store was answered to the client."""
-    assert fared["deletes: +OK bye"] > 0
+    """Whoever had deleted had his answer to QUIT."""
     assert fared["deletes: cut"] == 0
-    answered = fared["deletes: +OK bye"] + fared["clean: +OK bye"]
-    assert answered == fared["quits that the store has answered"]
     assert fared["refused"] == 0
     assert fared["kicked"] > 0
+    assert_quits_were_answered(fared)
+
+
+def assert_quits_were_answered(fared: Counter[str]) -> None:
+    """Every one that came to the store, to the client."""
+    assert fared["deletes: +OK bye"] > 0
+    answered = fared["deletes: +OK bye"] + fared["clean: +OK bye"]
+    assert answered == fared["quits that the store has answered"]
 
 
 def moved(directory: Path, users: int) -> tuple[float, float, int]:
@@ -154,6 +231,17 @@ def test_kicks_under_a_storm(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert_none_was_cut(fared)
     with capsys.disabled():
         print(f"\n{dict(sorted(fared.items()))}")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("what", ["backend one", "vserv v1"])
+def test_drains_under_a_storm(tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
+    """For a minute; at a deadline deletes are cut too, and a QUIT never. Shows the figures."""
+    fared = drained(tmp_path, what, 60.0)
+    assert_quits_were_answered(fared)
+    assert min(fared["drained"], fared["refused"], fared["deletes: cut"]) > 0
+    with capsys.disabled():
+        print(f"\n{what}: {dict(sorted(fared.items()))}")
 
 
 @pytest.mark.nightly

@@ -42,10 +42,11 @@ class Site:
     """Two virtual servers before two backends, and one without; users say which one theirs is by their names."""
 
     def __init__(self, directory: Path, backend: ScriptedBackend) -> None:
-        self.ports = {"v1": free_port(), "v2": free_port(), "v3": free_port()}
+        self.ports = {"v1": free_port(), "v2": free_port(), "v3": free_port(), "v4": free_port()}
         users = directory / "users"
         names = ("joe", "ann")
-        users.write_text("".join(f"default:{name}:{{PLAIN}}{SECRET.decode()}:b{name[0]}:\n" for name in names))
+        there = [("default", name) for name in names] + [("other", "joe")]
+        users.write_text("".join(f"{of}:{name}:{{PLAIN}}{SECRET.decode()}:b{name[0]}:\n" for of, name in there))
         rc = [
             f"pdm add users passwd {users}",
             *(f"backend conf b{one[0]} host {LOOPBACK} port {backend.port} state online" for one in names),
@@ -54,6 +55,7 @@ class Site:
                 for ident, port in self.ports.items()
             ),
             "vserv conf v3 state fake",
+            "vserv conf v4 namespace other",
         ]
         self.proxy = Proxy(directory, rc, workers=2, metrics="127.0.0.1:0")
 
@@ -95,10 +97,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def test_all_that_a_user_said(site: Site) -> None:
     """In order, on both legs, with times; nothing of others, and neither what he showed nor his mail."""
-    ident = site.starts("user joe for 1h max 100K")
+    ident = site.starts("user default:joe for 1h max 100K")
     path = Path(site.proxy.json("state list")[0]["what"].rpartition("file ")[2])
     sids = [site.session("joe", "v1"), site.session("joe", "v2")]
-    other = site.session("ann")
+    other = site.session("ann"), site.session("joe", "v4")
     lines = site.shown(ident, *sids)
     assert {line.split()[0] for line in lines} == set(sids), other
     said = [line.split(" ", 2)[2] for line in lines if line.startswith(sids[0] + " ")]
@@ -138,6 +140,41 @@ def test_all_that_a_user_said(site: Site) -> None:
     assert not any(canary in path.read_bytes() for canary in (SECRET, TOKEN, BODY))
 
 
+PASS = f"PASS {SECRET.decode()}"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("CAPA", "USER joe", PASS),
+        (f"NOOP\r\nUSER joe\r\n{PASS}", "", ""),
+        ("USER eve", "USER joe", PASS),
+        ("USER eve", f"PASS {TOKEN.decode()}", "USER joe", PASS),
+        ("USER joe", f"PASS {TOKEN.decode()}", "USER joe", PASS),
+    ],
+    ids=["asks", "pipelines", "names another", "another was refused", "was refused"],
+)
+@pytest.mark.parametrize(("user", "target"), [("joe", "user default:joe"), ("ann", "backend ba")])
+def test_what_was_said_before_it_was_known(site: Site, user: str, target: str, said: tuple[str, ...]) -> None:
+    """However the session has begun: all of the login is there, and each thing when it was said."""
+    ident = site.starts(target)
+    lines = site.shown(ident, site.session(user, "v1", *(line.replace("joe", user) for line in said)))
+    site.proxy.said(f"trace stop {ident}")
+    text = [line.split(" ", 2)[2] for line in lines]
+    assert text[0].startswith("-- session of")
+    assert text[1].startswith("P>C +OK")
+    login = [f"C>P USER {user}", "P>C +OK send PASS", "C>P PASS ****"]
+    places = [max(number for number, line in enumerate(text) if line == one) for one in login]
+    asked = max(number for number, line in enumerate(text) if line.startswith(f"-- asking the modules for {user!r}"))
+    steps = places if "\r" not in said[0] else sorted(places)  # what has come together is heard together
+    assert steps == sorted(steps)
+    assert max(places) < asked < text.index("-- logged in")
+    names = "\r\n".join(said).replace("joe", user).split("\r\n")
+    assert [line[4:] for line in text if line.startswith("C>P USER ")] == [one for one in names if one[:4] == "USER"]
+    moments = [float(line.split()[1]) for line in lines]
+    assert moments == sorted(moments)
+
+
 def test_whom_it_concerns(site: Site) -> None:
     """By the backend, the network or the virtual server; from before anybody said who he is."""
     there = {
@@ -157,7 +194,7 @@ def test_whom_it_concerns(site: Site) -> None:
 
 def test_a_login_that_no_module_is_asked_about(site: Site) -> None:
     """Where everybody sees an empty mailbox; and where too many from there have guessed wrong of late."""
-    ident = site.starts("user joe")
+    ident = site.starts("user default:joe")
     shown = site.session("joe", "v3")
     site.proxy.said("set authdelaymax 1")
     site.proxy.said("set guessrate 2")
@@ -197,7 +234,7 @@ def every_login() -> list[tuple[str, ...]]:
 
 def test_no_secret_by_whatever_it_is_shown(site: Site) -> None:
     """Right or wrong, in its place or not; also one that only the backend can refuse, which repeats it."""
-    joe, eve = site.starts("user joe"), site.starts("user eve")
+    joe, eve = site.starts("user default:joe"), site.starts("user default:eve")
     site.proxy.said("set fallback bj")
     logins = every_login()
     sids = [site.session("joe", "v1", *login) for login in logins]
@@ -222,7 +259,7 @@ def test_no_secret_by_whatever_it_is_shown(site: Site) -> None:
 
 def test_it_ends_by_itself(site: Site) -> None:
     """When its time is over, or its room; what was recorded stays until there is need for its room."""
-    ident = site.starts("user joe max 4K")
+    ident = site.starts("user joe max 4K namespace default")
     sids = [site.session("joe") for _ in range(6)]
     wait_until(lambda: int(row(site, ident)["octets"]) > 3000, "it is full")
     lines = site.proxy.said(f"trace show {ident}").lines
@@ -235,7 +272,7 @@ def test_it_ends_by_itself(site: Site) -> None:
     assert scrape(site.proxy).value("popular_trace_bytes_total", result="dropped") > 0
     wait_until(lambda: scrape(site.proxy).value("popular_orders_by_sort", order="trace") >= 1, "it is told")
     assert lines[0].startswith(sids[0])
-    short = site.starts("user joe for 1s")
+    short = site.starts("user default:joe for 1s")
     wait_until(lambda: row(site, short) is None, "it is over")
     site.session("joe")
     assert site.proxy.control(f"trace stop {short}").text.endswith("`trace list` lists them")
@@ -243,8 +280,10 @@ def test_it_ends_by_itself(site: Site) -> None:
     site.proxy.said("set tracespace 2")
     for number in site.proxy.json("trace list"):
         site.proxy.control(f"trace stop {number['id']}")
-    site.starts("user joe max 2M")
-    assert site.proxy.control("trace start user ann").text.startswith("the traces that are there could come to 3 MiB")
+    site.starts("user default:joe max 2M")
+    assert site.proxy.control("trace start user default:ann").text.startswith(
+        "the traces that are there could come to 3 MiB"
+    )
     assert [one["id"] for one in site.proxy.json("trace list") if one["octets"]] == [1], "the newest file"
 
 

@@ -1,6 +1,6 @@
 """Begins sessions: what the acceptor calls for each connection."""
 
-from popular.proxy.session.recorded_session import RecordedSession
+from popular.proxy.session.recorded_session import session_to_record
 from popular.proxy.session.recorder import Recorder
 from popular.proxy.session.recording import recording_of
 from popular.proxy.session.runtime import VservRuntime
@@ -23,9 +23,9 @@ class SessionBeginner:
         """See Service."""
         runtime = self._vservs[listener_name]
         self._holders.come()
-        if self._recorder.orders:
+        if self._recorder.in_force.until:
             recording = recording_of(self._recorder, listener_name, peer[0] if runtime.rules.trusted is None else None)
             if recording is not None:
-                RecordedSession(runtime, token, peer).begin_recorded(fd, recording)
+                session_to_record(runtime, token, peer).begin_recorded(fd, recording, self._recorder)
                 return
         Session(runtime, token, peer).begin(fd)

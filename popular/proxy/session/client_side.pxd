@@ -22,6 +22,7 @@ cdef class ClientSide:
     cdef public LineBuffer lines
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     cpdef bint listens(self) except -1
+    cpdef bint answers(self) except -1
     @cython.locals(number=long, bit=long)
     cpdef _move(self, phase)
     cpdef _end(self, str ending)

@@ -166,6 +166,10 @@ class ClientSide:
             return False
         return not (self._bit & _NOT_READ or self._rests)
 
+    def answers(self) -> bool:
+        """Whether a line that comes now is answered at once: none waits before it."""
+        return self._bit & _ANSWERING != 0 and not self.lines.held
+
     def _move(self, phase: Phase) -> None:
         """The only one that changes the phase."""
         number = phase

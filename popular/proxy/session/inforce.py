@@ -10,7 +10,18 @@ class TracesInForce:
     the worker's.
     """
 
-    __slots__ = ("backends", "by_network", "clock", "late_until", "strangers", "until", "users", "vservs")
+    __slots__ = (
+        "backends",
+        "by_backend",
+        "by_network",
+        "by_vserv",
+        "clock",
+        "late_until",
+        "strangers",
+        "until",
+        "users",
+        "vservs",
+    )
 
     def __init__(
         self,
@@ -26,10 +37,11 @@ class TracesInForce:
         self.until = until
         self.late_until = late_until
         self.users = users
-        """Who is traced by his name."""
+        """Who is traced by his name, in whatever namespace: of nearly all others that is all there is to know."""
         self.backends = backends
         self.vservs = vservs
         self.by_network = by_network
+        self.by_backend, self.by_vserv = bool(backends), bool(vservs)
         self.strangers: set[str] = set()
         """Addresses that were looked for and are in no traced network: most clients come again and again."""
         self.clock = clock
@@ -43,3 +55,11 @@ class TracesInForce:
         if len(self.strangers) >= MOST_STRANGERS:
             self.strangers.clear()
         self.strangers.add(address)
+
+
+class TracesKnown:
+    """Who knows them: what a session's beginning sees of a recorder, which is Python."""
+
+    __slots__ = ("in_force",)
+
+    in_force: TracesInForce

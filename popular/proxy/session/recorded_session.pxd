@@ -1,21 +1,23 @@
 cimport cython
 
 from popular.proxy.session.backend_runtime cimport BackendRuntime
+from popular.proxy.session.inforce cimport TracesKnown
 from popular.proxy.session.machine cimport Machine
-from popular.proxy.session.recorded_lines cimport RecordedLines, lines_for
+from popular.proxy.session.passing cimport PassingSession
+from popular.proxy.session.recorded_lines cimport lines_for
 from popular.proxy.session.recording cimport Recording
+from popular.proxy.session.runtime cimport VservRuntime
 from popular.proxy.session.session cimport Session
 from popular.proxy.session.tapped_relay cimport Tap
 
 cdef class RecordingTap(Tap):
     cdef public Recording _recording
 
-cdef class RecordedSession(Session):
-    cdef public Recording _recording
-    cdef public RecordedLines _lines
+cdef class RecordedSession(PassingSession):
     cdef public bint _greets, _told
-    @cython.locals(machine=Machine)
-    cpdef begin_recorded(self, int fd, Recording recording)
+    cpdef begin_recorded(self, int fd, Recording recording, TracesKnown recorder)
+    @cython.locals(recording=Recording, machine=Machine)
+    cpdef client_says(self, bytes data)
     @cython.locals(recording=Recording, machine=Machine)
     cpdef send(self, bytes data)
     @cython.locals(recording=Recording)
@@ -26,9 +28,17 @@ cdef class RecordedSession(Session):
     cpdef ask(self, question, double seconds)
     @cython.locals(recording=Recording)
     cpdef _tell_decision(self, decision)
+    cdef Recording _placed(self, str backend)
     @cython.locals(recording=Recording)
     cpdef check_mail(self, BackendRuntime backend, str mailbox, double seconds)
     @cython.locals(recording=Recording)
     cpdef connect(self, BackendRuntime backend, bint greets, double seconds)
     @cython.locals(recording=Recording)
     cpdef logged_in(self)
+    @cython.locals(recording=Recording)
+    cpdef note(self, message, dict fields)
+    @cython.locals(recording=Recording)
+    cpdef hold(self, double seconds)
+
+@cython.locals(session=RecordedSession)
+cpdef RecordedSession session_to_record(VservRuntime runtime, long token, tuple peer)

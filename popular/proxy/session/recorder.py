@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 from popular.messages import TRACE_FULL, TRACE_NOT_WRITTEN
 from popular.net.networks import octets_of, plain
-from popular.proxy.session.inforce import TracesInForce
+from popular.proxy.session.inforce import TracesInForce, TracesKnown
+from popular.proxy.settings.orders import user_key
 from popular.proxy.settings.tracing import BACKEND, FULL_MODE, NETWORK, TRACE, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
@@ -53,7 +54,15 @@ class OrderedTrace:
     def ordered(cls, ident: str, value: Mapping[str, Any]) -> "OrderedTrace":
         """By the operator."""
         of, name = value["of"], value["name"]
-        return cls(ident, value, of, name=name, until=value["until"], most=value["most"], path=value["file"])
+        return cls(
+            ident,
+            value,
+            of,
+            name=user_key(value["namespace"], name) if of == USER else name,
+            until=value["until"],
+            most=value["most"],
+            path=value["file"],
+        )
 
 
 _NOBODY: list[OrderedTrace] = []
@@ -92,14 +101,13 @@ class TracedNetworks:
                 yield from traces.get(number >> rest, ())
 
 
-class Recorder:
+class Recorder(TracesKnown):
     """One for each worker."""
 
     def __init__(self, context: WorkerContext) -> None:
         orders = context.operator.of(TRACE)
         assert isinstance(orders, dict), "orders stand in the order in which they were given"
         self.orders = orders
-        """Empty as long as nobody is traced: that is all a session then looks at."""
         self.clock = context.clock
         self._context = context
         self._traces: dict[str, OrderedTrace] = {}
@@ -121,7 +129,9 @@ class Recorder:
         for trace in traces:
             self._by_name.setdefault((trace.of, trace.name), []).append(trace)
         self._networks = TracedNetworks([trace for trace in traces if trace.of == NETWORK])
-        names = {of: frozenset(trace.name for trace in traces if trace.of == of) for of in (USER, BACKEND, VSERV)}
+        names = {
+            of: frozenset(trace.order["name"] for trace in traces if trace.of == of) for of in (USER, BACKEND, VSERV)
+        }
         self.in_force = TracesInForce(
             max((trace.until for trace in traces), default=0.0),
             max((trace.until for trace in traces if trace.of in (USER, BACKEND)), default=0.0),
@@ -133,7 +143,7 @@ class Recorder:
         )
 
     def named(self, of: str, name: str) -> list[OrderedTrace]:
-        """Whom a user, a backend or a virtual server of this name concerns now."""
+        """Whom a user (NAMESPACE:USER), a backend or a virtual server of this name concerns now."""
         found = self._by_name.get((of, name))
         return [trace for trace in found if trace.is_at_work()] if found else _NOBODY
 

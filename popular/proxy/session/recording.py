@@ -15,8 +15,9 @@ from popular.proxy.session.inforce import TracesInForce
 from popular.proxy.session.recorder import OrderedTrace, Recorder
 from popular.proxy.session.transcript import HIDDEN, PassedOn, printable
 from popular.proxy.session.transcript import command as transcribed
+from popular.proxy.settings.orders import user_key
 from popular.proxy.settings.tracing import BACKEND, USER, VSERV
-from supervisor.octets import word_at
+from supervisor.octets import find, word_at
 from supervisor.system import wall
 
 _MOST_KEPT = 4096
@@ -28,31 +29,56 @@ _MOST_WAITING = 64
 _PIECE = 1 << 14
 """Characters that are written at a time."""
 _PASS, _USER = word_at(b"PASS"), word_at(b"USER")
-_BLANK = 32
+_CAPA, _STLS, _QUIT, _NOOP = word_at(b"CAPA"), word_at(b"STLS"), word_at(b"QUIT"), word_at(b"NOOP")
+_BLANK, _CR, _LF = 32, 13, 10
 _SHOWN_PASS = f"PASS {HIDDEN}"
 _NOBODY: list[OrderedTrace] = []
 """Never changed: nearly every session has this one."""
-_BARE = frozenset({b"CAPA", b"STLS", b"QUIT", b"NOOP", b"AUTH", b"UTF8", b"LANG"})
-"""Lines in which there can be no secret."""
 
-Lines = Callable[[Any], Iterable[str]]
-"""Makes lines of what was kept, if there is need for them."""
+Lines = Callable[..., Iterable[str]]
+"""Makes lines of what was kept, and of the facts that were kept beside it, if there is need for them."""
+
+
+class KeptThing:
+    """One thing that is kept, and what was before it: so what concerns nobody costs no list, and goes at once."""
+
+    __slots__ = ("before", "facts", "leg", "lines", "moment", "said")
+
+    before: "KeptThing | None"
+    facts: tuple[object, ...] | None
+    leg: str
+    lines: Lines
+    moment: float
+    said: Any
 
 
 def recording_of(recorder: Recorder, vserv: str, address: str | None) -> "Recording | None":
-    """For a new session; None if no trace can concern it. `address`: None if that is not known yet."""
+    """For a new session; None if no trace can concern it, and PASSING if it is to be seen later whether one does.
+    `address`: None if that is not known yet.
+    """
     now = wall()
     in_force = recorder.in_force
     if now >= in_force.until:
         return None
-    here = recorder.named(VSERV, vserv) if vserv in in_force.vservs else _NOBODY
+    here = recorder.named(VSERV, vserv) if in_force.by_vserv and vserv in in_force.vservs else _NOBODY
     around = _NOBODY if address is None or in_force.is_elsewhere(address) else recorder.around(address)
     waits = now < in_force.late_until or (address is None and in_force.by_network)
     if not here and not around and not waits:
         return None
-    recording = Recording(recorder, in_force)
+    if not here and not around and address is not None:
+        return PASSING
+    recording = Recording.__new__(Recording)
+    recording._set_up(recorder, in_force, now)
     recording.matches(here)
     recording.matches(around)
+    return recording
+
+
+def recording_of_later(recorder: Recorder, in_force: TracesInForce, began: float) -> "Recording":
+    """For a session that began then, by the worker's clock, and was not heard up to here."""
+    recording = Recording.__new__(Recording)
+    recording._set_up(recorder, in_force, wall() - (in_force.clock.now - began))
+    recording._began = began
     return recording
 
 
@@ -61,14 +87,18 @@ def _begun(peer: tuple[str, int], vserv: str, moment: float) -> str:
     return f"session of {peer[0]} port {peer[1]} at {vserv}, {when}"
 
 
-def _told(said: tuple[str, tuple[object, ...]]) -> Iterator[str]:
-    text, facts = said
+def _told(text: str, facts: tuple[object, ...]) -> Iterator[str]:
     yield printable(text % facts)
 
 
-def _logged(entry: tuple[str, Mapping[str, object]]) -> Iterator[str]:
-    name, fields = entry
+def _logged(name: str, facts: tuple[Mapping[str, object]]) -> Iterator[str]:
+    (fields,) = facts
     yield printable(" ".join([name, *(f"{field}={value!r}" for field, value in fields.items() if value != "")]))
+
+
+def _command(line: bytes) -> Iterator[str]:
+    """A client's line, with its end or without."""
+    return transcribed(line.removesuffix(b"\n").removesuffix(b"\r"))
 
 
 def _as_it_is(line: str) -> Iterator[str]:
@@ -80,6 +110,7 @@ class Recording:
 
     __slots__ = (
         "_asked_for",
+        "_asked_in",
         "_began",
         "_began_at",
         "_clock",
@@ -94,12 +125,14 @@ class Recording:
         "_recorder",
         "_text",
         "_vserv",
+        "_waiting",
         "matched",
         "quiet",
         "sid",
     )
 
-    def __init__(self, recorder: Recorder, in_force: TracesInForce) -> None:
+    def _set_up(self, recorder: Recorder, in_force: TracesInForce, now: float) -> None:
+        """A method, and not `__init__`, because in the compiled form it is a call of C."""
         self._recorder = recorder
         self._in_force = in_force
         self._clock = self._in_force.clock
@@ -109,14 +142,17 @@ class Recording:
         self._over = False
         """It never will be anybody's whom they trace."""
         self.sid = ""
-        self._asked_for = ""
-        """Who wanted to log in last."""
+        self._asked_for = self._asked_in = ""
+        """Who wanted to log in last, and in which namespace."""
         self._peer: tuple[str, int] | None = None
         """Who has come to which virtual server, and when: until that is a line."""
         self._vserv = ""
-        self._began_at = 0.0
+        self._began_at = now
         self._began = self._clock.now
-        self._kept: list[tuple[float, str, Lines, Any]] = []
+        self._kept: KeptThing | None = None
+        """The last thing."""
+        self._waiting = 0
+        """How many are kept."""
         self._octets = 0
         self._left_out = 0
         self._text: list[str] | None = None
@@ -134,29 +170,27 @@ class Recording:
 
     def names(self, user: str) -> None:
         """Whom the client has named, by USER. Somebody whom nobody traces may say PASS unheard."""
-        self.quiet = not self.matched and not self._in_force.backends and user not in self._in_force.users
+        self.quiet = not self.matched and not self._in_force.by_backend and user not in self._in_force.users
 
-    def asks_for(self, user: str) -> None:
+    def asks_for(self, namespace: str, user: str) -> None:
         """Who wants to log in. Whether his backend is traced nobody knows yet."""
-        if user != self._asked_for:
-            if self.matched:
-                self._leave(user)
-            self._asked_for = user
+        if self.matched and (user != self._asked_for or namespace != self._asked_in):
+            self._leave(user_key(namespace, user))
+        self._asked_for, self._asked_in = user, namespace
         if user in self._in_force.users:
-            self.matches(self._recorder.named(USER, user))
-        self.quiet = not self.matched and not self._in_force.backends
+            self.matches(self._recorder.named(USER, user_key(namespace, user)))
+        self.quiet = not self.matched and not self._in_force.by_backend
 
     def goes_to(self, backend: str) -> None:
         """The backend of his mailbox."""
-        backends = self._in_force.backends
-        if backends:
-            if backend in backends:
+        if self._in_force.by_backend and not self._over:
+            if backend in self._in_force.backends:
                 self.matches(self._recorder.named(BACKEND, backend))
             self.quiet = not self.matched
 
-    def _leave(self, user: str) -> None:
+    def _leave(self, key: str) -> None:
         """A login of somebody else: it is nothing to those who trace another user, or the backend of one."""
-        stay = [trace for trace in self.matched if trace.of != BACKEND and (trace.of != USER or trace.name == user)]
+        stay = [trace for trace in self.matched if trace.of != BACKEND and (trace.of != USER or trace.name == key)]
         if len(stay) < len(self.matched):
             self.tell("somebody else wants to log in")
             self.flush()
@@ -182,58 +216,94 @@ class Recording:
 
     def begin(self, sid: str, peer: tuple[str, int], vserv: str) -> None:
         """The session begins."""
-        self.sid, self._peer, self._vserv, self._began_at = sid, peer, vserv, wall()
+        self.sid, self._peer, self._vserv = sid, peer, vserv
+
+    def hears(self, data: bytes) -> bool:
+        """What has come of the client, if that is one whole command which may be kept as it is. False: nothing is
+        heard, for all that its lines have to be told apart.
+        """
+        if self._over:
+            return True
+        end = len(data) - 2
+        return end >= 4 and data[end] == _CR and find(data, _LF) == end + 1 and self._is_plain(data, end)
 
     def client_line(self, line: bytes) -> None:
         """A command of the client's, who may name somebody else from here on."""
-        if self._over:
-            return
-        word = word_at(line) if len(line) > 4 and line[4] == _BLANK else 0
-        if word == _PASS:
-            if not self.quiet:
-                self._keep("C>P", _as_it_is, _SHOWN_PASS)
-            return
-        self.quiet = False
-        if word == _USER or line.upper() in _BARE:
-            self._octets += len(line)
-            self._keep("C>P", transcribed, line)
-        else:
+        if not self._over and not self._is_plain(line, len(line)):
+            self.quiet = False
             self.keep_now("C>P", transcribed, line)
+
+    def _is_plain(self, line: bytes, length: int) -> bool:
+        """Hears a command in which there can be no secret; or PASS, of which nothing is kept. False: it is another.
+
+        `length`: its octets without the end.
+        """
+        word = word_at(line)
+        if length > 4 and line[4] == _BLANK and word == _PASS:
+            if not self.quiet:
+                self._keep("C>P", _as_it_is, _SHOWN_PASS, None)
+            return True
+        is_bare = length == 4 and word in (_CAPA, _STLS, _QUIT, _NOOP)
+        if not is_bare and not (length > 4 and line[4] == _BLANK and word == _USER):
+            return False
+        self.quiet = False
+        self._octets += length
+        self._keep("C>P", _command, line, None)
+        return True
 
     def keep(self, leg: str, lines: Lines, said: bytes) -> None:
         """One thing more. Lines are only made of it when somebody wants to read them."""
         if not self.quiet:
             self._octets += len(said)
-            self._keep(leg, lines, said)
+            self._keep(leg, lines, said, None)
 
     def keep_now(self, leg: str, lines: Lines, said: bytes) -> None:
         """Like `keep`, but lines are made of it at once: it holds a secret, or may do so."""
         if not self.quiet:
             for line in lines(said):
                 self._octets += len(line)
-                self._keep(leg, _as_it_is, line)
+                self._keep(leg, _as_it_is, line, None)
 
     def tell(self, text: str, facts: tuple[object, ...] = ()) -> None:
         """What has happened, to be put together by `%`."""
         if not self.quiet:
             self._octets += len(text)
-            self._keep("--", _told, (text, facts))
+            self._keep("--", _told, text, facts)
+
+    def asking(self, namespace: str, user: str) -> None:
+        """The modules are asked."""
+        if not self.quiet:
+            self.tell("asking the modules for %r, namespace %r", (user, namespace))
+
+    def answered(self, kind: str, backend: str, target: str | None) -> None:
+        """They have named a backend."""
+        if not self.quiet:
+            self.tell("the modules have answered: %s, backend %r, target %r", (kind, backend, target))
+
+    def was_at(self, moment: float) -> None:
+        """When the last thing has happened, if it is kept."""
+        if self._kept is not None and not self.quiet:
+            self._kept.moment = moment - self._began
 
     def log(self, name: str, fields: Mapping[str, object]) -> None:
         """An entry of the log."""
         if not self.quiet:
             self._octets += _OCTETS_OF_ENTRY
-            self._keep("--", _logged, (name, fields))
+            self._keep("--", _logged, name, (fields,))
 
-    def _keep(self, leg: str, lines: Lines, said: Any) -> None:
+    def _keep(self, leg: str, lines: Lines, said: Any, facts: tuple[object, ...] | None) -> None:
         matched = self.matched
         if matched and not all(map(self._recorder.goes_on, matched)):
             self.flush()
             self.matched = matched = list(filter(self._recorder.goes_on, matched))
         self._octets += _OCTETS_OF_EACH
         if matched or self._octets <= _MOST_KEPT:
-            self._kept.append((self._clock.now - self._began, leg, lines, said))
-            if matched and len(self._kept) >= _MOST_WAITING:
+            one = KeptThing.__new__(KeptThing)
+            one.moment = self._clock.now - self._began
+            one.leg, one.lines, one.said, one.facts = leg, lines, said, facts
+            one.before, self._kept = self._kept, one
+            self._waiting += 1
+            if matched and self._waiting >= _MOST_WAITING:
                 self._release()
         else:
             self._left_out += 1
@@ -243,10 +313,14 @@ class Recording:
         if self._peer is not None:
             peer, self._peer = self._peer, None
             self._put(0.0, "--", _begun(peer, self._vserv, self._began_at))
-        kept, self._kept = self._kept, []
-        for moment, leg, lines, said in kept:
-            for line in lines(said):
-                self._put(moment, leg, line)
+        one, kept = self._kept, []
+        self._kept, self._waiting = None, 0
+        while one is not None:
+            kept.append(one)
+            one = one.before
+        for one in reversed(kept):
+            for line in one.lines(one.said) if one.facts is None else one.lines(one.said, one.facts):
+                self._put(one.moment, one.leg, line)
         if self._left_out:
             left_out, self._left_out = self._left_out, 0
             self._put(0.0, "--", f"{left_out} more before this: too much to be kept")
@@ -279,7 +353,7 @@ class Recording:
     def decide(self) -> None:
         """By now it is known whose session it is: if it is nobody's, nothing is kept any more."""
         if not self.matched:
-            self._kept = []
+            self._kept = None
             self.quiet = self._over = True
 
     def listens(self) -> bool:
@@ -301,7 +375,7 @@ class Recording:
 
     def _pass(self, lines: list[tuple[str, str]]) -> None:
         for leg, line in lines:
-            self._keep(leg, _as_it_is, line)
+            self._keep(leg, _as_it_is, line, None)
 
     def end(self, ending: str) -> None:
         """The session is over."""
@@ -310,3 +384,9 @@ class Recording:
                 self._pass(self._passed.rest())
             self.tell("the end: %s", (ending,))
             self.flush()
+
+
+PASSING = Recording.__new__(Recording)
+"""Hears nothing, and nothing changes it: what all sessions have that only pass by."""
+PASSING.matched = _NOBODY
+PASSING.quiet = PASSING._over = True

@@ -28,6 +28,7 @@ cdef class Session(PuttingOff):
     cdef public str _ending, _via
     cdef public double _started, _tls_began
     cdef public bint _over
+    cdef _set_up(self, VservRuntime runtime, long token, tuple peer)
     @cython.locals(runtime=VservRuntime)
     cpdef begin(self, int fd)
     @cython.locals(client=ClientConnection, facts=tuple)

@@ -69,6 +69,10 @@ class Session(PuttingOff):
     _client: ClientConnection
 
     def __init__(self, runtime: VservRuntime, token: int, peer: tuple[str, int]) -> None:
+        self._set_up(runtime, token, peer)
+
+    def _set_up(self, runtime: VservRuntime, token: int, peer: tuple[str, int]) -> None:
+        """A method, and not `__init__`, because for a class behind it that is no call of C in the compiled form."""
         self._runtime = runtime  # and not the parameter from here on: its type is known
         self._started = self._runtime.context.clock.now
         self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())

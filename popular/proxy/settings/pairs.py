@@ -34,9 +34,24 @@ def user_of(word: Word, said: Said, context: CommandContext) -> tuple[str, str]:
         raise CommandRefused("that is no name of a user", word.column)
     if "namespace" in said:
         return str(fit(Id(), said["namespace"], Lookups(), what="namespace")), str(word)
-    default = context.config.variables["defaultns"]
-    vservs = context.config.things["vserv"].values()
-    there = {default if one.namespace == USER_NAMESPACE else one.namespace for one in vservs} or {default}
+    there = _namespaces(context)
     if len(there) > 1:
         raise CommandRefused(f"say which namespace: `namespace NAME`; there are: {', '.join(sorted(there))}")
-    return str(there.pop()), str(word)
+    return there.pop(), str(word)
+
+
+def split_key(word: str, context: CommandContext) -> tuple[str, str]:
+    """The namespace in front of NAMESPACE:USER, and the name; the namespace is "" where none is said. A colon may be in
+    a name too: what stands in front of it counts if a virtual server has that namespace.
+    """
+    namespace, colon, user = word.partition(":")
+    if colon and namespace in _namespaces(context):
+        return namespace, user
+    return "", word
+
+
+def _namespaces(context: CommandContext) -> set[str]:
+    """Where users are who name none."""
+    default = str(context.config.variables["defaultns"])
+    vservs = context.config.things["vserv"].values()
+    return {default if one.namespace == USER_NAMESPACE else str(one.namespace) for one in vservs} or {default}

@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from popular.proxy.settings.blocking import OneNetwork
-from popular.proxy.settings.orders import iso
+from popular.proxy.settings.orders import iso, user_key
+from popular.proxy.settings.pairs import Said, split_key, user_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.kinds import Choice, Int, Kind, Time, shown
+from supervisor.control.kinds import Choice, Id, Int, Kind, Time, shown
 from supervisor.control.lookups import Job, Lookups, Unfit
 from supervisor.control.outcome import Ordered, Outcome, Reply
 from supervisor.control.things import named
 from supervisor.control.variables import BESIDE
-from supervisor.control.words import CommandRefused
+from supervisor.control.words import CommandRefused, Word
 from supervisor.operatorstate import OrderEntry, is_over
 from supervisor.runtime.plural import count_of
 from supervisor.runtime.statespace import TRACES, make_room
@@ -161,7 +162,9 @@ def _is_well_formed(ident: str, value: Mapping[str, Any]) -> bool:
             ipaddress.ip_network(str(name))
         except ValueError:
             return False
-    numbers, texts = (value.get("until"), value.get("most")), (name, value.get("file"))
+    numbers, texts = (value.get("until"), value.get("most")), [name, value.get("file")]
+    if of == USER:
+        texts.append(value.get("namespace"))
     return (
         of in (USER, NETWORK, BACKEND, VSERV)
         and re.fullmatch("[0-9]{1,9}", ident) is not None
@@ -194,9 +197,9 @@ def _files(context: CommandContext, *, counts: bool = False) -> dict[int, TraceF
     return {file.id: file for file in _found(context, job)}
 
 
-def _options(arguments: Arguments) -> dict[str, int]:
-    """For how many seconds, and how many octets at most."""
-    found = {FOR: _USUAL_SECONDS, MAX: _USUAL_OCTETS}
+def _options(arguments: Arguments) -> dict[str, Any]:
+    """For how many seconds, and how many octets at most; of a user also the namespace, if it is said."""
+    found: dict[str, Any] = {FOR: _USUAL_SECONDS, MAX: _USUAL_OCTETS}
     if len(set(arguments["option"])) < len(arguments["option"]):
         raise CommandRefused("an option is there twice")
     for option, word in zip(arguments["option"], arguments["value"], strict=True):
@@ -208,19 +211,36 @@ def _options(arguments: Arguments) -> dict[str, int]:
 
 
 def _start(context: CommandContext, arguments: Arguments, of: str) -> Outcome:
-    name, options = str(arguments["target"]), _options(arguments)
+    word, options = arguments["target"], _options(arguments)
     seconds, most = options[FOR], options[MAX]
+    whom = {"name": str(word)} if of != USER else _whom(word, options, context)
     if of in (BACKEND, VSERV):
-        named(of, arguments["target"], context)
+        named(of, word, context)
     living, files = _living(context), _files(context)
     if len(living) >= MOST_TRACES:
         raise CommandRefused(f"{MOST_TRACES} traces are there already; `trace stop ID` ends one")
     _make_room(context, living, files, most=most)
     ident = max([0, *files, *map(int, _ordered(context))]) + 1
     path = _file_of(context, ident)
-    value = {"of": of, "name": name, "until": round(time.time() + seconds), "most": most, "file": path}
-    text = f"trace {ident}: the next sessions of {of} {name}, in {path}"
+    value = {"of": of, **whom, "until": round(time.time() + seconds), "most": most, "file": path}
+    text = f"trace {ident}: the next sessions of {of} {_name(value)}, in {path}"
     return Ordered(text, entries=(OrderEntry(TRACE, str(ident), value),))
+
+
+def _whom(word: str, options: Mapping[str, Any], context: CommandContext) -> dict[str, str]:
+    """A user is of one namespace: what is said in front of his name or behind it, or the only one that there is."""
+    said, name = split_key(word, context)
+    if said and options.get(NAMESPACE, said) != said:
+        raise CommandRefused(f"{shown(word)} is of namespace {said}, and not of {options[NAMESPACE]}")
+    namespace = said or options.get(NAMESPACE)
+    if not namespace:
+        namespace, _ = user_of(Word(name, 0), Said({"word": [], "value": []}, ()), context)
+    return {"namespace": str(namespace), "name": name}
+
+
+def _name(value: Mapping[str, Any]) -> Any:
+    """Whom an order is about, for people and programs."""
+    return user_key(value["namespace"], value["name"]) if value.get("of") == USER else value.get("name")
 
 
 def _make_room(
@@ -244,7 +264,7 @@ def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
         {
             "id": ident,
             "of": orders.get(str(ident), {}).get("of"),
-            "name": orders.get(str(ident), {}).get("name"),
+            "name": _name(orders.get(str(ident), {})),
             "until": iso(living[str(ident)]["until"]) if str(ident) in living else None,
             "sessions": files[ident].sessions if ident in files else 0,
             "octets": files[ident].octets if ident in files else 0,
@@ -266,8 +286,7 @@ def _stop(context: CommandContext, arguments: Arguments) -> Outcome:
     living = _living(context)
     if word not in living:
         raise CommandRefused(f"{shown(word)} is no trace that is at work; `trace list` lists them", word.column)
-    of, name = living[word]["of"], living[word]["name"]
-    text = f"trace {word} of {of} {name} ends; `trace show {word}` shows it"
+    text = f"trace {word} of {living[word]['of']} {_name(living[word])} ends; `trace show {word}` shows it"
     return Ordered(text, entries=(OrderEntry(TRACE, str(word), None),))
 
 
@@ -295,12 +314,18 @@ class UserName(Kind):
         return text
 
 
-FOR, MAX = "for", "max"
-_OPTIONS: dict[str, Kind] = {FOR: Time(1, _LONGEST), MAX: Size()}
+FOR, MAX, NAMESPACE = "for", "max", "namespace"
+_OPTIONS: dict[str, Kind] = {FOR: Time(1, _LONGEST), MAX: Size(), NAMESPACE: Id()}
 
 
 def _values(_context: CommandContext, arguments: Arguments) -> list[str]:
-    return {FOR: ["10m", "1h"], MAX: ["1M", "10M"]}[arguments["option"][-1]]
+    return {FOR: ["10m", "1h"], MAX: ["1M", "10M"]}.get(arguments["option"][-1], [])
+
+
+_OF_NAMESPACE = (
+    "A user is of the `namespace`, which may stand in front of him too (default:joe), or be left out where there is "
+    "one; another namespace's user of the same name is in no trace of his. "
+)
 
 
 def trace_commands() -> list[ControlCommand]:
@@ -318,10 +343,12 @@ def trace_commands() -> list[ControlCommand]:
             partial(_start, of=of),
             f"Records the next sessions of a {of}: what client and backend said, and when.\nPasswords, tokens and "
             "mails are not in it, only that they were there. It ends by itself, after ten minutes if nothing is said, "
-            "and is full at 1M. The file can be read by nobody but the user of the program; `trace show` shows it.",
+            "and is full at 1M. "
+            f"{_OF_NAMESPACE if of == USER else ''}The file can be read by nobody but the user of the program; "
+            "`trace show` shows it.",
             {
                 "target": targets[of],
-                "option": Choice(*_OPTIONS),
+                "option": Choice(FOR, MAX, NAMESPACE) if of == USER else Choice(FOR, MAX),
                 "value": _values,
             },
             changes=True,
