@@ -121,7 +121,7 @@ class PassingSession(Session):
         """Who hears it from here on, and knows all that was said."""
         self._is_passing = False
         self._recording = recording = recording_of_later(self._recorder, self._in_force, self._started)
-        recording.begin(self.sid, self._peer, self._runtime.rules.vserv)
+        recording.begin(self.sid, self._machine.peer(), self._runtime.rules.vserv)
         if self._greeting is not None:
             recording.keep("P>C", ours, self._greeting)
             recording.was_at(self._started)
