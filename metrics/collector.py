@@ -233,6 +233,7 @@ _HEALTH: dict[str, Callable[[HealthReading, float], float]] = {
     "age": lambda one, now: max(0.0, now - one.since) if one.since else 0.0,
     "down": lambda one, now: max(0.001, now - one.turned) if is_down(one) else 0.0,
     "recovering": lambda one, _now: float(one.condition == RECOVERING),
+    "users": lambda one, _now: float(one.users),
 }
 """By the word in `OfHealth`."""
 

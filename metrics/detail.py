@@ -52,7 +52,9 @@ def without_their_words(tables: Sequence[SeenTable]) -> list[SeenTable]:
 
 
 def broken(tables: Sequence[SeenTable]) -> dict[str, Any]:
-    """What fails: since when (seconds since 1970), why, and how many had to do with it in the last minute."""
+    """What fails: since when (seconds since 1970), why, for how many users since then, and how many logins had to do
+    with it in the last minute.
+    """
     failing = [(table, one) for table, found in tables for one in found if one.is_failing]
     rows = [
         {
@@ -60,6 +62,7 @@ def broken(tables: Sequence[SeenTable]) -> dict[str, Any]:
             "thing": f"{table.things.facts}/{one.ident}",
             "how": one.health.condition if one.health.condition != UP else "fails",
             "since": since_when(one.health) or None,
+            "users": one.health.users,
             "refused": one.health.bad,
             "tried": one.health.good + one.health.bad,
             "sessions": one.sessions,
@@ -104,6 +107,7 @@ def _detail(known: Known, table: ThingTable, one: ThingSeen) -> dict[str, Any]:
         "why": last_error(health),
         "good": health.good,
         "bad": health.bad,
+        "users": health.users,
         "facts": [
             *({"title": title, "kind": "text", "value": str(text)} for title, text in _about(described)),
             *_told(columns.get(record, ()), found),

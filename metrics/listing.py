@@ -54,6 +54,7 @@ def _thing(one: ThingSeen) -> dict[str, Any]:
         "reason": last_error(one.health),
         "good": one.health.good,
         "bad": one.health.bad,
+        "users": one.health.users,
         "sessions": one.sessions,
         "counted": one.counted,
         "took": took,
@@ -103,7 +104,8 @@ def _failing(picture: Picture) -> Iterator[list[str]]:
     for sort, found in picture.view.healths().items():
         lines = [failure_of(one, picture.now) for one in failing_first(found) if is_worth_a_word(one)]
         if lines:
-            yield table((sort, "state", "failed", "of", "share", "last error", "ago", "since"), lines, {2, 3, 4, 6, 7})
+            heads = (sort, "state", "failed", "of", "share", "last error", "ago", "since", "users")
+            yield table(heads, lines, {2, 3, 4, 6, 7, 8})
 
 
 def _gauges(view: View) -> list[str]:

@@ -9,7 +9,7 @@ from metrics.ink import PLAIN, InkedText, Line
 from metrics.latency import Latency
 from metrics.listing import table
 from metrics.things import ThingSeen, moments_of
-from metrics.trouble import last_error, share, since_when
+from metrics.trouble import last_error, share, since_when, users_of
 from supervisor.table.contents import UP, ThingLook
 from supervisor.table.layout import Layout
 
@@ -30,7 +30,7 @@ def lines_of(found: Sequence[ThingSeen], look: ThingLook, layout: Layout, *, now
 def heads_of(look: ThingLook) -> list[str]:
     """The columns."""
     counted, took = (title for title, _name in look.counted), (f"{title} 50/99%" for title, _name in look.durations)
-    return [look.by, "state", "found", "since", "fails", "sessions", *counted, *took, "last error", "ordered"]
+    return [look.by, "state", "found", "since", "fails", "users", "sessions", *counted, *took, "last error", "ordered"]
 
 
 def row_of(one: ThingSeen, look: ThingLook, moments: set[str], *, now: float) -> list[str]:
@@ -40,6 +40,7 @@ def row_of(one: ThingSeen, look: ThingLook, moments: set[str], *, now: float) ->
         *(one.ident, one.state, health.condition),
         age(now - since) if since else "",
         f"{share(health):.0%}" if health.good + health.bad else "",
+        users_of(health),
         str(one.sessions),
         *(str(one.counted[title]) for title, _name in look.counted),
         *(_milliseconds(one.took[title]) for title, _name in look.durations),

@@ -49,13 +49,15 @@ def failing_first(found: Iterable[HealthReading]) -> list[HealthReading]:
 
 
 def failure_of(one: HealthReading, now: float) -> tuple[str, ...]:
-    """What there is to say of it: id, state, failures, attempts, share, last error, how long ago, for how long."""
+    """What there is to say of it: id, state, failures, attempts, share, last error, how long ago, for how long, for how
+    many users.
+    """
     state = one.condition if one.condition != UP else "fails" if is_failing(one) else ""
     since = since_when(one)
     failed = age(now - one.failed) if one.failed else ""
     return (
         *(one.ident, state, str(one.bad), str(one.good + one.bad)),
-        *(f"{share(one):.0%}", last_error(one), failed, age(now - since) if since else ""),
+        *(f"{share(one):.0%}", last_error(one), failed, age(now - since) if since else "", users_of(one)),
     )
 
 
@@ -77,6 +79,11 @@ def without_its_words(one: HealthReading) -> HealthReading:
         return one
     is_of_it = one.reason and one.failed >= one.turned - _ABOUT_THEN_SECONDS
     return one._replace(why=one.reason if is_of_it else f"found by the {one.by}")
+
+
+def users_of(one: HealthReading) -> str:
+    """For how many users that is so: two digits and noughts, for it is an estimate; "" for nobody."""
+    return f"{round(one.users, 2 - len(str(one.users))):,}" if one.users else ""
 
 
 def since_when(one: HealthReading) -> float:
@@ -106,10 +113,11 @@ def concerns(
 
 
 def _told(one: HealthReading, now: float) -> str:
+    whom = f", for about {users_of(one)} {noun(one.users, 'user')}" if one.users else ""
     if is_down(one):
-        return f"{one.ident}: down, {one.why}, since {age(now - one.turned)}"
+        return f"{one.ident}: down, {one.why}, since {age(now - one.turned)}{whom}"
     failed = f"{one.bad} of {one.good + one.bad} failed in the last minute"
-    return f"{one.ident}: {failed}, {one.reason}, since {age(now - one.since)}"
+    return f"{one.ident}: {failed}, {one.reason}, since {age(now - one.since)}{whom}"
 
 
 def _more(failing: int) -> str:

@@ -45,7 +45,13 @@ BACKENDS = Board(
                     "Recovering",
                     gauge("backend_recovering", "backend", how="max"),
                     note="It was down, and gets a growing share of its logins.",
-                    width=12,
+                    width=6,
+                ),
+                graph(
+                    "Users affected",
+                    gauge("backend_affected_users", "backend"),
+                    note="Different ones whose logins failed there since the backend was last well, about.",
+                    width=6,
                 ),
                 graph(
                     "Not at the first address",

@@ -12,6 +12,7 @@ const asked = { filter: "", sort: "started", desc: "1", span: "2m", rows: 100, u
 // --- words ---------------------------------------------------------------------------------------------------------
 
 const number = new Intl.NumberFormat("en").format;
+const twoDigits = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 }).format;
 const oneDigit = new Intl.NumberFormat("en", { maximumFractionDigits: 1 }).format;
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
 const two = (value) => String(value).padStart(2, "0");
@@ -259,6 +260,7 @@ function showBroken(told) {
     text("what", "what", { link: (row) => row.thing }),
     text("how", "how", { tone: () => "closed" }),
     moment("since", "for", told),
+    count("users", "users", { help: "different ones, about, since that goes on", text: (row) => row.users ? `about ${twoDigits(row.users)}` : "" }),
     count("refused", "refused in the last minute", { text: (row) => `${number(row.refused)} of ${number(row.tried)}` }),
     count("sessions", "still there"),
     text("why", "why", { label: "" }),
@@ -282,7 +284,8 @@ function showThing(told) {
   say(find("thing-title"), one.title);
   const since = one.since ? ` since ${age(told.taken - one.since)}` : "";
   const tried = one.good + one.bad ? `; ${number(one.bad)} of ${number(one.good + one.bad)} failed in the last minute` : "";
-  say(find("thing-said"), `Configured as ${one.state}, ${one.failing && one.found === "up" ? "fails" : `found ${one.found}`}${since}${one.why ? `: ${one.why}` : ""}${tried}.`);
+  const users = one.users ? `; for about ${twoDigits(one.users)} ${one.users === 1 ? "user" : "users"}` : "";
+  say(find("thing-said"), `Configured as ${one.state}, ${one.failing && one.found === "up" ? "fails" : `found ${one.found}`}${since}${one.why ? `: ${one.why}` : ""}${tried}${users}.`);
   const values = { moment: (fact) => fact.value > told.taken ? `in ${age(fact.value - told.taken)}` : `${age(told.taken - fact.value)} ago`, number: (fact) => number(fact.value), text: (fact) => fact.value };
   const facts = [...one.facts.map((fact) => ({ title: fact.title, value: values[fact.kind](fact) })), ...one.counted.map((fact) => ({ title: fact.title, value: number(fact.value) }))];
   fill(find("thing-facts").querySelector("table"), [text("title", "what"), text("value", "is")], facts, "");

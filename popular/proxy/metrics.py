@@ -256,6 +256,12 @@ _BACKENDS = (
         (BACKEND,),
     ),
     Metric(
+        "popular_backend_affected_users",
+        "How many different users could not log in because of a backend since it was last well: an estimate.",
+        OfHealth("users"),
+        (BACKEND,),
+    ),
+    Metric(
         "popular_backend_drained_seconds",
         "For how long nobody new has been let in to a backend, because the operator drains it; 0: he does not.",
         StandingFor(RECORD.name, "drained"),

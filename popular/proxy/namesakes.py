@@ -36,8 +36,21 @@ class Named(NamedTuple):
 
 def namesakes(us: Named, found: Iterable[str]) -> list[Named]:
     """Who else has our name, of those who are there: anybody may have written that who reaches the server."""
-    said = [one for text in found if (one := _named(text)) is not None]
-    return [one for one in said if one.name == us.name and one.identity != us.identity]
+    return [one for one in _all_named(found) if one.name == us.name and one.identity != us.identity]
+
+
+def out_of_use(said: Iterable[str], silent: Iterable[str]) -> set[str]:
+    """The names that nobody says any more, of proxies that are there under another one (`set sidprefix`): a move that
+    waited for such a one would fail. As long as one instance of a proxy says the old one it has sessions, and is waited
+    for; and so is who is only away.
+    """
+    there = _all_named(said)
+    names, identities = {one.name for one in there}, {one.identity for one in there}
+    return {one.name for one in _all_named(silent) if one.identity in identities and one.name not in names}
+
+
+def _all_named(found: Iterable[str]) -> list[Named]:
+    return [one for text in found if (one := _named(text)) is not None]
 
 
 def _named(text: str) -> Named | None:

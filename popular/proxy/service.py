@@ -5,7 +5,7 @@ successor uses them.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -183,6 +183,7 @@ class ProxyService:
         announced = self._announced(context, config)
         health = self._health(context, config, counters)
         reach = _reach(context, config)
+        affected = _affected(context, config)
         seconds = config.variables["connecttimeout"], config.variables["logintimeout"]
         made = {}
         for ident, backend in config.things["backend"].items():
@@ -205,6 +206,7 @@ class ProxyService:
                 check_sockets=self._check_sockets(context, config, backend),
                 connects=counters.observer("backend_connect_duration", ident),
                 logins=counters.observer("backend_login_duration", ident, "backend_logins"),
+                note_affected=affected.get(ident),
             )
         return made
 
@@ -292,6 +294,19 @@ def _reach(context: WorkerContext, config: Config) -> dict[str, Reach]:
 
     backends: Mapping[str, Backend] = config.things["backend"]
     return {one.id: Reach(one, context.clock, tell) for one in backends.values() if one.host.further}
+
+
+def _affected(context: WorkerContext, config: Config) -> dict[str, Callable[[str, str], None]]:
+    """Who is to be told whom the failures of each backend are about. A mail program that comes again counts once; the
+    digest has a key of this run's, so that nobody can choose names that count for more.
+    """
+    affected, memory = context.open_affected("backend"), context.open_remembered()
+
+    def note(index: int, namespace: str, user: str) -> None:
+        affected.note(index, memory.digest("affected", namespace, user))
+
+    indexes = config.counter_indexes.get("backend", {})
+    return {ident: partial(note, index) for ident, index in indexes.items()}
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:

@@ -3,7 +3,8 @@
     popular:orders     hash: for each order, as [SORT, ID], its value and the proxy that has said it; and `epoch`,
                        `serial` and `changes`, by which it is seen that it has lost something (storeseen.py)
     popular:proxies    sorted set: each proxy, by when it was last there (milliseconds)
-    popular:names      sorted set: name, identity and host of each, scored alike: no two may have one name
+    popular:names      sorted set: name, identity and host of each, scored alike: no two may have one name, and who has
+                       another one now is not waited for under the old one
     popular:gone:MOVE  set: the proxies at which nobody is left of the user who is being moved
 
 What is in the hash is in force, at whichever proxy it was said; so who was away reads what there is, and misses no end
@@ -97,16 +98,19 @@ return 0
 NAMED = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - tonumber(ARGV[2])))
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - tonumber(ARGV[4])))
 redis.call('ZADD', KEYS[1], now, ARGV[1])
-local found = {}
-for _, name in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, 999)) do
-  if #name <= tonumber(ARGV[3]) then found[#found + 1] = name end
+local said, silent = {}, {}
+local found = redis.call('ZREVRANGE', KEYS[1], 0, 999, 'WITHSCORES')
+for at = 1, #found, 2 do
+  local to = tonumber(found[at + 1]) >= now - tonumber(ARGV[2]) and said or silent
+  if #found[at] <= tonumber(ARGV[3]) then to[#to + 1] = found[at] end
 end
-return found
+return {said, silent}
 """
-"""KEYS: the names. ARGV: that of a proxy which is there, milliseconds for which one counts that is not heard of, and
-how many octets one may have: a longer one is none.
+"""KEYS: the names. ARGV: that of a proxy which is there, milliseconds for which one counts that is not heard of, how
+many octets one may have (a longer one is none), and milliseconds for which one is kept. Gives those that count, and
+the others.
 """
 
 WHO = """
@@ -206,11 +210,13 @@ def reconciled(
     *,
     us: str,
     follows: bool,
+    alone: bool = True,
     ended: Mapping[str, float] = MappingProxyType({}),
 ) -> Reconciled:
     """`before`: the orders here before the hash was read; `now`: behind it. What has changed in between is left for the
     next time. `follows`: the hash has all that was known of it here. If it has lost something, what is said here counts
-    if it is newer; `ended` are the fields of what was ended here, and when.
+    if it is newer; `ended` are the fields of what was ended here, and when. `alone`: no other proxy has our name, whose
+    a move could be of which we know nothing.
     """
     found = Reconciled([], [], [])
     there = {one.entry[:2]: one for one in stored}
@@ -218,7 +224,7 @@ def reconciled(
     for key, one in there.items():
         value, mine = one.entry.value or {}, now.get(key)
         is_ours = one.by == us and MOVE in value
-        if is_over(value, moment - _STALE_SECONDS) or (is_ours and mine is None and key not in before):
+        if is_over(value, moment - _STALE_SECONDS) or (is_ours and alone and mine is None and key not in before):
             found.stale.append(one)  # it has ended by itself; or it is of a move of ours, in which we were killed
         elif (
             not follows

@@ -23,6 +23,7 @@ from supervisor.runtime.logroom import LOG_ROOM_OCTETS
 from supervisor.serving.counters import Counters
 from supervisor.table.blocked import MOST_BLOCKED, Network
 from supervisor.table.contents import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange
+from supervisor.table.distinct import REGISTERS
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import Layout
 from supervisor.table.notes import Note
@@ -67,6 +68,7 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
         records=(*program.records, *(one.record for one in program.standings)),
         log_room=LOG_ROOM_OCTETS,
         memory=memory_octets(limits["sessionlimit"]) if program.remembers else 0,
+        affected=REGISTERS,
         tones=program.watched.tones,
         looks=program.watched.looks,
         kick=program.watched.kick,

@@ -1,7 +1,9 @@
 """How well each configured thing did in the last minute: the master looks at its counters once a second, and writes
 what it finds into its own block, where every reader of the table finds it.
 
-Nobody who counts pays for it. A reader needs no past: `pstatus` says at once what has been going wrong since when.
+Nobody who counts pays for it. A reader needs no past: `pstatus` says at once what has been going wrong since when, and
+for how many: whom workers turn away they note themselves (supervisor/table/affected.py), and here that is cleared when
+a thing is well again, so that "since when" and "for how many" are of the same time.
 """
 
 from collections import deque
@@ -9,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from supervisor.table.contents import HEALTH_CELLS, Counter, Health
+from supervisor.table.affected import Affected
+from supervisor.table.contents import HEALTH_CELLS, UP, Counter, Health
+from supervisor.table.records import Records
 from supervisor.table.segment import Segment
 
 STEP_SECONDS = 5.0
@@ -38,6 +42,8 @@ class _ThingHealth:
     reason: int = 0
     failed: float = 0.0
     since: float = 0.0
+    is_noted: bool = False
+    """Somebody may be noted as affected."""
 
 
 class HealthWatch:
@@ -46,7 +52,10 @@ class HealthWatch:
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
         self._counters = {row.name: row for row in segment.layout.counters}
-        self._watched: dict[str, dict[str, _ThingHealth]] = {health.by: {} for health in segment.layout.healths}
+        healths = segment.layout.healths
+        self._watched: dict[str, dict[str, _ThingHealth]] = {health.by: {} for health in healths}
+        self._affected = {one.by: Affected(segment.layout, segment.map, one.by) for one in healths}
+        self._found = {one.by: Records(segment.layout, segment.map, one.record) for one in healths if one.record}
 
     def look(self, indexes: Mapping[str, Mapping[str, int]], now: float) -> None:
         """One round. `indexes`: sort → id → index, as the running config has it; `now`: seconds since 1970."""
@@ -59,20 +68,36 @@ class HealthWatch:
                 if wanted.get(ident) != gone.index:
                     self._write(health, gone.index, [0] * len(HEALTH_CELLS))
             self._watched[health.by] = {
-                ident: self._look(health, known.get(ident), index, blocks=blocks, now=now)
+                ident: self._look(health, ident, index, known=known.get(ident), blocks=blocks, now=now)
                 for ident, index in wanted.items()
             }
 
     def _look(
-        self, health: Health, known: _ThingHealth | None, index: int, *, blocks: Sequence[memoryview], now: float
+        self,
+        health: Health,
+        ident: str,
+        index: int,
+        *,
+        known: _ThingHealth | None,
+        blocks: Sequence[memoryview],
+        now: float,
     ) -> _ThingHealth:
         sample = self._sample(health, index, blocks)
         if known is None or known.index != index:
             known = _ThingHealth(index, sample, now)
             known.steps.append(sample)
+            self._affected[health.by].clear(index)
         _note(known, sample, now)
         self._show(health, known)
+        if known.is_noted and not known.since and self._is_up(health, ident, index):
+            known.is_noted = False
+            self._affected[health.by].clear(index)
         return known
+
+    def _is_up(self, health: Health, ident: str, index: int) -> bool:
+        """Whether it is not found to be anything else: then who was turned away is of a trouble that is over."""
+        found = self._found[health.by].read(index) if health.by in self._found else None
+        return found is None or found["ident"] != ident or found["word"] == UP
 
     def _sample(self, health: Health, index: int, blocks: Sequence[memoryview]) -> HealthSample:
         good, bad = self._counters[health.good], self._counters[health.bad]
@@ -101,6 +126,7 @@ def _note(known: _ThingHealth, sample: HealthSample, now: float) -> None:
         known.reason = max(range(len(grown)), key=lambda label: grown[label]) + 1
         known.failed = now
         known.since = known.since or now
+        known.is_noted = True
     known.last = sample
     if now - known.began >= STEP_SECONDS:
         known.steps.append(sample)

@@ -14,6 +14,7 @@ from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import Wheel
 from supervisor.system import Shared, give_number
+from supervisor.table.affected import Affected
 from supervisor.table.blocked import Blocked
 from supervisor.table.contents import BASE_CELLS
 from supervisor.table.notes import Notes
@@ -202,6 +203,10 @@ class WorkerContext:
     def open_records(self, name: str) -> Records:
         """What all workers know of the things of a sort, by index; each of them may write it."""
         return Records(self._layout, self._segment.map, name)
+
+    def open_affected(self, sort: str) -> Affected:
+        """How many are affected by the failures of each thing of a sort, by index; each worker may note somebody."""
+        return Affected(self._layout, self._segment.map, sort)
 
     def open_remembered(self) -> Remembered:
         """What all workers remember together; of programs that do so."""

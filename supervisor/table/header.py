@@ -22,6 +22,7 @@ from supervisor.table.contents import (
     RecordShape,
     ThingLook,
 )
+from supervisor.table.distinct import REGISTERS
 from supervisor.table.layout import HEADER, MAGIC, Layout
 
 READABLE = (3, 4, 5)
@@ -86,6 +87,7 @@ def _described(program: bytes, text: bytes, *, blocks: int, rows: int, row_cells
         ),
         log_room=int(described.get("log_room", 0)),
         memory=int(described.get("memory", 0)),
+        affected=REGISTERS if described.get("affected", 0) == REGISTERS else 0,
         tones={str(state): str(tone) for state, tone in described.get("tones", {}).items()},
         looks=_named(ThingLook, described.get("looks", ())),
         kick=tuple(map(str, described.get("kick", ()))),

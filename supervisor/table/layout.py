@@ -1,4 +1,4 @@
-"""Where everything stands in the segment: header · names · blocks · rows · records · log rooms · memory.
+"""Where everything stands in the segment: header · names · blocks · rows · records · log rooms · memory · affected.
 
 The header is written once and describes the rest as JSON (column names and forms, cell and counter names, phrases),
 so that a reader needs no knowledge of the program. Everything is described by name, so that a later release can add a
@@ -14,8 +14,9 @@ record hold two such.
     record   what workers found out about one configured thing (records.py): for each index of a sort, by name
     log room lines of the log that one process has gathered (supervisor/runtime/logroom.py); one for each block
     memory   what all workers remember together (remembered.py), of programs that do so
+    affected how many different ones the failures of one thing are about (affected.py)
 
-Records, log rooms and memory stand behind the rows, where a reader of before they were there does not look.
+Records, log rooms, memory and affected stand behind the rows, where a reader of before they were there does not look.
 """
 
 import json
@@ -84,6 +85,10 @@ class Layout:
     """Octets of each log room."""
     memory: int = 0
     """Octets of what workers remember together."""
+    affected: int = 0
+    """Octets of the estimate of how many are affected, for each index of a sort whose health is kept; 0: there is
+    none.
+    """
     tones: Mapping[str, str] = field(default_factory=dict, hash=False)
     """States that stand out: "good", or "busy" (somebody waits for us)."""
     looks: tuple[ThingLook, ...] = ()
@@ -181,6 +186,7 @@ class Layout:
                 ],
                 "log_room": self.log_room,
                 "memory": self.memory,
+                "affected": self.affected,
                 "tones": dict(self.tones),
                 "looks": [row._asdict() for row in self.looks],
                 "kick": self.kick,
@@ -261,8 +267,18 @@ class Layout:
         return slice(start, start + self.memory)
 
     @cached_property
+    def affected_offsets(self) -> dict[str, int]:
+        """Where the estimates of each sort begin; that of index n begins n × `affected` behind it."""
+        offsets, position = {}, self.memory_slice.stop
+        for health in self.healths if self.affected else ():
+            offsets[health.by] = position
+            position += self.affected * self.index_counts[health.by]
+        return offsets
+
+    @cached_property
     def size(self) -> int:
-        return round_up(self.memory_slice.stop, _PAGE)
+        affected = sum(self.affected * self.index_counts[health.by] for health in self.healths)
+        return round_up(self.memory_slice.stop + affected, _PAGE)
 
     def header(self, boot_time: float, pid: int) -> bytes:
         description = self.description

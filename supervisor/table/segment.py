@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import posix_ipc
 
+from supervisor.table.affected import Affected
 from supervisor.table.blocked import BLOCKED_OCTETS, Blocked
 from supervisor.table.contents import BASE_CELLS, HEALTH_CELLS, UP, Counter, Histogram
 from supervisor.table.header import read_header
@@ -212,6 +213,8 @@ class HealthReading(NamedTuple):
     """Why it is, or was the last time, not up."""
     by: str = ""
     """Who has found that."""
+    users: int = 0
+    """How many different users its failures were about, an estimate, since it was last well."""
 
 
 def _condition(ident: str, record: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -322,15 +325,16 @@ class View:
         for health in self.layout.healths:
             found[health.by] = []
             conditions = self.records(health.record)
+            affected = Affected(self.layout, self._data, health.by)
             for place, name in enumerate(names[health.by]):
                 cell = self.layout.health_cells[health.by] + place * len(HEALTH_CELLS)
                 watched, good, bad, reason, failed, since = block[cell : cell + len(HEALTH_CELLS)]
                 if watched and name.ident:
                     why = labels[health.bad][reason] if reason < len(labels[health.bad]) else ""
                     found[health.by].append(
-                        HealthReading(name.ident, good, bad, reason=why, failed=failed, since=since)._replace(
-                            **_condition(name.ident, conditions.get(name.ident))
-                        )
+                        HealthReading(
+                            name.ident, good, bad, reason=why, failed=failed, since=since, users=affected.count(place)
+                        )._replace(**_condition(name.ident, conditions.get(name.ident)))
                     )
         return found
 

@@ -25,8 +25,9 @@ GONE = HealthReading(
     turned=NOW - 187,
     why="no route",
     by="check",
+    users=1234,
 )
-QUIET = GONE._replace(ident="b3", bad=0, failed=0, since=0)
+QUIET = GONE._replace(ident="b3", bad=0, failed=0, since=0, users=0)
 BACK = GONE._replace(ident="b4", good=5, bad=0, condition=RECOVERING, turned=NOW - 4)
 FAILS = HealthReading("b5", 0, 12, reason="timeout", failed=int(NOW) - 1, since=int(NOW) - 61)
 
@@ -41,9 +42,9 @@ def test_one_that_is_down_fails_whether_anybody_tries_it_or_not() -> None:
 
 
 def test_each_is_told_by_its_word() -> None:
-    """Id, state, failures, attempts, share, last error, how long ago, for how long."""
-    assert failure_of(GONE, NOW) == ("b2", "down", "12", "12", "100%", "no route", "1s", "3m07s")
-    assert failure_of(QUIET, NOW) == ("b3", "down", "0", "0", "0%", "no route", "", "3m07s")
+    """Id, state, failures, attempts, share, last error, how long ago, for how long, for how many users."""
+    assert failure_of(GONE, NOW) == ("b2", "down", "12", "12", "100%", "no route", "1s", "3m07s", "1,200")
+    assert failure_of(QUIET, NOW) == ("b3", "down", "0", "0", "0%", "no route", "", "3m07s", "")
     assert failure_of(BACK, NOW)[:2] == ("b4", "recovering")
     assert [is_worth_a_word(one) for one in (WELL, GONE, QUIET, BACK, FAILS)] == [False, True, True, True, True]
 

@@ -74,8 +74,8 @@ def test_no_virtual_server_is_online() -> None:
 
 
 WELL_ONE = HealthReading("b1", 100, 0, reason="", failed=0, since=0)
-BROKEN = HealthReading("b7", 0, 12, reason="connect", failed=int(NOW) - 2, since=int(NOW) - 187)
-HALF = HealthReading("b9", 60, 40, reason="timeout", failed=int(NOW) - 1, since=int(NOW) - 61)
+BROKEN = HealthReading("b7", 0, 12, reason="connect", failed=int(NOW) - 2, since=int(NOW) - 187, users=1)
+HALF = HealthReading("b9", 60, 40, reason="timeout", failed=int(NOW) - 1, since=int(NOW) - 61, users=12_499)
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_which_backend_fails(backend: HealthReading, fails: bool) -> None:
 
 
 def test_failing_backends_are_in_the_headline() -> None:
-    """How many, and of the worst their share, the last error and since when."""
+    """How many, and of the worst their share, the last error, since when and for how many users, about."""
     said = said_of(WELL, 412, FACTS, WELL_ONE, HALF, BROKEN)
     assert said.text == "Serving 412 sessions; 2 of 3 backends fail"
     assert said.detail == (
-        "b7: 12 of 12 failed in the last minute, connect, since 3m07s; "
-        "b9: 40 of 100 failed in the last minute, timeout, since 1m01s."
+        "b7: 12 of 12 failed in the last minute, connect, since 3m07s, for about 1 user; "
+        "b9: 40 of 100 failed in the last minute, timeout, since 1m01s, for about 12,000 users."
     )
     five = [BROKEN._replace(ident=f"b{number}") for number in range(5)]
     assert said_of(WELL, 1, FACTS, *five).detail.endswith("; and 2 more.")

@@ -262,12 +262,13 @@ def test_a_backend_to_which_users_were_moved_does_not_go(console: Console, line:
     assert isinstance(console.say(line), Change)
 
 
-def test_nor_by_a_whole_configuration_without_it(console: Console) -> None:
-    """As `pcontrol apply` brings it."""
+@pytest.mark.parametrize("asked", ["draft apply", "draft check", "draft show"])
+def test_nor_by_a_whole_configuration_without_it(console: Console, asked: str) -> None:
+    """As `pcontrol apply` brings it; `check` and `apply --dry-run` foretell it."""
     console.status.operator.change([OrderEntry("user route", "default:joe", {"to": "two", "from": "one"})])
     for line in ("draft begin", "draft say backend conf one"):
         console.say(line)
-    assert "1 user moved to two could not log in any more" in refused(console, "draft apply")
+    assert "1 user moved to two could not log in any more" in refused(console, asked)
 
 
 def test_a_configuration_that_was_in_force_can_come_back(console: Console) -> None:

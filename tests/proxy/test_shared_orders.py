@@ -1,5 +1,6 @@
 """Orders that hold at all proxies of a cluster: what makes those here and those of the server the same. Pure."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from popular.proxy import leases
-from popular.proxy.namesakes import Named, is_had_by, is_ours_alone
+from popular.proxy.namesakes import IDENTITY, Named, is_had_by, is_ours_alone
 from popular.proxy.session.news import News
 from popular.proxy.session.shared_orders import SharedOrders, due, orders_of
 from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
@@ -23,6 +24,7 @@ from popular.proxy.sharedorders import (
     stored_order,
     tell,
 )
+from popular.proxy.storeseen import EPOCH, SERIAL, StoreState
 from supervisor.control.outcome import Block, Move, Ordered, SessionSweep
 from supervisor.operatorstate import PENDING, SHARED, OperatorState, OrderEntry, pending
 from supervisor.table.remembered import Entry
@@ -42,9 +44,11 @@ def made(
     *there: StoredOrder,
     now: Here | None = None,
     follows: bool = True,
+    alone: bool = True,
     ended: dict[str, float] | None = None,
 ) -> Reconciled:
-    return reconciled(here, here if now is None else now, there, us="ours", follows=follows, ended=ended or {})
+    now = here if now is None else now
+    return reconciled(here, now, there, us="ours", follows=follows, alone=alone, ended=ended or {})
 
 
 def taken(found: Reconciled) -> list[tuple[str, str, object]]:
@@ -106,9 +110,10 @@ def test_what_changes_while_it_is_looked_is_left_alone() -> None:
 
 
 def test_a_hold_of_a_move_of_ours_is_taken_back_when_we_were_killed() -> None:
-    """It is known here as long as the move lasts; of another one's it is not our affair."""
+    """It is known here as long as the move lasts; of another one's it is not our affair, nor one with our name's."""
     hold = stored("user hold", JOE, by="ours", move="m")
     assert made({}, hold).stale == [hold]
+    assert made({}, hold, alone=False) == Reconciled([], [], [])
     assert made({("user hold", JOE): {"seconds": 30.0}}, hold) == Reconciled([], [], [])
     assert made({}, stored("user hold", JOE, move="m")).stale == []
 
@@ -214,6 +219,39 @@ def test_who_shares_a_name_does_not_say_that_nobody_is_left() -> None:
     (sweep,) = orders_of([hold], shared._gone)
     assert isinstance(sweep, SessionSweep)
     assert sweep.gone == GONE
+
+
+@pytest.mark.parametrize(("identity", "others"), [("", []), ("1", [Named("ours", "2", "h2")]), ("1", None)])
+def test_who_may_share_a_name_takes_back_no_hold(identity: str, others: list[Named] | None) -> None:
+    """At its first look, while another one of that name moves somebody: he would come in while his mail is copied."""
+    requested: list[object] = []
+    changes: list[object] = []
+
+    class Server:
+        """With a hold of a move of that name."""
+
+        settings, proxy, tell = ("redis://h", ""), "ours", staticmethod(lambda *_words, **_fields: None)
+
+        async def orders(self) -> tuple[StoreState, list[StoredOrder]]:
+            return StoreState.of({EPOCH: "e", SERIAL: "1"}), [stored("user hold", JOE, by="ours", move="m")]
+
+        async def namesakes(self, _identity: str) -> list[Named] | None:
+            return others
+
+        async def change_orders(self, _told: object, stale: list[StoredOrder]) -> None:
+            changes.extend(stale)
+
+    operator = OperatorState([OrderEntry(SHARED, IDENTITY, {IDENTITY: identity})] if identity else [])
+    told = SimpleNamespace(operator=operator, request=requested.append, log=lambda *_words, **_fields: None)
+    told.counters = SimpleNamespace(count=lambda *_words, **_fields: None)
+    memory = SimpleNamespace(digest=lambda _name: 0, change=lambda _digest, _change: True)
+    shared = SharedOrders(cast(Any, told), cast(Any, Server()), cast(Any, memory))
+    asyncio.run(shared.look())
+    assert changes == []
+    operator.change([OrderEntry(SHARED, IDENTITY, {IDENTITY: "1"})])
+    others = []
+    asyncio.run(shared.look())
+    assert len(changes) == 1, "it is a move of ours, in which we were killed"
 
 
 @pytest.mark.parametrize(("until", "left"), [(None, None), (99.0, -1), (160.0, 60), (1e11, LONGEST_BLOCK)])

@@ -12,6 +12,7 @@ from popular.proxy.namesakes import (
     namesake_of,
     namesakes,
     new_identity,
+    out_of_use,
 )
 from popular.proxy.storeseen import MARK, MOST_MARKS, KnownChange, StoreState, end_of, ended
 from supervisor.operatorstate import SHARED, OperatorState
@@ -77,6 +78,14 @@ def test_another_proxy_with_our_name_is_found() -> None:
     other = Named("p", "2", "h2")
     there = [US.text(), US._replace(host="h9").text(), Named("q", "3", "h3").text(), other.text()]
     assert namesakes(US, [*there, "", "7", "[1, 2, 3]", '["p", "4"]', '["p", "5", "\\u001b"]', "[" * 9999]) == [other]
+
+
+def test_a_name_of_before_is_out_of_use() -> None:
+    """Also another proxy's; not one that an instance still says, nor one that somebody else has, nor of who is away."""
+    said = [US, Named("q", "2", "h2"), Named("lent", "3", "h3"), Named("still", "1", "h1")]
+    silent = [US._replace(name="old"), Named("before", "2", "h2"), Named("lent", "1", "h1"), Named("still", "1", "h9")]
+    texts = [*(one.text() for one in (*silent, Named("away", "4", "h4"))), "[", "7", '["x", 1]']
+    assert out_of_use([one.text() for one in said], texts) == {"old", "before"}
 
 
 def test_that_it_is_there_is_kept_until_it_is_gone() -> None:

@@ -8,13 +8,24 @@ import pytest
 
 from supervisor.master.health import STEP_SECONDS, HealthWatch
 from supervisor.table import segment
-from supervisor.table.contents import Health
+from supervisor.table.affected import Affected
+from supervisor.table.contents import DOWN, UP, Column, Health, RecordShape
+from supervisor.table.distinct import REGISTERS
 from supervisor.table.indexes import CounterIndexes
+from supervisor.table.records import Records
 from supervisor.table.segment import HealthReading, Segment, View
 from tests.table import sample
+from tests.table.test_distinct import digests
 
 NOW = 1_800_000_000.0
-LAYOUT = replace(sample.layout(), healths=(Health(by="shop", good="calls", bad="faults"),))
+FORMS = {"ident": "8s", "word": "12s", "since": "d", "why": "8s", "by": "8s"}
+FOUND = RecordShape("found", "shop", tuple(Column(name, form, name) for name, form in FORMS.items()))
+LAYOUT = replace(
+    sample.layout(),
+    healths=(Health(by="shop", good="calls", bad="faults", record="found"),),
+    records=(FOUND,),
+    affected=REGISTERS,
+)
 
 
 class Shops:
@@ -112,3 +123,45 @@ def test_what_is_not_configured_is_not_told(shops: Shops) -> None:
     shops.configure("b", "a")
     shops.pass_by(1)
     assert shops.seen()["a"].bad == 0, "five failures are from another time"
+
+
+def affect(shops: Shops, ident: str, number: int) -> None:
+    """So many customers are turned away."""
+    affected, index = Affected(LAYOUT, shops.table.map, "shop"), shops.places["shop"][ident]
+    for digest in digests(number):
+        affected.note(index, digest)
+    shops.count(ident, late=number)
+    shops.pass_by(1)
+
+
+def find(shops: Shops, ident: str, word: str) -> None:
+    """Somebody has found out how it is."""
+    columns = {"ident": ident, "word": word, "since": NOW, "why": "", "by": ""}
+    Records(LAYOUT, shops.table.map, "found").write(shops.places["shop"][ident], columns)
+
+
+def test_for_how_many_is_told_as_long_as_since_when(shops: Shops) -> None:
+    """Who comes again counts once; when it is well again, they are forgotten, and not while it is found down."""
+    shops.configure("a", "b")
+    shops.pass_by(1)
+    affect(shops, "a", 10)
+    affect(shops, "a", 10)
+    assert {ident: one.users for ident, one in shops.seen().items()} == {"a": 10, "b": 0}
+    find(shops, "a", DOWN)
+    shops.pass_by(70)
+    assert (shops.seen()["a"].since, shops.seen()["a"].users) == (0, 10)
+    find(shops, "a", UP)
+    shops.pass_by(1)
+    assert shops.seen()["a"].users == 0
+
+
+def test_whoever_gets_the_place_of_another_affects_nobody(shops: Shops) -> None:
+    """Though the one before was in trouble when it went."""
+    shops.configure("a")
+    shops.pass_by(1)
+    affect(shops, "a", 10)
+    shops.configure()
+    shops.pass_by(1)
+    shops.configure("a")
+    shops.pass_by(1)
+    assert shops.seen()["a"].users == 0

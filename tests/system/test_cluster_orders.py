@@ -119,6 +119,24 @@ def test_what_is_too_long_fills_no_worker(tmp_path: Path) -> None:
         assert asyncio.run(read_too_many()) == (None, 0, ["cluster_orders_ignored"]), "sessions are counted as ever"
 
 
+def test_a_name_that_we_had_is_no_proxy_any_more(tmp_path: Path) -> None:
+    """A move would wait for it."""
+    with RedisServer(tmp_path) as server, redis.Redis(LOOPBACK, server.port, password="hidden") as client:
+        now = 1000 * time.time()
+        client.zadd("popular:names", {Named("old", "1", "h").text(): now - 40_000, Named("q", "2", "h").text(): now})
+        client.zadd("popular:proxies", dict.fromkeys(("old", "p", "q"), now))
+
+        async def look() -> list[Named] | None:
+            worker: Any = Worker()
+            cluster = Cluster(worker, server.url, str(server.secret), proxy="p")
+            found = await cluster.namesakes("1")
+            await cluster._close()
+            return found
+
+        assert asyncio.run(look()) == []
+        assert sorted(client.zrange("popular:proxies", 0, -1)) == [b"p", b"q"]
+
+
 LOCK, BLOCK, HOLD = ("user lock", "default:joe"), ("block", "192.0.2.0/24"), ("user hold", "default:ann")
 
 

@@ -29,8 +29,8 @@ def log_in(port: int, user: str) -> bytes:
 
 
 def test_a_backend_that_fails_is_seen_at_once(tmp_path: Path) -> None:
-    """In the headline, in front of the others, with its share, the last error and since when; and no more when it is
-    gone from the configuration.
+    """In the headline, in front of the others, with its share, the last error, since when and for how many users, of
+    whom one counts once however often he comes; and no more when it is gone from the configuration.
     """
     port = free_port()
     users = tmp_path / "users"
@@ -55,6 +55,9 @@ def test_a_backend_that_fails_is_seen_at_once(tmp_path: Path) -> None:
             told = status(proxy)
             assert told["headline"]["tone"] == "busy"
             assert told["headline"]["detail"].startswith("dead: 3 of 3 failed in the last minute, connect, since ")
+            assert told["headline"]["detail"].endswith(", for about 1 user.")
+            (broken,) = told["broken"]["rows"]
+            assert (broken["what"], broken["users"], broken["refused"]) == ("backend dead", 1, 3)
             assert [one["id"] for one in told["backends"]] == ["dead", "good", "idle"], "what fails stands first"
             dead, good, idle = told["backends"]
             assert (dead["share"], dead["tried"], dead["reason"], dead["failing"]) == (1.0, 3, "connect", True)
@@ -66,14 +69,18 @@ def test_a_backend_that_fails_is_seen_at_once(tmp_path: Path) -> None:
             assert [line.split()[:6] for line in shown if line.startswith("dead")] == [
                 ["dead", "fails", "3", "3", "100%", "connect"]
             ]
+            assert next(line.split()[-1] for line in shown if line.startswith("dead")) == "1"
             assert not [line for line in shown if line.startswith("good")]
             assert next(line.split() for line in shown if line.startswith("load "))[1].count(".") == 1
             healths = json.loads(pstatus(proxy, "--json"))["healths"]["backend"]
-            assert {one["ident"]: one["bad"] for one in healths} == {"good": 0, "dead": 3, "idle": 0}
+            assert {one["ident"]: (one["bad"], one["users"]) for one in healths} == {
+                "good": (0, 0), "dead": (3, 1), "idle": (0, 0)
+            }  # fmt: skip
 
             seen = scrape(proxy)
             assert seen.value("popular_backend_recent_failures_ratio", backend="dead") == 1
             assert seen.value("popular_backend_recent_failures_ratio", backend="good") == 0
+            assert seen.value("popular_backend_affected_users", backend="dead") == 1
             assert seen.value("popular_backend_failing_seconds", backend="dead") > 0
             assert seen.value("popular_backend_failing_seconds", backend="idle") == 0
 

@@ -96,6 +96,7 @@ def test_the_page_says_what_since_when_and_for_how_many(site: Site) -> None:
         }
         dead = site.told(thing="backends/dead")["thing"]
         assert (dead["title"], dead["failing"], dead["good"], dead["bad"]) == ("Backend dead", True, 0, 4)
+        assert (dead["users"], row["users"]) == (1, 1)
         assert [(one["reason"], one["times"]) for one in dead["failures"]] == [("connect", 4)]
         assert {one["title"]: one["value"] for one in dead["facts"]}["users who are moved away from it"] == 1
         whole = site.told(thing="backends/good")
@@ -123,8 +124,8 @@ def test_a_browser_shows_it_without_a_click(site: Site, tmp_path: Path) -> None:
         host, port = address(site.proxy)
         browser.open(f"http://{host}:{port}/")
         assert "1 of 3 backends fails" in browser.text("h1")
-        what, how, since, refused, there, why = browser.texts("#broken tbody tr > *")
-        assert (what, how, there, why) == ("backend dead", "fails", "0", "connect")
+        what, how, since, users, refused, there, why = browser.texts("#broken tbody tr > *")
+        assert (what, how, users, there, why) == ("backend dead", "fails", "about 1", "0", "connect")
         assert re.fullmatch(r"\d+(s|m\d\ds)", since)
         assert re.fullmatch(r"(\d+) of \1", refused)
         bottom = "return document.querySelector('#broken table').getBoundingClientRect().bottom"
@@ -132,6 +133,7 @@ def test_a_browser_shows_it_without_a_click(site: Site, tmp_path: Path) -> None:
         browser.find("#broken a").click()
         browser.until(lambda: browser.text("#thing-title") == "Backend dead", "its page")
         assert browser.text("#thing-said").startswith("Configured as online, fails since ")
+        assert browser.text("#thing-said").endswith("; for about 1 user.")
         assert browser.texts("#thing-failures tbody th") == ["connect"]
         assert not browser.find("#broken").is_displayed()
         browser.find(".back a").click()

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.table.contents import BASE_COLUMNS, Column, Counter, Histogram, IndexRange
+from supervisor.table.contents import BASE_COLUMNS, Column, Counter, Health, Histogram, IndexRange
+from supervisor.table.distinct import REGISTERS
 from supervisor.table.header import WrongFormat, read_header
 from supervisor.table.layout import MAGIC, NAME_STRUCT, Layout
 from tests.table import sample
@@ -32,7 +33,7 @@ HISTOGRAMS = st.lists(
     unique_by=lambda c: c.name,
 )
 LAYOUTS = st.builds(
-    lambda columns, counters, histograms, shops, gauges, states, blocks, rows, cells: Layout(
+    lambda columns, counters, histograms, shops, gauges, states, blocks, rows, cells, affected: Layout(
         b"SAMPLE\0\0",
         (*BASE_COLUMNS, *columns),
         tuple(counters),
@@ -44,6 +45,8 @@ LAYOUTS = st.builds(
         histograms=tuple(histograms),
         indexes=(IndexRange("shop", shops), IndexRange("street", 1)),
         process_cells=tuple(cells),
+        healths=(Health(by="shop", good="", bad=""),),
+        affected=affected,
     ),
     COLUMNS,
     COUNTERS,
@@ -54,6 +57,7 @@ LAYOUTS = st.builds(
     st.integers(1, 9),
     st.integers(1, 99),
     st.lists(WORDS, min_size=1, max_size=12, unique=True),
+    st.sampled_from((0, REGISTERS)),
 )
 
 

@@ -5,7 +5,7 @@ from popular.proxy.session.refusals cimport Refusals
 from supervisor.system cimport Observer
 
 cdef class BackendRuntime:
-    cdef public object reach, settings
+    cdef public object note_affected, reach, settings
     cdef public str address, id, source, state
     cdef public int port
     cdef public bint absorbs, asks_for_mail, in_clear, is_introduced, is_online, names_client, says_user, speaks_pop3

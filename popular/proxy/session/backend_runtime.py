@@ -1,5 +1,7 @@
 """What sessions need of one backend under one config: its settings, what is known of it, where it is counted."""
 
+from collections.abc import Callable
+
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.known import BackendKnowledge, HealthKnowledge
 from popular.proxy.session.mailcheck import CheckSockets
@@ -30,6 +32,7 @@ class BackendRuntime:
         "login_seconds",
         "logins",
         "names_client",
+        "note_affected",
         "patience",
         "port",
         "queue",
@@ -57,6 +60,7 @@ class BackendRuntime:
         check_sockets: CheckSockets | None = None,
         connects: Observer | None = None,
         logins: Observer | None = None,
+        note_affected: Callable[[str, str], None] | None = None,
     ) -> None:
         """`seconds`: how long a connect and a login may take where the backend has no times of its own."""
         self.settings = settings
@@ -94,6 +98,8 @@ class BackendRuntime:
         self.connects = connects
         """What counts its connections, and how long they took; None where nothing is connected to."""
         self.logins = logins
+        self.note_affected = note_affected
+        """Is told of whom its failures are, by namespace and user; None where nobody keeps that."""
 
     def like(self, settings: Backend) -> "BackendRuntime":
         """One that is like this one, at another place: how well that is nobody knows."""
@@ -106,6 +112,7 @@ class BackendRuntime:
             queue=self.queue,
             connects=self.connects,
             logins=self.logins,
+            note_affected=self.note_affected,
         )
 
     def placed(self, server: tuple[str, int]) -> "BackendRuntime":

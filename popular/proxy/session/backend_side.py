@@ -343,7 +343,7 @@ class BackendSide(Teller):
         if not refusals.of_everybody:
             return
         if was:
-            self._verbs.count("backend_failures", "everybody", self.backend_id)
+            self._count_failure("everybody")
         else:
             self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
 
@@ -357,11 +357,18 @@ class BackendSide(Teller):
         """Logs and counts a failure of the backend. `word`: of backend_login.FAILURES; `said`: more fields."""
         fields: dict[str, object] = {**self._where(), "user": self.user, "step": step}
         self._verbs.note(messages.BACKEND_FAILED, {**fields, "reason": reason, **said})
-        self._verbs.count("backend_failures", word, self.backend_id)
+        self._count_failure(word)
         dialogue = self._dialogue
         provoked = dialogue is not None and dialogue.may_be_too_long  # strangers would close it for everybody
         if self._health is not None and word not in UNTRIED and not provoked:
             self._health.failed(self.peer_ip, reason)
+
+    def _count_failure(self, word: str) -> None:
+        """And whom it turns away, who counts once for as long as it goes on."""
+        self._verbs.count("backend_failures", word, self.backend_id)
+        assert self._backend is not None
+        if self._backend.note_affected is not None:
+            self._backend.note_affected(self.namespace, self.account() or self.user)
 
     def _where(self) -> dict[str, object]:
         """Which backend failed, for the log, and the address at which it was, or all at which it could have been."""

@@ -15,7 +15,7 @@ from popular import messages
 from popular.protocol.replies import Code
 from popular.proxy import leases, sharedorders
 from popular.proxy.leases import FREE, FULL, LEASE_SECONDS
-from popular.proxy.namesakes import NAMED_SECONDS, Named, namesakes
+from popular.proxy.namesakes import NAMED_SECONDS, Named, namesakes, out_of_use
 from popular.proxy.session.known import Hindrance
 from popular.proxy.settings.limits import LOGINDELAY, USER_SESSIONS
 from popular.proxy.sharedorders import StoredOrder, stored_order
@@ -186,12 +186,16 @@ class Cluster:
         us = Named(self.proxy, identity, socket.gethostname())
         try:
             async with self._turns:
-                words = [us.text(), int(1000 * NAMED_SECONDS), sharedorders.MOST_OCTETS]
-                found: list[str] = await self._named(keys=[sharedorders.NAMES], args=words)
+                counts, kept = (int(1000 * seconds) for seconds in (NAMED_SECONDS, sharedorders.AWAY_SECONDS))
+                words = [us.text(), counts, sharedorders.MOST_OCTETS, kept]
+                found: tuple[list[str], list[str]] = await self._named(keys=[sharedorders.NAMES], args=words)
+                said, silent = found
+                if unused := out_of_use(said, silent):
+                    await self._client.zrem(sharedorders.PROXIES, *unused)
         except self._errors as error:
             self._is_lost(error)
             return None
-        return namesakes(us, found)
+        return namesakes(us, said)
 
     async def change_orders(self, entries: Sequence[OrderEntry], stale: Sequence[StoredOrder]) -> KnownChange | None:
         """Puts these there, and takes out what is stale; None if the server does not answer."""

@@ -77,8 +77,8 @@ class SharedOrders:
         self._digest = memory.digest("orders")
         self._news_of = ""
         """The proxy that has told last that something has changed."""
-        self._is_new = False
-        """We have just been given an identity, which nobody knows yet."""
+        self._is_unsaid = True
+        """Who we are has not been said yet under this config: it may be that our name is new."""
         self._has_namesake = False
 
     def changed(self, proxy: str) -> None:
@@ -89,19 +89,23 @@ class SharedOrders:
         """Looks, if it is time, or there is news. While the server does not answer it is tried again."""
         self._count_namesake()
         is_time = self._memory.change(self._digest, partial(due, now=wall()))
-        if not (is_time or self._news_of or self._is_new):
+        is_first = self._is_unsaid and identity_of(self._context.operator.of(SHARED))
+        if not (is_time or self._news_of or is_first):
             return
+        self._is_unsaid = self._is_unsaid and not is_first
         before, known = self._here(), self._known()
         found = await self._cluster.orders()
         if found is None:
             return
         store, stored = found
-        news_of, self._news_of, self._is_new = self._news_of, "", False
+        news_of, self._news_of = self._news_of, ""
+        alone = await self._is_alone(is_time)
         made = reconciled(
             before,
             self._here(),
             stored,
             us=self._cluster.proxy,
+            alone=alone,
             follows=store.follows(known),
             ended=ended(self._context.operator.of(SHARED), wall()),
         )
@@ -117,26 +121,27 @@ class SharedOrders:
             self._context.request(order)
         if seen != known and known == self._known():
             self._context.request(Ordered("", entries=(seen.entry(),)))
-        await self._look_for_namesakes(is_time)
 
-    async def _look_for_namesakes(self, is_time: bool) -> None:
-        """Whether another proxy has our name; that is told once, and the other one learns it at once, too."""
+    async def _is_alone(self, is_time: bool) -> bool:
+        """Whether it is certain that no other proxy has our name. One that has it is told once, and learns it at once,
+        too.
+        """
         kept, now = self._context.operator.of(SHARED), wall()
         identity = identity_of(kept)
         if not identity:
             if is_time:  # then no other worker does so
                 self._context.request(Ordered("", entries=(new_identity(),)))
-                self._is_new = True
-            return
+            return False
         found = await self._cluster.namesakes(identity)
         if not found:
             if found is not None and namesake_of(kept, now):
                 self._context.request(Ordered("", entries=(is_ours_alone(),)))
-            return
+            return found is not None
         if not namesake_of(kept, now):
             self._context.log(messages.CLUSTER_NAMESAKE, proxy=found[0].name, host=found[0].host)
             self._cluster.tell(ORDERED, proxy=self._cluster.proxy)
         self._context.request(Ordered("", entries=(is_had_by(found[0], now),)))
+        return False
 
     def _count_namesake(self) -> None:
         """For the metric, in each worker."""
