@@ -141,8 +141,8 @@ class Contexts:
             context.load_verify_locations(cadata=clients.authorities)
         return context
 
-    def complete(self) -> None:
-        """Nothing more is asked for: lets go of those that were not taken over."""
+    def forget_before(self) -> None:
+        """All are made: lets go of those of the config before that were not taken over."""
         self._before = {}
 
 
@@ -196,7 +196,7 @@ def tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
     except OSError as error:
         raise CommandRefused(f"TLS: {error.strerror or error}") from None
     finally:
-        contexts.complete()
+        contexts.forget_before()
 
 
 def _settings_of(
