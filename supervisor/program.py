@@ -127,7 +127,7 @@ class Program:
     """Runs in a process of its own, until the lifeline ends (supervisor/master/exporter.py)."""
     exporter_address: str
     """Where it listens if the options do not say it."""
-    complete: Callable[[CommandContext, Change], Change] = lambda _context, change: change
+    supply: Callable[[CommandContext, Change], Change] = lambda _context, change: change
     """Gives the config of a change what it needs from outside, whatever command made it.
 
     Raises CommandRefused, NeedsLookup.

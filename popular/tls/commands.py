@@ -30,8 +30,8 @@ _DAY = 86_400
 _MOST_NOTES = 3
 
 
-def complete(context: CommandContext, change: Change) -> Change:
-    """Reads `tlsdir` for a config that needs more of it than was read. See Program.complete."""
+def supply(context: CommandContext, change: Change) -> Change:
+    """Reads `tlsdir` for a config that needs more of it than was read. See Program.supply."""
     config = change.config
     if config.things[SORT].keys() - {config.variables["tlsdir"]}:
         config = config.without_things(SORT)

@@ -190,7 +190,7 @@ def tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
     if not listeners:
         return {}
     store = certificate_store_of(config)
-    assert store is not None, "Program.complete sees to it"
+    assert store is not None, "Program.supply sees to it"
     try:
         return {one.id: _settings_of(one, store, contexts, variables=config.variables) for one in listeners}
     except OSError as error:

@@ -98,7 +98,7 @@ PROGRAM = Program(
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9111",
-    complete=certificates.complete,
+    supply=certificates.supply,
     periodic_commands=(certificates.PERIODIC,),
     ways=(WAY,),
 )
