@@ -70,7 +70,7 @@ ORDERS = {
 """What the operator may order beside the configuration, and what such an order does."""
 
 WATCHED = Watched(
-    listeners=ThingTable(
+    servers=ThingTable(
         VSERV,
         title="Virtual servers",
         one="virtual server",

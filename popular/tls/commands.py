@@ -13,7 +13,7 @@ from popular import messages
 from popular.tls.authorities import MOST_CA_OCTETS, Authorities, CaFile
 from popular.tls.certificate import Certificate
 from popular.tls.directory import CertificateStore, Digests, LookAt, ReadAll, digest, renewed
-from popular.tls.users import AUTHORITIES, SORT, certificate_store_of, listeners_in_tls, needed_certificates
+from popular.tls.users import AUTHORITIES, SORT, certificate_store_of, needed_certificates, servers_in_tls
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Unfit
@@ -187,7 +187,7 @@ def _row(config: Config, store: CertificateStore, one: Certificate) -> dict[str,
         "days": int((one.not_after - time.time()) // _DAY),
         "until": _date(one),
         "file": _file(store, one.name),
-        "vservs": [one_in_tls.id for one_in_tls in listeners_in_tls(config) if one_in_tls.tls in ("", one.name)],
+        "vservs": [one_in_tls.id for one_in_tls in servers_in_tls(config) if one_in_tls.tls in ("", one.name)],
         "backends": [ident for ident, backend in backends.items() if one.name in backend.needed_certificates],
         "serial": f"{one.serial:x}",
         "trouble": store.faults.get(one.name, ""),

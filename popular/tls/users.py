@@ -15,7 +15,7 @@ SORT = "tls"
 
 AUTHORITIES = {"vserv": "clientca", "server": "clientca", "backend": "tlsca"}
 """Sorts of things that use TLS, and their parameter that names a file of CA certificates."""
-_LISTENERS = ("vserv", "server")
+_SERVERS = ("vserv", "server")
 
 
 class CertificateUser(Protocol):
@@ -29,7 +29,7 @@ class CertificateUser(Protocol):
         """The names of their files, without `.pem`."""
 
 
-class TlsListener(CertificateUser, Protocol):
+class TlsServer(CertificateUser, Protocol):
     """One that clients may speak TLS with. `tls` is the certificate to show, or "" for whichever fits."""
 
     @property
@@ -48,9 +48,9 @@ def certificate_store_of(config: Config) -> CertificateStore | None:
     return found
 
 
-def listeners_in_tls(config: Config) -> list[TlsListener]:
+def servers_in_tls(config: Config) -> list[TlsServer]:
     """The virtual servers, or pserv's server, that need a certificate."""
-    things = [thing for sort in _LISTENERS for thing in config.things.get(sort, {}).values()]
+    things = [thing for sort in _SERVERS for thing in config.things.get(sort, {}).values()]
     return [thing for thing in things if thing.needed_certificates]
 
 

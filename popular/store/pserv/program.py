@@ -34,7 +34,7 @@ COLUMNS = (
 )
 
 WATCHED = Watched(
-    listeners=ThingTable(SERVER, title="Virtual servers", one="virtual server", host="iface"),
+    servers=ThingTable(SERVER, title="Virtual servers", one="virtual server", host="iface"),
     others=(ThingTable(BACKEND, title="Backends", one="backend", host="host"),),
     graphs=(Graph("logins", "Mailboxes opened", "opened"),),
     rates=(Rate("opened", "opened"),),
