@@ -92,7 +92,7 @@ class Login:
             self._show_attempt(question)
         # To the fallback backend only a password leads.
         hide_unknown = not runtime.rules.fallback or question.kind != PASSWORD
-        if not runtime.modules.blocking:
+        if not runtime.modules.answers_later:
             return runtime.modules.ask(question, hide_unknown, self._sid)
         session = self._events
         asked = runtime.modules.ask_later(question, hide_unknown, self._sid, decided=session.decided)
