@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from supervisor.config import Config, Report
-from supervisor.lifeline import Abort, Close, Closed, Commit, ListenersClosed, Prepare, Ready, Unable
+from supervisor.lifeline import Abort, Close, Commit, Leaving, ListenersClosed, Prepare, Ready, Unable
 from supervisor.lifeline import InForce as InForceNote
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, WorkerProcess
@@ -175,7 +175,7 @@ class Changes:
         self._pool.ask(worker, Prepare(change.config, anew=change.trial), self.hear)
 
     def hear(self, worker: WorkerProcess, note: object) -> None:
-        """A worker's Ready, Unable, InForce, ListenersClosed or Closed. One about another generation is old news."""
+        """A worker's Ready, Unable, InForce, ListenersClosed or Leaving. One about another generation is old news."""
         change = self._change
         if change is None:
             return
@@ -196,10 +196,10 @@ class Changes:
                 self._pool.signal(worker, signal.SIGKILL)
             case InForceNote() if current and change.phase is _ChangePhase.COMMITTING:
                 change.waiting_for.discard(worker)
-            case ListenersClosed() | Closed() if change.phase is _ChangePhase.CLOSING and worker in change.waiting_for:
+            case ListenersClosed() | Leaving() if change.phase is _ChangePhase.CLOSING and worker in change.waiting_for:
                 change.waiting_for.discard(worker)
             case _:
-                return  # such as the Closed of a worker that is recycled: queues that are not emptied yet stay open
+                return  # such as the Leaving of a worker that is recycled: queues that are not emptied yet stay open
         self._go_on()
 
     def forget(self, worker: WorkerProcess) -> None:
