@@ -13,7 +13,7 @@ from popular import messages
 from popular.tls.authorities import MOST_CA_OCTETS, Authorities, CaFile
 from popular.tls.certificate import Certificate
 from popular.tls.directory import CertificateStore, Digests, LookAt, ReadAll, digest, renewed
-from popular.tls.users import AUTHORITIES, SORT, certificate_store_of, needed_certificates, servers_in_tls
+from popular.tls.users import CA_PARAMETERS, SORT, certificate_store_of, needed_certificates, servers_in_tls
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Unfit
@@ -113,7 +113,7 @@ def _taken_up(text: str, config: Config, news: Sequence[LogEntry]) -> Change:
 
 def _authorities_in(config: Config) -> Iterator[tuple[str, str, Any, Authorities]]:
     """Every use of a file of CA certificates: sort, parameter, thing, and what was read."""
-    for sort, parameter in AUTHORITIES.items():
+    for sort, parameter in CA_PARAMETERS.items():
         for thing in config.things.get(sort, {}).values():
             if getattr(thing, parameter).path:
                 yield sort, parameter, thing, getattr(thing, parameter)

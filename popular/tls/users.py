@@ -13,7 +13,7 @@ from supervisor.config import Config
 
 SORT = "tls"
 
-AUTHORITIES = {"vserv": "clientca", "server": "clientca", "backend": "tlsca"}
+CA_PARAMETERS = {"vserv": "clientca", "server": "clientca", "backend": "tlsca"}
 """Sorts of things that use TLS, and their parameter that names a file of CA certificates."""
 _SERVERS = ("vserv", "server")
 
@@ -56,7 +56,7 @@ def servers_in_tls(config: Config) -> list[TlsServer]:
 
 def needed_certificates(config: Config) -> Iterator[tuple[str, str]]:
     """Each certificate that something needs: who, in words, and its name."""
-    for sort in AUTHORITIES:
+    for sort in CA_PARAMETERS:
         for thing in config.things.get(sort, {}).values():
             whom = sort if thing.id == sort else f"{sort} {thing.id}"
             yield from ((whom, name) for name in thing.needed_certificates)
