@@ -328,7 +328,7 @@ class Session(PuttingOff):
         getattr(self._machine, entry)(*facts)  # by name: a method of a compiled class is no object of its own
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
-        self._login.answered()
+        self._login.mail_checked()
         self._deadlines.expect_nothing()
         self._machine.checked(mail, reason)
         self._settle()
@@ -404,7 +404,7 @@ class Session(PuttingOff):
         else:
             missing = self._login.missing()
             if what == "step":
-                self._login.give_up_question()
+                self._login.give_up_answers()
         self._machine.expired(what, missing)
 
     # The supervisor
