@@ -71,7 +71,7 @@ class Session(PuttingOff):
         self._runtime = runtime  # and not the parameter from here on: its type is known
         self._started = self._runtime.context.clock.now
         self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
-        self.row = token
+        self.row_number = token
         self._peer = peer
         """Who the client is: by the PROXY header, if there is one."""
         self._via = ""
@@ -96,7 +96,7 @@ class Session(PuttingOff):
         runtime = self._runtime
         self._client = ClientConnection(runtime.context, fd, self)
         self._client.hear_of_reset()
-        runtime.context.admit(self.row, self, runtime.started)
+        runtime.context.admit(self.row_number, self, runtime.started)
         try:
             if runtime.context.log.options:
                 log_begin(runtime, self.sid, self._peer, client=self._client)
@@ -205,7 +205,9 @@ class Session(PuttingOff):
 
     def await_release(self, asking: AskedLogin, seconds: float) -> None:
         self._deadlines.hold(seconds)
-        self._runtime.orders.keep(self.row, asking, go_on=functools.partial(self._enter, self._tell_step, "released"))
+        self._runtime.orders.keep(
+            self.row_number, asking, go_on=functools.partial(self._enter, self._tell_step, "released")
+        )
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
@@ -320,7 +322,7 @@ class Session(PuttingOff):
         self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
         who = Who(self._peer[0], self._machine.namespace, self._machine.user)
         then = functools.partial(self._enter, self._tell_step, "decided", decision)
-        limits.take_lease(self.row, self.sid, who, own=decision.limits, then=then)
+        limits.take_lease(self.row_number, self.sid, who, own=decision.limits, then=then)
         return True
 
     def _tell_step(self, entry: str, *facts: Any) -> None:
@@ -478,10 +480,10 @@ class Session(PuttingOff):
         )
         log_end(context.log, self.sid, facts)
         if runtime.orders.any:
-            runtime.orders.forget(self.row)
+            runtime.orders.forget(self.row_number)
         if runtime.limited or machine.counted:
-            runtime.limits.leave(self.row)
+            runtime.limits.leave(self.row_number)
         machine.over()
         self._machine = self._login = None  # type: ignore[assignment]
-        context.release(self.row, ending, seconds)
+        context.release(self.row_number, ending, seconds)
         runtime.holders.go()

@@ -2,7 +2,7 @@ from popular.proxy.session.backend_runtime cimport BackendRuntime
 from popular.proxy.session.events cimport SessionEvents
 
 cdef class Verbs(SessionEvents):
-    cdef public long row
+    cdef public long row_number
     cpdef bint is_blocked(self, str address) except -1
     cpdef send(self, bytes data)
     cpdef rest(self)

@@ -19,10 +19,10 @@ class Verbs(SessionEvents):
     Where seconds are given, the answer has to come within them; else the machine hears `expired`.
     """
 
-    __slots__ = ("row",)
+    __slots__ = ("row_number",)
 
-    row: int
-    """Its row of the table, by which limits count it; -1 if it has none."""
+    row_number: int
+    """Of its row of the table, by which limits count it; -1 if it has none."""
 
     def send(self, data: bytes) -> None:
         """A reply to the client. All that one entry says leaves in one piece, when it has returned."""
