@@ -25,7 +25,7 @@ cdef class Session(PuttingOff):
     cdef public object _reached, _reader, _tls
     cdef public tuple _peer
     cdef public str _ending, _via
-    cdef public double _started, _tls_began
+    cdef public double _accepted_at, _tls_began
     cdef public bint _over
     @cython.locals(runtime=VservRuntime)
     cpdef begin(self, int fd)

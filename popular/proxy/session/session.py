@@ -47,6 +47,7 @@ class Session(PuttingOff):
     """
 
     __slots__ = (
+        "_accepted_at",
         "_client",
         "_deadlines",
         "_ending",
@@ -59,7 +60,6 @@ class Session(PuttingOff):
         "_relay",
         "_row",
         "_runtime",
-        "_started",
         "_tls",
         "_tls_began",
         "_via",
@@ -69,7 +69,7 @@ class Session(PuttingOff):
 
     def __init__(self, runtime: VservRuntime, token: int, peer: tuple[str, int]) -> None:
         self._runtime = runtime  # and not the parameter from here on: its type is known
-        self._started = self._runtime.context.clock.now
+        self._accepted_at = self._runtime.context.clock.now
         self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
         self.row_number = token
         self._peer = peer
@@ -79,7 +79,7 @@ class Session(PuttingOff):
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
         self._machine = Machine(self, self._runtime.around, peer)
-        self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
+        self._deadlines = Deadlines(self._runtime.context.wheel, self, self._accepted_at + self._runtime.authtimeout)
         self._login = Login(runtime, self)
         self._row = SessionRow(runtime, token, self.sid)
         self._reader: HeaderReader | None = None
@@ -96,12 +96,12 @@ class Session(PuttingOff):
         runtime = self._runtime
         self._client = ClientConnection(runtime.context, fd, self)
         self._client.hear_of_reset()
-        runtime.context.admit(self.row_number, self, runtime.started)
+        runtime.context.admit(self.row_number, self, runtime.started_cell)
         try:
             if runtime.context.log.options:
                 log_begin(runtime, self.sid, self._peer, client=self._client)
             self._show()
-            self._deadlines.look_at(self._started + runtime.first_look)
+            self._deadlines.look_at(self._accepted_at + runtime.first_look)
             self._machine.begin()
             self._settle()
         except Exception as error:
@@ -225,7 +225,7 @@ class Session(PuttingOff):
         runtime = self._runtime
         self._login.wait_no_more()
         self._deadlines.login_done(runtime.sessiontimeout)
-        runtime.logins.count(runtime.context.clock.now - self._started)
+        runtime.logins.count(runtime.context.clock.now - self._accepted_at)
         if runtime.reporter is not None:
             runtime.reporter.logged_in(self._machine, self._peer[0], self._tls)
         self._show()
@@ -412,7 +412,7 @@ class Session(PuttingOff):
     # The supervisor
 
     def whose(self) -> Whose:
-        return Whose(self._started, self._peer[0], marks_of(self._machine, self._runtime.rules.vserv))
+        return Whose(self._accepted_at, self._peer[0], marks_of(self._machine, self._runtime.rules.vserv))
 
     def cut_cost(self) -> CutCost:
         relay = self._relay
@@ -461,7 +461,7 @@ class Session(PuttingOff):
         self._stop_waiting()
         self._client.close(after_quit=ending == "quit" or ending == "absorbed")
         runtime, context = self._runtime, self._runtime.context
-        seconds = context.clock.now - self._started
+        seconds = context.clock.now - self._accepted_at
         machine, tls = self._machine, self._tls
         facts = (
             self._peer[0],
