@@ -22,7 +22,7 @@ class Verbs(SessionEvents):
     __slots__ = ("row_number",)
 
     row_number: int
-    """Of its row of the table, by which limits count it; -1 if it has none."""
+    """Its row of the table has this number, by which limits count it; -1 if it has none."""
 
     def send(self, data: bytes) -> None:
         """A reply to the client. All that one entry says leaves in one piece, when it has returned."""
