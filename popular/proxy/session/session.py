@@ -27,12 +27,12 @@ from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
 from popular.proxy.session.orders import AskedLogin
 from popular.proxy.session.phases import CONNECTING, SILENT
-from popular.proxy.session.puttingoff import PuttingOff
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, cost_of, marks_of, moved_by
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_begin, log_end, log_introduced, milliseconds
 from popular.proxy.session.tapped_relay import TappedRelay, Taps
+from popular.proxy.session.verbs import PuttingOff
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.context import CutCost, Whose
