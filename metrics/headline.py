@@ -46,11 +46,11 @@ def headline(
     *,
     healths: Mapping[str, Sequence[HealthReading]],
     now: float,
-    listeners: ThingTable | None = None,
+    servers: ThingTable | None = None,
 ) -> Headline:
     """What is most important now.
 
-    `facts` is what the master tells of the configuration (Program.describe), `listeners` where in it the things stand
+    `facts` is what the master tells of the configuration (Program.describe), `servers` where in it the things stand
     that clients connect to; who has the table only does without both.
     """
     if gauges.get("draining"):
@@ -59,9 +59,9 @@ def headline(
         return Headline(CLOSED, "Not accepting: no worker lives", "A successor is on its way; clients wait.")
     if gauges.get("load_state") == Level.MAX:
         return _overloaded(readings(gauges, facts))
-    there = facts.get(listeners.things.facts) if listeners is not None else None
-    if listeners is not None and there is not None and not any(one["state"] in SERVING for one in there):
-        return Headline(CLOSED, f"Not serving: no {listeners.one} is online", _instead(there))
+    there = facts.get(servers.things.facts) if servers is not None else None
+    if servers is not None and there is not None and not any(one["state"] in SERVING for one in there):
+        return Headline(CLOSED, f"Not serving: no {servers.one} is online", _instead(there))
     return _concerned(_serving(gauges, sessions, readings(gauges, facts)), list(concerns(gauges, healths, now)))
 
 

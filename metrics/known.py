@@ -73,9 +73,9 @@ class Known:
             return "draining"
         if self.view.gauges()["load_state"] == Level.MAX:
             return "the load is too high: nobody is accepted"
-        listeners = self.watched.listeners
-        if not any(one["state"] in SERVING for one in self.facts.get(listeners.things.facts, ())):
-            return f"no {listeners.one} is online"
+        servers = self.watched.servers
+        if not any(one["state"] in SERVING for one in self.facts.get(servers.things.facts, ())):
+            return f"no {servers.one} is online"
         if not self.pulse.serving:
             return "no worker serves"
         return ""

@@ -67,7 +67,7 @@ def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
         healths = {sort: [without_its_words(one) for one in found] for sort, found in healths.items()}
         things = without_their_words(things)
     one = detail(known, asked.thing, things) if asked.thing else None
-    said = headline(gauges, len(sessions), facts, healths=healths, now=moment.now, listeners=known.watched.listeners)
+    said = headline(gauges, len(sessions), facts, healths=healths, now=moment.now, servers=known.watched.servers)
     return {
         "program": known.program,
         "host": known.host,
@@ -130,7 +130,7 @@ _HEALTH = (
 
 def _described(table: ThingTable, known: Known) -> dict[str, Any]:
     """What a table on the page is called, and its columns behind those that every one has."""
-    columns = [_WAITING | {"kind": "number"}] if table is known.watched.listeners else []
+    columns = [_WAITING | {"kind": "number"}] if table is known.watched.servers else []
     columns += [{"name": one.key, "title": one.title, "kind": "number", "help": ""} for one in table.counted]
     return {
         "name": table.things.facts,
@@ -159,7 +159,7 @@ def _things(
     lines = [
         _place(one, table.host)
         | {"sessions": held[one["id"]]}
-        | ({"waiting": waiting[one["id"]]} if table is known.watched.listeners else {})
+        | ({"waiting": waiting[one["id"]]} if table is known.watched.servers else {})
         | {name: numbers.get(one["id"], 0) for name, numbers in counted.items()}
         for one in described
     ]

@@ -192,7 +192,7 @@ def endings_of(program: Program) -> tuple[str, ...]:
 
 
 def _sessions(program: Program) -> tuple[Metric, ...]:
-    listener_kind = program.listener_kind
+    server_kind = program.server_kind
     return (
         Metric(
             "popular_session_state",
@@ -213,13 +213,13 @@ def _sessions(program: Program) -> tuple[Metric, ...]:
             "popular_sessions",
             "Living sessions, by virtual server and by what they are doing.",
             Living(),
-            (listener_kind, Label("state")),
+            (server_kind, Label("state")),
         ),
         Metric(
             "popular_sessions_started_total",
             "Sessions accepted, by virtual server.",
             Counts("sessions_started"),
-            (listener_kind,),
+            (server_kind,),
         ),
         Metric(
             "popular_sessions_ended_total",
@@ -249,7 +249,7 @@ def _sessions(program: Program) -> tuple[Metric, ...]:
 
 def _queues(program: Program) -> tuple[Metric, ...]:
     """Metrics of the clients who are not accepted yet."""
-    labels = (program.listener_kind, Label("slot"))
+    labels = (program.server_kind, Label("slot"))
     return (
         Metric(
             "popular_accept_queue_length",

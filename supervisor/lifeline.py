@@ -230,7 +230,7 @@ class WorkerRequest:
 
 
 @dataclass(frozen=True)
-class Closed:
+class Leaving:
     """Up: the answer to Leave: this worker accepts nothing more."""
 
 

@@ -127,7 +127,7 @@ class Program:
     """Runs in a process of its own, until the lifeline ends (supervisor/master/exporter.py)."""
     exporter_address: str
     """Where it listens if the options do not say it."""
-    complete: Callable[[CommandContext, Change], Change] = lambda _context, change: change
+    supply: Callable[[CommandContext, Change], Change] = lambda _context, change: change
     """Gives the config of a change what it needs from outside, whatever command made it.
 
     Raises CommandRefused, NeedsLookup.
@@ -164,11 +164,11 @@ class Program:
         return "; ".join((compiled.form(), *self.ways))
 
     @property
-    def listener_kind(self) -> Things:
-        """The sort whose things have an interface, a port and a listening socket there: by it sessions are counted."""
-        return self.watched.listeners.things
+    def server_kind(self) -> Things:
+        """The sort of things that clients connect to: each has an interface and a port. By it sessions are counted."""
+        return self.watched.servers.things
 
     def listeners(self, config: Config) -> list[Listener]:
-        """Which listening sockets a config wants: one for each thing of the listener kind that is not offline."""
-        things = config.things[self.listener_kind.sort].values()
+        """Which listening sockets a config wants: one for each server that is not offline."""
+        things = config.things[self.server_kind.sort].values()
         return [Listener.at(one.id, one.iface, one.port) for one in things if one.state != OFFLINE]

@@ -67,8 +67,8 @@ class ThingTable(NamedTuple):
 class Watched:
     """All of a program."""
 
-    listeners: ThingTable
-    """The sort that clients connect to."""
+    servers: ThingTable
+    """Those that clients connect to."""
     others: tuple[ThingTable, ...] = ()
     graphs: tuple[Graph, ...] = ()
     rates: tuple[Rate, ...] = ()
@@ -81,7 +81,7 @@ class Watched:
 
     @property
     def tables(self) -> tuple[ThingTable, ...]:
-        return (self.listeners, *self.others)
+        return (self.servers, *self.others)
 
     @property
     def looks(self) -> tuple[ThingLook, ...]:

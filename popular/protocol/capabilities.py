@@ -112,7 +112,7 @@ class Common(NamedTuple):
 
     lines: tuple[str, ...] | None = None
     """None: no server has told anything yet."""
-    complete: bool = False
+    all_told: bool = False
     """All of them have."""
 
 
@@ -122,14 +122,14 @@ NOBODY_KNOWS = Common()
 def common(announced: Iterable[Sequence[str] | None]) -> Common:
     """What several servers announce in common; None is one that has not told yet. Lines that differ are of none."""
     found: dict[str, str] | None = None
-    complete = True
+    all_told = True
     for lines in announced:
         if lines is None:
-            complete = False
+            all_told = False
             continue
         said = {line.upper(): line for line in lines if _tag(line) not in OURS}
         found = said if found is None else {key: line for key, line in found.items() if key in said}
-    return NOBODY_KNOWS if found is None else Common(tuple(found.values()), complete)
+    return NOBODY_KNOWS if found is None else Common(tuple(found.values()), all_told)
 
 
 def as_common(lines: Sequence[str], shared: Common) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ def as_common(lines: Sequence[str], shared: Common) -> tuple[str, ...]:
     had = {line.upper() for line in shared.lines}
     kept = [line for line in lines if _tag(line) in OURS or line.upper() in had]
     said = {line.upper() for line in kept}
-    return (*kept, *(line for line in shared.lines if shared.complete and line.upper() not in said))
+    return (*kept, *(line for line in shared.lines if shared.all_told and line.upper() not in said))
 
 
 def before_login(lines: Sequence[str], *, stls: bool, login: bool) -> bytes:

@@ -59,10 +59,9 @@ _LOGINS = (
     ),
     Metric(
         "popular_login_failures_total",
-        "Logins that failed, by reason: wrong password, unknown user, refused by the backend, modules cannot tell, "
-        "backend not to be had, no descriptor, memory or port of ours left.",
+        f"Logins that failed, by reason: {'; '.join(f'{word}: {why}' for word, why in LOGIN_FAILURES.items())}.",
         Counts("login_failures"),
-        (VSERV, Label("reason", LOGIN_FAILURES)),
+        (VSERV, Label("reason", tuple(LOGIN_FAILURES))),
     ),
     Metric(
         "popular_logins_limited_total",

@@ -12,7 +12,7 @@ from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES, Phase
 from popular.proxy.settings import modules, resolving
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, complete, rc_lines
+from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines, supply
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.drift import DRIFT
 from popular.proxy.settings.explain import LoginToExplain
@@ -70,7 +70,7 @@ ORDERS = {
 """What the operator may order beside the configuration, and what such an order does."""
 
 WATCHED = Watched(
-    listeners=ThingTable(
+    servers=ThingTable(
         VSERV,
         title="Virtual servers",
         one="virtual server",
@@ -186,7 +186,7 @@ PROGRAM = Program(
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9110",
-    complete=complete,
+    supply=supply,
     reports=_reports,
     answer=_answer,
     ordered=_ordered,

@@ -13,7 +13,7 @@ from popular import messages
 from popular.tls.authorities import MOST_CA_OCTETS, Authorities, CaFile
 from popular.tls.certificate import Certificate
 from popular.tls.directory import CertificateStore, Digests, LookAt, ReadAll, digest, renewed
-from popular.tls.users import AUTHORITIES, SORT, certificate_store_of, listeners_in_tls, needed_certificates
+from popular.tls.users import CA_PARAMETERS, SORT, certificate_store_of, needed_certificates, servers_in_tls
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Unfit
@@ -30,8 +30,8 @@ _DAY = 86_400
 _MOST_NOTES = 3
 
 
-def complete(context: CommandContext, change: Change) -> Change:
-    """Reads `tlsdir` for a config that needs more of it than was read. See Program.complete."""
+def supply(context: CommandContext, change: Change) -> Change:
+    """Reads `tlsdir` for a config that needs more of it than was read. See Program.supply."""
     config = change.config
     if config.things[SORT].keys() - {config.variables["tlsdir"]}:
         config = config.without_things(SORT)
@@ -113,7 +113,7 @@ def _taken_up(text: str, config: Config, news: Sequence[LogEntry]) -> Change:
 
 def _authorities_in(config: Config) -> Iterator[tuple[str, str, Any, Authorities]]:
     """Every use of a file of CA certificates: sort, parameter, thing, and what was read."""
-    for sort, parameter in AUTHORITIES.items():
+    for sort, parameter in CA_PARAMETERS.items():
         for thing in config.things.get(sort, {}).values():
             if getattr(thing, parameter).path:
                 yield sort, parameter, thing, getattr(thing, parameter)
@@ -187,7 +187,7 @@ def _row(config: Config, store: CertificateStore, one: Certificate) -> dict[str,
         "days": int((one.not_after - time.time()) // _DAY),
         "until": _date(one),
         "file": _file(store, one.name),
-        "vservs": [one_in_tls.id for one_in_tls in listeners_in_tls(config) if one_in_tls.tls in ("", one.name)],
+        "vservs": [one_in_tls.id for one_in_tls in servers_in_tls(config) if one_in_tls.tls in ("", one.name)],
         "backends": [ident for ident, backend in backends.items() if one.name in backend.needed_certificates],
         "serial": f"{one.serial:x}",
         "trouble": store.faults.get(one.name, ""),

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from popular.tls import groups
 from popular.tls.certificate import Certificate, load_chain
 from popular.tls.directory import DEFAULT, CertificateStore
-from popular.tls.users import TlsListener, certificate_store_of, listeners_in_tls
+from popular.tls.users import TlsServer, certificate_store_of, servers_in_tls
 from supervisor.config import Config
 from supervisor.control.words import CommandRefused
 from supervisor.system import monotonic
@@ -141,8 +141,8 @@ class Contexts:
             context.load_verify_locations(cadata=clients.authorities)
         return context
 
-    def complete(self) -> None:
-        """Nothing more is asked for: lets go of those that were not taken over."""
+    def forget_before(self) -> None:
+        """All are made: lets go of those of the config before that were not taken over."""
         self._before = {}
 
 
@@ -186,28 +186,28 @@ class TlsSettings:
 
 def tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
     """By id, for each server that needs TLS. Raises CommandRefused if OpenSSL cannot be brought to it."""
-    listeners = listeners_in_tls(config)
-    if not listeners:
+    servers = servers_in_tls(config)
+    if not servers:
         return {}
     store = certificate_store_of(config)
-    assert store is not None, "Program.complete sees to it"
+    assert store is not None, "Program.supply sees to it"
     try:
-        return {one.id: _settings_of(one, store, contexts, variables=config.variables) for one in listeners}
+        return {one.id: _settings_of(one, store, contexts, variables=config.variables) for one in servers}
     except OSError as error:
         raise CommandRefused(f"TLS: {error.strerror or error}") from None
     finally:
-        contexts.complete()
+        contexts.forget_before()
 
 
 def _settings_of(
-    listener: TlsListener, store: CertificateStore, contexts: Contexts, *, variables: Mapping[str, Any]
+    server: TlsServer, store: CertificateStore, contexts: Contexts, *, variables: Mapping[str, Any]
 ) -> TlsSettings:
     now = time.time()
     certificates = store.certificates
-    asks = ASKING[listener.clientcert]
-    clients = ClientCertificates(asks, listener.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
-    if listener.tls:
-        otherwise, named = contexts.get((certificates[listener.tls],), clients), {}
+    asks = ASKING[server.clientcert]
+    clients = ClientCertificates(asks, server.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
+    if server.tls:
+        otherwise, named = contexts.get((certificates[server.tls],), clients), {}
     else:
         answer = certificates_beside(certificates[DEFAULT], certificates.values(), now)
         otherwise = contexts.get(answer, clients)

@@ -13,9 +13,9 @@ from supervisor.config import Config
 
 SORT = "tls"
 
-AUTHORITIES = {"vserv": "clientca", "server": "clientca", "backend": "tlsca"}
+CA_PARAMETERS = {"vserv": "clientca", "server": "clientca", "backend": "tlsca"}
 """Sorts of things that use TLS, and their parameter that names a file of CA certificates."""
-_LISTENERS = ("vserv", "server")
+_SERVERS = ("vserv", "server")
 
 
 class CertificateUser(Protocol):
@@ -29,7 +29,7 @@ class CertificateUser(Protocol):
         """The names of their files, without `.pem`."""
 
 
-class TlsListener(CertificateUser, Protocol):
+class TlsServer(CertificateUser, Protocol):
     """One that clients may speak TLS with. `tls` is the certificate to show, or "" for whichever fits."""
 
     @property
@@ -48,15 +48,15 @@ def certificate_store_of(config: Config) -> CertificateStore | None:
     return found
 
 
-def listeners_in_tls(config: Config) -> list[TlsListener]:
+def servers_in_tls(config: Config) -> list[TlsServer]:
     """The virtual servers, or pserv's server, that need a certificate."""
-    things = [thing for sort in _LISTENERS for thing in config.things.get(sort, {}).values()]
+    things = [thing for sort in _SERVERS for thing in config.things.get(sort, {}).values()]
     return [thing for thing in things if thing.needed_certificates]
 
 
 def needed_certificates(config: Config) -> Iterator[tuple[str, str]]:
     """Each certificate that something needs: who, in words, and its name."""
-    for sort in AUTHORITIES:
+    for sort in CA_PARAMETERS:
         for thing in config.things.get(sort, {}).values():
             whom = sort if thing.id == sort else f"{sort} {thing.id}"
             yield from ((whom, name) for name in thing.needed_certificates)

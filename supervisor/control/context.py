@@ -230,7 +230,7 @@ class ProgramTables(Protocol):
         """The commands that make the things of a config anew, in order."""
 
     @property
-    def complete(self) -> Callable[[CommandContext, Change], Change]:
+    def supply(self) -> Callable[[CommandContext, Change], Change]:
         """Gives the config of a change what it needs from outside."""
 
 

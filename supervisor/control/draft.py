@@ -158,7 +158,7 @@ def _show(context: CommandContext, _arguments: Arguments) -> Outcome:
 def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
     _, found = _applicable(context)
     # As a start would do it: what runs may have read a certificate that is not there any more.
-    anew = context.program.complete(_as_in_force(context, context.first), Change(config=_draft(context).config))
+    anew = context.program.supply(_as_in_force(context, context.first), Change(config=_draft(context).config))
     return Trial(f"good, {found.summary()}; nothing was changed{anew.text}", config=anew.config)
 
 
@@ -184,7 +184,7 @@ def _apply(context: CommandContext, arguments: Arguments) -> Outcome:
 
 def _completed(context: CommandContext) -> Change:
     """The draft as it would run, with what it needs from outside; the text has notes of that. Raises NeedsLookup."""
-    return context.program.complete(context, Change(config=_as_running(_draft(context).config, context.config)))
+    return context.program.supply(context, Change(config=_as_running(_draft(context).config, context.config)))
 
 
 def _applicable(context: CommandContext) -> tuple[Change, Difference]:

@@ -1,4 +1,4 @@
-"""One change of the config at a time, in two phases: all workers try it, and only if all can, all take it.
+"""One change of the config at a time: first all workers try it, and only if all can, all take it. Its phases:
 
     OPENING      get the listening sockets at ports that are new
     PREPARING    every worker tries the config; all Ready → it can be the running one
@@ -6,7 +6,7 @@
     COMMITTING   every worker takes it; all InForce → from now on everybody serves the new config
     CLOSING      sockets that are wanted no more were silenced at the commit; now they are emptied, then closed
 
-A step that fails before the commit takes everything back: nothing has changed, and the reply says what failed. After
+A phase that fails before the commit takes everything back: nothing has changed, and the reply says what failed. After
 the commit nothing can fail any more; a worker that cannot take the config, or not in time, is killed, because its
 successor starts with the new one. (A worker born while JOINING tries the config after the commit.) Who waits in the
 queue of a socket that is closed is served under the config that let him in.
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from supervisor.config import Config, Report
-from supervisor.lifeline import Abort, Close, Closed, Commit, ListenersClosed, Prepare, Ready, Unable
+from supervisor.lifeline import Abort, Close, Commit, Leaving, ListenersClosed, Prepare, Ready, Unable
 from supervisor.lifeline import InForce as InForceNote
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, WorkerProcess
@@ -63,7 +63,7 @@ class _PendingChange:
     surplus: list[ListenerCopy] = field(default_factory=list)
     waiting_for: set[Any] = field(default_factory=set)
     reports: dict[Report, None] = field(default_factory=dict)
-    limit: Timer | None = None
+    timer: Timer | None = None
 
 
 class ChangeEvents(Protocol):
@@ -120,7 +120,7 @@ class Changes:
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
         change.joining = [copy for copy in missing if copy[0].address[1] in ports]
-        self._log_step(change, trial=str(trial).lower(), missing=len(missing))
+        self._enter(change, _ChangePhase.OPENING, trial=str(trial).lower(), missing=len(missing))
         self._open(change, [copy for copy in missing if copy[0].address[1] not in ports])
 
     def _open(self, change: _PendingChange, copies: list[ListenerCopy]) -> None:
@@ -156,9 +156,8 @@ class Changes:
             self._take_back(reason)
 
     def _prepare_all(self, change: _PendingChange) -> None:
-        change.phase = _ChangePhase.PREPARING
-        self._log_step(change, workers=len(self._pool.seated))
-        self._limit(change, PREPARE_SECONDS, self._too_slow_to_prepare)
+        self._enter(change, _ChangePhase.PREPARING, workers=len(self._pool.seated))
+        self._wait_at_most(change, PREPARE_SECONDS, self._too_slow_to_prepare)
         for worker in self._pool.seated:
             if worker not in change.told:
                 self._prepare(change, worker)
@@ -175,7 +174,7 @@ class Changes:
         self._pool.ask(worker, Prepare(change.config, anew=change.trial), self.hear)
 
     def hear(self, worker: WorkerProcess, note: object) -> None:
-        """A worker's Ready, Unable, InForce, ListenersClosed or Closed. One about another generation is old news."""
+        """A worker's Ready, Unable, InForce, ListenersClosed or Leaving. One about another generation is old news."""
         change = self._change
         if change is None:
             return
@@ -196,10 +195,10 @@ class Changes:
                 self._pool.signal(worker, signal.SIGKILL)
             case InForceNote() if current and change.phase is _ChangePhase.COMMITTING:
                 change.waiting_for.discard(worker)
-            case ListenersClosed() | Closed() if change.phase is _ChangePhase.CLOSING and worker in change.waiting_for:
+            case ListenersClosed() | Leaving() if change.phase is _ChangePhase.CLOSING and worker in change.waiting_for:
                 change.waiting_for.discard(worker)
             case _:
-                return  # such as the Closed of a worker that is recycled: queues that are not emptied yet stay open
+                return  # such as the Leaving of a worker that is recycled: queues that are not emptied yet stay open
         self._go_on()
 
     def forget(self, worker: WorkerProcess) -> None:
@@ -241,23 +240,23 @@ class Changes:
                     self._finish(None)
 
     def _join(self, change: _PendingChange) -> None:
-        change.phase = _ChangePhase.JOINING
-        self._log_step(change, sockets=len(change.joining))
-        assert change.limit is not None
-        change.limit.cancel()
+        self._enter(change, _ChangePhase.JOINING, sockets=len(change.joining))
+        assert change.timer is not None
+        change.timer.cancel()
         copies, change.joining = change.joining, []
         self._open(change, copies)
 
     def _commit(self, change: _PendingChange) -> None:
         self.running = replace(change.config, reports=tuple(change.reports))
-        change.phase = _ChangePhase.COMMITTING
         change.surplus = self._listeners.surplus(
             self._program.listeners(self.running), self.running.variables["workers"]
         )
         self._listeners.silence(change.surplus)
-        self._log_step(change, surplus=len(change.surplus))
+        self._enter(change, _ChangePhase.COMMITTING, surplus=len(change.surplus))
         seated = set(self._pool.seated)
-        self._limit(change, COMMIT_SECONDS if seated <= change.told else PREPARE_SECONDS, self._too_slow_to_commit)
+        self._wait_at_most(
+            change, COMMIT_SECONDS if seated <= change.told else PREPARE_SECONDS, self._too_slow_to_commit
+        )
         change.waiting_for = set(seated)
         if change.seed:
             ssl.RAND_add(change.seed, float(len(change.seed)))
@@ -275,19 +274,18 @@ class Changes:
 
     def _close_surplus(self, change: _PendingChange) -> bool:
         """Begins the last phase; says whether it has to wait."""
-        change.phase = _ChangePhase.CLOSING
-        self._log_step(change, surplus=len(change.surplus))
+        self._enter(change, _ChangePhase.CLOSING, surplus=len(change.surplus))
         if change.surplus:
             self._log.debug("NET", "listening_closing", sockets=_named(change.surplus))
         if not change.surplus:
             return False
-        self._limit(change, HALF_OPEN_SECONDS, self._empty_surplus)
+        self._wait_at_most(change, HALF_OPEN_SECONDS, self._empty_surplus)
         return True
 
     def _empty_surplus(self) -> None:
         change = self._change
         assert change is not None
-        self._limit(change, COMMIT_SECONDS, self._too_slow_to_commit)
+        self._wait_at_most(change, COMMIT_SECONDS, self._too_slow_to_commit)
         for worker in list(self._pool.seated):
             mine = self._listeners.of_slot(worker.slot, change.surplus)
             if worker.slot >= self.running.variables["workers"]:
@@ -298,15 +296,16 @@ class Changes:
                 self._pool.ask(worker, Close(change.config.generation, tuple(mine)), self.hear)
         self._go_on()
 
-    def _log_step(self, change: _PendingChange, **fields: object) -> None:
-        """The step that begins, for the debug option MAIN."""
-        step = change.phase.name.lower()
+    def _enter(self, change: _PendingChange, phase: _ChangePhase, **fields: object) -> None:
+        change.phase = phase
+        step = phase.name.lower()  # people's tools know it by this word
         self._log.debug("MAIN", "change_step", "-", step=step, generation=change.config.generation, **fields)
 
-    def _limit(self, change: _PendingChange, seconds: float, call: Callable[[], None]) -> None:
-        if change.limit is not None:
-            change.limit.cancel()
-        change.limit = self._loop.after(seconds, call)
+    def _wait_at_most(self, change: _PendingChange, seconds: float, call: Callable[[], None]) -> None:
+        """From here on the phase has so many seconds; then `call` says what comes of it."""
+        if change.timer is not None:
+            change.timer.cancel()
+        change.timer = self._loop.after(seconds, call)
 
     def _take_back(self, reason: str | None) -> None:
         change = self._change
@@ -321,8 +320,8 @@ class Changes:
         change, self._change = self._change, None
         assert change is not None
         self.reports = tuple(change.reports)
-        if change.limit is not None:
-            change.limit.cancel()
+        if change.timer is not None:
+            change.timer.cancel()
         self._log.debug("MAIN", "change_over", generation=change.config.generation, reason=reason or "")
         recycled, self._recycled = self._recycled, []
         for worker in recycled:

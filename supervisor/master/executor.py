@@ -206,7 +206,7 @@ class Executor:
             secret=task.secret,
         )
         outcome = self._language.conduct(task.line, context)
-        return self._program.complete(context, outcome) if isinstance(outcome, Change) else outcome
+        return self._program.supply(context, outcome) if isinstance(outcome, Change) else outcome
 
     def _bring_about(self, task: _Task, outcome: Outcome) -> None:
         match outcome:

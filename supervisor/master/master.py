@@ -14,7 +14,7 @@ from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, StateChanged, Swept, WorkerRequest
+from supervisor.lifeline import Accept, Born, Leaving, QuestionAnswered, StateChanged, Swept, WorkerRequest
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.audit import Audit
@@ -279,7 +279,7 @@ class Master:
             self._log.debug("MAIN", "serving", slot=worker.slot, worker=worker.pid, seconds=worker.age())
             self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
             self._recycling.serving(worker)
-        if isinstance(message, Closed):
+        if isinstance(message, Leaving):
             self._shutdown.closed(worker)
         if isinstance(message, QuestionAnswered):
             self._questions.hear(message)

@@ -312,7 +312,7 @@ class Worker:
         self._debug("leaves", accepts_who_waits=str(empty).lower())
         self._acceptor.finish(empty)
         self._context.leaving = True
-        self._tell(lifeline.Closed())
+        self._tell(lifeline.Leaving())
         self._go_if_done()
 
     def _end_sessions(self) -> None:

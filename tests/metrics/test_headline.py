@@ -26,7 +26,7 @@ FACTS: dict[str, Any] = {
 
 def said_of(gauges: dict[str, int], sessions: int, facts: dict[str, Any], *backends: HealthReading) -> Headline:
     """The headline of a proxy with these backends."""
-    return headline(gauges, sessions, facts, healths={"backend": backends}, now=NOW, listeners=WATCHED.listeners)
+    return headline(gauges, sessions, facts, healths={"backend": backends}, now=NOW, servers=WATCHED.servers)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, complete, rc_lines
+from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines, supply
 from popular.proxy.settings.variables import VARIABLES
 from supervisor.config import Config
 from supervisor.control.historyfile import KeptConfigurations
@@ -86,7 +86,7 @@ class ProgramTables:
     debug_options: Mapping[str, str] = field(default_factory=lambda: OPTIONS)
     debug_notes: Mapping[str, str] = field(default_factory=lambda: {"PASS": "passwords are logged"})
     rc_lines: Any = field(default=rc_lines)
-    complete: Any = field(default=complete)
+    supply: Any = field(default=supply)
 
 
 class Console:
@@ -116,7 +116,7 @@ class Console:
             try:
                 outcome = self.language.conduct(line, self)
                 if isinstance(outcome, Change):
-                    outcome = self.program.complete(self, outcome)
+                    outcome = self.program.supply(self, outcome)
                 break
             except NeedsLookup as needed:
                 self.lookups.store(needed.job, run(needed.job))

@@ -71,7 +71,7 @@ class SessionDouble(Verbs):
 
     def __init__(self, sid: str) -> None:
         self.sid = sid
-        self.row = 0
+        self.row_number = 0
         self.done: list[tuple[Any, ...]] = []
         """All verbs in order. Neighbouring replies are one, as they are one on the wire."""
         self.to_client = b""

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.lifeline import Abort, Close, Closed, Commit, InForce, Leave, ListenersClosed, Prepare, Ready, Unable
+from supervisor.lifeline import Abort, Close, Commit, InForce, Leave, Leaving, ListenersClosed, Prepare, Ready, Unable
 from supervisor.master.change import Changes
 from supervisor.master.listeners import Listeners
 from supervisor.runtime.log import Log
@@ -173,7 +173,7 @@ class SimulatedWorker:
             case Leave(empty):
                 for listener in list(self.held):
                     self._give_back(listener, empty)
-                self.notes.append(Closed())
+                self.notes.append(Leaving())
 
     def _commit(self, generation: int, listeners: Sequence[Listener]) -> None:
         if self.prepared is None or self.prepared.generation != generation:

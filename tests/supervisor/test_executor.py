@@ -27,7 +27,7 @@ class Saying:
         self._done: Callable[[str | None], None] = lambda _reason: None
         played = cast(Any, self)
         self.executor = Executor(
-            cast(Any, SimpleNamespace(complete=lambda _context, change: change)),
+            cast(Any, SimpleNamespace(supply=lambda _context, change: change)),
             played,
             {},
             status=played,

@@ -37,7 +37,13 @@ ENDINGS: dict[str, str] = {
     "no_secret": "There is nothing to show to the user's POP3 backend.",
 }
 
-LOGIN_FAILURES = ("password", "unknown", "backend", "module", "unavailable", "resources", "locked")
-"""Why a login failed, for the counter: wrong password, nobody knows the user, the backend refused him, no module could
-tell, the backend is unavailable, we have no descriptor, memory or port left to reach it, or the user is locked.
-"""
+LOGIN_FAILURES: dict[str, str] = {
+    "password": "wrong password",
+    "unknown": "nobody knows the user",
+    "backend": "the backend refused him",
+    "module": "no module could tell",
+    "unavailable": "his backend fails, is offline, drained or held, or cannot be asked for such a mailbox or login",
+    "resources": "no descriptor, memory or port of ours left",
+    "locked": "the user is locked",
+}
+"""Why a login failed, for the counter."""

@@ -186,7 +186,7 @@ class Limits:
 
     def needs_lease(self, own: UserLimits | None) -> bool:
         """Whether the cluster is to be asked for this user."""
-        return any(limit.enforced for limit in self.entries.limits_of_user(own))
+        return self.cluster is not None and any(limit.enforced for limit in self.entries.limits_of_user(own))
 
     def take_lease(self, row: int, sid: str, who: Who, *, own: UserLimits | None, then: Callable[[], None]) -> None:
         """Asks the cluster; `then` is called when it has answered, or it is known that it does not."""

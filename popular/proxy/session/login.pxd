@@ -8,7 +8,7 @@ from popular.proxy.session.runtime cimport VservRuntime
 
 cdef class Login:
     cdef public double _began
-    cdef public object _asked, _question
+    cdef public object _open_question, _mail_check
     cdef public BackendQueue _queue
     cdef public BackendRuntime _to
     cdef public bint _waits
@@ -29,7 +29,7 @@ cdef class Login:
     cpdef str send(self, bytes data)
     @cython.locals(runtime=VservRuntime, session=SessionEvents)
     cpdef tuple check_mail(self, BackendRuntime backend, str mailbox)
-    cpdef answered(self)
+    cpdef mail_checked(self)
     @cython.locals(runtime=VservRuntime, seconds=double)
     cpdef _time_check(self)
     cpdef leave_backend(self)

@@ -54,10 +54,10 @@ class Login:
     """
 
     __slots__ = (
-        "_asked",
         "_began",
         "_events",
-        "_question",
+        "_mail_check",
+        "_open_question",
         "_queue",
         "_runtime",
         "_sid",
@@ -73,9 +73,9 @@ class Login:
         self._sid = self._events.sid
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
-        self._asked: PendingQuestion | LoopQuestion | None = None
+        self._open_question: PendingQuestion | LoopQuestion | None = None
         """What the modules are asked, in a thread or waiting for one, or on the event loop."""
-        self._question: CheckSocket | MailRace | None = None
+        self._mail_check: CheckSocket | MailRace | None = None
         self._queue: BackendQueue | None = None
         """The queue of the backend at which this session has a place."""
         self._waits = False
@@ -93,13 +93,13 @@ class Login:
             self._show_attempt(question)
         # To the fallback backend only a password leads.
         hide_unknown = not runtime.rules.fallback or question.kind != PASSWORD
-        if not runtime.modules.blocking:
+        if not runtime.modules.answers_later:
             return runtime.modules.ask(question, hide_unknown, self._sid)
         session = self._events
         asked = runtime.modules.ask_later(question, hide_unknown, self._sid, decided=session.decided)
         if not isinstance(asked, (PendingQuestion, LoopQuestion)):
             return asked
-        self._asked = asked
+        self._open_question = asked
         return None
 
     def _show_attempt(self, question: Question) -> None:
@@ -108,11 +108,11 @@ class Login:
         shown = {"password": password} if question.kind == PASSWORD else {"kind": question.kind}
         self._debug("PASS", "attempt", namespace=question.namespace, user=question.user, **shown)
 
-    def _forget_asked(self) -> None:
+    def _drop_question(self) -> None:
         """The modules need not answer any more."""
-        if self._asked is not None:
-            self._asked.drop()
-            self._asked = None
+        if self._open_question is not None:
+            self._open_question.drop()
+            self._open_question = None
 
     # A place at the backend
 
@@ -149,26 +149,28 @@ class Login:
             self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
             if backend.check_sockets is not None:
-                self._question = backend.check_sockets.ask(mailbox, session)
+                self._mail_check = backend.check_sockets.ask(mailbox, session)
             else:
                 at, port, source = backend.settings.addresses, runtime.checkport, backend.source
-                self._question = MailRace(runtime.context.loop, at, port, mailbox=mailbox, owner=session, source=source)
+                self._mail_check = MailRace(
+                    runtime.context.loop, at, port, mailbox=mailbox, owner=session, source=source
+                )
         except OSError as error:
             self._time_check()
             return failure(error)
         return _NO_FAILURE
 
-    def answered(self) -> None:
+    def mail_checked(self) -> None:
         """The mail check has its answer, or needs none any more."""
-        self._question = None
+        self._mail_check = None
         self._time_check()
 
-    def give_up_question(self) -> None:
-        """The answer would be late, if there is a question."""
-        self._forget_asked()
-        if self._question is not None:
-            self._question.give_up(self._events)
-            self.answered()
+    def give_up_answers(self) -> None:
+        """What the modules or the mail check would say now would be late."""
+        self._drop_question()
+        if self._mail_check is not None:
+            self._mail_check.give_up(self._events)
+            self.mail_checked()
 
     def _time_check(self) -> None:
         runtime = self._runtime
@@ -301,11 +303,11 @@ class Login:
 
     def close(self) -> None:
         """Nothing is waited for any more."""
-        if self._asked is not None:
-            self._forget_asked()
-        if self._question is not None:
-            self._question.give_up(self._events)
-            self._question = None
+        if self._open_question is not None:
+            self._drop_question()
+        if self._mail_check is not None:
+            self._mail_check.give_up(self._events)
+            self._mail_check = None
         self.leave_backend()
 
     def _debug(self, option: str, name: str, **fields: object) -> None:

@@ -51,7 +51,7 @@ class LoopQuestion:
 
 
 class ModuleChain:
-    """Asks, and counts what was asked. `on_loop`, or else `blocking`, tells which of the three ways is to be taken."""
+    """Asks, and counts: on the event loop if `on_loop`, else in a thread if `answers_later`, else at once."""
 
     __slots__ = (
         "_asked_on_loop",
@@ -67,7 +67,7 @@ class ModuleChain:
         "_tasks",
         "_threads",
         "_told",
-        "blocking",
+        "answers_later",
         "on_loop",
     )
 
@@ -102,7 +102,8 @@ class ModuleChain:
         self._told: dict[str, float] = {}
         """When something was told of each module, by what it was."""
         self.on_loop = any(not guard.computes or terms.wants_loop for guard, terms in guards)
-        self.blocking = self.on_loop or chain.blocks(modules)
+        self.answers_later = self.on_loop or chain.blocks(modules)
+        """Ask by `ask_later`; else by `ask`."""
 
     def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
         """The answer, at once: for modules that do not block."""

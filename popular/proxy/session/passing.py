@@ -120,11 +120,11 @@ class PassingSession(Session):
     def _wake(self) -> Recording:
         """Who hears it from here on, and knows all that was said."""
         self._is_passing = False
-        self._recording = recording = recording_of_later(self._recorder, self._in_force, self._started)
+        self._recording = recording = recording_of_later(self._recorder, self._in_force, self._accepted_at)
         recording.begin(self.sid, self._machine.peer(), self._runtime.rules.vserv)
         if self._greeting is not None:
             recording.keep("P>C", ours, self._greeting)
-            recording.was_at(self._started)
+            recording.was_at(self._accepted_at)
         if self._name_line is not None:
             recording.hears(self._name_line)
             recording.was_at(self._name_at)

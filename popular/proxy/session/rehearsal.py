@@ -36,7 +36,7 @@ class Unreal(Verbs):
     def __init__(self, sid: str, *, blocked: bool) -> None:
         """`blocked`: the client's network is."""
         self.sid = sid
-        self.row = -1
+        self.row_number = -1
         self._blocked = blocked
         self.said = b""
         self.waits = ""

@@ -20,6 +20,6 @@ cdef class VservRuntime:
     cdef public list moved
     cdef public str sidprefix
     cdef public bytes vserv
-    cdef public Py_ssize_t started
+    cdef public Py_ssize_t started_cell
     cdef public long checkport
     cdef public bint limited

@@ -52,7 +52,7 @@ class VservRuntime:
         "rules",
         "sessiontimeout",
         "sidprefix",
-        "started",
+        "started_cell",
         "tls",
         "vserv",
     )
@@ -119,7 +119,7 @@ class VservRuntime:
         self.checkport: int = variables["checkport"]
         self.sidprefix: str = variables["sidprefix"]
         self.counters = counters
-        self.started = counters.cell("sessions_started", None, rules.vserv)
+        self.started_cell = counters.cell("sessions_started", None, rules.vserv)
         """The cell that counts its sessions."""
         self.logins: Observer = counters.observer("login_duration", rules.vserv, "logins")
         self.mail_checks: Observer = counters.observer("mail_check_duration")

@@ -7,11 +7,11 @@ from popular.proxy.session.backend_queue cimport BackendQueue
 from popular.proxy.session.backend_runtime cimport BackendRuntime
 from popular.proxy.session.login cimport Login
 from popular.proxy.session.machine cimport Machine
-from popular.proxy.session.puttingoff cimport PuttingOff
 from popular.proxy.session.relay cimport Relay
 from popular.proxy.session.row cimport SessionRow, moved_by
 from popular.proxy.session.runtime cimport VservRuntime
 from popular.proxy.session.session_log cimport log_end, milliseconds
+from popular.proxy.session.verbs cimport PuttingOff
 from supervisor.serving.context cimport WorkerContext
 from supervisor.system cimport wall
 
@@ -26,7 +26,7 @@ cdef class Session(PuttingOff):
     cdef public BackendQueue _queue
     cdef public object _reached, _reader, _tls
     cdef public str _ending, _via
-    cdef public double _started, _tls_began
+    cdef public double _accepted_at, _tls_began
     cdef public bint _over
     cdef _set_up(self, VservRuntime runtime, long token, tuple peer)
     @cython.locals(runtime=VservRuntime)
@@ -69,7 +69,6 @@ cdef class Session(PuttingOff):
     @cython.locals(relay=Relay)
     cpdef refresh(self)
     cdef _show(self)
-    cdef _only_send(self)
     @cython.locals(queue=BackendQueue, relay=Relay)
     cdef _stop_waiting(self)
     @cython.locals(runtime=VservRuntime, context=WorkerContext, facts=tuple, machine=Machine, seconds=double, moved=tuple)

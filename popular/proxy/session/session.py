@@ -28,12 +28,12 @@ from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
 from popular.proxy.session.orders import AskedLogin
 from popular.proxy.session.phases import CONNECTING, SILENT
-from popular.proxy.session.puttingoff import PuttingOff
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, cost_of, marks_of, moved_by
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_begin, log_end, log_introduced, milliseconds
 from popular.proxy.session.tapped_relay import TappedRelay, Taps
+from popular.proxy.session.verbs import PuttingOff
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.context import CutCost, Whose
@@ -48,6 +48,7 @@ class Session(PuttingOff):
     """
 
     __slots__ = (
+        "_accepted_at",
         "_client",
         "_deadlines",
         "_ending",
@@ -60,7 +61,6 @@ class Session(PuttingOff):
         "_relay",
         "_row",
         "_runtime",
-        "_started",
         "_tls",
         "_tls_began",
         "_via",
@@ -74,15 +74,15 @@ class Session(PuttingOff):
     def _set_up(self, runtime: VservRuntime, token: int, peer: tuple[str, int]) -> None:
         """A method, and not `__init__`, because for a class behind it that is no call of C in the compiled form."""
         self._runtime = runtime  # and not the parameter from here on: its type is known
-        self._started = self._runtime.context.clock.now
+        self._accepted_at = self._runtime.context.clock.now
         self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
-        self.row = token
+        self.row_number = token
         self._via = ""
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
         self._machine = Machine(self, self._runtime.around, peer)
-        self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
+        self._deadlines = Deadlines(self._runtime.context.wheel, self, self._accepted_at + self._runtime.authtimeout)
         self._login = Login(runtime, self)  # until the relay begins: most sessions are idle, and need it no more
         self._queue: BackendQueue | None = None
         """The queue of the backend at which this session has a place, from then on."""
@@ -101,12 +101,12 @@ class Session(PuttingOff):
         runtime = self._runtime
         self._client = ClientConnection(runtime.context, fd, self)
         self._client.hear_of_reset()
-        runtime.context.admit(self.row, self, runtime.started)
+        runtime.context.admit(self.row_number, self, runtime.started_cell)
         try:
             if runtime.context.log.options:
                 log_begin(runtime, self.sid, self._machine.peer(), client=self._client)
             self._show()
-            self._deadlines.look_at(self._started + runtime.first_look)
+            self._deadlines.look_at(self._accepted_at + runtime.first_look)
             self._machine.begin()
             self._settle()
         except Exception as error:
@@ -134,8 +134,9 @@ class Session(PuttingOff):
         if self._ending:
             if not client.flush_last():
                 self.end("client_reset")
-            elif client.unsent:
-                self._only_send()
+            elif client.unsent:  # the last reply has not left: nothing else is waited for any more
+                client.listen(False)
+                self._stop_waiting()
             else:
                 self.end(self._ending)
         elif not client.listens:
@@ -210,7 +211,9 @@ class Session(PuttingOff):
 
     def await_release(self, asking: AskedLogin, seconds: float) -> None:
         self._deadlines.hold(seconds)
-        self._runtime.orders.keep(self.row, asking, go_on=functools.partial(self._enter, self._tell_step, "released"))
+        self._runtime.orders.keep(
+            self.row_number, asking, go_on=functools.partial(self._enter, self._tell_step, "released")
+        )
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
@@ -229,7 +232,7 @@ class Session(PuttingOff):
         runtime = self._runtime
         self._login.wait_no_more()
         self._deadlines.login_done(runtime.sessiontimeout)
-        runtime.logins.count(runtime.context.clock.now - self._started)
+        runtime.logins.count(runtime.context.clock.now - self._accepted_at)
         if runtime.reporter is not None:
             runtime.reporter.logged_in(self._machine, self._machine.peer_ip, self._tls)
         self._show()
@@ -314,18 +317,18 @@ class Session(PuttingOff):
 
     def _tell_decision(self, decision: Decision) -> None:
         self._deadlines.expect_nothing()
-        if not self._runtime.limited or not self._take_lease(decision):
+        if not (self._runtime.limited and self._take_lease(decision)):
             self._machine.decided(decision)
 
     def _take_lease(self, decision: Decision) -> bool:
         """Whether the cluster is asked before it goes on."""
-        limits = self._runtime.limits
-        if limits.cluster is None or not isinstance(decision, Admitted) or not limits.needs_lease(decision.limits):
+        limits, machine = self._runtime.limits, self._machine
+        if not isinstance(decision, Admitted) or not limits.needs_lease(decision.limits):
             return False
         self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
-        who = Who(self._machine.peer_ip, self._machine.namespace, self._machine.user)
+        who = Who(machine.peer_ip, machine.namespace, machine.user)
         then = functools.partial(self._enter, self._tell_step, "decided", decision)
-        limits.take_lease(self.row, self.sid, who, own=decision.limits, then=then)
+        limits.take_lease(self.row_number, self.sid, who, own=decision.limits, then=then)
         return True
 
     def _tell_step(self, entry: str, *facts: Any) -> None:
@@ -333,7 +336,7 @@ class Session(PuttingOff):
         getattr(self._machine, entry)(*facts)  # by name: a method of a compiled class is no object of its own
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
-        self._login.answered()
+        self._login.mail_checked()
         self._deadlines.expect_nothing()
         self._machine.checked(mail, reason)
         self._settle()
@@ -408,23 +411,20 @@ class Session(PuttingOff):
     def _expire(self, what: str) -> None:
         relay = self._relay
         if relay is not None:
-            missing = LINGERING if relay.lingers else ""
-        else:
-            missing = self._login.missing()
-            if what == "step":
-                self._login.give_up_question()
+            self._machine.expired(what, LINGERING if relay.lingers else "")
+            return
+        missing = self._login.missing()
+        if what == "step":
+            self._login.give_up_answers()
         self._machine.expired(what, missing)
 
     # The supervisor
 
     def whose(self) -> Whose:
-        return Whose(self._started, self._machine.peer_ip, marks_of(self._machine, self._runtime.rules.vserv))
+        return Whose(self._accepted_at, self._machine.peer_ip, marks_of(self._machine, self._runtime.rules.vserv))
 
     def cut_cost(self) -> CutCost:
-        relay = self._relay
-        if relay is not None:
-            return relay.cut_cost()
-        return cost_of(self._machine.phase)
+        return self._relay.cut_cost() if self._relay is not None else cost_of(self._machine.phase)
 
     def displaceable(self) -> tuple[str, float] | None:
         phase = self._machine.phase
@@ -432,9 +432,9 @@ class Session(PuttingOff):
 
     def refresh(self) -> None:
         relay = self._relay
-        if relay is not None and relay.lingers:
-            self._deadlines.set_alarm()
         if relay is not None:
+            if relay.lingers:
+                self._deadlines.set_alarm()
             relay.keep_alive()
         self._row.refresh(self._machine, self.sid, self._client, relay=relay)
 
@@ -442,11 +442,6 @@ class Session(PuttingOff):
         self._row.show(self._machine, self.sid, moved_by(self._client, self._relay))
 
     # The end
-
-    def _only_send(self) -> None:
-        """The last reply has not left: nothing else is waited for any more."""
-        self._client.listen(False)
-        self._stop_waiting()
 
     def _stop_waiting(self) -> None:
         if self._reader is not None:
@@ -459,10 +454,9 @@ class Session(PuttingOff):
         if self._runtime.context.log.options:
             self._runtime.context.log.debug("NET", "backend_left", self.sid)
         relay.close()
-        queue = self._queue
-        if queue is not None:
+        if self._queue is not None:
+            self._queue.places.give_back()
             self._queue = None
-            queue.places.give_back()
 
     def end(self, ending: str) -> None:
         """Once, for one reason. All parts are let go of, as they let go of us: so it is free without the collector."""
@@ -476,7 +470,7 @@ class Session(PuttingOff):
         self._relay = None
         self._client.close(after_quit=ending == "quit" or ending == "absorbed")
         runtime, context = self._runtime, self._runtime.context
-        seconds = context.clock.now - self._started
+        seconds = context.clock.now - self._accepted_at
         machine, tls = self._machine, self._tls
         facts = (
             machine.peer_ip,
@@ -495,10 +489,10 @@ class Session(PuttingOff):
         )
         log_end(context.log, self.sid, facts)
         if runtime.orders.any:
-            runtime.orders.forget(self.row)
+            runtime.orders.forget(self.row_number)
         if runtime.limited or machine.counted:
-            runtime.limits.leave(self.row)
+            runtime.limits.leave(self.row_number)
         machine.over()
         self._machine = self._login = None  # type: ignore[assignment]
-        context.release(self.row, ending, seconds)
+        context.release(self.row_number, ending, seconds)
         runtime.holders.go()

@@ -28,7 +28,7 @@ class Teller(Authorization):
 
     def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         Authorization._set_up(self, verbs, around, peer)
-        self._row_number = self._verbs.row
+        self._row_number = self._verbs.row_number
         self._own_limits: UserLimits | None = None
         self._dialogue: BackendLogin | None = None
         """The dialogue with the backend. Holds a password, so it is let go of as soon as it has done its work."""

@@ -1,9 +1,12 @@
-"""What the machine tells its session to do: the verbs of one session, and nothing else.
+"""What the machine tells its session to do: the verbs of one session, and how what cannot be done at once is put off.
 
 A verb never calls the machine, and gives nothing back (but for `is_blocked`, which is a question). What it comes to is
 told later, by the entry named; what is known at once (a connect that fails, modules that do not block) as soon as the
-entry that called the verb has returned. After `finish` the machine calls none.
+entry that called the verb has returned: until then `PuttingOff` keeps it. After `finish` the machine calls none.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
@@ -19,10 +22,10 @@ class Verbs(SessionEvents):
     Where seconds are given, the answer has to come within them; else the machine hears `expired`.
     """
 
-    __slots__ = ("row",)
+    __slots__ = ("row_number",)
 
-    row: int
-    """Its row of the table, by which limits count it; -1 if it has none."""
+    row_number: int
+    """Its row of the table has this number, by which limits count it; -1 if it has none."""
 
     def send(self, data: bytes) -> None:
         """A reply to the client. All that one entry says leaves in one piece, when it has returned."""
@@ -108,4 +111,61 @@ class Verbs(SessionEvents):
 
     def finish(self, ending: str, seconds: float) -> None:
         """The session is over, as soon as the last reply has left, which has so many seconds."""
+        raise NotImplementedError
+
+
+class PuttingOff(Verbs):
+    """The verbs of a session that puts one thing off at a time; nearly always one of two, which go without a call in
+    Python.
+    """
+
+    __slots__ = ("_call", "_decision", "_has_put_off", "_joined")
+
+    def _put_nothing_off(self) -> None:
+        self._has_put_off = False
+        """One of the other three is there."""
+        self._decision: Decision | None = None
+        """What the modules have said at once: to be told."""
+        self._joined: tuple[bytes, bytes] | None = None
+        """Client and backend are to be joined, behind what each is still to be sent."""
+        self._call: tuple[Callable[..., None], tuple[Any, ...]] | None = None
+
+    def _claim_turn(self) -> None:
+        assert not self._has_put_off, "one entry begins one step at most"
+        self._has_put_off = True
+
+    def _put_off(self, do: Callable[..., None], *facts: Any) -> None:
+        self._claim_turn()
+        self._call = do, facts
+
+    def decide(self, decision: Decision) -> None:
+        self._claim_turn()
+        self._decision = decision
+
+    def relay(self, to_client: bytes, to_backend: bytes) -> None:
+        self._claim_turn()
+        self._joined = to_client, to_backend
+
+    def _do_what_was_put_off(self) -> None:
+        """What is done here may put off something again."""
+        decision, joined = self._decision, self._joined
+        self._has_put_off = False
+        if decision is not None:
+            self._decision = None
+            self._tell_decision(decision)
+        elif joined is not None:
+            self._joined = None
+            to_client, to_backend = joined
+            self._join(to_client, to_backend)
+        else:
+            assert self._call is not None
+            (do, facts), self._call = self._call, None
+            do(*facts)
+
+    def _tell_decision(self, decision: Decision) -> None:
+        """What the modules say goes to the machine."""
+        raise NotImplementedError
+
+    def _join(self, to_client: bytes, to_backend: bytes) -> None:
+        """The relay begins."""
         raise NotImplementedError

@@ -54,9 +54,9 @@ def _prng(context: CommandContext, arguments: Arguments) -> Outcome:
     return Change(f"the generator is fed with {octets} octets of {filename}", config=config, seed=seed)
 
 
-def complete(context: CommandContext, change: Change) -> Change:
-    """What a new config needs from outside, if nothing that was ordered is against it. See Program.complete."""
-    return check_nobody_is_led_astray(context, certificates.complete(context, change))
+def supply(context: CommandContext, change: Change) -> Change:
+    """What a new config needs from outside, if nothing that was ordered is against it. See Program.supply."""
+    return check_nobody_is_led_astray(context, certificates.supply(context, change))
 
 
 def prng_command() -> ControlCommand:

@@ -34,7 +34,7 @@ COLUMNS = (
 )
 
 WATCHED = Watched(
-    listeners=ThingTable(SERVER, title="Virtual servers", one="virtual server", host="iface"),
+    servers=ThingTable(SERVER, title="Virtual servers", one="virtual server", host="iface"),
     others=(ThingTable(BACKEND, title="Backends", one="backend", host="host"),),
     graphs=(Graph("logins", "Mailboxes opened", "opened"),),
     rates=(Rate("opened", "opened"),),
@@ -98,7 +98,7 @@ PROGRAM = Program(
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9111",
-    complete=certificates.complete,
+    supply=certificates.supply,
     periodic_commands=(certificates.PERIODIC,),
     ways=(WAY,),
 )

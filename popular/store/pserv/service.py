@@ -34,7 +34,7 @@ class StoreService:
             idletimeout=variables["idletimeout"],
             sessiontimeout=variables["sessiontimeout"] or float("inf"),
             tls=tls_settings(config, self.contexts).get(SERVER.name),
-            started=context.open_counters(config.counter_indexes).cell("sessions_started", None, SERVER.name),
+            started_cell=context.open_counters(config.counter_indexes).cell("sessions_started", None, SERVER.name),
         )
 
     def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:

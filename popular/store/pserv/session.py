@@ -54,7 +54,7 @@ class SessionSettings:
     sessiontimeout: float
     tls: TlsSettings | None
     """How TLS is spoken from the start; None: not at all."""
-    started: int
+    started_cell: int
     """The cell that counts the sessions that have begun."""
 
 
@@ -63,6 +63,7 @@ class Session(ClientOwner):
     `DeadlineOwner`. What a method of these is for, they tell."""
 
     __slots__ = (
+        "_accepted_at",
         "_awaited_since",
         "_client",
         "_context",
@@ -74,7 +75,6 @@ class Session(ClientOwner):
         "_row",
         "_settings",
         "_shaking_hands",
-        "_started",
         "_token",
     )
 
@@ -92,12 +92,12 @@ class Session(ClientOwner):
         self._token = token
         self._peer = peer
         wall = time.time()
-        self._started = self._awaited_since = time.monotonic()
+        self._accepted_at = self._awaited_since = time.monotonic()
         """And since when the request could have come."""
         self.sid = context.session_id(SID_PREFIX, wall)
         self._row = SessionRow(context, token, self.sid, started=wall)
         self._client = ClientConnection(context, fd, self)
-        self._deadlines = Deadlines(context.wheel, self, self._started + settings.requesttimeout)
+        self._deadlines = Deadlines(context.wheel, self, self._accepted_at + settings.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, settings.capabilities)
         self._over = False
@@ -105,7 +105,7 @@ class Session(ClientOwner):
 
     def begin(self) -> None:
         """Takes the token and waits for the request."""
-        self._context.admit(self._token, self, self._settings.started)
+        self._context.admit(self._token, self, self._settings.started_cell)
         self._row.show(self._machine, self._peer, self._client)
         self._context.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
         self._deadlines.set_alarm()
@@ -120,7 +120,7 @@ class Session(ClientOwner):
     def tls_up(self, agreed: Agreed) -> None:
         self._shaking_hands = False
         self._awaited_since = self._context.clock.now
-        log_handshake(self._context, self.sid, agreed, seconds=time.monotonic() - self._started)
+        log_handshake(self._context, self.sid, agreed, seconds=time.monotonic() - self._accepted_at)
         self._client.listen(True)
 
     def tls_failed(self, failure: Failure) -> None:
@@ -254,7 +254,7 @@ class Session(ClientOwner):
             self._mailbox.close()
             self._mailbox = None
         self._client.close(after_quit=ending == "quit")
-        seconds = time.monotonic() - self._started
+        seconds = time.monotonic() - self._accepted_at
         machine = self._machine
         session_log.write_end(
             self._context,
@@ -275,7 +275,7 @@ class Session(ClientOwner):
     # The supervisor, and the table
 
     def whose(self) -> Whose:
-        return Whose(self._started, self._peer[0], ())
+        return Whose(self._accepted_at, self._peer[0], ())
 
     def cut_cost(self) -> CutCost:
         if self._mailbox is None:
