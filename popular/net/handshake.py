@@ -141,7 +141,7 @@ class Handshake(EventTaker):
                 hello = read_hello(data)
             elif has_closed(channel.connection):
                 raise ConnectionError("the client closed before its ClientHello was whole")
-            else:  # the kernel is short of memory and wakes us sooner: OpenSSL takes what there is, and no name is known
+            else:  # the kernel is short of memory and wakes us sooner: OpenSSL takes what there is, without a name
                 hello = NO_HELLO
             if isinstance(hello, int):
                 self._seen = len(data)
