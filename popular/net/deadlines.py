@@ -66,9 +66,11 @@ class Deadlines(Timed):
             self._wakes = when
             self._wheel.put(self, when)
 
-    def hold(self, seconds: float) -> None:
-        """The next step comes by itself after so long, and in time before the login has to be done."""
-        self.expect_within(max(0.0, min(seconds, self._until - monotonic() - _BEFORE_THE_END)))
+    def hold(self, seconds: float, at_least: float = 0.0) -> None:
+        """The next step comes by itself after so long, and in time before the login has to be done; but not before
+        `at_least` is over, even if the login ends by that.
+        """
+        self.expect_within(max(at_least, min(seconds, self._until - monotonic() - _BEFORE_THE_END)))
 
     def expect_nothing(self) -> None:
         """The step has come."""

@@ -14,6 +14,7 @@ cdef class Handshake(EventTaker):
     cdef public TlsSettings _tls_settings
     cdef public Clock _clock
     cdef public tuple _alpn
+    cdef public str _unread
     cdef public Py_ssize_t _seen
     @cython.locals(channel=Channel)
     cpdef ready(self, int _fd, unsigned int _events)

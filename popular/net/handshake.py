@@ -37,8 +37,8 @@ FAILURES = ("alpn", "version", "certificate", "timeout", "other")
 """Why a handshake failed, in one word: labels of a counter."""
 
 _OFFERED = ALPN.encode()
-_CLOSE_WAIT = 8
-"""A state of TCP, as Linux counts them (TCP_CLOSE_WAIT of <netinet/tcp.h>)."""
+_ESTABLISHED = 1
+"""A state of TCP, as Linux counts them (TCP_ESTABLISHED of <netinet/tcp.h>)."""
 MOST_KEPT = 8
 """Protocols of those that a client offers: each is of 255 octets at most."""
 _VERSION_REASONS = {
@@ -97,13 +97,13 @@ def first_of(alpn: tuple[bytes, ...] | None) -> tuple[bytes, ...] | None:
 
 def has_closed(connection: socket.socket) -> bool:
     """Whether the other side sends nothing more, also where there is still something to be read."""
-    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSE_WAIT
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED
 
 
 class Handshake(EventTaker):
     """One handshake. Nothing holds it but the watch on the connection."""
 
-    __slots__ = ("_alpn", "_clock", "_leg", "_seen", "_tls_settings")
+    __slots__ = ("_alpn", "_clock", "_leg", "_seen", "_tls_settings", "_unread")
 
     def __init__(self, clock: Clock, leg: Leg, tls_settings: TlsSettings) -> None:
         """Takes over the leg's channel, and begins."""
@@ -112,6 +112,8 @@ class Handshake(EventTaker):
         self._tls_settings = tls_settings
         self._seen = 0
         self._alpn: tuple[bytes, ...] | None = None
+        self._unread = ""
+        """Why we do not know what the ClientHello says, if we do not."""
         leg.channel.hand_to(self)
         leg.channel.want(READ)
 
@@ -141,14 +143,14 @@ class Handshake(EventTaker):
                 hello = read_hello(data)
             elif has_closed(channel.connection):
                 raise ConnectionError("the client closed before its ClientHello was whole")
-            else:  # the kernel is short of memory and wakes us sooner: OpenSSL takes what there is, without a name
-                hello = NO_HELLO
+            else:  # we are woken sooner than we have asked for
+                hello, self._unread = NO_HELLO, "the kernel is short of memory"
             if isinstance(hello, int):
                 self._seen = len(data)
                 channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, hello)
                 return
-        except BadHello:  # OpenSSL knows the right alert
-            hello = NO_HELLO
+        except BadHello as error:  # OpenSSL knows the right alert
+            hello, self._unread = NO_HELLO, str(error)
         except NotTls as error:
             self._leg.hands_refused(Failure("other", str(error)))
             return
@@ -194,6 +196,9 @@ class Handshake(EventTaker):
             return
         if wanted is not None:
             channel.want(WRITE if wanted == "write" else READ)
+            return
+        if self._unread:  # and OpenSSL could, which does not refuse who offers other protocols
+            self._leg.hands_refused(Failure("other", f"the ClientHello could not be read: {self._unread}"))
             return
         try:
             agreed = self._agreed(channel)

@@ -4,11 +4,11 @@ Workers write it (session/lastlogins.py), in threads and many logins at a time; 
 (settings/lastlogins.py). It outlives the program, and two instances may share it. Whatever is done here may block.
 """
 
+import fcntl
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,15 +65,32 @@ def _opened(path: Path, *, reads: bool) -> Iterator[Any]:
 
 
 def _make(path: Path) -> None:
-    """The file is there, whole from its first moment: while it is put in order, others would be refused."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as place:
-        made = os.path.join(place, path.name)
+    """The file is there, whole from its first moment: while it is put in order, others would be refused.
+
+    What lies beside it of one that was taken away, or was never done, is none of its own.
+    """
+    made = path.with_name(f"{path.name}.new")
+    with _alone_in(path.parent):
+        if os.path.lexists(path):  # another worker was faster
+            return
+        for left in (made, *(one.with_name(one.name + kind) for one in (made, path) for kind in ("-wal", "-shm"))):
+            left.unlink(missing_ok=True)
         with closing(sqlite3.connect(made)) as connection:
             connection.execute("pragma journal_mode = wal")
             connection.executescript(_TABLE)
-        os.chmod(made, 0o600)
-        with suppress(FileExistsError):  # another worker was faster
-            os.link(made, path)
+        made.chmod(0o600)
+        made.rename(path)
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Nobody else makes a file there meanwhile."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remember(path: Path, logins: Iterable[LastLogin]) -> None:

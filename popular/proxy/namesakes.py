@@ -29,6 +29,11 @@ class Named(NamedTuple):
     identity: str
     host: str
 
+    @property
+    def home(self) -> tuple[str, str]:
+        """Whose state directory it is: hosts that were made of one image may have copies of one."""
+        return self.identity, self.host
+
     def text(self) -> str:
         """As it lies there."""
         return json.dumps(self)
@@ -45,8 +50,8 @@ def out_of_use(said: Iterable[str], silent: Iterable[str]) -> set[str]:
     for; and so is who is only away.
     """
     there = _all_named(said)
-    names, identities = {one.name for one in there}, {one.identity for one in there}
-    return {one.name for one in _all_named(silent) if one.identity in identities and one.name not in names}
+    names, homes = {one.name for one in there}, {one.home for one in there}
+    return {one.name for one in _all_named(silent) if one.home in homes and one.name not in names}
 
 
 def _all_named(found: Iterable[str]) -> list[Named]:

@@ -22,6 +22,23 @@ class Stepping(DeadlineOwner):
         self.deadlines.expect_within(30.0)
 
 
+def test_a_hold_ends_before_the_login_has_to_be_done_but_for_its_least() -> None:
+    """Behind the least the session may be over: then nobody has heard sooner what others wait for."""
+    loop = EventLoop()
+    wheel = Wheel(loop)
+    now = time.monotonic()
+    for hold, due in (((30.0,), 1.5), ((30.0, 2.0), 2.0), ((30.0, 1.0), 1.5), ((0.5, 0.5), 0.5)):
+        owner = Stepping(wheel, now + 2.5)
+        owner.deadlines.hold(*hold)
+        owner.deadlines.on_time(now + due - 0.1)
+        assert owner.heard == []
+        owner.deadlines.on_time(now + due + 0.1)
+        assert owner.heard == ["step"]
+        owner.deadlines.stop()
+    wheel.stop()
+    loop.close()
+
+
 def test_a_step_that_another_one_ends_in_puts_no_deadline_off() -> None:
     """The time to log in is looked at when it is over, and not when the new step is."""
     loop = EventLoop()

@@ -150,9 +150,9 @@ class SessionDouble(Verbs):
         self._write("expect", seconds)
         self.seconds = seconds
 
-    def hold(self, seconds: float) -> None:
+    def hold(self, seconds: float, at_least: float = 0.0) -> None:
         assert seconds > 0
-        self.seconds = seconds
+        self.seconds, self.at_least = seconds, at_least
         self._wait("hold", seconds)
 
     def await_release(self, asking: AskedLogin, seconds: float) -> None:

@@ -101,6 +101,20 @@ def test_others_read_and_write_while_it_is_made(path: Path) -> None:
     assert sorted(os.listdir(path.parent)) == sorted(f"last{number}" for number in range(30))
 
 
+def test_a_new_file_has_nothing_of_the_old_one(path: Path) -> None:
+    """Somebody has taken away the file alone, behind a worker that was killed in the middle of writing."""
+    remember(path, [login("joe", 1.0)])
+    with closing(sqlite3.connect(path)) as killed:
+        killed.executescript("pragma wal_autocheckpoint = 0; update last set user = 'zoe'")
+        left = path.with_name(f"{path.name}-wal").read_bytes()
+    path.unlink()
+    path.with_name(f"{path.name}-wal").write_bytes(left)
+    path.with_name(f"{path.name}.new").write_bytes(b"half of one")
+    remember(path, [login("eve", 2.0)])
+    assert [one.user for one in recall(path, most=10)[1]] == ["eve"]
+    assert os.listdir(path.parent) == [path.name]
+
+
 class Worker:
     """What is needed of one."""
 

@@ -12,10 +12,10 @@ from popular.proxy.session.known import NoLimits, Who
 from popular.proxy.session.phases import EXCHANGING, GREETED, HELD, LEGAL, SIMULATING
 from popular.proxy.session.refusal_times import (
     AT_FIRST_SECONDS,
-    KEPT_SECONDS,
     MOST_SECONDS,
-    LongestLately,
+    STEP_SECONDS,
     RefusalTimes,
+    alike,
     refusal_times,
 )
 from tests.proxy.session_double import PureSession
@@ -79,25 +79,28 @@ class Slowed(NoLimits):
 # How long
 
 
-def test_before_anything_was_seen() -> None:
-    """It is waited all the same: the first tries tell nothing either."""
-    assert LongestLately().seconds == pytest.approx(AT_FIRST_SECONDS)
+@pytest.mark.parametrize(
+    ("longest", "all_take"), [(0.0, STEP_SECONDS), (0.42, 0.45), (0.99, MOST_SECONDS), (7.0, MOST_SECONDS)]
+)
+def test_it_is_rounded_up_and_has_an_end(longest: float, all_take: float) -> None:
+    """So who takes a little longer than all before is late for nothing, and a module that hangs holds nobody up."""
+    assert alike(longest) == pytest.approx(all_take)
 
 
-def test_the_longest_counts_and_goes_by_and_by() -> None:
-    """Rounded up, never beyond the most; and forgotten only when others have taken its place."""
-    longest = LongestLately()
-    longest.tell(0.42, 1000.0, of_all=True)
-    assert longest.seconds == pytest.approx(0.45)
-    for at in range(100):
-        longest.tell(0.01, 1000.0 + at * KEPT_SECONDS, of_all=False)
-    assert longest.seconds == pytest.approx(0.45), "they were not all asked"
-    longest.tell(0.01, 1000.0 + 100 * KEPT_SECONDS, of_all=True)
-    assert longest.seconds == pytest.approx(0.45)
-    longest.tell(0.01, 1000.0 + 101 * KEPT_SECONDS, of_all=True)
-    assert longest.seconds == pytest.approx(0.05)
-    longest.tell(7.0, 1000.0, of_all=False)
-    assert longest.seconds == MOST_SECONDS
+def test_quick_refusals_make_nobody_forget(turned: Turned) -> None:
+    """Whatever their reason, and however quiet the night."""
+    turned.refused(UNKNOWN, 0.33)
+    for decision in (UNKNOWN, KNOWN, LOCKED) * 3:
+        turned.now += 3600.0
+        assert turned.refused(decision, 0.001) == pytest.approx(0.35)
+
+
+def test_it_waits_that_long_also_where_the_login_ends_by_it(turned: Turned) -> None:
+    """Or who says PASS in the last second of `authtimeout` would hear at once what others wait for."""
+    session = turned.session(limits=Slowed())
+    session.says(b"PASS wrong\r\n")
+    turned.decided(session, KNOWN, 0.01)
+    assert session.verbs.at_least == pytest.approx(AT_FIRST_SECONDS - 0.01)
 
 
 # Where

@@ -81,10 +81,17 @@ def test_another_proxy_with_our_name_is_found() -> None:
 
 
 def test_a_name_of_before_is_out_of_use() -> None:
-    """Also another proxy's; not one that an instance still says, nor one that somebody else has, nor of who is away."""
+    """Also another proxy's; not one that an instance still says, nor one that somebody else has, nor of who is away, or
+    has a copy of our state directory.
+    """
     said = [US, Named("q", "2", "h2"), Named("lent", "3", "h3"), Named("still", "1", "h1")]
     silent = [US._replace(name="old"), Named("before", "2", "h2"), Named("lent", "1", "h1"), Named("still", "1", "h9")]
-    texts = [*(one.text() for one in (*silent, Named("away", "4", "h4"))), "[", "7", '["x", 1]']
+    texts = [
+        *(one.text() for one in (*silent, Named("away", "4", "h4"), Named("copy", "1", "h5"))),
+        "[",
+        "7",
+        '["x", 1]',
+    ]
     assert out_of_use([one.text() for one in said], texts) == {"old", "before"}
 
 

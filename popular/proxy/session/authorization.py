@@ -171,10 +171,10 @@ class Authorization(ClientSide):
         if limit in OF_VSERV:
             self._verbs.count("vserv_limited", limit, rules.vserv)
 
-    def _hold(self, seconds: float, then: Question | Code | Decision) -> None:
+    def _hold(self, seconds: float, then: Question | Code | Decision, at_least: float = 0.0) -> None:
         self._held = then
         self._move(HELD)
-        self._verbs.hold(seconds)
+        self._verbs.hold(seconds, at_least)
 
     def _try_again(self, code: Code) -> None:
         """Refused; the client may log in anew. With a mechanism that has a `refusal` (tokens) it is sent that as one

@@ -87,7 +87,7 @@ class Machine(BackendSide):
                 if self._around.times is not None and not self._proving.has_responded:
                     wait = self._around.times.left_to_challenge(self._asked_at, decision)
                 if wait > 0:
-                    self._hold(wait, decision)
+                    self._hold(wait, decision, wait)
                 else:
                     self._have_proven(self._proving, decision)
                 return
@@ -151,6 +151,7 @@ class Machine(BackendSide):
     def _go_on_obeying(self, *, waited: bool) -> None:
         assert self._led is not None
         self._move(ASKING)
+        self._note_time()  # what the operator has kept him waiting for is no module's
         self._obey(*self._led, waited=waited)
 
     def _is_open_to_all(self, other: Backend | None) -> bool:

@@ -1,4 +1,5 @@
-"""A session that only passes by while users or backends are traced: nearly all do, and nothing is made for them.
+"""A session that only passes by while users or backends are traced: in clear nearly all do, and nothing is made for
+them.
 
 Its first words stand in fields until it is known that it concerns nobody: the greeting, a name that is in no trace by
 user, the reply; where backends are traced also what the modules said. Whatever else happens wakes it: then there is a

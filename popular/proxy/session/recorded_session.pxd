@@ -38,7 +38,7 @@ cdef class RecordedSession(PassingSession):
     @cython.locals(recording=Recording)
     cpdef note(self, message, dict fields)
     @cython.locals(recording=Recording)
-    cpdef hold(self, double seconds)
+    cpdef hold(self, double seconds, double at_least=*)
 
 @cython.locals(session=RecordedSession)
 cpdef RecordedSession session_to_record(VservRuntime runtime, long token, tuple peer)

@@ -199,12 +199,12 @@ class RecordedSession(PassingSession):
             recording.decide()
         Session.logged_in(self)
 
-    def hold(self, seconds: float) -> None:
+    def hold(self, seconds: float, at_least: float = 0.0) -> None:
         recording = self._heard()
         if not recording.quiet:  # whose turn never comes is never asked about
             recording.asks_for(self._machine.namespace, self._machine.user)
         recording.tell("held back for %.3f s", (seconds,))
-        Session.hold(self, seconds)
+        Session.hold(self, seconds, at_least)
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
         recording = self._heard()

@@ -10,8 +10,6 @@ cdef int _BLANK, _CR, _LF
 cdef str _SHOWN_PASS
 cdef list _NOBODY
 
-@cython.freelist(64)
-@cython.no_gc
 cdef class KeptThing:
     cdef public KeptThing before
     cdef public str leg
@@ -25,8 +23,6 @@ cpdef recording_of(TracesKnown recorder, str vserv, address)
 @cython.locals(recording=Recording)
 cpdef Recording recording_of_later(TracesKnown recorder, TracesInForce in_force, double began)
 
-@cython.freelist(16)
-@cython.no_gc
 cdef class Recording:
     cdef public object _recorder, _passed
     cdef public Clock _clock

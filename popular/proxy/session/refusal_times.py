@@ -1,10 +1,13 @@
 """How long refusals take where several modules are asked: all as long as those for which all of them were. Pure.
 
 Whom the first module knows is refused when that one has answered, who is unknown when all have: by that the one could
-be told from the other. So a worker keeps the longest time of late from question to refusal, and a refusal that is
-sooner there waits for the rest of it. The waiting is a deadline of the session: no thread, no hash, and what a failure
-costs (log, counters, limits) is done when it is known, so that who hangs up saves nothing. Who may come in waits for
-nothing; but for SCRAM, where challenges come before anybody has shown anything, and are made alike too.
+be told from the other. So a worker keeps the longest time from question to refusal, for as long as it asks the same
+modules, and a refusal that is sooner there waits for the rest of it. Nothing of that is forgotten: what a stranger can
+have refused quickly would else let him see how long the next one takes.
+
+The waiting is a deadline of the session: no thread, no hash, and what a failure costs (log, counters, limits) is done
+when it is known, so that who hangs up saves nothing. Who may come in waits for nothing; but for SCRAM, where challenges
+come before anybody has shown anything, and are made alike too.
 
 Sessions look at their deadlines four times a second (`supervisor/serving/wheel.py`), by when they are due and not by
 when they were set: what was shorter than that is not seen any more.
@@ -12,7 +15,7 @@ when they were set: what was shorter than that is not seen any more.
 
 from collections.abc import Callable, Sequence
 
-from popular.pdm.chain import Decision, NobodyKnows, ToHandOn, ToProve, Undecided, blocks, kinds_of
+from popular.pdm.chain import Decision, ToHandOn, ToProve, Undecided, blocks, kinds_of
 from popular.pdm.contract import SCRAM, AnyModule
 
 AT_FIRST_SECONDS = 0.2
@@ -21,40 +24,17 @@ MOST_SECONDS = 1.0
 """Nobody waits longer, whatever a module that hangs has cost somebody."""
 STEP_SECONDS = 0.05
 """To the next one it is rounded up, so that who takes a little longer than all before is late for nothing."""
-KEPT_SECONDS = 900.0
-"""For how long at least the longest is remembered."""
-
-OF_ALL = frozenset({"unknown", "backend"})
-"""Why somebody is refused for whom all modules were asked, in the words of the counter."""
 _UNTIMED = "locked"
 """Why somebody is refused whom the operator may have kept waiting before."""
 
 
-class LongestLately:
-    """The longest of the times that it is told, of the last quarter of an hour, and of the one before."""
-
-    __slots__ = ("_before", "_lately", "_since")
-
-    def __init__(self) -> None:
-        self._before = 0.0
-        self._lately = AT_FIRST_SECONDS - STEP_SECONDS / 2
-        self._since = 0.0
-
-    def tell(self, seconds: float, now: float, *, of_all: bool) -> None:
-        """Only one of those that take longest has the old ones forgotten: a quiet night makes nobody look faster."""
-        if of_all and now - self._since >= KEPT_SECONDS:
-            self._before, self._lately, self._since = self._lately, 0.0, now
-        self._lately = max(self._lately, seconds)
-
-    @property
-    def seconds(self) -> float:
-        """How long all shall take."""
-        longest = max(self._before, self._lately)
-        return float(min(MOST_SECONDS, (int(longest / STEP_SECONDS) + 1) * STEP_SECONDS))
+def alike(longest: float) -> float:
+    """How long all shall take, if this was the longest, in seconds."""
+    return float(min(MOST_SECONDS, (int(longest / STEP_SECONDS) + 1) * STEP_SECONDS))
 
 
 class RefusalTimes:
-    """What a worker has seen of refusals and challenges, for as long as it asks the same modules."""
+    """How long refusals and challenges have taken at most, in seconds, of one worker and the same modules."""
 
     __slots__ = ("_challenges", "_now", "_refusals", "modules")
 
@@ -62,8 +42,8 @@ class RefusalTimes:
         """`now` tells the time in seconds; `challenges`: several modules have keys of SCRAM."""
         self.modules = modules
         self._now = now
-        self._refusals = LongestLately()
-        self._challenges = LongestLately() if challenges else None
+        self._refusals = AT_FIRST_SECONDS
+        self._challenges = AT_FIRST_SECONDS if challenges else None
 
     def moment(self) -> float:
         """When it is, for whom somebody is asked now."""
@@ -73,20 +53,19 @@ class RefusalTimes:
         """For how many seconds a login that was asked about then, and is refused for this reason, is to wait."""
         now = self._now()
         if why != _UNTIMED:
-            self._refusals.tell(now - asked, now, of_all=why in OF_ALL)
-        return max(0.0, asked + self._refusals.seconds - now)
+            self._refusals = max(self._refusals, alike(now - asked))
+        return max(0.0, asked + self._refusals - now)
 
     def left_to_challenge(self, asked: float, decision: Decision) -> float:
         """For how many seconds the challenge is to wait that follows on what the modules have said."""
-        challenges = self._challenges
-        if challenges is None:
+        if self._challenges is None:
             return 0.0
         now = self._now()
         # One that cannot tell may have hung: what that took is no measure.
         doubtful = isinstance(decision, Undecided) or (isinstance(decision, (ToProve, ToHandOn)) and decision.doubt)
         if not doubtful:
-            challenges.tell(now - asked, now, of_all=isinstance(decision, NobodyKnows))
-        return max(0.0, asked + challenges.seconds - now)
+            self._challenges = max(self._challenges, alike(now - asked))
+        return max(0.0, asked + self._challenges - now)
 
 
 def refusal_times(

@@ -85,7 +85,8 @@ class Unreal(Verbs):
 
     def expect(self, seconds: float) -> None: ...
 
-    def hold(self, seconds: float) -> None:
+    def hold(self, seconds: float, at_least: float = 0.0) -> None:
+        del at_least
         self.waits = HOLD
         self.held += seconds
 

@@ -123,7 +123,7 @@ class Relay(EventTaker):
 
     def keep_alive(self) -> None:
         """To be called once in a while: a connection that lasts is watched by the kernel, one of a moment is not."""
-        if self._lasts:
+        if self._lasts or self._backend.fd < 0:
             return
         self._lasts = True
         connection = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, self._backend.fd)

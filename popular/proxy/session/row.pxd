@@ -7,7 +7,6 @@ from popular.proxy.session.runtime cimport VservRuntime
 from supervisor.serving.context cimport WorkerContext
 from supervisor.system cimport Shared, wall
 
-@cython.no_gc  # it holds nothing that leads back to it but what lives as long as the worker
 cdef class SessionRow:
     cdef public tuple _counted
     cdef public VservRuntime _runtime

@@ -41,7 +41,7 @@ cdef class Session(PuttingOff):
     cpdef check_mail(self, BackendRuntime backend, str mailbox, double seconds)
     cpdef connect(self, BackendRuntime backend, bint greets, double seconds)
     cpdef expect(self, double seconds)
-    cpdef hold(self, double seconds)
+    cpdef hold(self, double seconds, double at_least=*)
     cpdef send_backend(self, bytes data)
     cpdef leave_backend(self)
     @cython.locals(runtime=VservRuntime)

@@ -206,8 +206,8 @@ class Session(PuttingOff):
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
 
-    def hold(self, seconds: float) -> None:
-        self._deadlines.hold(seconds)
+    def hold(self, seconds: float, at_least: float = 0.0) -> None:
+        self._deadlines.hold(seconds, at_least)
 
     def await_release(self, asking: AskedLogin, seconds: float) -> None:
         self._deadlines.hold(seconds)
@@ -364,7 +364,8 @@ class Session(PuttingOff):
 
     def backend_broke(self, reason: str, word: str = "") -> None:
         if self._relay is not None:
-            return  # what was still to be said could not be: the relay finds out by itself
+            self.relay_ended("backend_closed")  # what was still to be said could not be
+            return
         self._login.lost(reason)
         self._tell_broken(reason, word)
         self._settle()

@@ -69,12 +69,11 @@ class Teller(Authorization):
         if self._around.limited and self._around.limits.guards:
             self._charged = False
             wait = max(wait, self._around.limits.failed(self._whom(), self._secret_shown()))
-        if self._around.times is not None:
-            wait += self._around.times.left_to_refusal(self._asked_at, why)
+        left = self._around.times.left_to_refusal(self._asked_at, why) if self._around.times is not None else 0.0
         self._secret = self._question = self._led = None
         self._dialogue = None
-        if wait > 0:
-            self._hold(wait, code)
+        if wait + left > 0:
+            self._hold(wait + left, code, left)
         else:
             self._try_again(code)
 

@@ -15,7 +15,7 @@ cdef class Verbs(SessionEvents):
     cpdef check_mail(self, BackendRuntime backend, str mailbox, double seconds)
     cpdef connect(self, BackendRuntime backend, bint greets, double seconds)
     cpdef expect(self, double seconds)
-    cpdef hold(self, double seconds)
+    cpdef hold(self, double seconds, double at_least=*)
     cpdef send_backend(self, bytes data)
     cpdef start_backend_tls(self)
     cpdef leave_backend(self)

@@ -71,8 +71,8 @@ class Verbs(SessionEvents):
         """The answer that is waited for has so many seconds from now on."""
         raise NotImplementedError
 
-    def hold(self, seconds: float) -> None:
-        """The client waits for so long, but not beyond the end of the authentication phase: → `expired`."""
+    def hold(self, seconds: float, at_least: float = 0.0) -> None:
+        """The client waits for so long, but only `at_least` beyond the end of the authentication phase: → `expired`."""
         raise NotImplementedError
 
     def await_release(self, asking: AskedLogin, seconds: float) -> None:
