@@ -2,7 +2,7 @@
 
 import ssl
 
-from popular.net.channel import Channel
+from popular.net.channel import ENDED, Channel
 from popular.net.splice import Pipes, Transfer
 from popular.net.tlschannel import TlsChannel
 from popular.net.trace import Trace
@@ -18,6 +18,9 @@ class _Traced(Channel):
     @property
     def trace(self) -> Trace | None:
         return self._trace
+
+    def want(self, events: int) -> None:
+        super().want(events & ~ENDED)  # the end is read, and so shown
 
     def receive(self, most: int) -> bytes | None:
         return self._trace.call("read", self.fd, lambda: super(_Traced, self).receive(most), most=most)

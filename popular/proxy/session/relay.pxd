@@ -43,6 +43,7 @@ cdef class Relay(EventTaker):
     @cython.locals(piece=bytes, backend=Channel)
     cdef bint _read_backend(self) except -1
     cdef _see_end_of_backend(self)
+    cdef str _why_both_are_done(self)
     @cython.locals(held=bytes, sent=Py_ssize_t)
     cdef bint _says_last(self) except -1
     cdef _read_much(self)

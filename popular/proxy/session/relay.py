@@ -345,7 +345,12 @@ class Relay(EventTaker):
     def _see_end_of_backend(self) -> None:
         """All that it has said was read."""
         if self._says_last():
-            self._end("client_closed" if self._client_done and not self.watch.quit else "backend_closed")
+            self._end(self._why_both_are_done() if self._client_done and not self.watch.quit else "backend_closed")
+
+    def _why_both_are_done(self) -> str:
+        """Of a client that had closed its half. If it is reset, the backend's end may be heard of before that."""
+        is_reset = self._client.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        return "client_reset" if is_reset else "client_closed"
 
     def _says_last(self) -> bool:
         """Whether the client has taken all that came before the end, which follows. Else the end is read once more."""
