@@ -348,7 +348,7 @@ class Relay(EventTaker):
             self._end(self._why_both_are_done() if self._client_done and not self.watch.quit else "backend_closed")
 
     def _why_both_are_done(self) -> str:
-        """Of a client that had closed its half. If it is reset, the backend's end may be heard of before that."""
+        """If a client that had closed its half is reset, the backend's end may be heard of before that."""
         is_reset = self._client.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         return "client_reset" if is_reset else "client_closed"
 
