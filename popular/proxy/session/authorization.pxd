@@ -26,10 +26,9 @@ cdef bytes _SEND_PASS
 cdef class Authorization(ClientSide):
     @cython.locals(argument=bytes, blank=Py_ssize_t, known=CommandRow)
     cdef _command(self, bytes line)
-    cdef _response(self, bytes line)
-    cdef bint _may_be_longer(self) except -1
     cdef _name(self, bytes argument)
     cdef tuple _split_namespace(self, str name)
+    cdef _put(self, question)
     cdef _ask(self, question)
     cdef _note_time(self)
     @cython.locals(rules=TypedRules)

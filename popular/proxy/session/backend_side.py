@@ -1,7 +1,7 @@
 """What the proxy says to a backend, and makes of what it hears: the mail check, the connection, the login; and where a
 backend lets nobody in, whose affair that is.
 
-The fourth of the five classes of which the machine is made: behind `telling.py`, in front of `machine.py`, which
+The fifth of the six classes of which the machine is made: behind `telling.py`, in front of `machine.py`, which
 decides that a user is to be logged in here.
 """
 

@@ -1,6 +1,6 @@
 """What the proxy makes of the words of a client: its lines, TLS, and the simulated mailbox.
 
-The first of the five classes of which the machine is made: `authorization.py` adds the commands before the login,
+The first of the six classes of which the machine is made: `authorization.py` adds the commands before the login,
 `telling.py` what is logged of it, `backend_side.py` the backend, `machine.py` what becomes of a login. Pure, as they
 are: octets and facts come in, verbs are called (`verbs.py`).
 """

@@ -2,7 +2,7 @@
 
     begin                              the connection is there (client_side.py)
     client_says, client_eof            what the client sent, or that it will send nothing more (client_side.py;
-                                       what commands mean before the login: authorization.py)
+                                       what commands mean before the login: authorization.py, exchanges.py)
     proceed                            all others have had their turn, behind the verb `rest` (client_side.py)
     introduced, header_failed          the PROXY header (client_side.py)
     tls_up, tls_failed                 TLS with the client (client_side.py)
@@ -14,11 +14,11 @@
     expired                            a deadline has passed
     over                               the session is; nothing is decided any more
 
-It is one object of five classes, one on another: ClientSide, Authorization, Teller (telling.py), BackendSide and, on
-top, Machine, which decides where a user goes. Each entry may call verbs (verbs.py), which never call back. When the
-backend has let the user in, the last verb is `relay`, and from then on the octets do not pass through here. What ends a
-session from outside (a broken connection, the supervisor, an error of ours) is not told to the machine but by `over`:
-there is nothing to decide.
+It is one object of six classes, one on another: ClientSide, Authorization, Exchanges, Teller (telling.py), BackendSide
+and, on top, Machine, which decides where a user goes. Each entry may call verbs (verbs.py), which never call back. When
+the backend has let the user in, the last verb is `relay`, and from then on the octets do not pass through here. What
+ends a session from outside (a broken connection, the supervisor, an error of ours) is not told to the machine but by
+`over`: there is nothing to decide.
 
 `listens` (client_side.py) is no entry but a question, asked when an entry has returned: is the client to be read?
 """

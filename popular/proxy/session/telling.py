@@ -1,7 +1,7 @@
 """What the machine says of a login: to log and counters, who opened whose mailbox and whose login failed; and to a
 client who may not come in, that he may not.
 
-The third of the five classes of which the machine is made: behind `authorization.py`, in front of `backend_side.py`.
+The fourth of the six classes of which the machine is made: behind `exchanges.py`, in front of `backend_side.py`.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from popular.pdm.chain import Admitted, RefusedLogin
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol import replies
 from popular.protocol.replies import Code
-from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import BackendLogin
+from popular.proxy.session.exchanges import Exchanges
 from popular.proxy.session.refusals import OWN_WORDS
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
@@ -21,13 +21,13 @@ NO_FIELDS: Mapping[str, object] = {}
 """No fields more, for an entry of the log."""
 
 
-class Teller(Authorization):
+class Teller(Exchanges):
     """One session, as far as operator and client are told how the login went."""
 
     __slots__ = ("_dialogue", "_own_limits", "_row_number", "backend_id", "target")
 
     def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
-        Authorization._set_up(self, verbs, around, peer)
+        Exchanges._set_up(self, verbs, around, peer)
         self._row_number = self._verbs.row_number
         self._own_limits: UserLimits | None = None
         self._dialogue: BackendLogin | None = None
