@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from popular.proxy.session import phases as proxy
+from popular.proxy.session.machine import phases as proxy
 from popular.store.pserv import phases as store
 
 PAGE = Path(__file__).parents[1] / "docs/sessions.md"
@@ -42,7 +42,7 @@ DRAWINGS = (
         "The proxy: pproxy",
         "A mail program has connected. From `RELAYING` on, octets are passed both ways, and no command is looked at\n"
         "but QUIT and DELE.",
-        "popular/proxy/session/phases.py",
+        "popular/proxy/session/machine/phases.py",
         proxy.LEGAL,
         proxy.BEGINNINGS,
         proxy.ENDED,

@@ -6,7 +6,7 @@ from popular.demo import command as demo
 from popular.pdm import pcdb, ptestpdm
 from popular.programs import PROGRAMS
 from popular.protocol.mailcheck import Mail
-from popular.proxy.session.phases import STATES
+from popular.proxy.session.machine.phases import STATES
 from popular.store.pserv.phases import STATES as STORE_STATES
 from popular.store.tools import pcheck, pclean
 from popular.store.tools import pcheckd as mailcheckd

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from popular.messages import POPULAR_MESSAGES
-from popular.proxy.session import endings as proxy_endings
+from popular.proxy.session.machine import endings as proxy_endings
 from popular.store.messages import STORE_MESSAGES
 from popular.store.pserv import endings as store_endings
 from supervisor import main, options

@@ -3,13 +3,13 @@
 from popular.metrics import NETWORK, TLS, traffic
 from popular.pdm.guarded import CACHED
 from popular.pdm.shadow import SHADOWED
-from popular.proxy.session.authentication import MECHANISMS
-from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
-from popular.proxy.session.endings import LOGIN_FAILURES
+from popular.proxy.session.backend.backend_login import FAILURES as BACKEND_FAILURES
+from popular.proxy.session.backend.reach import ELSEWHERE
+from popular.proxy.session.backend.refusals import DEFERRALS
+from popular.proxy.session.machine.authentication import MECHANISMS
+from popular.proxy.session.machine.endings import LOGIN_FAILURES
 from popular.proxy.session.module_chain import ANSWERS
 from popular.proxy.session.question_queue import DROPPED
-from popular.proxy.session.reach import ELSEWHERE
-from popular.proxy.session.refusals import DEFERRALS
 from popular.proxy.settings.drift import DRIFT
 from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS

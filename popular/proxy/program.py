@@ -8,8 +8,8 @@ from popular.net.tlscore import WAY
 from popular.proxy.checks.checker import CHECKER
 from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
-from popular.proxy.session.endings import ENDINGS
-from popular.proxy.session.phases import STATES, Phase
+from popular.proxy.session.machine.endings import ENDINGS
+from popular.proxy.session.machine.phases import STATES, Phase
 from popular.proxy.settings import modules, resolving
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines, supply

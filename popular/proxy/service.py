@@ -17,29 +17,29 @@ from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.absorber import Absorber
-from popular.proxy.session.announced import Announced
-from popular.proxy.session.backend_health import BackendHealth, terms_of
-from popular.proxy.session.backend_queue import BackendPlaces, BackendQueue
-from popular.proxy.session.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.announced import Announced
+from popular.proxy.session.backend.backend_health import BackendHealth, terms_of
+from popular.proxy.session.backend.backend_queue import BackendPlaces, BackendQueue
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.full_backend import bounded
+from popular.proxy.session.backend.inquiry import Inquiry
+from popular.proxy.session.backend.mailcheck import CheckSockets, RestingRoom
+from popular.proxy.session.backend.reach import Reach
+from popular.proxy.session.backend.refusals import Refusals
 from popular.proxy.session.beginner import SessionBeginner
-from popular.proxy.session.cluster import Cluster
-from popular.proxy.session.explain import Explanation
-from popular.proxy.session.full_backend import bounded
-from popular.proxy.session.inquiry import Inquiry
+from popular.proxy.session.explain.explain import Explanation
 from popular.proxy.session.lastlogins import LastLogins
-from popular.proxy.session.limits import Limits
-from popular.proxy.session.mailcheck import CheckSockets, RestingRoom
+from popular.proxy.session.limits.cluster import Cluster
+from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
-from popular.proxy.session.reach import Reach
-from popular.proxy.session.recorder import Recorder
 from popular.proxy.session.refusal_times import RefusalTimes, refusal_times
-from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.tracing.recorder import Recorder
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import CXPOP, Backend, waiting_limit
 from popular.proxy.settings.explain import LoginToExplain

@@ -19,7 +19,7 @@ from popular.pdm.libpdm_dovecot import Dovecot
 from popular.pdm.ptestpdm import main as ptestpdm
 from popular.protocol.sasl import saslname
 from popular.protocol.scram import ScramClient
-from popular.proxy.session.dialogues import DIALOGUES
+from popular.proxy.session.explain.dialogues import DIALOGUES
 from tests.databases.servers import PASSWORD, DovecotAuth
 from tests.databases.test_in_proxy import NOT_IN, SCRAM_SECRET, _mpop
 from tests.patience import patient

@@ -22,7 +22,7 @@ from metrics.page import BadQuery, query_of
 from metrics.snapshot import MOST_ROWS, PageQuery, document
 from metrics.watch import Moment
 from popular.proxy.program import PROGRAM
-from popular.proxy.session.phases import Phase
+from popular.proxy.session.machine.phases import Phase
 from popular.proxy.settings.health import DOWN, Condition
 from supervisor.exporterline import Pulse, Queue
 from supervisor.master.accounting import table_layout

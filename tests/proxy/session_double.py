@@ -12,8 +12,8 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
-from popular.proxy.session.backend_runtime import BackendRuntime
-from popular.proxy.session.client_side import CLOSING_SECONDS
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.refusals import Refusals
 from popular.proxy.session.known import (
     NO_LIMITS,
     NO_MECHANISMS,
@@ -22,14 +22,14 @@ from popular.proxy.session.known import (
     LoginLimits,
     PollMemory,
 )
-from popular.proxy.session.machine import Machine
+from popular.proxy.session.machine.client_side import CLOSING_SECONDS
+from popular.proxy.session.machine.machine import Machine
+from popular.proxy.session.machine.phases import Phase
+from popular.proxy.session.machine.surroundings import Surroundings
+from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
-from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusal_times import RefusalTimes
-from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
-from popular.proxy.session.surroundings import Surroundings
-from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 

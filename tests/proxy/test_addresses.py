@@ -19,10 +19,10 @@ from popular.protocol.mailcheck import Mail, mail_answer
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.checks.canary import Patience, check
 from popular.proxy.checks.reaching import reach
-from popular.proxy.session.backend_race import HEAD_START_SECONDS
+from popular.proxy.session.backend.backend_race import HEAD_START_SECONDS
+from popular.proxy.session.backend.mail_race import MailRace
+from popular.proxy.session.backend.reach import AGAIN_SECONDS, Reach
 from popular.proxy.session.events import SessionEvents
-from popular.proxy.session.mail_race import MailRace
-from popular.proxy.session.reach import AGAIN_SECONDS, Reach
 from popular.proxy.settings.backend import Backend
 from supervisor.control.lookups import ResolveHost, Result
 from supervisor.control.outcome import Change

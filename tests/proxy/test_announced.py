@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from popular.protocol.international import NOTHING, International
-from popular.proxy.session.announced import ASK_SECONDS, MISTRUST_SECONDS, Announced
-from popular.proxy.session.backend_login import START_TLS
-from popular.proxy.session.inquiry import CapaQuestion, GaveUp
+from popular.proxy.session.backend.announced import ASK_SECONDS, MISTRUST_SECONDS, Announced
+from popular.proxy.session.backend.backend_login import START_TLS
+from popular.proxy.session.backend.inquiry import CapaQuestion, GaveUp
 from popular.proxy.settings.announced import ANNOUNCED, LONGEST, LONGEST_LANGUAGES
 from popular.proxy.settings.backend import Backend
 from supervisor.system import Clock

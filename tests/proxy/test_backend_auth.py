@@ -11,8 +11,8 @@ import pytest
 
 from popular.pdm.chain import Admitted, NobodyKnows
 from popular.pdm.contract import Route, Secret, Token
-from popular.proxy.session.backend_auth import Credentials, login_for
-from popular.proxy.session.backend_login import START_TLS, Broken, Joined, Pop3Login, Rejected
+from popular.proxy.session.backend.backend_auth import Credentials, login_for
+from popular.proxy.session.backend.backend_login import START_TLS, Broken, Joined, Pop3Login, Rejected
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.modulefiles import SETTLED_SECONDS
 from popular.proxy.settings.secretfiles import KeptSecret

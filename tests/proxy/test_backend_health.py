@@ -9,8 +9,8 @@ import pytest
 
 from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
-from popular.proxy.session.backend_health import BackendHealth
-from popular.proxy.session.breaker import (
+from popular.proxy.session.backend.backend_health import BackendHealth
+from popular.proxy.session.backend.breaker import (
     LEAST_SHARE,
     LOGINS,
     LONGEST_PAUSE_SECONDS,
@@ -20,8 +20,8 @@ from popular.proxy.session.breaker import (
     fallen,
 )
 from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
+from popular.proxy.session.machine.phases import CONNECTING, ENDED, GREETED
 from popular.proxy.session.orders import StandingOrders
-from popular.proxy.session.phases import CONNECTING, ENDED, GREETED
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.health import DOWN, HEALTH, PROBING, RECOVERING, UP, Condition
 from supervisor.operatorstate import OperatorState, OrderEntry

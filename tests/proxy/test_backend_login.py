@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from popular.proxy.session.backend_login import (
+from popular.proxy.session.backend.backend_login import (
     START_TLS,
     Broken,
     Joined,

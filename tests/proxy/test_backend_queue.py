@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.session.backend_queue import CROWDED, FULL, BackendPlaces, BackendQueue
-from popular.proxy.session.full_backend import bounded
+from popular.proxy.session.backend.backend_queue import CROWDED, FULL, BackendPlaces, BackendQueue
+from popular.proxy.session.backend.full_backend import bounded
 from popular.proxy.settings.backend import WaitingLimit
 from tests.proxy.test_backend_health import Ill
 

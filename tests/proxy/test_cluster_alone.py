@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from popular.proxy.session.cluster import AGAIN_SECONDS, MOST_AT_ONCE, Cluster, Lease
+from popular.proxy.session.limits.cluster import AGAIN_SECONDS, MOST_AT_ONCE, Cluster, Lease
 from supervisor.system import Clock
 from tests.system.site import free_port
 

@@ -7,7 +7,7 @@ import pytest
 from popular.pdm.chain import Admitted, RefusedLogin
 from popular.pdm.contract import Route
 from popular.protocol.international import LANG, NOTHING, UTF8, International
-from popular.proxy.session.phases import RELAYING
+from popular.proxy.session.machine.phases import RELAYING
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import Known, PureSession
 from tests.proxy.session_rules import BACKENDS, rules

@@ -10,10 +10,10 @@ from functools import partial
 import pytest
 
 from popular.protocol.mailcheck import Mail, error_answer, mail_answer
-from popular.proxy.session import mail_race, mailcheck
+from popular.proxy.session.backend import mail_race, mailcheck
+from popular.proxy.session.backend.mail_race import MailRace
+from popular.proxy.session.backend.mailcheck import CheckSocket, CheckSockets, RestingRoom
 from popular.proxy.session.events import SessionEvents
-from popular.proxy.session.mail_race import MailRace
-from popular.proxy.session.mailcheck import CheckSocket, CheckSockets, RestingRoom
 from supervisor.serving.eventloop import EventLoop
 from tests.patience import patient
 

@@ -11,7 +11,7 @@ import pytest
 
 from popular.pdm.contract import Secret
 from popular.proxy.session.known import Hindrance, Who
-from popular.proxy.session.limits import Limits
+from popular.proxy.session.limits.limits import Limits
 from supervisor.table.remembered import BUCKET_ENTRIES
 from tests.proxy.test_limits import ANN, AT_HOME, JOE, Worker
 

@@ -8,8 +8,17 @@ import pytest
 from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret, UserLimits
 from popular.proxy.session.known import HealthKnowledge
+from popular.proxy.session.machine.phases import (
+    ASKING,
+    CHECKING,
+    CONNECTING,
+    ENDED,
+    GREETED,
+    HELD,
+    LOGGING_IN,
+    SIMULATING,
+)
 from popular.proxy.session.orders import AskedLogin, StandingOrders
-from popular.proxy.session.phases import ASKING, CHECKING, CONNECTING, ENDED, GREETED, HELD, LOGGING_IN, SIMULATING
 from popular.proxy.session.row import cost_of, marks_of
 from popular.proxy.settings.secretfiles import KeptSecret
 from supervisor.operatorstate import OperatorState, OrderEntry

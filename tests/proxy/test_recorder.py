@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from popular.pdm.contract import CHALLENGE, PASSWORD
-from popular.proxy.session import recorder as recorders
-from popular.proxy.session import recording as recordings
-from popular.proxy.session import transcript
-from popular.proxy.session.inforce import MOST_STRANGERS
-from popular.proxy.session.machine import Machine
-from popular.proxy.session.recorded_lines import lines_for
-from popular.proxy.session.recorder import Recorder, append
-from popular.proxy.session.recording import PASSING, Recording, recording_of, recording_of_later
-from popular.proxy.session.surroundings import Surroundings
+from popular.proxy.session.machine.machine import Machine
+from popular.proxy.session.machine.surroundings import Surroundings
+from popular.proxy.session.tracing import recorder as recorders
+from popular.proxy.session.tracing import recording as recordings
+from popular.proxy.session.tracing import transcript
+from popular.proxy.session.tracing.inforce import MOST_STRANGERS
+from popular.proxy.session.tracing.recorded_lines import lines_for
+from popular.proxy.session.tracing.recorder import Recorder, append
+from popular.proxy.session.tracing.recording import PASSING, Recording, recording_of, recording_of_later
 from popular.proxy.settings.tracing import FULL_MODE, TRACE
 from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.runtime.messages import Message

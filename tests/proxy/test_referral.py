@@ -7,8 +7,8 @@ import pytest
 from popular.pdm.chain import Admitted, NobodyKnows
 from popular.pdm.contract import Route, Secret
 from popular.pdm.servers import servers
+from popular.proxy.session.backend.referral import Referral, referral_of, referred_to
 from popular.proxy.session.orders import StandingOrders
-from popular.proxy.session.referral import Referral, referral_of, referred_to
 from popular.proxy.session.rules import Rules
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.secretfiles import KeptSecret

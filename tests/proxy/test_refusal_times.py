@@ -9,7 +9,7 @@ from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, Refus
 from popular.pdm.contract import PASSWORD, SCRAM, TOKEN, Module, Route, Secret
 from popular.protocol.scram import ScramClient, keys_of
 from popular.proxy.session.known import NoLimits, Who
-from popular.proxy.session.phases import EXCHANGING, GREETED, HELD, LEGAL, SIMULATING
+from popular.proxy.session.machine.phases import EXCHANGING, GREETED, HELD, LEGAL, SIMULATING
 from popular.proxy.session.refusal_times import (
     AT_FIRST_SECONDS,
     MOST_SECONDS,

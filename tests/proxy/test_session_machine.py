@@ -16,11 +16,12 @@ from popular.pdm.contract import TOKEN, Question, Route, Secret, UserLimits
 from popular.pdm.libpdm_http import request_headers
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
-from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
-from popular.proxy.session.client_side import LINES_A_TURN, MOST_HELD
+from popular.proxy.session.backend.refusals import ENOUGH, Refusals
 from popular.proxy.session.known import NO_LIMITS, Hindrance, LoginLimits, NoLimits, Who
-from popular.proxy.session.machine import LINGERING
-from popular.proxy.session.phases import (
+from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
+from popular.proxy.session.machine.client_side import LINES_A_TURN, MOST_HELD
+from popular.proxy.session.machine.machine import LINGERING
+from popular.proxy.session.machine.phases import (
     ANSWERING,
     ASKING,
     AWAITING_HEADER,
@@ -43,7 +44,6 @@ from popular.proxy.session.phases import (
     STATES,
     Phase,
 )
-from popular.proxy.session.refusals import ENOUGH, Refusals
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import Known, PureSession
 from tests.proxy.session_rules import rules

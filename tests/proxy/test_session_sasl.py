@@ -25,11 +25,11 @@ from popular.pdm.contract import (
 )
 from popular.protocol.sasl import LONGEST_RESPONSE, digest_of
 from popular.proxy.service import kinds_taken
-from popular.proxy.session.client_side import MOST_HELD
-from popular.proxy.session.dialogues import DIALOGUES
+from popular.proxy.session.explain.dialogues import DIALOGUES
+from popular.proxy.session.explain.rehearsal import ASK, Rehearsal, Unreal
 from popular.proxy.session.known import NO_LIMITS
-from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, SIMULATING
-from popular.proxy.session.rehearsal import ASK, Rehearsal, Unreal
+from popular.proxy.session.machine.client_side import MOST_HELD
+from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, SIMULATING
 from popular.proxy.settings.mechanisms import WAYS
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules

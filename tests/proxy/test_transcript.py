@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popular.protocol.conversation import MOST_AHEAD
-from popular.proxy.session import transcript
-from popular.proxy.session.transcript import PassedOn
+from popular.proxy.session.tracing import transcript
+from popular.proxy.session.tracing.transcript import PassedOn
 
 CANARY = b"canary-in-the-mine"
 DIGEST = b"0123456789abcdef" * 2

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from popular.protocol.mailcheck import Mail, mail_answer
-from popular.proxy.session.backend_race import HEAD_START_SECONDS
+from popular.proxy.session.backend.backend_race import HEAD_START_SECONDS
 from tests.proxy.test_addresses import deaf
 from tests.system.site import LOOPBACK, Proxy, free_port
 from tests.system.wire import CheckServer, PopClient, ScriptedBackend, pop3_server, wait_until

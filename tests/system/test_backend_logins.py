@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from popular.pdm.contract import Secret, Token
-from popular.proxy.session.backend_auth import Credentials, login_for
-from popular.proxy.session.backend_login import Joined, Rejected
+from popular.proxy.session.backend.backend_auth import Credentials, login_for
+from popular.proxy.session.backend.backend_login import Joined, Rejected
 from popular.proxy.settings.backend import XOAUTH2
 from tests.issuer import Issuer
 from tests.proxy.session_rules import backend

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from popular.proxy.namesakes import Named
-from popular.proxy.session.cluster import Cluster
+from popular.proxy.session.limits.cluster import Cluster
 from popular.proxy.sharedorders import MOST_OCTETS, field_of
 from tests.patience import patient
 from tests.proxy.test_cluster_alone import Worker

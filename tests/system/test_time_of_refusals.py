@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from popular.proxy.session.dialogues import DIALOGUES
+from popular.proxy.session.explain.dialogues import DIALOGUES
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port
 from tests.system.test_modules import MODULES
 from tests.system.test_sasl_clients import KEYS, PASSWORD

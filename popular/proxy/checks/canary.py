@@ -19,8 +19,8 @@ from popular.protocol.lines import LONGEST_REPLY, is_ok
 from popular.protocol.proxyheader import build
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.checks.reaching import reach
-from popular.proxy.session.backend_auth import Credentials, login_for
-from popular.proxy.session.backend_login import Broken, Joined, Rejected
+from popular.proxy.session.backend.backend_auth import Credentials, login_for
+from popular.proxy.session.backend.backend_login import Broken, Joined, Rejected
 from popular.proxy.settings.backend import CAPA, CONNECT, GREETING, IMPLICIT, LOGIN, OFF, STARTTLS, Backend
 
 _OK = b"+OK\r\n"

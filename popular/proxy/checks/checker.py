@@ -15,9 +15,9 @@ from popular.proxy.backend_tls import BackendsInTls, BackendTls
 from popular.proxy.checks.canary import Finding, check
 from popular.proxy.checks.drift import Missing, Promised, promised, undelivered
 from popular.proxy.checks.rhythm import HURRY, LONGEST_CHECK, Streak, patience_with, pause_behind
-from popular.proxy.session.announced import Announced
-from popular.proxy.session.backend_health import BackendHealth, terms_of
-from popular.proxy.session.breaker import BreakerTerms
+from popular.proxy.session.backend.announced import Announced
+from popular.proxy.session.backend.backend_health import BackendHealth, terms_of
+from popular.proxy.session.backend.breaker import BreakerTerms
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import LOGIN, OFF, Backend
 from popular.proxy.settings.drift import DRIFT, record_of

@@ -1,5 +1,5 @@
 """A connection for a check of a backend, to whichever of its addresses has one first, as a login makes it
-(popular/proxy/session/backend_race.py). Blocks.
+(popular/proxy/session/backend/backend_race.py). Blocks.
 """
 
 import os
@@ -8,7 +8,7 @@ import socket
 import time
 from typing import NamedTuple
 
-from popular.proxy.session.backend_race import HEAD_START_SECONDS
+from popular.proxy.session.backend.backend_race import HEAD_START_SECONDS
 from popular.proxy.settings.backend import Backend
 from supervisor.system import dial
 

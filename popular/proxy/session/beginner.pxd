@@ -1,6 +1,6 @@
-from popular.proxy.session.inforce cimport TracesKnown
-from popular.proxy.session.recorded_session cimport session_to_record
-from popular.proxy.session.recording cimport recording_of
+from popular.proxy.session.tracing.inforce cimport TracesKnown
+from popular.proxy.session.tracing.recorded_session cimport session_to_record
+from popular.proxy.session.tracing.recording cimport recording_of
 from popular.proxy.session.session cimport Session
 from supervisor.serving.holders cimport Holders
 

@@ -1,10 +1,10 @@
 """Begins sessions: what the acceptor calls for each connection."""
 
-from popular.proxy.session.recorded_session import session_to_record
-from popular.proxy.session.recorder import Recorder
-from popular.proxy.session.recording import recording_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
+from popular.proxy.session.tracing.recorded_session import session_to_record
+from popular.proxy.session.tracing.recorder import Recorder
+from popular.proxy.session.tracing.recording import recording_of
 from supervisor.serving.holders import Holders
 
 

@@ -1,8 +1,8 @@
 cimport cython
 
-from popular.proxy.session.backend_connection cimport BackendConnection
-from popular.proxy.session.backend_queue cimport BackendQueue
-from popular.proxy.session.backend_runtime cimport BackendRuntime
+from popular.proxy.session.backend.backend_connection cimport BackendConnection
+from popular.proxy.session.backend.backend_queue cimport BackendQueue
+from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
 from popular.proxy.session.events cimport SessionEvents
 from popular.proxy.session.runtime cimport VservRuntime
 

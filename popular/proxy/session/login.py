@@ -12,16 +12,16 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import PASSWORD, Question
 from popular.protocol.lines import is_ok
 from popular.protocol.replies import code_of, known_code
-from popular.proxy.session.backend_connection import BackendConnection, Extras
-from popular.proxy.session.backend_login import without_secrets
-from popular.proxy.session.backend_queue import BackendQueue
-from popular.proxy.session.backend_race import RacingConnection
-from popular.proxy.session.backend_runtime import BackendRuntime
-from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
+from popular.proxy.session.backend.backend_connection import BackendConnection, Extras
+from popular.proxy.session.backend.backend_login import without_secrets
+from popular.proxy.session.backend.backend_queue import BackendQueue
+from popular.proxy.session.backend.backend_race import RacingConnection
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.mail_race import MailRace
+from popular.proxy.session.backend.mailcheck import CheckSocket
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
-from popular.proxy.session.mail_race import MailRace
-from popular.proxy.session.mailcheck import CheckSocket
+from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.module_chain import LoopQuestion
 from popular.proxy.session.question_queue import PendingQuestion
 from popular.proxy.session.runtime import VservRuntime

@@ -13,9 +13,9 @@ from ipaddress import ip_network
 from typing import Any
 
 from popular.proxy import leases
-from popular.proxy.session.cluster import AGAIN_SECONDS, Cluster
 from popular.proxy.session.known import Who
-from popular.proxy.session.limits import Limits
+from popular.proxy.session.limits.cluster import AGAIN_SECONDS, Cluster
+from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.shared_orders import SharedOrders
 from popular.proxy.settings.limits import LimitRules
 from popular.proxy.settings.operating import LONGEST_DEADLINE, NETWORK

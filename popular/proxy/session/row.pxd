@@ -1,7 +1,7 @@
 cimport cython
 
 from popular.net.client cimport ClientConnection
-from popular.proxy.session.machine cimport Machine
+from popular.proxy.session.machine.machine cimport Machine
 from popular.proxy.session.relay cimport Relay
 from popular.proxy.session.runtime cimport VservRuntime
 from supervisor.serving.context cimport WorkerContext

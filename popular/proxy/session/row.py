@@ -1,8 +1,8 @@
 """What a session keeps in shared memory: its row of the table, and its share of the counters of octets."""
 
 from popular.net.client import ClientConnection
-from popular.proxy.session.machine import Machine
-from popular.proxy.session.phases import PLACED, SIMULATING, Phase
+from popular.proxy.session.machine.machine import Machine
+from popular.proxy.session.machine.phases import PLACED, SIMULATING, Phase
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import NOTHING_MOVED, Moved

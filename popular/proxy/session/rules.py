@@ -11,9 +11,9 @@ from popular.pdm.contract import PASSWORD
 from popular.protocol import capabilities, replies
 from popular.protocol.international import TAGS
 from popular.protocol.sasl import Challenges
-from popular.proxy.session.offers import AdaptedOffers, Offers, offers_of
-from popular.proxy.session.ourselves import Ourselves
-from popular.proxy.session.typedrules import TypedRules
+from popular.proxy.session.backend.ourselves import Ourselves
+from popular.proxy.session.machine.offers import AdaptedOffers, Offers, offers_of
+from popular.proxy.session.machine.typedrules import TypedRules
 from popular.proxy.settings.backend import Backend, is_blind
 from popular.proxy.settings.limits import LOGINDELAY, Limit
 from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv

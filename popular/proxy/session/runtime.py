@@ -9,14 +9,14 @@ from typing import Any
 from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.absorber import Absorber
-from popular.proxy.session.backend_runtime import BackendRuntime
-from popular.proxy.session.limits import Limits
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.limits.limits import Limits
+from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.refusal_times import RefusalTimes
 from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
-from popular.proxy.session.surroundings import Surroundings
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters

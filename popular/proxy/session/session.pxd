@@ -3,15 +3,15 @@ cimport cython
 from popular.net.channel cimport Channel
 from popular.net.client cimport ClientConnection
 from popular.net.deadlines cimport Deadlines
-from popular.proxy.session.backend_queue cimport BackendQueue
-from popular.proxy.session.backend_runtime cimport BackendRuntime
+from popular.proxy.session.backend.backend_queue cimport BackendQueue
+from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
 from popular.proxy.session.login cimport Login
-from popular.proxy.session.machine cimport Machine
+from popular.proxy.session.machine.machine cimport Machine
 from popular.proxy.session.relay cimport Relay
 from popular.proxy.session.row cimport SessionRow, moved_by
 from popular.proxy.session.runtime cimport VservRuntime
 from popular.proxy.session.session_log cimport log_end, milliseconds
-from popular.proxy.session.verbs cimport PuttingOff
+from popular.proxy.session.machine.verbs cimport PuttingOff
 from supervisor.serving.context cimport WorkerContext
 from supervisor.system cimport wall
 

@@ -18,22 +18,22 @@ from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
 from popular.proxy.session.absorber import PollWatch
-from popular.proxy.session.backend_queue import BackendQueue
-from popular.proxy.session.backend_runtime import BackendRuntime
-from popular.proxy.session.client_side import MOST_HELD
-from popular.proxy.session.cluster import LEASE_PATIENCE_SECONDS
+from popular.proxy.session.backend.backend_queue import BackendQueue
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
 from popular.proxy.session.known import Who
+from popular.proxy.session.limits.cluster import LEASE_PATIENCE_SECONDS
 from popular.proxy.session.login import Login
-from popular.proxy.session.machine import LINGERING, Machine
+from popular.proxy.session.machine.client_side import MOST_HELD
+from popular.proxy.session.machine.machine import LINGERING, Machine
+from popular.proxy.session.machine.phases import CONNECTING, SILENT
+from popular.proxy.session.machine.verbs import PuttingOff
 from popular.proxy.session.orders import AskedLogin
-from popular.proxy.session.phases import CONNECTING, SILENT
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, cost_of, marks_of, moved_by
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_begin, log_end, log_introduced, milliseconds
 from popular.proxy.session.tapped_relay import TappedRelay, Taps
-from popular.proxy.session.verbs import PuttingOff
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.context import CutCost, Whose

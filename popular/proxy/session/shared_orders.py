@@ -11,7 +11,7 @@ from typing import Any
 
 from popular import messages
 from popular.proxy.namesakes import identity_of, is_had_by, is_ours_alone, namesake_of, new_identity
-from popular.proxy.session.cluster import Cluster
+from popular.proxy.session.limits.cluster import Cluster
 from popular.proxy.settings.blocking import seconds_left
 from popular.proxy.settings.cluster import TellGone
 from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, USER

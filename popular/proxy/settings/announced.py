@@ -1,8 +1,8 @@
 """What a backend announces (CAPA, RFC 2449), as all workers know it: one record of the table for each backend.
 
-A worker asks after a login, at most once a minute for each backend (session/inquiry.py), and writes down what it heard;
-`backend show` and whoever reads the table find it there. What was heard of another host, port or TLS than the backend
-has now counts for nothing.
+A worker asks after a login, at most once a minute for each backend (session/backend/inquiry.py), and writes down what
+it heard; `backend show` and whoever reads the table find it there. What was heard of another host, port or TLS than the
+backend has now counts for nothing.
 """
 
 from collections.abc import Mapping

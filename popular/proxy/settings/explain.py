@@ -1,6 +1,6 @@
 """The command `explain`: what would become of a login, step by step, without one.
 
-A worker finds it out (session/explain.py); here it is asked, and shown.
+A worker finds it out (session/explain/explain.py); here it is asked, and shown.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, Word
 
 MECHANISMS = ("USER", "APOP", "PLAIN", "LOGIN", "SCRAM-SHA-256", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")
-"""By which a client may log in; USER is USER and PASS (session/dialogues.py)."""
+"""By which a client may log in; USER is USER and PASS (session/explain/dialogues.py)."""
 FROM, ON, MECHANISM = WORDS = ("from", "on", "mechanism")
 _ANSWERS = {
     "authenticated": "lets him in",

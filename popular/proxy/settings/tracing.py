@@ -1,8 +1,8 @@
 """Traces: the commands `trace start|list|show|stop`.
 
 A trace is an order of the operator's (supervisor/operatorstate.py): whose next sessions are recorded, until when, how
-much at most, and in which file. Workers record them (popular/proxy/session/recorder.py). The files lie in the state
-directory, and stay there until there is need for their room (`tracespace`).
+much at most, and in which file. Workers record them (popular/proxy/session/tracing/recorder.py). The files lie in the
+state directory, and stay there until there is need for their room (`tracespace`).
 """
 
 import ipaddress

@@ -1,5 +1,0 @@
-from popular.proxy.session.authorization cimport Authorization
-
-cdef class Exchanges(Authorization):
-    cdef _response(self, bytes line)
-    cdef bint _may_be_longer(self) except -1

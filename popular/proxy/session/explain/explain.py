@@ -1,0 +1,390 @@
+"""What would become of a login: the worker's part of the command `explain`.
+
+The session is played on the machine itself (rehearsal.py), so what is predicted is what would be done. Without a
+password modules are looked up, all of them at once; with one they are asked as a login asks them, and it counts as one.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from time import monotonic
+from typing import Any, NamedTuple
+
+from popular.pdm import chain
+from popular.pdm.answercache import CachedAnswer
+from popular.pdm.chain import Admitted, Decision, RefusedLogin, ToProve
+from popular.pdm.contract import (
+    CHALLENGE,
+    SCRAM,
+    UNKNOWN,
+    Answer,
+    Authenticated,
+    CannotTell,
+    HandedOn,
+    KeysWanted,
+    KnownUser,
+    Provable,
+    Question,
+    Refused,
+    Route,
+    Secret,
+    UserLimits,
+)
+from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
+from popular.pdm.servers import placed
+from popular.protocol.scram import USUAL_SALT, keys_of
+from popular.proxy.session.explain.foretold import ForetoldLimits, SupposedPolls, foretold
+from popular.proxy.session.explain.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
+from popular.proxy.session.known import PollMemory, Who
+from popular.proxy.session.limits.standings import standings
+from popular.proxy.session.module_chain import word_of
+from popular.proxy.session.rules import Rules
+from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.settings.explain import LoginToExplain
+from popular.proxy.settings.vserv import POP3S
+from supervisor.control.things import OFFLINE
+from supervisor.runtime.messages import Message
+from supervisor.system import wall
+
+NOT_ASKED = "not_asked"
+NO_EMPTY_POLL, EMPTY_POLL = SupposedPolls(empty=False), SupposedPolls(empty=True)
+_ANY_PASSWORD = b"x"
+"""What is said where none is known; no module sees it."""
+
+
+class _Attempt(Unreal):
+    """With a password it is an attempt: what a login that fails would log and count is logged and counted."""
+
+    def __init__(self, runtime: VservRuntime, sid: str, *, blocked: bool) -> None:
+        super().__init__(sid, blocked=blocked)
+        self._runtime = runtime
+
+    def note(self, message: Message, fields: dict[str, object]) -> None:
+        self._runtime.context.log(message, self.sid, **fields)
+
+    def count(self, counter: str, label: str | None, ident: str) -> None:
+        if counter not in ("simulated", "absorbed"):  # nobody sees a mailbox
+            self._runtime.counters.count_one(counter, label, ident)
+
+
+class _ModulesSaid(NamedTuple):
+    """What the modules said: the decision, whether those that were not asked cannot change it, a row for each."""
+
+    decision: Decision
+    certain: bool
+    rows: list[dict[str, Any]]
+
+    def followed_by(self, later: "_ModulesSaid") -> "_ModulesSaid":
+        """With what a module said later, in place of what it had said."""
+        again = {row["module"] for row in later.rows}
+        return later._replace(rows=[*(row for row in self.rows if row["module"] not in again), *later.rows])
+
+
+class Explanation:
+    """What would become of one login, under one config."""
+
+    def __init__(self, runtime: VservRuntime, login: LoginToExplain) -> None:
+        self._runtime = runtime
+        self._rules: Rules = runtime.rules
+        self._login = login
+        self._user = login.user.encode("utf-8", "surrogateescape")
+        self._sid = runtime.context.session_id(runtime.sidprefix, wall())
+        self._blocked = runtime.limits.blocks(login.client_ip)
+
+    async def made(self) -> dict[str, Any]:
+        """As JSON has it."""
+        rules, login = self._rules, self._login
+        data: dict[str, Any] = {
+            "user": login.user,
+            "namespace": "",
+            "from": login.client_ip,
+            "vserv": rules.vserv,
+            "protocol": rules.protocol,
+            "state": rules.state,
+            "mechanism": login.mechanism,
+            "worker": self._runtime.context.pid,
+            "clear": self._in_clear(),
+            "limits": [],
+            "held": 0.0,
+            "modules": [],
+            "decision": "",
+            "identified_by": "",
+            "account": "",
+            "backend": None,
+            "mail_check": False,
+            "absorbed": False,
+            "replies": {},
+            "reply": "",
+            "certain": True,
+            "otherwise": [],
+        }
+        if rules.state == OFFLINE:
+            return data
+        attempt = None if login.password is None else _Attempt(self._runtime, self._sid, blocked=self._blocked)
+        played = self._played(attempt, NO_EMPTY_POLL if attempt is None else self._runtime.absorber)
+        own = None
+        if played.verbs.waits == ASK:
+            assert played.verbs.question is not None
+            heard = await self._hear(played.verbs.question)
+            decided = [heard.decision]
+            played.decided(heard.decision)
+            while played.verbs.waits == ASK:  # the server behind a module tries the client's proof
+                heard = heard.followed_by(await self._hear(played.verbs.question))
+                decided.append(heard.decision)
+                played.decided(heard.decision)
+            data |= {"modules": heard.rows, "certain": heard.certain, "decision": _decided(heard.decision, rules)}
+            data["identified_by"] = getattr(heard.decision, "identified_by", "")
+            own = heard.decision.limits if isinstance(heard.decision, (Admitted, ToProve)) else None
+            data["account"] = own.account if own is not None else ""
+            data["mail_check"] = played.verbs.waits == CHECK_MAIL
+            data["absorbed"] = played.machine.absorbed
+            data["backend"], why = self._backend(played)
+            if why is not None:
+                played.fails(*why)
+            if played.verbs.waits:
+                data["otherwise"] = self._otherwise(played.verbs.waits, decided)
+                self._goes_well(played)
+        data["namespace"] = played.machine.namespace
+        data["limits"] = self._limits(played, own)
+        data["held"] = round(played.verbs.held, 3)
+        data["replies"] = played.replies
+        data["reply"] = None if played.verbs.waits == RELAY else played.reply
+        return data
+
+    # The client
+
+    def _rehearsal(self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
+        limits = ForetoldLimits(self._runtime.limits, attempt is not None)
+        verbs = Unreal(self._sid, blocked=self._blocked) if attempt is None else attempt
+        backends = {ident: foretold(one) for ident, one in self._runtime.around.backends.items()}
+        client, orders = (self._login.client_ip, 0), self._runtime.orders
+        return Rehearsal(self._rules, client, verbs, backends=backends, limits=limits, orders=orders, polls=polls)
+
+    def _played(self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
+        played = self._rehearsal(attempt, polls)
+        password = self._login.password
+        played.log_in(self._login.mechanism, self._user, _ANY_PASSWORD if password is None else password)
+        return played
+
+    def _in_clear(self) -> str:
+        rules = self._rules
+        if rules.protocol == POP3S:
+            return "never: TLS is there from the start"
+        if rules.starttls != "force" or rules.state == OFFLINE:
+            return "allowed, TLS is not offered" if rules.starttls == "off" else "allowed, TLS is offered"
+        return f"refused: {self._rehearsal().in_clear(self._login.mechanism, self._user)}"
+
+    def _limits(self, played: Rehearsal, own: UserLimits | None) -> list[dict[str, Any]]:
+        """How he stands with each limit now."""
+        who = Who(self._login.client_ip, played.machine.namespace, played.machine.user)
+        return [
+            {
+                "limit": one.limit,
+                "mode": one.mode,
+                "count": round(one.now, 3),
+                "most": one.most,
+                "seconds": round(one.wait, 3),
+                "code": None if one.code is None else one.code.value,
+            }
+            for one in standings(self._runtime.limits.entries, who, own)
+        ]
+
+    # The modules
+
+    async def _hear(self, question: Question) -> _ModulesSaid:
+        modules = self._runtime.modules
+        used, on_trial = modules.in_use(), modules.on_trial()
+        if self._login.password is not None:
+            cached = {guard.ident: _found(guard, how, question) for guard, how in used}
+            decision, record = await modules.decide(question, not self._rules.fallback, self._sid)
+            terms = dict(zip((guard.ident for guard, _how in used), used, strict=True))
+            rows = [
+                _row(*terms[ident], answer, seconds=seconds, cache=cached[ident])
+                for ident, seconds, answer in record.asked
+            ]
+            return _ModulesSaid(decision, True, rows)
+        asked = [(guard, how) for guard, how in (*used, *on_trial) if chain.takes(guard.module, question.kind)]
+        said = await asyncio.gather(*(_looked_up(guard, how, question) for guard, how in asked))
+        rows = [
+            _row(guard, how, answer, seconds=seconds, cache=_remembered(guard, how, question))
+            for (guard, how), (answer, seconds) in zip(asked, said, strict=True)
+        ]
+        answers = {guard.ident: answer for (guard, _how), (answer, _seconds) in zip(asked, said, strict=True)}
+        rows += [
+            {
+                **_row(guard, how, UNKNOWN, seconds=0.0, cache=""),
+                "answer": NOT_ASKED,
+                "reason": f"takes no {question.kind}",
+            }
+            for guard, how in (*used, *on_trial)
+            if guard.ident not in answers
+        ]
+        deciding = [guard for guard, _how in used if guard.ident in answers]
+        return _ModulesSaid(*_followed(deciding, question, answers), rows)
+
+    # The backend
+
+    def _backend(self, played: Rehearsal) -> tuple[dict[str, Any] | None, tuple[str, str] | None]:
+        """What it is, and why it would not even be tried: too many wait for it, or are at it."""
+        ident = played.machine.backend_id
+        if not ident:
+            return None, None
+        backend = played.verbs.backend or self._rules.backends.get(ident)
+        if backend is None:
+            return {"id": ident, "state": None}, None
+        queue = self._runtime.around.backends[ident].queue
+        assert queue is not None, "who serves counts who waits"
+        about = {name: getattr(backend, name) for name in ("id", "state", "prot", "tls", "address", "port")}
+        about |= {"address": ",".join(backend.addresses), "target": played.machine.target, "waiting": queue.length()}
+        return about, queue.hindrance() if played.verbs.waits else None
+
+    def _otherwise(self, waits: str, decided: Sequence[Decision]) -> list[dict[str, Any]]:
+        """What the client would hear where it depends on what only a real login can tell."""
+        told: list[dict[str, Any]] = []
+        if waits == CHECK_MAIL:
+            played = self._decided(decided)
+            played.no_mail()
+            told.append({"if": "there is no mail", "reply": played.reply})
+        if waits == CONNECT and self._login.password is None:
+            played = self._decided(decided, EMPTY_POLL)
+            if played.machine.absorbed:
+                told.append({"if": "by this password the mailbox was empty a moment ago", "reply": played.reply})
+        played = self._decided(decided)
+        if waits == CHECK_MAIL:
+            played.mail()
+        played.fails("it cannot be reached", "connect")
+        told.append({"if": "the backend cannot be reached", "reply": played.reply})
+        return told
+
+    @staticmethod
+    def _goes_well(played: Rehearsal) -> None:
+        """There is mail, and the backend lets him in."""
+        if played.verbs.waits == CHECK_MAIL:
+            played.mail()
+        played.lets_in()
+
+    def _decided(self, decided: Sequence[Decision], polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
+        played = self._played(None, polls)
+        for decision in decided:
+            played.decided(decision)
+        return played
+
+
+async def _looked_up(guard: Guarded, how: Asking, question: Question) -> tuple[Answer, float]:
+    """What a module would answer to the right password, and how long it took."""
+    began = monotonic()
+    if question.kind == SCRAM:
+        return _by_our_keys(await guard.put(chain.first_step(guard.module, question), question, how), question), (
+            monotonic() - began
+        )
+    found = await guard.look_up(question, how)
+    if isinstance(found, KnownUser):
+        if question.kind == CHALLENGE and found.route.secret is None:
+            # Who can prove the answer to a challenge has the password itself, and tells it to the backend.
+            found = found._replace(route=found.route._replace(secret=Secret(_ANY_PASSWORD)))
+        right = Refused(found.route, locked=True) if found.locked else Authenticated(found.route, found.limits)
+        answer = placed(right, how.terms.allow, how.terms.like)
+    else:
+        answer = UNKNOWN if found is None else found
+    assert isinstance(answer, Answer)
+    return answer, monotonic() - began
+
+
+def _by_our_keys(answer: object, question: Question) -> Answer:
+    """The answer with keys of the password that is said where none is known; who has none gets none."""
+    assert isinstance(answer, Answer)
+    assert isinstance(question.proof, KeysWanted)
+    if isinstance(answer, HandedOn):
+        return NEEDS_PASSWORD
+    if not isinstance(answer, Provable) or answer.keys.fit_nobody:
+        return answer
+    keys = keys_of(_ANY_PASSWORD, question.proof.salt[:USUAL_SALT])
+    assert keys is not None
+    return replace(answer, keys=keys)
+
+
+def _followed(guards: Sequence[Guarded], question: Question, answers: Mapping[str, Answer]) -> tuple[Decision, bool]:
+    """What the answers come to, by the rules of the chain; and whether a module that was not asked could change it."""
+    unasked = [guard.ident for guard in guards if answers[guard.ident] is NEEDS_PASSWORD]
+    steps = chain.rounds([guard.module for guard in guards], question, hide_unknown=False)
+    try:
+        step = next(steps)
+        while True:
+            said = answers[step.module.ident] if step.what in (chain.CHECK, chain.KEYS) else False
+            step = steps.send(UNKNOWN if said is NEEDS_PASSWORD else said)
+    except StopIteration as end:
+        decision: Decision = end.value
+    order = [guard.ident for guard in guards]
+    decides = getattr(decision, "identified_by", order[-1] if order else "")
+    return decision, not any(order.index(ident) < order.index(decides) or ident == decides for ident in unasked)
+
+
+def _found(guard: Guarded, how: Asking, question: Question) -> str:
+    """Whether the answer to this login stands in the module's cache."""
+    if not how.terms.cache and not how.terms.negative:
+        return ""
+    found = guard.cached(question)
+    return "hit" if found is not None and found.is_fresh(monotonic()) else "miss"
+
+
+def _remembered(guard: Guarded, how: Asking, question: Question) -> str:
+    """What the cache has of this user, whatever his password was."""
+    if not how.terms.cache and not how.terms.negative:
+        return ""
+    now = monotonic()
+    fresh: list[CachedAnswer] = [
+        one for one in guard.cache.about(question.namespace, question.user) if one.is_fresh(now)
+    ]
+    admits = sum(isinstance(one.answer, Authenticated) for one in fresh)
+    return f"{admits} of {len(fresh)} answers that are remembered of him let him in" if fresh else "nothing of him"
+
+
+def _row(guard: Guarded, how: Asking, answer: object, *, seconds: float, cache: str) -> dict[str, Any]:
+    route = getattr(answer, "route", None)
+    return {
+        "module": guard.ident,
+        "on_trial": how.terms.shadow,
+        "answer": "needs_password" if answer is NEEDS_PASSWORD else word_of(answer),
+        "reason": answer.reason if isinstance(answer, CannotTell) else "",
+        "locked": isinstance(answer, (Refused, Provable)) and answer.locked,
+        "seconds": None if answer is NEEDS_PASSWORD else round(seconds, 6),
+        "cache": cache,
+        "route": None if route is None else _route(route),
+    }
+
+
+def _route(route: Route) -> dict[str, Any]:
+    """Without the secret: only whose it is."""
+    return {
+        "backend": route.backend,
+        "server": None if route.server is None else f"{_bracketed(route.server[0])}:{route.server[1]}",
+        "target": route.target,
+        "password": "of the client" if route.secret is None else "of the module",
+        "flags": route.flags,
+    }
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ipaddress.ip_address(address).version == 6 else address
+
+
+def _decided(decision: Decision, rules: Rules) -> str:
+    """What the modules have come to, in words."""
+    match decision:
+        case Admitted(vouched=True):
+            return f"{decision.authenticated_by} vouches for him, whom {decision.identified_by} knows"
+        case Admitted():
+            return f"{decision.identified_by} lets him in"
+        case ToProve(locked=True):
+            return f"{decision.identified_by} knows him, and he is locked"
+        case ToProve():
+            return f"{decision.identified_by} has keys of him, by which he has to prove that he has the password"
+        case RefusedLogin(locked=True):
+            return f"{decision.identified_by} knows him, and he is locked"
+        case RefusedLogin():
+            return f"{decision.identified_by} knows him, and the password is wrong"
+        case CannotTell():
+            return f"nobody can tell: {decision.reason}"
+        case _:
+            return f"nobody knows him; {rules.fallback} is the fallback" if rules.fallback else "nobody knows him"

@@ -1,0 +1,106 @@
+"""Limits, the health of backends and what is remembered of empty mailboxes, as `explain` has them: what they would say
+of a login, which is not counted.
+"""
+
+from popular.pdm.contract import Secret, UserLimits
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.known import NOT_NOW, WELCOME, HealthKnowledge, Hindrance, Poll, Who
+from popular.proxy.session.limits.limits import Limits
+from popular.proxy.session.limits.standings import Standing, standings
+from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
+
+
+class ForetoldLimits:
+    """LoginLimits of a session that is only played. `attempt`: there is a password to be tried, and a wrong one counts
+    as in any login. Nobody comes in, so no session is counted.
+    """
+
+    def __init__(self, limits: Limits, attempt: bool) -> None:
+        self._limits = limits
+        self._attempt = attempt
+        self.guards = limits.guards
+        self.counts = limits.counts
+
+    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
+        if self._attempt:
+            return self._limits.wait(who)
+        standing = self._standing(GUESSRATE, who)
+        if standing.mode != ENFORCE:
+            return 0.0, None
+        return standing.wait, None if standing.code is None else Hindrance(GUESSRATE, standing.code)
+
+    def no_guess(self, who: Who) -> None:
+        if self._attempt:
+            self._limits.no_guess(who)
+
+    def failed(self, who: Who, secret: Secret | None) -> float:
+        if self._attempt:
+            return self._limits.failed(who, secret)
+        standing = self._standing(AUTHDELAY, who)
+        return standing.wait if standing.mode == ENFORCE else 0.0
+
+    def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+        """The first limit in force that is reached."""
+        del row
+        self.no_guess(who)
+        for standing in standings(self._limits.entries, who, own):
+            if standing.limit not in (AUTHDELAY, GUESSRATE) and standing.mode == ENFORCE and standing.code is not None:
+                return Hindrance(standing.limit, standing.code)
+        return None
+
+    def stays_out(self, row: int) -> None:
+        """Nothing was taken."""
+
+    def _standing(self, limit: str, who: Who) -> Standing:
+        return next(one for one in standings(self._limits.entries, who) if one.limit == limit)
+
+
+class ForetoldHealth(HealthKnowledge):
+    """How well a backend is, for a session that is only played: it is let through for nothing, and nothing fails."""
+
+    def __init__(self, health: HealthKnowledge) -> None:
+        self._health = health
+
+    def takes(self, address: str) -> int:
+        """While it recovers it may be either; that it is tried again counts."""
+        del address
+        return NOT_NOW if self._health.is_down() else WELCOME
+
+    def failed(self, address: str, reason: str) -> None:
+        """Nothing has."""
+
+    def answered(self, address: str) -> None:
+        """Nothing was."""
+
+    def came_to_nothing(self, address: str) -> None:
+        """Nobody was let through."""
+
+    def is_down(self) -> bool:
+        """As it is."""
+        return self._health.is_down()
+
+    def why_not(self) -> tuple[str, str]:
+        """As it is."""
+        return self._health.why_not()
+
+
+def foretold(backend: BackendRuntime) -> BackendRuntime:
+    """A backend of which nothing is known but how well it is."""
+    health = None if backend.health is None else ForetoldHealth(backend.health)
+    return BackendRuntime(backend.settings, (backend.connect_seconds, backend.login_seconds), health=health)
+
+
+class SupposedPolls:
+    """PollMemory where the password is not known, by which polls are: all are as is supposed."""
+
+    def __init__(self, *, empty: bool) -> None:
+        self._empty = empty
+
+    def poll_of(self, who: Who, secret: Secret, backend: Backend, *, target: str) -> Poll:
+        del who, secret, target
+        return Poll(0, 0, at=0.0, seconds=backend.absorb)
+
+    def is_empty(self, poll: Poll) -> bool:
+        del poll
+        return self._empty

@@ -1,0 +1,87 @@
+"""How far somebody is from each limit, for `explain`: nothing is changed by looking."""
+
+from typing import NamedTuple
+
+from popular.pdm.contract import UserLimits
+from popular.protocol.replies import Code
+from popular.proxy.session.known import Who
+from popular.proxy.session.limits import guesses
+from popular.proxy.session.limits.limit_entries import LimitEntries
+from popular.proxy.settings.limits import (
+    AUTHDELAY,
+    GUESSRATE,
+    LOGINDELAY,
+    NETWORK_SESSIONS,
+    USER_SESSIONS,
+    VSERV_LOGINS,
+    VSERV_SESSIONS,
+    Limit,
+)
+from supervisor.table.remembered import Entry
+
+CODES = {  # nobody is refused for authdelay, only held back
+    GUESSRATE: Code.SYS_TEMP,
+    USER_SESSIONS: Code.IN_USE,
+    LOGINDELAY: Code.LOGIN_DELAY,
+    NETWORK_SESSIONS: Code.SYS_TEMP,
+    VSERV_SESSIONS: Code.SYS_TEMP,
+    VSERV_LOGINS: Code.SYS_TEMP,
+}
+"""What a client is refused with, for each limit."""
+
+
+class Standing(NamedTuple):
+    """How far somebody is from one limit."""
+
+    limit: str
+    mode: str
+    """off, report or enforce; what a module says of a user is always in force."""
+    most: float
+    """What is allowed: sessions, seconds, guesses a minute, logins a second."""
+    now: float
+    """What there is: sessions, failures of late, seconds until the next one may come."""
+    wait: float = 0.0
+    """For how many seconds he would be held back: for authdelay, with a wrong password."""
+    code: Code | None = None
+    """With which he would be refused, were the limit in force if it is on trial; None: he would not."""
+
+
+def standings(entries: LimitEntries, who: Who, own: UserLimits | None = None) -> list[Standing]:
+    """How he stands with each limit, in the order in which they are looked at."""
+    now, of, look = entries.clock.now, entries.rules.of, entries.memory.look
+    pair, network, server = look(entries.pair(who)), look(entries.network(who)), look(entries.server())
+    user, exempt = look(entries.user(who, own)), entries.is_exempt(who)
+    sessions, pause = entries.limits_of_user(own)
+    held, turn = (0.0, 0.0) if exempt else _waits(entries, pair, network)
+    late = turn > entries.rules.authdelaymax
+    until = max(0.0, user.until - now)
+    logins = entries.logins
+    second = guesses.charged(server, logins, now, most_wait=0.0)[1] if logins is not None else 0.0
+    no_room = network.held >= of[NETWORK_SESSIONS].most and not exempt
+    return [
+        _standing(AUTHDELAY, of[AUTHDELAY], pair.weight(now), wait=held),
+        _standing(GUESSRATE, of[GUESSRATE], network.weight(now), wait=turn, beyond=late),
+        _standing(NETWORK_SESSIONS, of[NETWORK_SESSIONS], network.held, beyond=no_room),
+        _standing(VSERV_SESSIONS, of[VSERV_SESSIONS], server.held, beyond=server.held >= of[VSERV_SESSIONS].most),
+        _standing(VSERV_LOGINS, of[VSERV_LOGINS], second, beyond=second > 0),
+        _standing(USER_SESSIONS, sessions, user.held, beyond=user.held >= sessions.most),
+        _standing(LOGINDELAY, pause, until, beyond=until > 0),
+    ]
+
+
+def _waits(entries: LimitEntries, pair: Entry, network: Entry) -> tuple[float, float]:
+    """Seconds for which the reply to one more wrong login would be held back, and its question before that."""
+    now, limit = entries.clock.now, entries.rules.of[AUTHDELAY]
+    spared = guesses.is_spared(pair, now)
+    failures = 0.0 if spared else network.weight(now) + 1.0
+    held = 0.0
+    if limit.counts:
+        held = guesses.delay(pair.weight(now) + 1.0, failures, limit.most, most=entries.rules.authdelaymax)
+    if entries.guesses is None or spared:
+        return held, 0.0
+    return held, guesses.charged(network, entries.guesses, now, most_wait=0.0)[1]
+
+
+def _standing(name: str, limit: Limit, now: float, *, wait: float = 0.0, beyond: bool = False) -> Standing:
+    code = CODES[name] if limit.counts and beyond else None
+    return Standing(limit=name, mode=limit.mode, most=limit.most, now=now, wait=wait, code=code)

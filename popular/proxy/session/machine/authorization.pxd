@@ -1,0 +1,36 @@
+cimport cython
+
+from popular.proxy.session.machine.client_side cimport ClientSide
+from popular.proxy.session.machine.typedrules cimport TypedRules
+from supervisor.octets cimport find, is_plain, named, part, word_at
+
+cpdef str name_of(bytes octets)
+
+cdef class CommandRow:
+    cdef public str keyword
+    cdef public object answer
+    cdef public bint alone, blanks_count, with_argument
+    cdef bint has_nothing(self, bytes argument) except -1
+
+cdef long _BLANK
+cdef dict _COMMANDS
+cdef CommandRow _PASS, _USER
+cdef unsigned int _PASS_WORD, _USER_WORD
+
+@cython.locals(word=cython.uint, keyword=bytes)
+cdef CommandRow _row_of(bytes line, Py_ssize_t blank)
+
+cdef tuple _NOT_SHOWN
+cdef bytes _SEND_PASS
+
+cdef class Authorization(ClientSide):
+    @cython.locals(argument=bytes, blank=Py_ssize_t, known=CommandRow)
+    cdef _command(self, bytes line)
+    cdef _name(self, bytes argument)
+    cdef tuple _split_namespace(self, str name)
+    cdef _put(self, question)
+    cdef _ask(self, question)
+    cdef _note_time(self)
+    @cython.locals(rules=TypedRules)
+    cdef _password(self, bytes argument)
+    cpdef _deny(self, code)

@@ -1,0 +1,32 @@
+cimport cython
+
+from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
+from popular.proxy.session.known cimport BackendKnowledge, HealthKnowledge
+from popular.proxy.session.backend.refusals cimport Refusals
+from popular.proxy.session.machine.surroundings cimport Surroundings
+from popular.proxy.session.machine.telling cimport Teller
+from popular.proxy.session.machine.verbs cimport Verbs
+from supervisor.octets cimport fields, joined
+
+cdef class BackendSide(Teller):
+    cdef public object poll
+    cdef public BackendRuntime _backend
+    cdef public HealthKnowledge _health
+    cdef public double _patience
+    cdef public Refusals _refusals
+    cdef public bint _password_is_ours, _referred, counted
+    cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
+    @cython.locals(known=BackendKnowledge, user=bytes, password=bytes, line=bytes, ahead=bint)
+    cdef _log_in(self, password_of_module, BackendRuntime backend)
+    cdef _open_mailbox(self, route, BackendRuntime backend)
+    cpdef checked(self, mail, str reason)
+    cdef _show_empty(self)
+    cdef _connect(self, BackendRuntime backend)
+    cpdef connected(self)
+    cpdef backend_says(self, bytes data)
+    cdef _begin_login(self)
+    cdef _join(self, said)
+    cdef bint _enter_or_refuse(self) except -1
+    cpdef backend_failed(self, str reason, str word)
+    cpdef _end(self, str ending)
+    cpdef relay_ended(self, str ending)

@@ -1,0 +1,395 @@
+"""What the proxy says to a backend, and makes of what it hears: the mail check, the connection, the login; and where a
+backend lets nobody in, whose affair that is.
+
+The fifth of the six classes of which the machine is made: behind `telling.py`, in front of `machine.py`, which
+decides that a user is to be logged in here.
+"""
+
+from collections.abc import Mapping
+
+from popular import messages
+from popular.pdm.contract import Route, Secret, Token
+from popular.protocol import replies, xpop
+from popular.protocol.international import NOTHING, International
+from popular.protocol.mailcheck import LOAD_TOO_HIGH, NO_MAIL, Mail
+from popular.protocol.replies import Code
+from popular.proxy.session.backend.backend_auth import Credentials, lacks_secret, login_for
+from popular.proxy.session.backend.backend_login import (
+    STARTING_TLS as TLS_STEP,
+)
+from popular.proxy.session.backend.backend_login import (
+    Broken,
+    Joined,
+    Pop3Login,
+    Rejected,
+    XpopLogin,
+    xclient,
+)
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.referral import Referral, referral_of, referred_to, why_not
+from popular.proxy.session.backend.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
+from popular.proxy.session.known import NO_MECHANISMS, HealthKnowledge, Poll
+from popular.proxy.session.machine.phases import CHECKING, CONNECTING, LOGGING_IN, RELAYING
+from popular.proxy.session.machine.surroundings import Surroundings
+from popular.proxy.session.machine.telling import NO_FIELDS, Teller
+from popular.proxy.session.machine.verbs import Verbs
+from popular.proxy.session.orders import DRAINED, GO_ON, AskedLogin
+from supervisor.octets import fields, joined
+
+NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
+"""What a backend has not done when its time is over."""
+OURS = "ours"
+"""The word of a failure that is no backend's: we lack a descriptor, memory or a port."""
+UNTRIED = ("maxwaiting", "maxsessions", "down")
+"""Words of failures where the backend was not even asked."""
+
+_STEPS = {
+    "connect": CONNECTING.phrase,
+    "tls": TLS_STEP,
+    NO_CONNECTION: CONNECTING.phrase,
+    NO_HANDSHAKE: TLS_STEP,
+}
+"""Steps of an attempt at a backend beside those of its login, by the word or the reason of the failure."""
+
+
+class BackendSide(Teller):
+    """One session, as far as its backend goes."""
+
+    __slots__ = (
+        "_backend",
+        "_health",
+        "_password_is_ours",
+        "_patience",
+        "_referred",
+        "_refusals",
+        "counted",
+        "poll",
+    )
+
+    def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
+        Teller._set_up(self, verbs, around, peer)
+        self.counted = False
+        """Limits may count this session: they were asked, and are told of its end."""
+        self._backend: BackendRuntime | None = None
+        """The one with the id `backend_id`; its address is another one where a route or a referral names a server."""
+        self._health: HealthKnowledge | None = None
+        """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
+        self._refusals: Refusals | None = None
+        """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
+        self._password_is_ours = False
+        """The backend was told a password of a module's, not the client's."""
+        self._referred = False
+        """A backend has sent us to another one."""
+        self._patience = 0.0
+        """Seconds more for the greeting, where a backend is found connected when the time for the connect is over."""
+        self.poll: Poll | None = None
+        """The login, if it may be answered without its backend the next time."""
+
+    # The mailbox
+
+    def _log_in(self, password_of_module: Secret | None, backend: BackendRuntime) -> None:
+        """`password_of_module`: the route's."""
+        secret = password_of_module or self._secret
+        self._password_is_ours = password_of_module is not None or backend.trusts_us
+        line = xclient(self.peer_ip, self.peer_port, self._sid) if backend.names_client else b""
+        known = backend.announced
+        ahead = known is not None and known.pipelines()
+        try:
+            if backend.says_user:
+                assert secret is not None
+                user, password = self.target.encode(), secret.reveal()
+                if line or backend.tells_stls:
+                    self._dialogue = Pop3Login(user, password, ahead, stls=backend.tells_stls, xclient=line)
+                else:
+                    self._dialogue = Pop3Login(user, password, ahead)
+            else:
+                token = None if self._question is None or password_of_module is not None else self._question.token
+                shown = Credentials(self.target, secret, token)
+                offered = known.mechanisms() if known is not None else NO_MECHANISMS
+                self._dialogue = login_for(backend.settings, shown, xclient=line, ahead=ahead, offered=offered)
+        except UnicodeEncodeError:  # a module may have it from where names have other octets
+            self._bad_mailbox("the user's name there cannot be written in UTF-8")
+            return
+        except ValueError as error:
+            if backend.trusts_us:
+                self._bad_mailbox(str(error))
+            else:
+                self._wrong_login("password")
+            return
+        if self._utf8 or self._language:
+            self._dialogue.tell_first(self._manner(backend))
+        self._connect(backend)
+
+    def _manner(self, backend: BackendRuntime) -> list[bytes]:
+        """What the client has said of how it is spoken to, for a backend that announces it."""
+        offered = backend.announced.international() if backend.announced is not None else NOTHING
+        lines = [b"UTF8\r\n"] if self._utf8 and offered.utf8 else []
+        if self._language and offered.languages:
+            lines.append(f"LANG {self._language}\r\n".encode())
+        return lines
+
+    def _shows(self) -> Secret | Token | None:
+        """What the client has shown that could be passed on: its password, or its token."""
+        return self._secret if self._question is None else self._secret or self._question.token
+
+    def _no_secret(self) -> None:
+        self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend_id})
+        self._refuse("no_secret", "unavailable", Code.SYS_PERM)
+
+    def _open_mailbox(self, route: Route, backend: BackendRuntime) -> None:
+        try:
+            self._dialogue = XpopLogin(self.target, self._sid, route.flags)
+        except (xpop.BadMailboxName, xpop.BadRequest) as error:
+            self._bad_mailbox(str(error))
+            return
+        if backend.asks_for_mail:
+            self._move(CHECKING)
+            self._verbs.check_mail(backend, self.target, self._rules.checktimeout)
+        else:
+            self._connect(backend)
+
+    def _bad_mailbox(self, reason: str) -> None:
+        """The user's password is right; that there can be no such mailbox is the operator's to repair."""
+        self._verbs.note(messages.BAD_MAILBOX, {"user": self.user, "mailbox": self.target, "reason": reason})
+        self._refuse("bad_mailbox", "unavailable", Code.SYS_PERM)
+
+    def checked(self, mail: Mail | None, reason: str) -> None:
+        """What the mail check found; None if it was not answered properly or in time, for this reason."""
+        verbs = self._verbs
+        if mail is None:
+            verbs.note(messages.CHECK_FAILED, {**self._where(), "reason": reason})
+            verbs.count("mail_checks", "unanswered", "")
+        elif mail is NO_MAIL or mail is LOAD_TOO_HIGH:
+            verbs.count("mail_checks", "empty" if mail is NO_MAIL else "load", "")
+            self._dialogue = None
+            self._show_empty()
+            return
+        else:
+            verbs.count("mail_checks", "mail", "")
+        assert self._backend is not None
+        self._connect(self._backend)
+
+    def _show_empty(self) -> None:
+        if self._enter_or_refuse():
+            self._simulate()
+
+    # The connection and the login
+
+    def _connect(self, backend: BackendRuntime) -> None:
+        assert self._dialogue is not None
+        self._move(CONNECTING)
+        self._patience = backend.patience
+        self._verbs.connect(backend, self._dialogue.greets, backend.connect_seconds)
+
+    def connected(self) -> None:
+        """The connection to a backend that does not greet stands."""
+        assert self._dialogue is not None
+        self._begin_login()
+        self._verbs.send_backend(self._dialogue.opening())
+
+    def _begin_login(self) -> None:
+        self._move(LOGGING_IN)
+        assert self._backend is not None
+        self._verbs.expect(self._backend.login_seconds)
+
+    def backend_says(self, data: bytes) -> None:
+        """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
+        assert self._dialogue is not None
+        if self.phase is CONNECTING:
+            self._begin_login()
+        progress = self._dialogue.hear(data)
+        if type(progress) is bytes:
+            self._verbs.send_backend(progress)
+        elif isinstance(progress, Joined):
+            self._join(progress)
+        elif isinstance(progress, Rejected):
+            self._rejected(progress)
+        elif isinstance(progress, Broken):
+            self.backend_failed(progress.reason, progress.word)
+        elif progress is not None:
+            self._verbs.start_backend_tls()
+
+    def backend_tls_up(self) -> None:
+        """TLS with the backend stands, as it was asked for."""
+        assert isinstance(self._dialogue, Pop3Login)
+        self._verbs.send_backend(self._dialogue.tls_up())
+
+    def _join(self, said: Joined) -> None:
+        """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
+        if self._refusals is not None:
+            self._refusals.let_in(self.target)
+        self._dialogue = None
+        if not self._enter_or_refuse():
+            return
+        self._move(RELAYING)
+        self._forget()
+        self._logged_in()
+        reply, rest = fields(said)
+        self._verbs.relay(joined(joined(reply, b"\r\n"), rest), self.lines.take_rest())
+
+    def _enter_or_refuse(self) -> bool:
+        """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
+        limits, own = self._around.limits, self._own_limits
+        if own is None and not (self._around.limited and (limits.guards or limits.counts)):
+            return True
+        self._charged = False
+        self.counted = True
+        hindrance = limits.enter(self._row_number, self._whom(), own)
+        if hindrance is None:
+            return True
+        self._verbs.leave_backend()
+        self._tell_hindrance(hindrance.limit)
+        self._try_again(hindrance.code)
+        return False
+
+    # A backend that refuses, or fails
+
+    def _rejected(self, rejected: Rejected) -> None:
+        """The backend's words go to the log; the client gets its response code and ours, which tell strangers
+        nothing.
+        """
+        assert self._backend is not None
+        if rejected.of_login and (referral := referral_of(rejected.reply)) is not None:
+            self._refer(referral, rejected.step, self._backend)
+            return
+        code = replies.known_code(rejected.code)
+        of_user = not self._password_is_ours
+        whose = affair(rejected, code, in_clear=self._backend.in_clear, of_user=of_user, user=self.target)
+        reply = rejected.reply.decode("utf-8", "replace")
+        said = {"code": (rejected.code or b"").decode("utf-8", "replace")}
+        if whose is Affair.BACKEND or whose is Affair.TLS:
+            self._note_backend(rejected.step, reply, word_of(rejected, code, whose), said=said)
+            self._trouble("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
+            return
+        self._verbs.leave_backend()
+        if self._health is not None:
+            self._health.answered(self.peer_ip)
+        said |= {"backend": self.backend_id, "reply": reply}
+        if whose is Affair.MAILBOX:
+            assert code is not None
+            self._verbs.note(messages.LOGIN_DEFERRED, {**self._login_fields(), **said})
+            self._verbs.count("logins_deferred", DEFERRALS[code], self.backend_id)
+            self._no_guess()
+            self._around.limits.stays_out(self._row_number)
+            self._dialogue = None
+            self._try_again(code)
+            return
+        if whose is Affair.USER_UNSAID and self._refusals is not None:
+            self._doubt(self._refusals, rejected.step, reply)
+        self._wrong_login("backend", said)
+
+    def _refer(self, referral: Referral, step: str, said_by: BackendRuntime) -> None:
+        """Another server has the mailbox, says a backend: there the user is logged in, once, if that is allowed."""
+        assert self._led is not None
+        where = f"{referral.host} port {referral.port}"
+        to = referred_to(referral, said_by.settings, self._rules.backends, target=self.target)
+        why = why_not(to, said_by.settings, again=self._referred, ourselves=self._rules.ourselves)
+        if to is None or why:
+            self._note_backend(step, f"it refers the user to {where}, {why}", "refused")
+            self._trouble("backend_failed")
+            return
+        fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
+        self._verbs.note(messages.REFERRED, fields)
+        self._verbs.leave_backend()
+        if self._health is not None:
+            self._health.answered(self.peer_ip)
+        if to.id != said_by.id and not self._takes_new(to.id):
+            self._refuse(DRAINED, "unavailable", Code.SYS_TEMP)
+            return
+        self._refusals = self._health = self.poll = None
+        self._referred = True
+        self._backend, self.backend_id, self.target = self._around.backends[to.id].like(to), to.id, referral.user
+        if lacks_secret(self._led, to, self._shows()):
+            self._no_secret()
+        else:
+            self._log_in(self._led[0].secret, self._backend)
+
+    def _takes_new(self, backend_id: str) -> bool:
+        """Whether the operator lets new users in to a backend to which neither he nor a module has led this one."""
+        return not self._around.orders.any or self._around.orders.verdict(self._asked(backend_id))[0] == GO_ON
+
+    def _asked(self, backend_id: str) -> AskedLogin:
+        """About whom the operator may have ordered something: by the name that he has written, and by his module's."""
+        vserv, account = self._rules.vserv, self.account()
+        return AskedLogin(vserv=vserv, namespace=self.namespace, user=self.user, backend=backend_id, account=account)
+
+    def backend_failed(self, reason: str, word: str) -> None:
+        """The backend is not reachable, went away, or talks nonsense, before the two were joined.
+
+        `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it, or OURS.
+        """
+        dialogue = self._dialogue
+        assert dialogue is not None
+        if dialogue.refusal is not None:
+            self._rejected(dialogue.refusal)
+            return
+        if word == OURS:
+            fields: dict[str, object] = {"user": self.user, "step": self.phase.phrase, "reason": reason}
+            self._verbs.note(messages.NO_RESOURCES, fields)
+            self._trouble("no_resources", "resources")
+            return
+        word = word or ("connect" if self.phase is CONNECTING else "closed")
+        self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or dialogue.step, reason, word)
+        if dialogue.ahead:
+            self._mistrust(dialogue.step, reason)
+        self._trouble("backend_failed")
+
+    def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
+        """The backend refuses a user and does not say why: his wrong password, or does it refuse everybody (Refusals)?
+        If it does, this counts as a failure of the backend too, and is logged once.
+        """
+        was = refusals.of_everybody
+        refusals.refused(self.target)
+        if not refusals.of_everybody:
+            return
+        if was:
+            self._count_failure("everybody")
+        else:
+            self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
+
+    def _mistrust(self, step: str, reason: str) -> None:
+        """The backend did not answer as it should to USER and PASS in one piece: for a while it gets them singly."""
+        known = self._backend.announced if self._backend is not None else None
+        if known is not None and known.mistrust():
+            self._verbs.note(messages.NOT_PIPELINED, {**self._where(), "step": step, "reason": reason})
+
+    def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NO_FIELDS) -> None:
+        """Logs and counts a failure of the backend. `word`: of backend_login.FAILURES; `said`: more fields."""
+        fields: dict[str, object] = {**self._where(), "user": self.user, "step": step}
+        self._verbs.note(messages.BACKEND_FAILED, {**fields, "reason": reason, **said})
+        self._count_failure(word)
+        dialogue = self._dialogue
+        provoked = dialogue is not None and dialogue.may_be_too_long  # strangers would close it for everybody
+        if self._health is not None and word not in UNTRIED and not provoked:
+            self._health.failed(self.peer_ip, reason)
+
+    def _count_failure(self, word: str) -> None:
+        """And whom it turns away, who counts once for as long as it goes on."""
+        self._verbs.count("backend_failures", word, self.backend_id)
+        assert self._backend is not None
+        if self._backend.note_affected is not None:
+            self._backend.note_affected(self.namespace, self.account() or self.user)
+
+    def _where(self) -> dict[str, object]:
+        """Which backend failed, for the log, and the address at which it was, or all at which it could have been."""
+        assert self._backend is not None
+        return {"backend": self.backend_id, "address": ",".join(self._backend.settings.addresses)}
+
+    # What backends offer
+
+    def _international(self) -> International:
+        """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""
+        return self._around.in_common.offered()
+
+    # The end
+
+    def _end(self, ending: str) -> None:
+        self._dialogue = None
+        Teller._end(self, ending)
+
+    def relay_ended(self, ending: str) -> None:
+        """Client and backend are no longer joined: one of them has closed, broke, or sent what it must not."""
+        if ending == "null_byte":
+            self._null_byte()
+        else:
+            self._end(ending)

@@ -1,0 +1,410 @@
+"""What the proxy makes of the words of a client: its lines, TLS, and the simulated mailbox.
+
+The first of the six classes of which the machine is made: `authorization.py` adds the commands before the login,
+`telling.py` what is logged of it, `backend_side.py` the backend, `machine.py` what becomes of a login. Pure, as they
+are: octets and facts come in, verbs are called (`verbs.py`).
+"""
+
+from typing import Any
+
+from popular import messages
+from popular.pdm.chain import Decision
+from popular.pdm.contract import Question, Route, Secret
+from popular.protocol import replies, sasl
+from popular.protocol.capabilities import Common
+from popular.protocol.international import LANG, International
+from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
+from popular.protocol.replies import Code
+from popular.protocol.transaction import AT_ONCE, WELCOME, Response, Transaction
+from popular.proxy.session.machine.offers import Offer
+from popular.proxy.session.machine.phases import (
+    ANSWERING,
+    AWAITING_HEADER,
+    ENDED,
+    EXCHANGING,
+    GREETED,
+    MOVES,
+    NOT_READ,
+    NOTHING_SAID,
+    PENDING,
+    SIMULATING,
+    STARTING_TLS,
+    Phase,
+    bits,
+)
+from popular.proxy.session.machine.proving import Proving
+from popular.proxy.session.machine.surroundings import Surroundings
+from popular.proxy.session.machine.verbs import Verbs
+from popular.proxy.settings.vserv import POP3S
+
+LINES_A_TURN = 4
+"""Lines of a client that are answered before all others get their turn."""
+MOST_HELD = 1 << 14
+"""Octets that a client may send ahead of an answer before it is no longer read."""
+
+HEADER_SECONDS = 5.0
+"""For the PROXY header: it is sent with the connection, by a host that is near."""
+HANDSHAKE_SECONDS = 30.0
+MODULE_SECONDS = 30.0
+CLOSING_SECONDS = 5.0
+"""How long a last reply may take to leave."""
+
+_OF_WHAT_IS_OFFERED = (b"CAPA", LANG.encode())
+"""Commands behind the login whose answer depends on what the backends offer."""
+_AT_ONCE, _QUIT = AT_ONCE, b"QUIT"
+
+_ANSWERING, _NOT_READ = bits(ANSWERING), bits(NOT_READ)
+
+BYE = replies.ok("bye")
+
+
+class ClientSide:
+    """One session, as far as its client goes."""
+
+    __slots__ = (
+        "_around",
+        "_asked_at",
+        "_bit",
+        "_certificate_name",
+        "_charged",
+        "_commands",
+        "_denied",
+        "_eof",
+        "_errors",
+        "_exchange",
+        "_failures",
+        "_held",
+        "_language",
+        "_led",
+        "_may_follow",
+        "_offer",
+        "_proving",
+        "_question",
+        "_rests",
+        "_rules",
+        "_secret",
+        "_sid",
+        "_tls",
+        "_utf8",
+        "_verbs",
+        "_words",
+        "absorbed",
+        "asked",
+        "lines",
+        "mechanism",
+        "namespace",
+        "peer_ip",
+        "peer_port",
+        "phase",
+        "user",
+    )
+
+    def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
+        """A method, and not `__init__`, because in the compiled form a base class is set up by a call of C.
+
+        `peer`: the client's address and port.
+        """
+        self._around = around
+        self._charged = False
+        """A guess was charged to the client's network; whether it was one, a wrong login, is not known yet."""
+        self._asked_at = 0.0
+        """When somebody was asked last what is to become of the client, if `times` of the surroundings want to know."""
+        self._held: Question | Code | Decision | None = None
+        """What waits while the client is held back: the question for the modules, the code of the refusal, or what the
+        challenge is made of.
+        """
+        self._verbs = verbs
+        self._rules = around.rules
+        self.peer_ip, self.peer_port = peer
+        self._sid = self._verbs.sid
+        self._tls = False
+        self._certificate_name = ""
+        self._offer = self._rules.offers.clear
+        self.lines = LineBuffer()
+        """What the client has sent and was not yet answered."""
+        self.absorbed = False
+        """The client is shown an empty mailbox because its mailbox was empty a moment ago (absorber.py)."""
+        self.asked = False
+        """The client has asked for the capabilities."""
+        self._commands = 0
+        self._errors = 0
+        self._failures = 0
+        self._denied: Code | None = None
+        """The client is refused, and is told so when it has answered to the reason (a challenge of its mechanism)."""
+        self._eof = False
+        self._rests = False
+        """It has had its turn, and there are lines left."""
+        self._exchange: sasl.Exchange | None = None
+        self._proving: Proving | None = None
+        self._secret: Secret | None = None
+        self._led: tuple[Route, bool, bool] | None = None
+        """Where the modules have led on to: the arguments of Machine._follow. A route may hold a password of theirs."""
+        self._question: Question | None = None
+        """What was asked, if the client shows something else than its own password."""
+        self._utf8 = False
+        """The client has said UTF8, and is to be served so wherever its mail lies."""
+        self._language = ""
+        """The tag of the language that it has chosen by LANG, or "*"."""
+        self.phase: Phase = GREETED if self._rules.trusted is None else AWAITING_HEADER
+        self._bit = 1 << self.phase
+        """The phase as `bits` has it."""
+        self._may_follow = MOVES[self.phase]
+        self._words = ""
+        """What the client is told when it is refused, instead of ours: those of a module."""
+        self.user = ""
+        self.namespace = ""
+        self.mechanism = ""
+        """The mechanism of AUTH, or APOP; "" for USER and PASS."""
+
+    def peer(self) -> tuple[str, int]:
+        """Who the client is: by the PROXY header, if there was one."""
+        return self.peer_ip, self.peer_port
+
+    def listens(self) -> bool:
+        """Whether the client is to be read: not while it is too far ahead of our answers."""
+        if len(self.lines.held) > MOST_HELD and self.phase is not EXCHANGING:
+            return False
+        return not (self._bit & _NOT_READ or self._rests)
+
+    def answers(self) -> bool:
+        """Whether a line that comes now is answered at once: none waits before it."""
+        return self._bit & _ANSWERING != 0 and not self.lines.held
+
+    def _move(self, phase: Phase) -> None:
+        """The only one that changes the phase."""
+        number = phase
+        bit = 1 << number
+        assert self._may_follow & bit, f"{self.phase.name} does not lead to {phase.name}"
+        self.phase = phase
+        self._bit = bit
+        self._may_follow = MOVES[number]
+
+    def _forget(self) -> None:
+        """What the client has shown has done its work."""
+        self._secret = self._question = self._exchange = self._led = self._proving = None
+
+    def _end(self, ending: str) -> None:
+        self._move(ENDED)
+        self._forget()
+        self._verbs.finish(ending, CLOSING_SECONDS)
+
+    # The beginning
+
+    def begin(self) -> None:
+        """The connection is there."""
+        trusted = self._rules.trusted
+        if trusted is None:
+            self._greet()
+        elif self.peer_ip in trusted:
+            self._verbs.await_header(HEADER_SECONDS)
+        else:
+            self.header_failed("it is not in trusted")
+
+    def introduced(self, peer: tuple[Any, ...]) -> None:
+        """The PROXY header has come: this is who the client is (address, port)."""
+        self.peer_ip, self.peer_port = peer[:2]
+        self._move(GREETED)
+        self._greet()
+
+    def header_failed(self, reason: str) -> None:
+        """An untrusted peer, or a malformed header: closed without a reply."""
+        fields: dict[str, object] = {"peer": self.peer_ip, "vserv": self._rules.vserv, "reason": reason}
+        self._verbs.note(messages.BAD_HEADER, fields)
+        self._end("proxy_header")
+
+    def _greet(self) -> None:
+        rules = self._rules
+        if self._verbs.is_blocked(self.peer_ip):
+            self._end("blocked")
+        elif rules.protocol == POP3S and not self._tls:
+            self._start_tls()
+        elif rules.state == "disabled":
+            self._verbs.send(rules.refusal)
+            self._end("vserv_disabled")
+        else:
+            self._verbs.send(rules.greeting if not rules.apop else self._greeting_with_challenge())
+
+    def _greeting_with_challenge(self) -> bytes:
+        """RFC 1939 section 7."""
+        return self._rules.greeting[:-2] + b" " + self._challenge(0) + b"\r\n"
+
+    def _challenge(self, number: int) -> bytes:
+        """0 is that of the greeting."""
+        return self._rules.challenges.of(self._sid, number)
+
+    # Lines
+
+    def client_says(self, data: bytes) -> None:
+        """The client sent this."""
+        self.lines.feed(data)
+        self._go_on()
+
+    def client_eof(self) -> None:
+        """The client will send nothing more. What it sent before is still answered, unless it `is_gone`.
+
+        In NOTHING_SAID it has said nothing of what was expected: a health check, and nobody's fault.
+        """
+        self._eof = True
+        if (self.phase in PENDING and self._is_gone()) or self.phase in NOTHING_SAID:
+            self._end("client_closed")
+        else:
+            self._go_on()
+
+    def _is_gone(self) -> bool:
+        """Whether nobody waits for the answer to PASS: the client sends nothing more, and PASS was its last word.
+
+        Behind that nothing could be done for it, and whoever is asked for it is asked in vain. A client with commands
+        behind PASS has only closed its half: it is served to its end.
+        """
+        return self._eof and not self.lines.held
+
+    def _go_on(self) -> None:
+        """Answers the lines that are there, as far as the phase allows."""
+        lines = self.lines
+        left = LINES_A_TURN
+        while lines.held and self._bit & _ANSWERING:
+            if not left:
+                self._rests = True
+                self._verbs.rest()
+                return
+            left -= 1
+            try:
+                line = lines.next_line()
+            except NullByte:
+                self._null_byte()
+                return
+            except LineTooLong:
+                if self._may_be_longer():
+                    continue
+                self._verbs.send(replies.err("the line is too long"))
+                self._end("line_too_long")
+                return
+            if line is None:
+                break
+            if self.phase is SIMULATING:
+                self._simulated(line)
+            elif self.phase is EXCHANGING:
+                self._response(line)
+            else:
+                self._command(line)
+        if self._eof and self._bit & _ANSWERING:
+            self._end("client_closed")
+
+    def proceed(self) -> None:
+        """All others have had their turn."""
+        self._rests = False
+        self._go_on()
+
+    def _null_byte(self) -> None:
+        """A NUL octet, also one that the relay found: dropped silently, and told to the operator."""
+        self._verbs.note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase})
+        self._end("null_byte")
+
+    def _simulated(self, line: bytes) -> None:
+        """What the mailbox without mail says to it."""
+        over = line == _QUIT
+        reply = BYE if over else _AT_ONCE.get(line)
+        if reply is None:
+            answer = self._answer(line)
+            reply, over = answer.reply, answer.over
+        self._verbs.send(reply)
+        if over:
+            self._end("absorbed" if self.absorbed else "quit")
+
+    def _answer(self, line: bytes) -> Response:
+        if line[:4].upper() not in _OF_WHAT_IS_OFFERED:
+            return Transaction((), ()).command(line)
+        offered = self._international()
+        more = offered.capabilities(self._rules.international)
+        return Transaction((), self._announced_offer().capa_after + more, offered.languages).command(line)
+
+    def _command(self, line: bytes) -> None:
+        """A command in the AUTHORIZATION state."""
+        raise NotImplementedError
+
+    def _response(self, line: bytes) -> None:
+        """The answer to a challenge."""
+        raise NotImplementedError
+
+    def _announced_offer(self) -> Offer:
+        """The offer as CAPA has it: less, or more, than by its set alone where backends are listened to."""
+        adapted = self._rules.adapted
+        return self._offer if adapted is None else adapted.like(self._offer, self._in_common_of_backends())
+
+    def _in_common_of_backends(self) -> Common:
+        """What all backends announce."""
+        raise NotImplementedError
+
+    def _international(self) -> International:
+        """What is offered of UTF8 and LANG at this moment."""
+        raise NotImplementedError
+
+    def _may_be_longer(self) -> bool:
+        """Whether the line that is too long may go on all the same."""
+        raise NotImplementedError
+
+    def _error(self, text: str) -> None:
+        self._errors += 1
+        if self._errors > self._rules.maxerrors:
+            self._verbs.send(replies.err("too many faulty commands"))
+            self._end("too_many_errors")
+        else:
+            self._verbs.send(replies.err(text))
+
+    def _simulate(self) -> None:
+        """The client goes on with us, in a mailbox without mail."""
+        verbs = self._verbs
+        self._forget()
+        self._move(SIMULATING)
+        self._logged_in()
+        verbs.count("simulated", None, "")
+        verbs.send(WELCOME)
+        self._go_on()
+
+    def _logged_in(self) -> None:
+        self._verbs.logged_in()
+        if self.mechanism:
+            self._verbs.count("sasl_logins", self.mechanism, self._rules.vserv)
+
+    # TLS
+
+    def _stls(self, _argument: bytes) -> None:
+        if self._tls:
+            self._error("TLS is already there")
+        elif self._rules.starttls == "off":
+            self._error("STLS is not offered here")
+        elif len(self.lines):
+            # Typed in clear, but to be believed as if it came inside TLS: the classic injection (RFC 2595 section 4).
+            self._end("plaintext_after_stls")
+        else:
+            self._verbs.send(replies.ok("begin TLS"))
+            self._start_tls()
+
+    def _start_tls(self) -> None:
+        self._move(STARTING_TLS)
+        self._verbs.start_tls(HANDSHAKE_SECONDS)
+
+    def tls_up(self, certificate_name: str) -> None:
+        """TLS stands. All that was learned before is forgotten (RFC 2595 section 4).
+
+        `certificate_name` belongs to the connection, and is known from now on: a login is wanted all the same.
+        """
+        if len(self.lines):
+            self._end("plaintext_after_stls")
+            return
+        self._tls = True
+        self._certificate_name = certificate_name
+        offers = self._rules.offers
+        self._offer = offers.certified if certificate_name else offers.tls
+        self.user = self.namespace = self._language = ""
+        self._utf8 = False
+        self._move(GREETED)
+        if self._rules.protocol == POP3S:
+            self._greet()
+
+    def tls_failed(self, why: str, reason: str) -> None:
+        """There is no TLS with this client, and nothing more is said to it. `why` is for the counter."""
+        vserv = self._rules.vserv
+        self._verbs.count("tls_failures", why, "")
+        self._verbs.note(messages.TLS_FAILED, {"client": self.peer_ip, "vserv": vserv, "why": why, "reason": reason})
+        self._end("tls_failed")

@@ -1,0 +1,208 @@
+"""AUTH and APOP: the client shows in an exchange who it is, instead of by USER and PASS.
+
+    AUTH MECHANISM      challenges and responses (`popular/protocol/sasl.py`) up to what the client has to show
+    APOP                an answer to the challenge in the greeting
+
+With SCRAM the modules are asked in the middle, for the keys; with all others at the end. The third of the six classes
+of which the machine is made: behind `authorization.py` (commands), in front of `telling.py` (log, counters). Pure.
+"""
+
+from popular.pdm.chain import Decision
+from popular.pdm.contract import ClientResponse, Question
+from popular.protocol import sasl
+from popular.protocol.lines import LONGEST_COMMAND
+from popular.protocol.replies import Code
+from popular.protocol.scram import SCRAM, invented_salt
+from popular.proxy.session.machine.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
+from popular.proxy.session.machine.authorization import Authorization, name_of
+from popular.proxy.session.machine.client_side import MOST_HELD
+from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, LOGGING_IN, SIMULATING
+from popular.proxy.session.machine.proving import Proving
+
+
+class Exchanges(Authorization):
+    """One session, as far as its client has not shown who it is."""
+
+    __slots__ = ()
+
+    def _auth(self, argument: bytes) -> None:
+        """AUTH MECHANISM [INITIAL-RESPONSE] (RFC 5034). Alone, AUTH asks which mechanisms there are."""
+        self.lines.limit = LONGEST_COMMAND
+        offer, words = self._offer, argument.split()
+        if not offer.mechanisms:
+            self._not_offered()
+        elif not words:
+            self._verbs.send(offer.listing)
+        elif words[0].upper() not in offer.mechanisms:
+            self._error(f"this mechanism is not offered here, but {b', '.join(offer.mechanisms).decode()}")
+        elif len(words) > 2:
+            self._error("AUTH takes a mechanism and one initial response, in base64")
+        else:
+            mechanism = offer.mechanisms[words[0].upper()]
+            self._exchange = sasl.Exchange(mechanism, challenge=self._challenge(self._commands))
+            self._denied = None
+            self.user = self.namespace = ""
+            self._move(EXCHANGING)
+            self._hear(words[1] if len(words) == 2 else None, first=True)
+
+    def _response(self, line: bytes) -> None:
+        """A line that is no command, but answers a challenge."""
+        if self._denied is not None:
+            self._leave_exchange()
+            self._deny(self._denied)
+        elif line == sasl.CANCEL:
+            self._leave_exchange()
+            self._forget()
+            self._error("cancelled")
+        elif self._proving is not None:
+            self._prove(self._proving, line)
+        else:
+            self._hear(line, first=False)
+
+    def _leave_exchange(self) -> None:
+        self.lines.limit = LONGEST_COMMAND
+        self._move(GREETED)
+
+    def _hear(self, line: bytes | None, first: bool) -> None:
+        """What the client says in an exchange, in base64; None: it has said nothing yet."""
+        exchange = self._exchange
+        assert exchange is not None
+        try:
+            if first:
+                said = exchange.begin(None if line is None else sasl.initial_response(line))
+            else:
+                assert line is not None
+                said = exchange.answer(sasl.decoded(line))
+        except sasl.BadResponse as error:
+            self._break_off(error)
+            return
+        if isinstance(said, bytes):
+            self.lines.limit = sasl.LONGEST_RESPONSE
+            self._verbs.send(sasl.encoded(said))
+        else:
+            self._leave_exchange()
+            self._has_shown(said, exchange.mechanism.name, self._challenge(self._commands))
+
+    def _break_off(self, error: sasl.BadResponse) -> None:
+        """The client has said in an exchange what it must not: it may try another one."""
+        self._leave_exchange()
+        self._forget()
+        self._error(str(error))
+
+    def _have_proven(self, proving: Proving, decision: Decision) -> None:
+        """The modules have said by which keys the client can prove who it is; or that it cannot, which it is not told
+        yet.
+        """
+        self._move(EXCHANGING)
+        self.lines.limit = sasl.LONGEST_RESPONSE
+        self._verbs.send(sasl.encoded(proving.challenge(decision)))
+        self._go_on()
+
+    def _prove(self, proving: Proving, line: bytes) -> None:
+        try:
+            said = proving.answered(sasl.decoded(line))
+        except sasl.BadResponse as error:
+            self._break_off(error)
+            return
+        if isinstance(said, bytes):
+            self._verbs.send(sasl.encoded(said))
+            return
+        self._leave_exchange()
+        self._move(ASKING)
+        if isinstance(said, ClientResponse):
+            assert self._question is not None, "the modules were asked first"
+            self._ask(self._question._replace(proof=said))
+        else:
+            self._proving = None
+            self._note_time()
+            self._verbs.decide(said)
+
+    def _apop(self, argument: bytes) -> None:
+        """RFC 1939 section 7."""
+        if not self._offer.apop:
+            self._not_offered()
+            return
+        try:
+            shown = sasl.apop(argument)
+        except sasl.BadResponse as error:
+            self._error(str(error))
+            return
+        self._has_shown(shown, APOP, self._challenge(0))
+
+    def _has_shown(self, shown: sasl.Presented, mechanism: str, challenge: bytes) -> None:
+        """AUTH or APOP is complete: asks the modules about what the client has shown. With EXTERNAL its certificate may
+        say who the user is.
+        """
+        nobody = mechanism == EXTERNAL and not shown.user
+        try:
+            if mechanism == SCRAM:
+                self._proving = Proving(shown.proof, challenge.decode().strip("<>"))
+                shown = shown._replace(user=self._proving.name)
+            name = name_of(self._certificate_name.encode(errors="replace") if nobody else shown.user)
+            actor = name_of(shown.actor) if shown.actor else ""
+            self.user, self.namespace = self._split_namespace(name)
+        except sasl.BadResponse as error:
+            self._forget()
+            self._error(str(error))
+            return
+        self.mechanism = mechanism
+        rules = self._rules
+        if rules.state == "fake":
+            self._simulate()
+            return
+        question = Question(
+            client_ip=self.peer_ip,
+            protocol=rules.protocol,
+            namespace=self.namespace,
+            user=self.user,
+            password=NO_PASSWORD,
+            vserv=rules.vserv,
+            certificate_name=self._certificate_name,
+            actor=actor,
+            attempt=self._failures + 1,
+        )
+        if self._proving is not None:
+            challenge = self._proving.salted(invented_salt(rules.salt_key, self.namespace, self.user))
+        self._question = question = with_credential(question, mechanism, challenge, shown=shown)
+        self._secret = None if question.password is NO_PASSWORD else question.password
+        self._put(question)
+
+    def _may_be_longer(self) -> bool:
+        """AUTH has long initial responses, against RFC 5034: some clients know no other way to show a token."""
+        lines = self.lines
+        if self.phase is SIMULATING or lines.limit != LONGEST_COMMAND or lines.held[:5].upper() != b"AUTH ":
+            return False
+        lines.limit = MOST_HELD
+        return True
+
+    def _try_again(self, code: Code) -> None:
+        """Refused; the client may log in anew. With a mechanism that has a `refusal` (tokens) it is sent that as one
+        more challenge, and the -ERR only when it has answered (`_response`).
+        """
+        exchange, refusal = self._exchange, b""
+        if exchange is not None and code is Code.AUTH and self.phase is not LOGGING_IN:
+            refusal = exchange.mechanism.refusal
+        self._forget()
+        if refusal:
+            self._move(EXCHANGING)
+            self._denied = code
+            self._verbs.send(sasl.encoded(refusal))
+        else:
+            self._move(GREETED)
+            self._deny(code)
+        self._go_on()
+
+    def _go_on_from_hold(self) -> None:
+        """The client was held back for long enough: what waited for that, a question, a refusal, or a challenge, goes
+        on.
+        """
+        held, self._held = self._held, None
+        if isinstance(held, Question):
+            self._move(ASKING)
+            self._ask(held)
+        elif isinstance(held, Code):
+            self._try_again(held)
+        else:
+            assert held is not None
+            assert self._proving is not None
+            self._have_proven(self._proving, held)

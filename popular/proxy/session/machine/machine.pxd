@@ -1,0 +1,20 @@
+cimport cython
+
+from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
+from popular.proxy.session.machine.backend_side cimport BackendSide
+from popular.proxy.session.known cimport HealthKnowledge
+from supervisor.octets cimport fields
+
+cdef class Machine(BackendSide):
+    cdef public object _probed
+    cdef public str _home
+    cdef public bint _led_to_backup
+    cpdef decided(self, decision)
+    @cython.locals(takes=int)
+    cdef bint _is_taken(self, HealthKnowledge health) except -1
+    cpdef over(self)
+    cdef _lead(self, route, bint fallback, bint vouched)
+    @cython.locals(backend=BackendRuntime, health=HealthKnowledge)
+    cdef _follow(self, route, bint fallback, bint vouched)
+    cdef _find_unused(self, BackendRuntime backend)
+    cdef bint _absorb(self, BackendRuntime backend, bint vouched) except -1

@@ -1,0 +1,313 @@
+"""The proxy session as a machine: bytes and facts in, verbs called. No socket, clock, log or file in here.
+
+    begin                              the connection is there (client_side.py)
+    client_says, client_eof            what the client sent, or that it will send nothing more (client_side.py;
+                                       what commands mean before the login: authorization.py, exchanges.py)
+    proceed                            all others have had their turn, behind the verb `rest` (client_side.py)
+    introduced, header_failed          the PROXY header (client_side.py)
+    tls_up, tls_failed                 TLS with the client (client_side.py)
+    decided, checked                   what the modules, and the mail check, have answered
+    reached                            at which of its addresses the backend is connected
+    connected, backend_says, backend_tls_up, backend_failed      how it goes with the backend (backend_side.py)
+    released                           the operator holds the client no more
+    relay_ended                        the two were joined, and are no more (backend_side.py)
+    expired                            a deadline has passed
+    over                               the session is; nothing is decided any more
+
+It is one object of six classes, one on another: ClientSide, Authorization, Exchanges, Teller (telling.py), BackendSide
+and, on top, Machine, which decides where a user goes. Each entry may call verbs (verbs.py), which never call back. When
+the backend has let the user in, the last verb is `relay`, and from then on the octets do not pass through here. What
+ends a session from outside (a broken connection, the supervisor, an error of ours) is not told to the machine but by
+`over`: there is nothing to decide.
+
+`listens` (client_side.py) is no entry but a question, asked when an entry has returned: is the client to be read?
+"""
+
+from popular import messages
+from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
+from popular.pdm.contract import CannotTell, Route
+from popular.protocol.capabilities import Common
+from popular.protocol.replies import Code
+from popular.proxy.session.backend.backend_auth import lacks_secret
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.reach import ELSEWHERE
+from popular.proxy.session.known import AS_PROBE, NOT_NOW, HealthKnowledge
+from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, BackendSide
+from popular.proxy.session.machine.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
+from popular.proxy.session.machine.phases import (
+    ASKING,
+    AWAITING_HEADER,
+    CHECKING,
+    CONNECTING,
+    HELD,
+    RELAYING,
+    STARTING_TLS,
+)
+from popular.proxy.session.machine.surroundings import Surroundings
+from popular.proxy.session.machine.verbs import Verbs
+from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, moved
+from popular.proxy.session.orders import HELD as HELD_BACK
+from popular.proxy.settings.backend import Backend, looks_at_passwords
+from supervisor.octets import fields
+
+LINGERING = "lingering"
+"""The relay waits for nothing but the last words of a backend, for a client that sends nothing more."""
+
+_TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
+
+
+class Machine(BackendSide):
+    """One session.
+
+    `phase`, `user`, `namespace`, `backend_id` and `target` may be looked at; nobody but the machine sets them.
+    """
+
+    __slots__ = ("_home", "_led_to_backup", "_probed")
+
+    def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
+        """`peer`: the client's address and port."""
+        self._set_up(verbs, around, peer)
+        self._home = ""
+        """The backend to which the modules lead him, whatever becomes of that."""
+        self._led_to_backup = False
+        """The backend of this login was down, and its backup was taken."""
+        self._probed: HealthKnowledge | None = None
+        """The health of a backend to which this login was let through as a probe."""
+
+    # The modules
+
+    def decided(self, decision: Decision) -> None:
+        """What the modules made of the user name and the password."""
+        if self.phase is not ASKING:
+            return  # A thread cannot be stopped: this one was given up.
+        self._led_to_backup = False
+        if self._proving is not None:
+            if not self._proving.is_over(decision):
+                wait = 0.0
+                if self._around.times is not None and not self._proving.has_responded:
+                    wait = self._around.times.left_to_challenge(self._asked_at, decision)
+                if wait > 0:
+                    self._hold(wait, decision, wait)
+                else:
+                    self._have_proven(self._proving, decision)
+                return
+            self._proving = None
+        if isinstance(decision, Admitted):
+            route, _identified_by, _authenticated_by, vouched, self._own_limits = fields(decision)
+            if vouched:
+                self._tell_master_login(decision)
+            self._lead(route, False, vouched)
+        elif isinstance(decision, NobodyKnows) and self._rules.fallback and self._has_own_password():
+            self._own_limits = None
+            self._lead(Route(self._rules.fallback), True, False)
+        elif isinstance(decision, CannotTell):
+            self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
+            self._trouble("module_failed", "module")
+        elif isinstance(decision, NobodyKnows):
+            self._wrong_login("unknown")
+        else:
+            assert isinstance(decision, RefusedLogin), "what is to prove is proven by now"
+            self._refused(decision)
+
+    # What the operator has ordered
+
+    def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:
+        """The modules have let the user in: does the operator, and where to?"""
+        self._home = route.backend
+        if self._around.orders.any:
+            self._obey(route, fallback, vouched, waited=False)
+        else:
+            self._follow(route, fallback, vouched)
+
+    def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
+        """`waited`: he was held as long as may be."""
+        orders = self._around.orders
+        asking = orders.routed(self._asked(route.backend))
+        verdict, seconds = orders.verdict(asking)
+        if verdict == LOCKED:
+            self._wrong_login("locked")
+        elif verdict == HELD_BACK and not waited:
+            self._led = route, fallback, vouched
+            self._move(HELD)
+            self._verbs.await_release(asking, seconds)
+        elif verdict in (HELD_BACK, DRAINED):
+            self._refuse(verdict, "unavailable", Code.SYS_TEMP)
+        elif verdict == FAKE:
+            self.backend_id, self.target = asking.backend, route.target or self.user
+            self._show_empty()
+        elif not vouched and self._is_open_to_all(self._rules.backends.get(asking.backend)):
+            self.backend_id = asking.backend
+            self._no_secret()
+        else:
+            self._follow(moved(route, asking.backend), fallback, vouched)
+
+    def released(self) -> None:
+        """The operator has ordered something else about a user who is held. Not any more, if his time was over in the
+        same turn of the loop.
+        """
+        if self.phase is HELD and self._held is None:
+            self._go_on_obeying(waited=False)
+
+    def _go_on_obeying(self, *, waited: bool) -> None:
+        assert self._led is not None
+        self._move(ASKING)
+        self._note_time()  # what the operator has kept him waiting for is no module's
+        self._obey(*self._led, waited=waited)
+
+    def _is_open_to_all(self, other: Backend | None) -> bool:
+        """Whether everybody could have this user's mailbox there: nobody but the backend to which the modules lead him
+        has looked at his password yet, and this one, to which he would be led instead, does not.
+        """
+        home = self._rules.backends.get(self._home)
+        if other is None or self._home not in self._rules.blind or looks_at_passwords(other):
+            return False
+        return home is None or looks_at_passwords(home)
+
+    # The mailbox
+
+    def _follow(self, route: Route, fallback: bool, vouched: bool) -> None:
+        """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
+        name, target, secret, _flags, server = fields(route)
+        backend = self._around.backends.get(name)
+        if server is not None and backend is not None:
+            backend = backend.placed(server)
+        self._backend = backend
+        self.backend_id, self.target = name, target or self.user
+        self._health = health = None if backend is None else backend.health
+        self._refusals = self.poll = None
+        self._led = route, fallback, vouched
+        self._referred = False
+        if backend is None:
+            self._verbs.note(messages.NO_BACKEND, {"backend": name, "user": self.user})
+            self._trouble("no_backend")
+        elif server is not None and self._rules.ourselves.are_at(*server):
+            self._note_backend(CONNECTING.phrase, "it is one of our own virtual servers", "refused")
+            self._trouble("backend_failed")
+        elif not backend.is_online:
+            self._find_unused(backend)
+        elif health is not None and not self._is_taken(health):
+            backup = self._backup_of(backend.settings, vouched)
+            if backup:
+                self._follow(route._replace(backend=backup), fallback, vouched)
+            else:
+                self._while_down(health)
+        elif not backend.speaks_pop3 and not fallback:
+            self._open_mailbox(route, backend)
+        elif (vouched or self._question is not None or not backend.says_user) and lacks_secret(
+            self._led, backend.settings, self._shows()
+        ):
+            self._no_secret()
+        else:
+            if not fallback and secret is None and not backend.trusts_us:
+                self._refusals = backend.refusals
+            if not backend.absorbs or not self._absorb(backend, vouched):
+                self._log_in(secret, backend)
+
+    def _find_unused(self, backend: BackendRuntime) -> None:
+        """The backend is configured, and not in use."""
+        if backend.state == "fake":
+            self._show_empty()
+        else:
+            self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
+
+    def _absorb(self, backend: BackendRuntime, vouched: bool) -> bool:
+        """Whether the same login, by the user's own password, found no mail a moment ago: then it is shown none."""
+        polls = self._around.polls
+        if vouched or polls is None or self._secret is None or not self._has_own_password():
+            return False
+        self.poll = poll = polls.poll_of(self._whom(), self._secret, backend.settings, target=self.target)
+        if not polls.is_empty(poll):
+            return False
+        if self._enter_or_refuse():
+            self.absorbed = True
+            self._verbs.count("absorbed", None, self.backend_id)
+            self._simulate()
+        return True
+
+    def reached(self, number: int) -> None:
+        """The backend has several addresses, and is connected at this one, 0 being the first."""
+        assert self._backend is not None
+        self._backend = self._backend.like(self._backend.settings.at_address(number))
+        if number:
+            self._verbs.count("backend_elsewhere", ELSEWHERE[number - 1], self.backend_id)
+
+    def _in_common_of_backends(self) -> Common:
+        return self._around.in_common.capabilities()
+
+    # A backend that is down
+
+    def _is_taken(self, health: HealthKnowledge) -> bool:
+        """Whether a backend takes this login; if as a probe, it is heard of at the latest when the session is over."""
+        if self._probed is not None:  # before it is asked: behind that the new one would be taken back
+            self._take_back_probe()
+        takes = health.takes(self.peer_ip)
+        if takes == AS_PROBE:
+            self._probed = health
+        return takes != NOT_NOW
+
+    def _take_back_probe(self) -> None:
+        if self._probed is not None:
+            self._probed.came_to_nothing(self.peer_ip)
+            self._probed = None
+
+    def over(self) -> None:
+        """The session is, whoever ended it: a probe of which no backend has told anything is free for others."""
+        if self._probed is not None:
+            self._take_back_probe()
+
+    def _backup_of(self, backend: Backend, vouched: bool) -> str:
+        """Where the users of a backend go that takes none; "" for nowhere. A backup's own backup counts for nothing."""
+        other = self._rules.backends.get(backend.backup)
+        if other is None or other.state != "online" or self._led_to_backup or not self._takes_new(other.id):
+            return ""
+        if not vouched and self._is_open_to_all(other):
+            return ""
+        self._led_to_backup = True
+        fields: dict[str, object] = {"user": self.user, "backend": backend.id, "backup": other.id}
+        self._verbs.note(messages.BACKUP_USED, fields)
+        return other.id
+
+    def _while_down(self, health: HealthKnowledge) -> None:
+        """The backend is known to be down, or full: that costs nobody any time."""
+        reason, word = health.why_not()
+        self._note_backend(CONNECTING.phrase, reason, word)
+        self._trouble("backend_failed")
+
+    # Deadlines
+
+    def expired(self, what: str, missing: str) -> None:
+        """A deadline has passed: "step", "auth", "session" or "idle". `missing`: how far the backend had come, if there
+        is one: NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER or LINGERING.
+
+        It closes without a word (RFC 1939 section 3); only a step has another way to go on.
+        """
+        if what == "step":
+            self._step_expired(missing)
+        elif what != "idle":
+            self._end(_TIME_OUTS[what])
+        elif self.phase is not RELAYING:
+            self._end("idle_timeout")
+        else:
+            self._end("client_closed" if missing == LINGERING else "proxy_timeout")
+
+    def _step_expired(self, missing: str) -> None:
+        phase = self.phase
+        if phase is AWAITING_HEADER:
+            self.header_failed(f"no header within {HEADER_SECONDS:g} s")
+        elif phase is STARTING_TLS:
+            self.tls_failed("timeout", f"not done within {HANDSHAKE_SECONDS:.0f} s")
+        elif phase is ASKING:
+            self.decided(CannotTell(NO_ANSWER))
+        elif phase is HELD:
+            if self._held is None:
+                self._go_on_obeying(waited=True)
+            else:
+                self._go_on_from_hold()
+        elif phase is CHECKING:
+            self.checked(None, NO_ANSWER)
+        elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:
+            self._verbs.expect(self._patience)
+            self._patience = 0.0
+        else:
+            self._verbs.leave_backend()
+            self.backend_failed(missing, "timeout")

@@ -1,0 +1,45 @@
+"""What the pure machine may ask: rules, limits, orders, and what is known of the backends.
+
+One value for all machines of one virtual server under one config. The session's counterpart, with sockets and counters,
+is VservRuntime (runtime.py), which makes it.
+"""
+
+from collections.abc import Callable
+
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.incommon import InCommon, no_clock
+from popular.proxy.session.known import NO_LIMITS, LoginLimits, PollMemory
+from popular.proxy.session.orders import NO_ORDERS, LoginOrders
+from popular.proxy.session.refusal_times import RefusalTimes
+from popular.proxy.session.rules import Rules
+
+
+class Surroundings:
+    """What the machines of one virtual server ask under one config: one value, so that a machine is not given seven."""
+
+    __slots__ = ("backends", "in_common", "limited", "limits", "orders", "polls", "rules", "times")
+
+    def __init__(
+        self,
+        rules: Rules,
+        backends: dict[str, BackendRuntime],
+        *,
+        limits: LoginLimits = NO_LIMITS,
+        orders: LoginOrders = NO_ORDERS,
+        polls: PollMemory | None = None,
+        times: RefusalTimes | None = None,
+        limited: bool = True,
+        now: Callable[[], float] = no_clock,
+    ) -> None:
+        """`backends`: all that there are, by their ids. `limited`: whether `limits` are to be asked what they do.
+        `orders`: the operator's, beside the config. `polls`: who may answer a login without its backend. `times`:
+        None where refusals take as long as they take. `now` tells the time in seconds.
+        """
+        self.rules = rules
+        self.backends = backends
+        self.in_common = InCommon(backends, now)
+        self.limits = limits
+        self.orders = orders
+        self.polls = polls
+        self.times = times
+        self.limited = limited

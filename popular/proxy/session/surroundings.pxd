@@ -1,7 +1,0 @@
-from popular.proxy.session.typedrules cimport TypedRules
-
-cdef class Surroundings:
-    cdef public object in_common, limits, orders, polls, times
-    cdef public dict backends
-    cdef public TypedRules rules
-    cdef public bint limited
