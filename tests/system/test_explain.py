@@ -23,6 +23,7 @@ import pytest
 
 from popular.pdm.loader import OWN_DIRECTORY
 from popular.protocol.scram import ScramClient
+from popular.proxy.session.refusal_times import AT_FIRST_SECONDS
 from tests.system.certificates import Authority
 from tests.system.site import (
     LOOPBACK,
@@ -359,6 +360,7 @@ def test_with_a_password_each_module_says_what_it_makes_of_it(site: Site) -> Non
     ]
     failed = site.proxy.log("login_failed")[-2]
     assert (failed.fields["client"], failed.fields["user"], failed.fields["why"]) == ("192.0.2.7", "ann", "password")
+    assert told["refusal_seconds"] >= AT_FIRST_SECONDS, "several modules are asked"
     wait_until(lambda: site.proxy.state().counters()["login_failures"]["password"] == before + 2, "both are counted")
     told = with_password(site, "explain ann on v", b"right")
     assert (told["reply"], told["modules"][0]["answer"], told["backend"]["id"]) == (None, "authenticated", "pop")

@@ -49,6 +49,10 @@ class RefusalTimes:
         """When it is, for whom somebody is asked now."""
         return self._now()
 
+    def of_refusals(self) -> float:
+        """How long a refusal takes at least, for now."""
+        return self._refusals
+
     def left_to_refusal(self, asked: float, why: str) -> float:
         """For how many seconds a login that was asked about then, and is refused for this reason, is to wait."""
         now = self._now()

@@ -117,6 +117,8 @@ def lines_of(data: Mapping[str, Any]) -> list[str]:
     lines.append(f"reply      {_reply(data['reply'])}{'' if data['certain'] else '  (not certain, see the modules)'}")
     if data["held"]:
         lines.append(f"held back  for {data['held']:g} s in all")
+    if data["refusal_seconds"]:
+        lines.append(f"refusals   take {data['refusal_seconds']:g} s, as several modules are asked: all are alike")
     lines += [f"but        {_reply(row['reply'])}, if {row['if']}" for row in data["otherwise"]]
     return lines
 

@@ -94,7 +94,7 @@ class Explanation:
 
     async def made(self) -> dict[str, Any]:
         """As JSON has it."""
-        rules, login = self._rules, self._login
+        rules, login, times = self._rules, self._login, self._runtime.around.times
         data: dict[str, Any] = {
             "user": login.user,
             "namespace": "",
@@ -107,6 +107,7 @@ class Explanation:
             "clear": self._in_clear(),
             "limits": [],
             "held": 0.0,
+            "refusal_seconds": times.of_refusals() if times is not None else 0.0,
             "modules": [],
             "decision": "",
             "identified_by": "",
