@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from metrics.duration import age
 from supervisor.runtime.plural import count_of, noun
-from supervisor.table.contents import DOWN, UP
+from supervisor.table.contents import CONDITIONS, DOWN, UP
 from supervisor.table.segment import HealthReading
 
 FAILING_SHARE = 0.1
@@ -77,7 +77,7 @@ def without_its_words(one: HealthReading) -> HealthReading:
     """
     if not one.why:
         return one
-    is_of_it = one.reason and one.failed >= one.turned - _ABOUT_THEN_SECONDS
+    is_of_it = one.reason and one.reason not in CONDITIONS and one.failed >= one.turned - _ABOUT_THEN_SECONDS
     return one._replace(why=one.reason if is_of_it else f"found by the {one.by}")
 
 

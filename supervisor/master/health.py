@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from supervisor.table.affected import Affected
-from supervisor.table.contents import HEALTH_CELLS, UP, Counter, Health
+from supervisor.table.contents import CONDITIONS, HEALTH_CELLS, UP, Counter, Health
 from supervisor.table.records import Records
 from supervisor.table.segment import Segment
 
@@ -54,6 +54,7 @@ class HealthWatch:
         self._counters = {row.name: row for row in segment.layout.counters}
         healths = segment.layout.healths
         self._watched: dict[str, dict[str, _ThingHealth]] = {health.by: {} for health in healths}
+        self._follows = {one.by: _following(self._counters[one.bad]) for one in healths}
         self._affected = {one.by: Affected(segment.layout, segment.map, one.by) for one in healths}
         self._found = {one.by: Records(segment.layout, segment.map, one.record) for one in healths if one.record}
 
@@ -87,7 +88,7 @@ class HealthWatch:
             known = _ThingHealth(index, sample, now)
             known.steps.append(sample)
             self._affected[health.by].clear(index)
-        _note(known, sample, now)
+        _note(known, sample, now, follows=self._follows[health.by])
         self._show(health, known)
         if known.is_noted and not known.since and self._is_up(health, ident, index):
             known.is_noted = False
@@ -119,11 +120,18 @@ class HealthWatch:
             block[cell] = value
 
 
-def _note(known: _ThingHealth, sample: HealthSample, now: float) -> None:
+def _following(bad: Counter) -> frozenset[int]:
+    """The labels that tell what a thing was found to be, by their indexes: no failures of its own."""
+    return frozenset(index for index, label in enumerate(bad.labels) if label in CONDITIONS)
+
+
+def _note(known: _ThingHealth, sample: HealthSample, now: float, *, follows: frozenset[int]) -> None:
     """What has happened since the last look."""
     grown = [new - old for new, old in zip(sample.bad, known.last.bad, strict=True)]
     if any(grown):
-        known.reason = max(range(len(grown)), key=lambda label: grown[label]) + 1
+        most = max(range(len(grown)), key=lambda label: (label not in follows and grown[label] > 0, grown[label]))
+        if most not in follows or not known.reason:
+            known.reason = most + 1
         known.failed = now
         known.since = known.since or now
         known.is_noted = True

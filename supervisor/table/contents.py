@@ -78,12 +78,15 @@ class Rate(NamedTuple):
 
 UP, DOWN, RECOVERING = "up", "down", "recovering"
 """What a thing may have been found to be, whatever its configured state."""
+CONDITIONS = (UP, DOWN, RECOVERING)
 
 
 class Health(NamedTuple):
     """How well each thing of a sort did in the last minute, by two of its counters: what went well, and what did not.
 
-    The master keeps it (supervisor/master/health.py), in cells of its own block.
+    The master keeps it (supervisor/master/health.py), in cells of its own block. A label of `bad` that is one of the
+    words above counts who was turned away because the thing had been found to be that: it is the last reason only
+    where no other is known.
     """
 
     by: str

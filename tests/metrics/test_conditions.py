@@ -27,6 +27,7 @@ GONE = HealthReading(
     by="check",
     users=1234,
 )
+AT_ONCE = GONE._replace(failed=int(GONE.turned) - 5, reason="connect")
 QUIET = GONE._replace(ident="b3", bad=0, failed=0, since=0, users=0)
 BACK = GONE._replace(ident="b4", good=5, bad=0, condition=RECOVERING, turned=NOW - 4)
 FAILS = HealthReading("b5", 0, 12, reason="timeout", failed=int(NOW) - 1, since=int(NOW) - 61)
@@ -50,9 +51,8 @@ def test_each_is_told_by_its_word() -> None:
 
 
 def test_without_its_words_it_is_told_by_its_kind() -> None:
-    """By the failure of then; one of long ago tells nothing of it."""
-    told = [
-        last_error(without_its_words(one)) for one in (GONE._replace(failed=int(GONE.turned) - 5), QUIET, FAILS, WELL)
-    ]
-    assert told == ["down", "found by the check", "timeout", ""]
-    assert without_its_words(GONE._replace(failed=int(GONE.turned) - 999)).why == "found by the check"
+    """By the failure of then; one of long ago tells nothing of it, and none that only follows from it."""
+    told = [last_error(without_its_words(one)) for one in (AT_ONCE, QUIET, FAILS, WELL)]
+    assert told == ["connect", "found by the check", "timeout", ""]
+    assert without_its_words(AT_ONCE._replace(failed=int(GONE.turned) - 999)).why == "found by the check"
+    assert without_its_words(AT_ONCE._replace(reason="down")).why == "found by the check"

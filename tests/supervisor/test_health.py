@@ -107,6 +107,26 @@ def test_it_goes_on_since_the_first_failure(shops: Shops) -> None:
     assert (shops.seen()["a"].reason, shops.seen()["a"].failed) == ("wrong", int(shops.now))
 
 
+def test_who_is_turned_away_by_that_hides_no_reason() -> None:
+    """However many they are; where nothing else is known, they are the reason."""
+    counters = (row._replace(labels=("late", DOWN)) if row.name == "faults" else row for row in LAYOUT.counters)
+    table = Segment.create(f"/popular-test-health-{os.getpid()}", replace(LAYOUT, counters=tuple(counters)))
+    try:
+        shops = Shops(table)
+        shops.configure("a")
+        shops.pass_by(1)
+        shops.count("a", wrong=9)
+        shops.pass_by(1)
+        assert shops.seen()["a"].reason == DOWN
+        shops.count("a", late=1, wrong=9)
+        shops.pass_by(1)
+        shops.count("a", wrong=9)
+        shops.pass_by(1)
+        assert (shops.seen()["a"].reason, shops.seen()["a"].failed) == ("late", int(shops.now))
+    finally:
+        segment.remove(table.name)
+
+
 def test_what_is_not_configured_is_not_told(shops: Shops) -> None:
     """Also where its place, its name and its numbers are kept; and whoever gets its place begins anew."""
     shops.configure("a", "b")

@@ -72,7 +72,7 @@ class Fared:
                 except (AssertionError, OSError):
                     self.became.append("cut before DELE")
                     return
-            pause = 1.2 if number % 8 in (2, 3) else 0.02 * (number % 5)  # who is quiet for a second is idle
+            pause = 2.0 if number % 8 in (2, 3) else 0.02 * (number % 5)  # who is quiet for a second is idle
             if select.select([client.connection], [], [], pause)[0] and deletes:
                 self.cuts.append(time.time())
                 self.became.append("deletes: cut")

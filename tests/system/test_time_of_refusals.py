@@ -24,7 +24,7 @@ TRIES = 30
 HELD_TRIES = 20
 """Where several modules are asked, and each try takes half a second."""
 USERS = ("unknown", "joe", "locked")
-NOISE_SECONDS = 0.0005
+NOISE_SECONDS = 0.001
 """However little tries differ; a decoy that is missing makes it more than two milliseconds."""
 HASH = "$5$saltsaltsaltsalt$" + 43 * "?"
 """A question mark stands for the first letter of the user's name."""
