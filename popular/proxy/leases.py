@@ -18,7 +18,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from popular.pdm.arguments import needs, refuse_password_in, secret_from, text_of
 from popular.pdm.contract import ModuleFailed
@@ -48,6 +48,13 @@ return 0
 any number), milliseconds until he may come again (0: at once), milliseconds of the lease.
 Nobody knows yet whether he comes in: until then the delay is no longer than the lease.
 """
+
+LOOK = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+return {redis.call('ZCOUNT', KEYS[1], now, '+inf'), redis.call('PTTL', KEYS[2])}
+"""
+"""KEYS: as for ENTER. How many sessions the user has, and how many milliseconds until he may come (below 0: he may)."""
 
 STAY_OUT = """
 redis.call('ZREM', KEYS[1], ARGV[1])
@@ -124,6 +131,15 @@ MOST_NEWS = 10_000
 BACK_SECONDS = 600.0
 """A proxy that begins learns what has happened for so long."""
 FAILED, CAME_IN, KICKED = "failed", "came_in", "kicked"
+
+
+class HeldInCluster(NamedTuple):
+    """How a user stands at all proxies together."""
+
+    sessions: int
+    """Leases that have not ended."""
+    seconds: float
+    """Until he may come again; 0: he may."""
 
 
 def check_url(url: str) -> None:

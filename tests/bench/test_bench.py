@@ -56,8 +56,8 @@ def test_a_small_run(tmp_path: Path) -> None:
 @pytest.mark.nightly
 @pytest.mark.parametrize(("workload", "most"), [("idle", 1800), ("idle-tls", 16000)])
 def test_an_idle_session_is_small(workload: str, most: int, tmp_path: Path) -> None:
-    """Octets of its own that a session holds which waits for its client; its row of the table comes to them. From run to
-    run they vary by a twentieth: 1,636 to 1,733 and 15,466 to 15,876 were seen.
+    """Octets of its own that a session holds which waits for its client; its row of the table comes to them. They
+    vary by a twentieth from run to run: 1,636 to 1,733 and 15,466 to 15,876 were seen.
     """
     if compiled.IN_USE is None:
         pytest.skip("in pure Python it is larger")

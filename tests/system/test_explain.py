@@ -376,6 +376,25 @@ def test_without_a_password_nothing_is_counted(site: Site) -> None:
     assert {name: after[name] for name in names} == {name: before[name] for name in names}
 
 
+@pytest.mark.parametrize(("terms", "how"), [("cache 5m stale 1h", "down"), ("cache 5m", "locked")])
+def test_what_is_remembered_may_let_him_in_all_the_same(site: Site, terms: str, how: str) -> None:
+    """That depends on the password, so without one nothing is certain."""
+    site.proxy.said(f"pdm conf front {terms}")
+    site.let("front", "fine")
+    try:
+        assert site.log_in("front-user").startswith("+OK")
+        assert site.explained("front-user")["certain"]
+        site.let("front", how)
+        told = site.explained("front-user")
+        assert (told["reply"][:4], told["certain"]) == ("-ERR", False)
+        assert site.log_in("front-user").startswith("+OK")
+        site.proxy.said("cache flush front-user")
+        assert site.explained("front-user")["certain"]
+    finally:
+        site.let("front", "fine")
+        site.proxy.said("pdm conf front cache 0 stale 0")
+
+
 def test_pcontrol_asks_for_the_password_at_the_terminal(site: Site) -> None:
     """By an option in front of the command, or by a word of the prompt; it is not shown, and counts once."""
     pcontrol = [program("pcontrol"), "-r", str(site.proxy.rundir)]

@@ -159,7 +159,8 @@ LIMIT_VARIABLES = (
         LimitOf(Time(1, 60)),
         "How long the reply to a failed login is held back at first. It doubles with each further failure of the same "
         "user from the same network, and with each four from the network, up to authdelaymax; the same wrong password "
-        f"again counts once. Failures are forgotten by half in ten minutes. {_ON_TRIAL}",
+        f"again counts once. Failures are forgotten by half in ten minutes. Who hangs up does not wait: guessrate is "
+        f"for him. {_ON_TRIAL}",
     ),
     _row(
         "authdelaymax",

@@ -34,9 +34,11 @@ from popular.pdm.contract import (
 from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
 from popular.pdm.servers import placed
 from popular.protocol.scram import USUAL_SALT, keys_of
+from popular.proxy.leases import HeldInCluster
 from popular.proxy.session.explain.foretold import ForetoldLimits, SupposedPolls, foretold
 from popular.proxy.session.explain.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
 from popular.proxy.session.known import PollMemory, Who
+from popular.proxy.session.limits.limit_entries import account_of
 from popular.proxy.session.limits.standings import standings
 from popular.proxy.session.module_chain import word_of
 from popular.proxy.session.rules import Rules
@@ -91,6 +93,7 @@ class Explanation:
         self._user = login.user.encode("utf-8", "surrogateescape")
         self._sid = runtime.context.session_id(runtime.sidprefix, wall())
         self._blocked = runtime.limits.blocks(login.client_ip)
+        self._elsewhere: HeldInCluster | None = None
 
     async def made(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -129,10 +132,12 @@ class Explanation:
             assert played.verbs.question is not None
             heard = await self._hear(played.verbs.question)
             decided = [heard.decision]
+            await self._ask_cluster(played, heard.decision)
             played.decided(heard.decision)
             while played.verbs.waits == ASK:  # the server behind a module tries the client's proof
                 heard = heard.followed_by(await self._hear(played.verbs.question))
                 decided.append(heard.decision)
+                await self._ask_cluster(played, heard.decision)
                 played.decided(heard.decision)
             data |= {"modules": heard.rows, "certain": heard.certain, "decision": _decided(heard.decision, rules)}
             data["identified_by"] = getattr(heard.decision, "identified_by", "")
@@ -156,7 +161,7 @@ class Explanation:
     # The client
 
     def _rehearsal(self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
-        limits = ForetoldLimits(self._runtime.limits, attempt is not None)
+        limits = ForetoldLimits(self._runtime.limits, attempt is not None, elsewhere=lambda: self._elsewhere)
         verbs = Unreal(self._sid, blocked=self._blocked) if attempt is None else attempt
         backends = {ident: foretold(one) for ident, one in self._runtime.around.backends.items()}
         client, orders = (self._login.client_ip, 0), self._runtime.orders
@@ -188,8 +193,15 @@ class Explanation:
                 "seconds": round(one.wait, 3),
                 "code": None if one.code is None else one.code.value,
             }
-            for one in standings(self._runtime.limits.entries, who, own)
+            for one in standings(self._runtime.limits.entries, who, own, elsewhere=self._elsewhere)
         ]
+
+    async def _ask_cluster(self, played: Rehearsal, decision: Decision) -> None:
+        """A login would ask it for a lease; here nothing is taken."""
+        limits, machine = self._runtime.limits, played.machine
+        if limits.cluster is not None and isinstance(decision, Admitted) and limits.needs_lease(decision.limits):
+            user = account_of(Who(self._login.client_ip, machine.namespace, machine.user), decision.limits)
+            self._elsewhere = await limits.cluster.look(machine.namespace, user)
 
     # The modules
 
@@ -222,7 +234,11 @@ class Explanation:
             if guard.ident not in answers
         ]
         deciding = [guard for guard, _how in used if guard.ident in answers]
-        return _ModulesSaid(*_followed(deciding, question, answers), rows)
+        decision, certain = _followed(deciding, question, answers)
+        certain = certain and not any(
+            _may_differ(guard, how, question, answer=answers[guard.ident]) for guard, how in asked
+        )
+        return _ModulesSaid(decision, certain, rows)
 
     # The backend
 
@@ -339,6 +355,16 @@ def _remembered(guard: Guarded, how: Asking, question: Question) -> str:
     ]
     admits = sum(isinstance(one.answer, Authenticated) for one in fresh)
     return f"{admits} of {len(fresh)} answers that are remembered of him let him in" if fresh else "nothing of him"
+
+
+def _may_differ(guard: Guarded, how: Asking, question: Question, *, answer: object) -> bool:
+    """Whether a login may be let in by what is remembered of this user, though this is the answer: with the password
+    that was right then.
+    """
+    if how.terms.shadow or not how.terms.cache or isinstance(answer, Authenticated):
+        return False
+    stale, now = how.terms.stale if isinstance(answer, CannotTell) else 0.0, monotonic()
+    return any(one.is_useful(now, stale) for one in guard.cache.about(question.namespace, question.user))
 
 
 def _row(guard: Guarded, how: Asking, answer: object, *, seconds: float, cache: str) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 of a login, which is not counted.
 """
 
+from collections.abc import Callable
+
 from popular.pdm.contract import Secret, UserLimits
+from popular.proxy.leases import HeldInCluster
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.known import NOT_NOW, WELCOME, HealthKnowledge, Hindrance, Poll, Who
 from popular.proxy.session.limits.limits import Limits
@@ -16,9 +19,11 @@ class ForetoldLimits:
     as in any login. Nobody comes in, so no session is counted.
     """
 
-    def __init__(self, limits: Limits, attempt: bool) -> None:
+    def __init__(self, limits: Limits, attempt: bool, *, elsewhere: Callable[[], HeldInCluster | None]) -> None:
+        """`elsewhere`: what the cluster counts of him, once it was asked."""
         self._limits = limits
         self._attempt = attempt
+        self._elsewhere = elsewhere
         self.guards = limits.guards
         self.counts = limits.counts
 
@@ -44,7 +49,7 @@ class ForetoldLimits:
         """The first limit in force that is reached."""
         del row
         self.no_guess(who)
-        for standing in standings(self._limits.entries, who, own):
+        for standing in standings(self._limits.entries, who, own, elsewhere=self._elsewhere()):
             if standing.limit not in (AUTHDELAY, GUESSRATE) and standing.mode == ENFORCE and standing.code is not None:
                 return Hindrance(standing.limit, standing.code)
         return None

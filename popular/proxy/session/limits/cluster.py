@@ -14,7 +14,7 @@ from typing import Any
 from popular import messages
 from popular.protocol.replies import Code
 from popular.proxy import leases, sharedorders
-from popular.proxy.leases import FREE, FULL, LEASE_SECONDS
+from popular.proxy.leases import FREE, FULL, LEASE_SECONDS, HeldInCluster
 from popular.proxy.namesakes import NAMED_SECONDS, Named, namesakes, out_of_use
 from popular.proxy.session.known import Hindrance
 from popular.proxy.settings.limits import LOGINDELAY, USER_SESSIONS
@@ -72,6 +72,7 @@ class Cluster:
         self.holders = 0
         """Services that use it; behind the last one it is closed."""
         self._enter = self._client.register_script(leases.ENTER)
+        self._look = self._client.register_script(leases.LOOK)
         self._renew = self._client.register_script(leases.RENEW)
         self._stay_out = self._client.register_script(leases.STAY_OUT)
         self._news = self._client.register_script(leases.NEWS_SINCE)
@@ -209,6 +210,19 @@ class Cluster:
         if entries:
             self.tell(sharedorders.ORDERED, proxy=self.proxy)
         return sharedorders.state_from(said).known
+
+    async def look(self, namespace: str, user: str) -> HeldInCluster | None:
+        """How a user stands at all proxies; None if it does not answer, when each counts by itself."""
+        if self._is_to_be_left_alone():
+            return None
+        try:
+            async with self._turns:
+                sessions, milliseconds = await self._look(keys=leases.keys_of(namespace, user))
+        except self._errors as error:
+            self._is_lost(error)
+            return None
+        self._is_back()
+        return HeldInCluster(sessions, max(0, milliseconds) / 1000)
 
     async def news(self, since: str, most: int) -> tuple[int, list[Any]] | None:
         """The server's time in milliseconds, and what was told since; None if it does not answer."""

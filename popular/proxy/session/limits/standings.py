@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from popular.pdm.contract import UserLimits
 from popular.protocol.replies import Code
+from popular.proxy.leases import HeldInCluster
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import guesses
 from popular.proxy.session.limits.limit_entries import LimitEntries
@@ -46,15 +47,21 @@ class Standing(NamedTuple):
     """With which he would be refused, were the limit in force if it is on trial; None: he would not."""
 
 
-def standings(entries: LimitEntries, who: Who, own: UserLimits | None = None) -> list[Standing]:
-    """How he stands with each limit, in the order in which they are looked at."""
+def standings(
+    entries: LimitEntries, who: Who, own: UserLimits | None = None, *, elsewhere: HeldInCluster | None = None
+) -> list[Standing]:
+    """How he stands with each limit, in the order in which they are looked at. `elsewhere`: what is counted of him at
+    all proxies of the cluster.
+    """
     now, of, look = entries.clock.now, entries.rules.of, entries.memory.look
     pair, network, server = look(entries.pair(who)), look(entries.network(who)), look(entries.server())
     user, exempt = look(entries.user(who, own)), entries.is_exempt(who)
     sessions, pause = entries.limits_of_user(own)
     held, turn = (0.0, 0.0) if exempt else _waits(entries, pair, network)
     late = turn > entries.rules.authdelaymax
-    until = max(0.0, user.until - now)
+    held_by_user, until = user.held, max(0.0, user.until - now)
+    if elsewhere is not None:
+        held_by_user, until = max(held_by_user, elsewhere.sessions), max(until, elsewhere.seconds)
     logins = entries.logins
     second = guesses.charged(server, logins, now, most_wait=0.0)[1] if logins is not None else 0.0
     no_room = network.held >= of[NETWORK_SESSIONS].most and not exempt
@@ -64,7 +71,7 @@ def standings(entries: LimitEntries, who: Who, own: UserLimits | None = None) ->
         _standing(NETWORK_SESSIONS, of[NETWORK_SESSIONS], network.held, beyond=no_room),
         _standing(VSERV_SESSIONS, of[VSERV_SESSIONS], server.held, beyond=server.held >= of[VSERV_SESSIONS].most),
         _standing(VSERV_LOGINS, of[VSERV_LOGINS], second, beyond=second > 0),
-        _standing(USER_SESSIONS, sessions, user.held, beyond=user.held >= sessions.most),
+        _standing(USER_SESSIONS, sessions, held_by_user, beyond=held_by_user >= sessions.most),
         _standing(LOGINDELAY, pause, until, beyond=until > 0),
     ]
 
