@@ -7,8 +7,8 @@ Workers write it (session/lastlogins.py), in threads and many logins at a time; 
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ FILE = "lastlogins.sqlite"
 """In the state directory."""
 _WAIT_SECONDS = 5.0
 """For the others who write."""
+_DAMAGE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _TABLE = """
 create table last (
     namespace text not null, user text not null, at real not null, client text not null, how text not null,
@@ -48,20 +49,40 @@ class NotRemembered(Exception):
     """The file cannot be read, or written; the text is for people."""
 
 
+class _Damaged(NotRemembered):
+    """What is there is no such file; `inode`: which one it was."""
+
+    def __init__(self, reason: str, inode: int) -> None:
+        super().__init__(reason)
+        self.inode = inode
+
+
 @contextmanager
 def _opened(path: Path, *, reads: bool) -> Iterator[Any]:
     """A connection, and one transaction of it. Raises NotRemembered."""
+    inode = 0
     try:
         if not reads:
             if not os.path.lexists(path):
                 _make(path)
             os.close(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
+            inode = path.stat().st_ino
         elif not path.is_file():
             raise FileNotFoundError(f"{path} is not there")
         with closing(sqlite3.connect(path, timeout=_WAIT_SECONDS)) as connection, connection:
             yield connection
     except (OSError, sqlite3.Error) as error:
-        raise NotRemembered(getattr(error, "strerror", None) or str(error)) from None
+        reason = getattr(error, "strerror", None) or str(error)
+        if inode and getattr(error, "sqlite_errorcode", None) in _DAMAGE:
+            raise _Damaged(reason, inode) from None
+        raise NotRemembered(reason) from None
+
+
+def _set_aside(path: Path, inode: int) -> None:
+    """The damaged file goes out of the way, for people to look at, unless another worker has done that."""
+    with suppress(FileNotFoundError), _alone_in(path.parent):
+        if path.stat().st_ino == inode:
+            path.rename(path.with_name(f"{path.name}.damaged"))
 
 
 def _make(path: Path) -> None:
@@ -93,9 +114,19 @@ def _alone_in(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def remember(path: Path, logins: Iterable[LastLogin]) -> None:
-    """They have happened. Raises NotRemembered."""
+def remember(path: Path, logins: Sequence[LastLogin]) -> str:
+    """They have happened. Gives what was lost of those before, for people; "" if nothing was. Raises NotRemembered."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        _write(path, logins)
+    except _Damaged as damaged:
+        _set_aside(path, damaged.inode)
+        _write(path, logins)
+        return f"{damaged}: it is set aside as {path.name}.damaged, and a new one begins"
+    return ""
+
+
+def _write(path: Path, logins: Sequence[LastLogin]) -> None:
     with _opened(path, reads=False) as connection:
         connection.execute("pragma synchronous = normal")
         connection.executemany(_REMEMBER, logins)

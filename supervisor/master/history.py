@@ -72,7 +72,8 @@ class _Pending:
     origin: Origin
     signed: tuple[str, str]
     config: Config
-    since: float
+    since: float = field(default_factory=time.monotonic)
+    when: float = field(default_factory=time.time)
     commands: list[str] = field(default_factory=list)
     more: int = 0
 
@@ -114,6 +115,8 @@ class ConfigHistory:
         self._last: list[str] | None = None
         """The lines of the newest entry."""
         self._pending: _Pending | None = None
+        self._start: _Pending | None = None
+        """The start configuration, where no directory is made for its sake: it is written before the first change."""
         self._timer: Timer | None = None
         self._unwritten: dict[str, KeepConfiguration] = {}
         """Those that a job has not written yet, by file."""
@@ -156,18 +159,23 @@ class ConfigHistory:
             self._entries.append(entry)
 
     def started(self, origin: Origin, config: Config) -> None:
-        """The start configuration is in force. Where nothing was ever kept, nothing is made for its sake."""
+        """The start configuration is in force."""
         if self._entries or (self._statedir.is_dir() and os.access(self._statedir, os.W_OK)):
             self.changed(origin, _START, config)
+        else:
+            self._start = _pending(origin, config, _START)
 
     def changed(self, origin: Origin, command: str, config: Config) -> None:
         """This configuration is in force since now, by this command."""
+        if self._start is not None:
+            self._pending, self._start = self._start, None
+            self._write()
         if self._pending is not None and not self._pending.is_of(origin):
             self._write()
         if self._pending is None:
-            signed = (origin.name, origin.reason)
-            self._pending = _Pending(origin, signed, config=config, since=time.monotonic())
-        self._pending.add(command, config)
+            self._pending = _pending(origin, config, command)
+        else:
+            self._pending.add(command, config)
         self._wait(min(REST_SECONDS, self._pending.since + LONGEST_SECONDS - time.monotonic()))
 
     def close(self) -> None:
@@ -217,7 +225,7 @@ class ConfigHistory:
         number, self._next = self._next, self._next + 1
         return HistoryEntry(
             number=number,
-            when=time.time(),
+            when=pending.when,
             uid=pending.origin.peer.uid,
             pid=pending.origin.peer.pid,
             name=name,
@@ -245,6 +253,11 @@ class ConfigHistory:
 
     def _name(self, number: int) -> str:
         return file_name(self._program.name, number)
+
+
+def _pending(origin: Origin, config: Config, command: str) -> _Pending:
+    """The first change of somebody."""
+    return _Pending(origin, (origin.name, origin.reason), config, commands=[command])
 
 
 def _octets(directory: Directory, name: str) -> bytes:

@@ -133,6 +133,8 @@ class StateKeeper:
 
     def _written(self, group: list[_Unkept], result: Result) -> None:
         self._writing = False
+        if result.failure is not None and result.failure is not _NEWER:
+            self._tell_not_kept(result.failure)
         for change in group:
             change.note = "" if result.failure is None else f"not kept when the program ends ({result.failure})"
             if change.surely and result.failure is not None:

@@ -373,6 +373,8 @@ class Master:
         self.executor.started(len(said))
         for pid, control in self._rundir.others():
             self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {control} shutdown delayed")
+        for one in (each for each in self._rundir.orphans() if each.sessions):
+            self._log(messages.ORPHANS, workers=one.pids, sessions=one.sessions, command=one.command)
 
     def fail(self, code: int, reasons: Iterable[str]) -> None:
         """The start configuration cannot be put into force: the program ends with this exit code."""

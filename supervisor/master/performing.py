@@ -102,7 +102,8 @@ class Performer:
         if self._rundir.has_company():
             answer(
                 False,
-                "another instance serves here too, and this one does not see its sessions; nothing was changed",
+                f"another instance serves here too, and this one does not see its sessions: {self._rundir.company()}; "
+                "nothing was changed",
                 (),
             )
         else:

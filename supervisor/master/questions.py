@@ -58,15 +58,20 @@ class Questions:
         waiting = self._waiting.get(number)
         if waiting is None:
             return
-        worker = next((one for one in self._pool.seated if one.serving), None)
+        worker = self._whom()
         if worker is not None:
             waiting.asked += 1
             waiting.worker = worker
             self._pool.tell(worker, PutQuestion(number, waiting.question))
-        elif looks:
+        elif looks and self._pool.refilling:
             self._loop.after(_LOOK_SECONDS, lambda: self._put(number, looks - 1))
         else:
             self._settle(number, Result(failure="there is no worker that serves and could be asked; try again"))
+
+    def _whom(self) -> WorkerProcess | None:
+        """One that accepts; when the program ends, one that only finishes its sessions, for no other will come."""
+        there = self._pool.seated if self._pool.refilling else self._pool.workers
+        return next((one for one in there if one.serving), None)
 
     def hear(self, answered: QuestionAnswered) -> None:
         """A worker has answered; too late is fine."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from supervisor.runtime.directory import Directory
 from supervisor.table import segment
+from supervisor.table.header import WrongFormat
 
 CONTROL, HTTP = ".ctrl", ".http"
 """What the names of sockets end with."""
@@ -26,6 +27,18 @@ class Neighbour(NamedTuple):
     http: str | None
     table: Path
     started: float
+
+
+class Orphans(NamedTuple):
+    """Workers of an instance whose master is gone: they finish their sessions, and nobody else sees those."""
+
+    pids: list[int]
+    sessions: int
+
+    @property
+    def command(self) -> str:
+        """What ends them at once, and their sessions."""
+        return f"kill {' '.join(map(str, self.pids))}"
 
 
 class Instances:
@@ -94,6 +107,16 @@ class Instances:
             theirs = self._control_of(pid, besides=control)
             found.append(Neighbour(lock, theirs, self._http_beside(theirs), table=table, started=started))
         return found
+
+    @staticmethod
+    def orphans_of(neighbour: Neighbour) -> Orphans | None:
+        """The workers of an instance without a master; None if its table tells nothing."""
+        try:
+            view = segment.View.open(neighbour.table)
+        except (OSError, WrongFormat):
+            return None
+        pids = [worker["pid"] for worker in view.workers() if os.path.exists(f"/proc/{worker['pid']}")]
+        return Orphans(sorted(pids), len(view.sessions())) if pids else None
 
     def _control_of(self, pid: str, *, besides: Path | None) -> str | None:
         """The control socket at which the master with this pid answers."""

@@ -109,6 +109,13 @@ OTHER_INSTANCE = Message(
     "other_instance",
     "Another instance in the run directory serves too; `command` lets it drain and end.",
 )
+ORPHANS = Message(
+    0x0220,
+    "ADM",
+    "orphans",
+    "Workers of an instance whose master was killed finish their sessions, which no other instance sees; `command` "
+    "ends them at once.",
+)
 LOG_REOPENED = Message(0x0208, "INF", "log_reopened", "The log file was opened anew.")
 LOG_FAILED = Message(0x0209, "ADM", "log_failed", "The log file could not be opened; the old one stays in use.")
 LOG_LINES_LOST = Message(
@@ -135,6 +142,7 @@ STATE_NOT_KEPT = Message(
     "state_not_kept",
     "What the operator orders is kept in memory only, and forgotten when the program ends: the state directory cannot "
     "be used.",
+    most=EACH_MINUTE,
 )
 STATE_DAMAGED = Message(
     0x0281,

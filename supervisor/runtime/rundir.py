@@ -31,7 +31,7 @@ from pathlib import Path
 
 from supervisor.runtime import rights
 from supervisor.runtime.directory import Directory, FileOwner, Untrusted
-from supervisor.runtime.instances import CONTROL, HTTP, Instances
+from supervisor.runtime.instances import CONTROL, HTTP, Instances, Orphans
 from supervisor.runtime.plural import count_of
 from supervisor.table import segment
 from supervisor.table.layout import Layout
@@ -266,9 +266,24 @@ class RunDirectory:
         ]
         return [(int((self.path / lock).read_text()), self.path / control) for lock, control in served]
 
+    def orphans(self) -> list[Orphans]:
+        """The workers of the other instances whose masters are gone, as far as their tables tell of them."""
+        alone = (one for one in self._instances.neighbours(self.instance, self.control_path) if one.control is None)
+        return [found for one in alone if (found := self._instances.orphans_of(one)) is not None]
+
     def has_company(self) -> bool:
         """Whether another instance lives, or workers of one whose master is gone."""
         return bool(self._instances.neighbours(self.instance, self.control_path))
+
+    def company(self) -> str:
+        """Who they are, for people, and how each is talked to."""
+        masters = (f"process {pid} (`pcontrol -s {control}`)" for pid, control in self.others())
+        workers = (
+            f"{count_of(len(one.pids), 'worker')} without a master, with {count_of(one.sessions, 'session')} "
+            f"(`{one.command}` ends them)"
+            for one in self.orphans()
+        )
+        return ", ".join((*masters, *workers))
 
     def has_successor(self) -> bool:
         """Whether the links lead to a newer instance."""

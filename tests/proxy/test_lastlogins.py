@@ -60,18 +60,27 @@ def test_a_name_is_only_a_name(path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_used(path: Path, tmp_path: Path) -> None:
-    """It is told why; a link that somebody has put there is not followed, and a file of somebody else's left alone."""
+    """It is told why; a link that somebody has put there is not followed."""
     path.parent.mkdir()
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(NotRemembered, match="symbolic links"):
         remember(path, [login("joe", 1.0)])
-    path.unlink()
-    path.write_text("what is this? " * 100)
-    for use in (lambda: remember(path, [login("joe", 1.0)]), lambda: recall(path, most=1)):
-        with pytest.raises(NotRemembered, match="not a database"):
-            use()
-    assert path.read_text().startswith("what is this?")
     assert os.listdir(tmp_path) == ["state"]
+
+
+@pytest.mark.parametrize("damage", [b"what is this? " * 100, b""])
+def test_a_file_that_is_damaged_goes_aside(path: Path, damage: bytes) -> None:
+    """With what is in it, and once, whoever finds it; from then on logins are remembered again."""
+    remember(path, [login("joe", 1.0)])
+    content = damage or path.read_bytes()[:1000] + b"\xff" * 9000
+    path.write_bytes(content)
+    with pytest.raises(NotRemembered):
+        recall(path, most=1)
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(lambda user: remember(path, [login(user, 2.0)]), ("ann", "bob", "eve", "kim")))
+    assert any(one.endswith("last.damaged, and a new one begins") for one in said)
+    assert {one.user for one in recall(path, most=10)[1]} == {"ann", "bob", "eve", "kim"}
+    assert path.with_name("last.damaged").read_bytes() == content
 
 
 def test_others_read_while_it_is_written(path: Path) -> None:

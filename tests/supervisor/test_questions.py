@@ -16,6 +16,8 @@ class Seats:
 
     def __init__(self, *pids: int) -> None:
         self.seated: list[Any] = []
+        self.workers: list[Any] = []
+        self.refilling = True
         self.asked: list[tuple[int, int]] = []
         """Which worker, and the number of the question."""
         for pid in pids:
@@ -67,6 +69,19 @@ def test_the_successor_of_the_only_worker_is_waited_for() -> None:
         assert asking.seats.asked[-1][0] == 2
         asking.answers("store1")
         assert [one.value for one in asking.found] == ["store1"]
+
+
+def test_at_the_end_of_the_program_one_that_finishes_its_sessions_is_asked() -> None:
+    """And nobody waits for a successor that does not come."""
+    seats = Seats(1)
+    seats.workers, seats.seated, seats.refilling = seats.seated, [], False
+    clock, found = Clock(), list[Result]()
+    questions = Questions(cast(Loop, clock), cast(Pool, seats))
+    questions.ask("where is joe?", found.append)
+    assert [pid for pid, _number in seats.asked] == [1]
+    worker = seats.workers.pop()
+    questions.forget(worker)
+    assert [bool(one.failure) for one in found] == [True], "at once"
 
 
 def test_a_question_does_not_end_all_workers() -> None:

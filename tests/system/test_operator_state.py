@@ -59,6 +59,7 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
         said = proxy.said("block 192.0.2.0/24").text
         assert "192.0.2.0/24 is blocked; note: not kept when the program ends" in said
         assert len(proxy.json("block list")) == 1
+        assert len(proxy.log("state_not_kept")) == 2
 
 
 def test_only_the_newest_instance_keeps_it(tmp_path: Path) -> None:

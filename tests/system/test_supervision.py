@@ -176,7 +176,7 @@ def test_a_killed_master_is_followed_by_another(tmp_path: Path) -> None:
     starts in the same directory at once, on the same port.
     """
     port = free_port()
-    rc = [f"vserv conf v iface {LOOPBACK} port {port} state online"]
+    rc = ["backend conf b", f"vserv conf v iface {LOOPBACK} port {port} state online"]
     first = Proxy(tmp_path, rc)
     first.__enter__()
     with PopClient(port) as old:
@@ -189,6 +189,11 @@ def test_a_killed_master_is_followed_by_another(tmp_path: Path) -> None:
                 assert new.line().startswith(b"+OK")
                 wait_until(lambda: second.sessions(), "the new one serves it")
                 assert {row["pid"] for row in second.sessions()} <= set(second.workers())
+            (told,) = second.log("orphans")
+            mine = {int(pid) for pid in told.fields["command"].split()[1:]}
+            assert (told.fields["sessions"], mine <= set(orphans), bool(mine)) == ("1", True, True)
+            refused = second.control("user move joe b namespace n").text
+            assert "without a master, with 1 session (`kill " in refused, refused
             assert old.ask("NOOP").startswith((b"+OK", b"-ERR"))
             assert old.ask("QUIT").startswith(b"+OK")
             wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), "the orphans are gone")

@@ -32,7 +32,7 @@ class LastLogins:
         self._path = Path(context.statedir) / FILE
         self._gathered: dict[tuple[str, str], LastLogin] = {}
         self._is_waiting = False
-        self._writing: WorkOfThread[None] | None = None
+        self._writing: WorkOfThread[str] | None = None
         """What was given to a thread last."""
         self._forgot_at = 0.0
         self.most = 0
@@ -60,19 +60,20 @@ class LastLogins:
         self._writing = self._context.pool.submit(self._write, logins, looks)
         wrap_future(self._writing, loop=self._context.loop).add_done_callback(self._written)
 
-    def _write(self, logins: list[LastLogin], looks: bool) -> None:
-        """In a thread. Raises NotRemembered, OSError."""
-        remember(self._path, logins)
+    def _write(self, logins: list[LastLogin], looks: bool) -> str:
+        """In a thread. Gives what was lost. Raises NotRemembered, OSError."""
+        lost = remember(self._path, logins)
         if looks:
             forget(self._path, self.most)
+        return lost
 
-    def _written(self, done: "Future[None]") -> None:
+    def _written(self, done: "Future[str]") -> None:
         self._is_waiting = bool(self._gathered)
         if self._is_waiting:
             self._context.loop.call_later(_PAUSE_SECONDS, self._begin)
         error = done.exception()
-        if error is not None:
-            self._tell(str(error))
+        if lost := done.result() if error is None else str(error):
+            self._tell(lost)
 
     def finish(self) -> None:
         """At the end of the worker: what is gathered is written at once, and what a thread has is waited for."""
@@ -81,9 +82,11 @@ class LastLogins:
         logins, self._gathered = list(self._gathered.values()), {}
         if logins:
             try:
-                remember(self._path, logins)
+                lost = remember(self._path, logins)
             except Exception as error:
-                self._tell(str(error))
+                lost = str(error)
+            if lost:
+                self._tell(lost)
 
     def _tell(self, reason: str) -> None:
         self._context.log(LAST_LOGINS_LOST, "-", file=self._path, reason=reason)
