@@ -20,8 +20,8 @@ cdef class ClientConnection(EventTaker):
     cdef public OftenLog _log
     cdef public Channel channel
     cdef public bytes unsent
-    cdef public unsigned int _unfed
-    cdef public bint _draining, _leaves, done, listens, waits
+    cdef public unsigned int _idle_events
+    cdef public bint _draining, _flush_scheduled, at_eof, listens, write_blocked
     cdef public double heard, took
     cdef public long long received, sent
     cpdef hear_of_reset(self)

@@ -80,19 +80,19 @@ class ClientConnection(EventTaker):
         "_asker",
         "_dialogue",
         "_draining",
-        "_leaves",
+        "_flush_scheduled",
+        "_idle_events",
         "_log",
         "_owner",
-        "_unfed",
+        "at_eof",
         "channel",
-        "done",
         "heard",
         "listens",
         "received",
         "sent",
         "took",
         "unsent",
-        "waits",
+        "write_blocked",
     )
 
     def __init__(self, context: ConnectionContext, fd: int, owner: ClientOwner) -> None:
@@ -100,22 +100,22 @@ class ClientConnection(EventTaker):
         log, core = context.log, context.core
         self._log = log
         self._owner = owner
-        self._unfed = 0
+        self._idle_events = 0
         """The events that are waited for while the client is not read: none, or that the connection broke."""
         self._asker: TlsAsker | None = None
         self._draining = False
-        self._leaves = False
+        self._flush_scheduled = False
         """What is unsent leaves at the end of this turn."""
         self._dialogue: Dialogue | None = None
         trace = trace_of(log, owner.sid, CLIENT) if log.options else None
         self.channel: Channel = Channel(core, fd, self) if trace is None else TracedChannel(core, fd, self, trace=trace)
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
-        self.waits = False
+        self.write_blocked = False
         """The client did not take all of them: it is told to us when it takes more."""
         self.listens = False
         """The owner wants to be fed."""
-        self.done = False
+        self.at_eof = False
         """The client sends nothing more."""
         self.heard = self.took = self.channel.now()
         self.received = 0
@@ -123,7 +123,7 @@ class ClientConnection(EventTaker):
 
     def hear_of_reset(self) -> None:
         """From now on `client_broke` also comes while the owner is not fed."""
-        self._unfed = BROKEN
+        self._idle_events = BROKEN
 
     def put(self, data: bytes) -> None:
         """A reply, to be sent by the next `flush`."""
@@ -139,7 +139,7 @@ class ClientConnection(EventTaker):
 
     def flush(self) -> bool:
         """Sends what there is, as far as the client takes it. False if the connection is broken."""
-        if self.unsent and not self.waits:
+        if self.unsent and not self.write_blocked:
             try:
                 self._taken(self.channel.send(self.unsent))
             except OSError:
@@ -148,7 +148,7 @@ class ClientConnection(EventTaker):
 
     def flush_last(self) -> bool:
         """Like `flush`, when the connection is closed as soon as nothing is unsent: its end leaves with the octets."""
-        if self.unsent and not self.waits:
+        if self.unsent and not self.write_blocked:
             try:
                 self._taken(self.channel.send_last(self.unsent))
             except OSError:
@@ -157,14 +157,14 @@ class ClientConnection(EventTaker):
 
     def flush_later(self) -> None:
         """Like `flush`, but at the end of this turn; the owner hears of a connection that is broken."""
-        if not self._leaves:
-            self._leaves = True
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
             self.channel.later(self)
 
     def turn_over(self) -> None:
         """See EventTaker."""
-        if self._leaves:
-            self._leaves = False
+        if self._flush_scheduled:
+            self._flush_scheduled = False
             owner = self._owner
             try:
                 if not self.flush():
@@ -180,7 +180,7 @@ class ClientConnection(EventTaker):
             self.unsent = b""
         else:
             self.unsent = unsent[taken:]
-            self.waits = True
+            self.write_blocked = True
             self.channel.want(WRITE)
 
     def listen(self, wanted: bool) -> None:
@@ -189,7 +189,7 @@ class ClientConnection(EventTaker):
         Not to be read any more costs nothing unless it sends something: most clients wait for their answers.
         """
         self.listens = wanted
-        if wanted and not self.done and not self.waits:
+        if wanted and not self.at_eof and not self.write_blocked:
             self.channel.want(READ)
             if self.channel.tls:
                 self._drain()
@@ -197,7 +197,7 @@ class ClientConnection(EventTaker):
     def hand_over(self) -> bytes:
         """Leaves the channel to somebody else, who works it from now on; returns the replies that still wait."""
         unsent, self.unsent = self.unsent, b""
-        self.waits = self.listens = False
+        self.write_blocked = self.listens = False
         return unsent
 
     def close(self, after_quit: bool) -> None:
@@ -205,8 +205,8 @@ class ClientConnection(EventTaker):
 
         After QUIT nothing can be on the way from the client that would harm the last reply; but TLS says goodbye.
         """
-        if self._leaves:
-            self._leaves = False
+        if self._flush_scheduled:
+            self._flush_scheduled = False
             self.flush_last()
         self._owner = None  # type: ignore[assignment]
         self._asker = None
@@ -221,10 +221,10 @@ class ClientConnection(EventTaker):
         try:
             if events & WRITE:
                 self._takes_more(owner)
-            elif events & self._unfed and (self.done or not self.listens):
+            elif events & self._idle_events and (self.at_eof or not self.listens):
                 owner.client_broke()
-            elif self.done or not self.listens:
-                self.channel.want(self._unfed)
+            elif self.at_eof or not self.listens:
+                self.channel.want(self._idle_events)
             else:
                 self._read(owner)
                 if self.channel.tls:
@@ -245,8 +245,8 @@ class ClientConnection(EventTaker):
                 self._debug("client", data)
             owner.client_says(data)
         elif data is not None:
-            self.done = True
-            self.channel.want(self._unfed)
+            self.at_eof = True
+            self.channel.want(self._idle_events)
             owner.client_ended()
 
     def _drain(self) -> None:
@@ -254,23 +254,23 @@ class ClientConnection(EventTaker):
         if self._draining:
             return
         self._draining = True
-        while self.listens and not self.waits and not self.done and self.channel.pending():
+        while self.listens and not self.write_blocked and not self.at_eof and self.channel.pending():
             self._read(self._owner)
         self._draining = False
 
     def _takes_more(self, owner: ClientOwner) -> None:
-        self.waits = False
+        self.write_blocked = False
         if not self.flush():
             owner.client_broke()
-        elif not self.waits:
+        elif not self.write_blocked:
             owner.client_took_all()
             self._read_again()
 
     def _read_again(self) -> None:
         """Unless the owner has put new replies, or closed."""
-        if self.waits or self.channel.fd < 0:
+        if self.write_blocked or self.channel.fd < 0:
             return
-        self.channel.want(READ if self.listens and not self.done else self._unfed)
+        self.channel.want(READ if self.listens and not self.at_eof else self._idle_events)
         if self.channel.tls:
             self._drain()
 
@@ -286,12 +286,14 @@ class ClientConnection(EventTaker):
     # TLS
 
     def start_tls(self, clock: Clock, tls_settings: TlsSettings, asker: TlsAsker) -> None:
-        """Begins the handshake; the answer is `tls_up` or `tls_failed`. Only where no reply waits."""
+        """Begins the handshake; only where no reply waits. The asker hears `tls_up` or `tls_failed`, or nothing where
+        nobody came: that is no failure, but a client that has closed, and the owner hears of it as ever.
+        """
         assert not self.unsent
         self._asker = asker
         Handshake(clock, self, tls_settings)
 
-    def hands_shaken(self, agreed: Agreed) -> None:
+    def handshake_done(self, agreed: Agreed) -> None:
         asker, self._asker = self._asker, None
         assert asker is not None
         self.channel.hand_to(self)
@@ -300,7 +302,7 @@ class ClientConnection(EventTaker):
         self.turn_over()  # a greeting leaves at once: with the last of the handshake (see Handshake)
         self._drain()
 
-    def hands_refused(self, failure: Failure) -> None:
+    def handshake_failed(self, failure: Failure) -> None:
         asker, self._asker = self._asker, None
         assert asker is not None
         asker.tls_failed(failure)
@@ -308,7 +310,7 @@ class ClientConnection(EventTaker):
     def nobody_came(self, broke: bool) -> None:
         """See handshake.Leg."""
         self._asker = None
-        self.done = True
+        self.at_eof = True
         if broke:
             self._owner.client_broke()
         else:

@@ -4,8 +4,8 @@ The ClientHello is looked at in the kernel's buffer, without being taken: it say
 client that offers only other protocols by ALPN is refused, which Python's ssl cannot do. Until it is whole the kernel
 does not wake us (SO_RCVLOWAT), however slowly it comes. Then OpenSSL does everything, from the first octet on.
 
-It ends with one call: `hands_shaken`, `hands_refused` or `nobody_came`. The deadline is the caller's, who may close
-the channel at any time.
+It ends with one call: `handshake_done`, `handshake_failed` or `nobody_came`. The deadline is the caller's, who may
+close the channel at any time.
 """
 
 import functools
@@ -79,9 +79,9 @@ class Leg(Protocol):
     heard: float
     """When it last sent something."""
 
-    def hands_shaken(self, agreed: Agreed) -> None: ...
+    def handshake_done(self, agreed: Agreed) -> None: ...
 
-    def hands_refused(self, failure: Failure) -> None: ...
+    def handshake_failed(self, failure: Failure) -> None: ...
 
     def nobody_came(self, broke: bool) -> None:
         """The client has closed (or was reset) before it said anything, as a health check does."""
@@ -152,11 +152,11 @@ class Handshake(EventTaker):
         except BadHello as error:  # OpenSSL knows the right alert
             hello, self._unread = NO_HELLO, str(error)
         except NotTls as error:
-            self._leg.hands_refused(Failure("other", str(error)))
+            self._leg.handshake_failed(Failure("other", str(error)))
             return
         except OSError as error:
             if self._seen:
-                self._leg.hands_refused(Failure("other", error.strerror or str(error)))
+                self._leg.handshake_failed(Failure("other", error.strerror or str(error)))
             else:
                 self._leg.nobody_came(broke=True)
             return
@@ -172,7 +172,7 @@ class Handshake(EventTaker):
         except OSError:
             pass
         names = ", ".join(name.decode("ascii", "replace") for name in offered)
-        self._leg.hands_refused(Failure("alpn", f"the client wants to speak {names}"))
+        self._leg.handshake_failed(Failure("alpn", f"the client wants to speak {names}"))
 
     # OpenSSL
 
@@ -184,7 +184,7 @@ class Handshake(EventTaker):
             self._leg.channel = channel = tls_channel_of(plain, settings.first_context(), self)
             channel.change_context(settings.context(server_name))
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
-            self._leg.hands_refused(Failure("other", "the connection broke"))
+            self._leg.handshake_failed(Failure("other", "the connection broke"))
             return
         self._shake_hands(channel)
 
@@ -192,20 +192,20 @@ class Handshake(EventTaker):
         try:
             wanted = channel.handshake()
         except OSError as error:
-            self._leg.hands_refused(failure_of(error))
+            self._leg.handshake_failed(failure_of(error))
             return
         if wanted is not None:
             channel.want(WRITE if wanted == "write" else READ)
             return
         if self._unread:  # and OpenSSL could, which does not refuse who offers other protocols
-            self._leg.hands_refused(Failure("other", f"the ClientHello could not be read: {self._unread}"))
+            self._leg.handshake_failed(Failure("other", f"the ClientHello could not be read: {self._unread}"))
             return
         try:
             agreed = self._agreed(channel)
         except (OSError, ValueError):  # signed by an authority that we believe, and yet Python cannot decode it
-            self._leg.hands_refused(Failure("certificate", "the names in the client's certificate cannot be read"))
+            self._leg.handshake_failed(Failure("certificate", "the names in the client's certificate cannot be read"))
             return
-        self._leg.hands_shaken(agreed)
+        self._leg.handshake_done(agreed)
 
     def _shake_hands_and_greet(self, channel: Channel) -> None:
         """The last of it may be a ticket of ours, and behind it comes the greeting: they travel together."""

@@ -124,7 +124,7 @@ def test_who_does_not_take_his_replies_is_not_read() -> None:
         met.client.listen(True)
         met.client.put(MUCH)
         assert met.client.flush()
-        assert met.client.waits
+        assert met.client.write_blocked
         met.client.put(b"!")
         met.peer.sendall(b"NOOP\r\n")
         met.turn_a_while()
@@ -149,7 +149,7 @@ def test_an_end_and_a_break_are_told_apart() -> None:
         met.peer.shutdown(socket.SHUT_WR)
         met.turn(lambda: met.session.told == ["ended"])
         met.turn_a_while()
-        assert met.client.done
+        assert met.client.at_eof
         met.client.put(b"+OK bye\r\n")
         assert met.client.flush()
         assert met.peer.recv(100) == b"+OK bye\r\n"

@@ -31,10 +31,10 @@ class OneLeg(EventTaker):
     def ready(self, _fd: int, _events: int) -> None:
         raise AssertionError("the handshake is the one who is called")
 
-    def hands_shaken(self, agreed: object) -> None:
+    def handshake_done(self, agreed: object) -> None:
         self.told.append(agreed)
 
-    def hands_refused(self, failure: Failure) -> None:
+    def handshake_failed(self, failure: Failure) -> None:
         self.told.append(failure.reason)
 
     def nobody_came(self, broke: bool) -> None:

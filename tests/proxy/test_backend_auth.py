@@ -12,7 +12,7 @@ import pytest
 from popular.pdm.chain import Admitted, NobodyKnows
 from popular.pdm.contract import Route, Secret, Token
 from popular.proxy.session.backend.backend_auth import Credentials, login_for
-from popular.proxy.session.backend.backend_login import START_TLS, Broken, Joined, Pop3Login, Rejected
+from popular.proxy.session.backend.backend_login import START_TLS, Broken, LoggedIn, Pop3Login, Rejected
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.modulefiles import SETTLED_SECONDS
 from popular.proxy.settings.secretfiles import KeptSecret
@@ -66,13 +66,13 @@ def test_one_line_says_it(login: str, other: dict[str, str], said: bytes) -> Non
     """AUTH with its response, behind STLS and XCLIENT; what comes behind +OK is the client's."""
     made = dialogue(login, **other)
     assert made.hear(b"+OK hi\r\n") == said + b"\r\n"
-    assert made.hear(b"+OK in\r\n+OK more") == Joined(b"+OK in", b"+OK more")
+    assert made.hear(b"+OK in\r\n+OK more") == LoggedIn(b"+OK in", b"+OK more")
     made = dialogue(login, tls="starttls", xclient=XCLIENT, **other)
     assert made.hear(b"+OK [XCLIENT] hi\r\n") == b"STLS\r\n"
     assert made.hear(b"+OK\r\n") is START_TLS
     assert made.tls_up() == XCLIENT + b"\r\n"
     assert made.hear(b"+OK\r\n") == said + b"\r\n"
-    assert made.hear(b"+OK\r\n") == Joined(b"+OK", b"")
+    assert made.hear(b"+OK\r\n") == LoggedIn(b"+OK", b"")
 
 
 @pytest.mark.parametrize("ahead", [False, True])
@@ -96,7 +96,7 @@ def test_a_response_that_does_not_fit_into_a_command_comes_behind_it() -> None:
     made = dialogue("plain", password=b"x" * (longest + 1))
     assert made.hear(b"+OK\r\n") == b"AUTH PLAIN\r\n"
     assert made.hear(b"+ \r\n") == told(b"\0ann\0" + b"x" * (longest + 1)) + b"\r\n"
-    assert made.hear(b"+OK\r\n") == Joined(b"+OK", b"")
+    assert made.hear(b"+OK\r\n") == LoggedIn(b"+OK", b"")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_token_is_passed_on_by_the_mechanism_that_the_backend_has(
         "OAUTHBEARER": b"n,a=a=3Db=2Cc,\x01auth=Bearer %b\x01\x01",
     }
     assert made.hear(b"+ \r\n") == told(forms[mechanism] % TOKEN) + b"\r\n"
-    assert made.hear(b"+OK\r\n") == Joined(b"+OK", b"")
+    assert made.hear(b"+OK\r\n") == LoggedIn(b"+OK", b"")
 
 
 @pytest.mark.parametrize(("mechanism", "last_word"), [("XOAUTH2", b"\r\n"), ("OAUTHBEARER", b"AQ==\r\n")])

@@ -7,7 +7,7 @@ import pytest
 from popular.proxy.session.backend.backend_login import (
     START_TLS,
     Broken,
-    Joined,
+    LoggedIn,
     Pop3Login,
     Progress,
     Rejected,
@@ -41,7 +41,7 @@ def test_what_is_said_in_which_order(stls: bool, client: bytes, said: Sequence[b
     """STLS first, then XCLIENT, then the login; what comes behind the last reply is the client's."""
     login = Pop3Login(b"ann", b"secret", stls=stls, xclient=client)
     assert [heard(login, b"+OK [XCLIENT]") for _ in said] == [line + b"\r\n" for line in said]
-    assert login.hear(b"+OK 3 messages\r\n+OK more") == Joined(b"+OK 3 messages", b"+OK more")
+    assert login.hear(b"+OK 3 messages\r\n+OK more") == LoggedIn(b"+OK 3 messages", b"+OK more")
 
 
 @pytest.mark.parametrize("replies", [[b"+OK hi\r\n+OK STLS\r\n"], [b"+OK hi\r\n", b"+OK go\r\n+OK user\r\n"]])

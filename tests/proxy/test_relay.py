@@ -57,7 +57,7 @@ class Joined(SessionEvents):
         self.to_backend = backend(self.loop.core, near.detach(), self)
         self.ending = ""
         self.relay = Relay(self, self.loop.core, Pipes())
-        self.relay.join(self.to_client, self.to_backend, False)
+        self.relay.take_over(self.to_client, self.to_backend, False)
         self.relay.begin(b"", b"")
 
     def relay_ended(self, ending: str) -> None:
@@ -236,7 +236,7 @@ def test_a_client_that_takes_nothing_is_waited_for_before_the_end() -> None:
     much = b"x" * 4000 + b"\r\n"
     with joined() as one:
         sent = 0
-        while not one.relay._for_client or one.relay._leaves:
+        while not one.relay._for_client or one.relay._flush_scheduled:
             one.backend.sendall(much)
             sent += len(much)
             one.turn(lambda sent=sent: one.relay.to_client == sent)  # type: ignore[misc]

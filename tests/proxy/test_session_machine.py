@@ -17,8 +17,8 @@ from popular.pdm.libpdm_http import request_headers
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
 from popular.proxy.session.backend.refusals import ENOUGH, Refusals
-from popular.proxy.session.known import NO_LIMITS, Hindrance, LoginLimits, NoLimits, Who
-from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
+from popular.proxy.session.known import NO_LIMITS, OURS, Hindrance, LoginLimits, NoLimits, Who
+from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.machine.client_side import LINES_A_TURN, MOST_HELD
 from popular.proxy.session.machine.machine import LINGERING
 from popular.proxy.session.machine.phases import (

@@ -11,7 +11,7 @@ import pytest
 
 from popular.pdm.contract import Secret, Token
 from popular.proxy.session.backend.backend_auth import Credentials, login_for
-from popular.proxy.session.backend.backend_login import Joined, Rejected
+from popular.proxy.session.backend.backend_login import LoggedIn, Rejected
 from popular.proxy.settings.backend import XOAUTH2
 from tests.issuer import Issuer
 from tests.proxy.session_rules import backend
@@ -158,7 +158,7 @@ def in_tls(port: int) -> Conversation:
 def test_a_token_is_taken_by_dovecot(dovecot: Dovecot, mechanism: str) -> None:
     """As it is passed on; another one is refused behind an explanation."""
     where = replace(backend("pop"), login=XOAUTH2)
-    for token, came in ((TOKEN, Joined), ("other", Rejected)):
+    for token, came in ((TOKEN, LoggedIn), ("other", Rejected)):
         shown = Credentials("ann", None, Token(mechanism, Secret(token.encode())))
         login = login_for(where, shown, xclient=b"", ahead=False, offered=frozenset())
         with socket.create_connection((LOOPBACK, dovecot.port), PATIENCE) as connection:

@@ -20,7 +20,7 @@ from popular.protocol.proxyheader import build
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.checks.reaching import reach
 from popular.proxy.session.backend.backend_auth import Credentials, login_for
-from popular.proxy.session.backend.backend_login import Broken, Joined, Rejected
+from popular.proxy.session.backend.backend_login import Broken, LoggedIn, Rejected
 from popular.proxy.settings.backend import CAPA, CONNECT, GREETING, IMPLICIT, LOGIN, OFF, STARTTLS, Backend
 
 _OK = b"+OK\r\n"
@@ -108,7 +108,7 @@ def _log_in(connection: "_CanaryConnection", backend: Backend) -> None:
     except ValueError as error:
         raise Failed(f"healthuser: {error}") from None
     progress = login.hear(_OK)
-    while not isinstance(progress, Joined):
+    while not isinstance(progress, LoggedIn):
         match progress:
             case bytes():
                 connection.say(progress)

@@ -1,5 +1,5 @@
 """The questions that a machine may ask of the world outside, as protocols: what is known of a backend, of who guesses,
-and of mailboxes that were empty. Who answers them is made in runtime.py.
+and of mailboxes that were empty. Who answers them is made in service.py.
 """
 
 from collections.abc import Sequence
@@ -43,6 +43,18 @@ class BackendKnowledge:
         raise NotImplementedError
 
 
+class BackendFailure(NamedTuple):
+    """Why a login is not at its backend, or not any more. Where something can fail like this, None is: it did not."""
+
+    reason: str
+    """For people."""
+    word: str
+    """For the counter (backend_login.FAILURES); "" where the phase tells it, OURS where it is no backend's."""
+
+
+OURS = "ours"
+"""The word of a failure that is no backend's: we lack a descriptor, memory or a port."""
+
 NOT_NOW, WELCOME, AS_PROBE = range(3)
 """Whether a login may go to a backend: no; yes; or as one of the few that find out whether it is there again."""
 
@@ -74,8 +86,8 @@ class HealthKnowledge:
         """Whether nobody is let through; to be asked by who only wants to know."""
         raise NotImplementedError
 
-    def why_not(self) -> tuple[str, str]:
-        """Why a login may not go there: for people, and the word of backend_login.FAILURES."""
+    def why_not(self) -> BackendFailure:
+        """Why a login may not go there."""
         raise NotImplementedError
 
 
@@ -134,12 +146,12 @@ class LoginLimits(Protocol):
     def failed(self, who: Who, secret: Secret | None) -> float:
         """The password was wrong: for how many seconds the reply is held back."""
 
-    def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
-        """The password was right: what hinders the user from coming in. `row`: of his session; `own`: limits that his
-        module says of him.
+    def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+        """The password was right: what hinders the user from coming in. `row_number`: of his session; `own`: limits
+        that his module says of him.
         """
 
-    def stays_out(self, row: int) -> None:
+    def stays_out(self, row_number: int) -> None:
         """It was wrong, or nobody could tell: what was taken for his session ahead of that is given back."""
 
 
@@ -161,12 +173,12 @@ class NoLimits:
         del who, secret
         return 0.0
 
-    def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+    def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
         """Nothing does."""
-        del row, who, own
+        del row_number, who, own
         return None
 
-    def stays_out(self, row: int) -> None:
+    def stays_out(self, row_number: int) -> None:
         """Nothing was taken."""
 
 

@@ -14,14 +14,15 @@ from popular.protocol.lines import is_ok
 from popular.protocol.replies import code_of, known_code
 from popular.proxy.session.backend.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend.backend_login import without_secrets
-from popular.proxy.session.backend.backend_queue import BackendQueue
+from popular.proxy.session.backend.backend_queue import BackendPlaces, BackendQueue
 from popular.proxy.session.backend.backend_race import RacingConnection
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.mail_race import MailRace
 from popular.proxy.session.backend.mailcheck import CheckSocket
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
-from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
+from popular.proxy.session.known import OURS, BackendFailure
+from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.module_chain import LoopQuestion
 from popular.proxy.session.question_queue import PendingQuestion
 from popular.proxy.session.runtime import VservRuntime
@@ -30,12 +31,9 @@ _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRN
 """We have no descriptor, memory or port left."""
 
 
-_NO_FAILURE = ("", "")
-
-
-def failure(error: OSError) -> tuple[str, str]:
-    """Why a connection cannot even be begun, and the word for Machine.backend_failed: is that the backend's fault?"""
-    return error.strerror or type(error).__name__, OURS if error.errno in _SCARCE else ""
+def failure_of(error: OSError) -> BackendFailure:
+    """Why a connection cannot even be begun, and whether that is the backend's fault."""
+    return BackendFailure(error.strerror or type(error).__name__, OURS if error.errno in _SCARCE else "")
 
 
 def _known_of(line: bytes) -> str:
@@ -79,7 +77,7 @@ class Login:
         self._queue: BackendQueue | None = None
         """The queue of the backend at which this session has a place."""
         self._waits = False
-        """It is one of those who wait there."""
+        """It is one of those who wait in it: it has not left the queue."""
         self._to: BackendRuntime | None = None
         """The backend that is connected to."""
         self.connection: BackendConnection | None = None
@@ -116,33 +114,36 @@ class Login:
 
     # A place at the backend
 
-    def take_place(self, backend: BackendRuntime) -> tuple[str, str] | None:
-        """Takes one among the sessions that wait for the backend, unless this one has one. Says why there is none."""
+    def take_place(self, backend: BackendRuntime) -> BackendFailure | None:
+        """Takes one at the backend, among the sessions that wait for it, unless this one has one."""
         if self._queue is None:
             queue = backend.queue
             assert queue is not None, "who serves counts who waits"
-            why = queue.come()
-            if why is not None:
-                return why
+            full = queue.come()
+            if full is not None:
+                return full
             self._queue = queue
             self._waits = True
         return None
 
-    def wait_no_more(self) -> None:
-        """The login is done, or given up: without a connection the place at the backend is given back too."""
+    def leave_queue(self) -> None:
+        """The login is done, or given up."""
+        if self._waits:
+            self._waits = False
+            assert self._queue is not None
+            self._queue.leave()
+
+    def release_place(self) -> None:
+        """Gives back the place at the backend, if there is one: the connection is closed, or never was."""
         queue = self._queue
         if queue is not None:
-            if self._waits:
-                self._waits = False
-                queue.leave()
-            if self.connection is None:
-                self._queue = None
-                queue.places.give_back()
+            self._queue = None
+            queue.places.give_back()
 
     # The mail check
 
-    def check_mail(self, backend: BackendRuntime, mailbox: str) -> tuple[str, str]:
-        """Why the question cannot be put, and the word for it; or "": then the session hears of the answer."""
+    def check_mail(self, backend: BackendRuntime, mailbox: str) -> BackendFailure | None:
+        """Puts the question, unless that fails: the session hears of the answer."""
         runtime, session = self._runtime, self._events
         self._began = runtime.context.clock.now
         if runtime.context.log.options:
@@ -157,8 +158,8 @@ class Login:
                 )
         except OSError as error:
             self._time_check()
-            return failure(error)
-        return _NO_FAILURE
+            return failure_of(error)
+        return None
 
     def mail_checked(self) -> None:
         """The mail check has its answer, or needs none any more."""
@@ -181,10 +182,8 @@ class Login:
 
     # The backend
 
-    def connect(self, backend: BackendRuntime, greets: bool, header: bytes) -> tuple[str, str]:
-        """Why there is no connection, and the word for it; or "": then the session hears of it. `header`: what is said
-        first, in clear.
-        """
+    def connect(self, backend: BackendRuntime, greets: bool, header: bytes) -> BackendFailure | None:
+        """Begins to connect, unless that fails: the session hears of it. `header`: what is said first, in clear."""
         runtime = self._runtime
         self._began = runtime.context.clock.now
         # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
@@ -200,12 +199,12 @@ class Login:
         try:
             connection.open(backend.settings, greets, extras)
         except OSError as error:
-            reason, word = failure(error)
-            self.lost(reason)
-            return reason, word
+            failure = failure_of(error)
+            self.lost(failure.reason)
+            return failure
         self.connection = connection
         self._to = backend
-        return _NO_FAILURE
+        return None
 
     def connected(self) -> None:
         """The connection stands; from here on the login is timed."""
@@ -219,11 +218,11 @@ class Login:
             host, port = local_end(self.connection.channel.connection) or ("", 0)
             seconds = round(now - self._began, 6)
             self._debug("NET", "connected", backend=to.id, local=host, local_port=port, seconds=seconds)
-            self.tls_up()
+            self.show_tls()
         self._began = now
 
-    def tls_up(self) -> None:
-        """TLS with the backend stands, if it has TLS."""
+    def show_tls(self) -> None:
+        """Logs what was agreed on in TLS with the backend, if it has TLS (debug option TLS), and does nothing else."""
         assert self.connection is not None
         channel = self.connection.channel
         if isinstance(channel, TlsChannel):
@@ -232,9 +231,9 @@ class Login:
             version = about.version() or ""
             self._debug("TLS", "backend_handshake", version=version, cipher=cipher, resumed=str(bool(resumed)))
 
-    def let_in(self) -> tuple[Channel, BackendQueue | None]:
-        """The backend did: the connection to it, to be relayed, and the queue where the session has its place, which
-        is to be given back. With that the login is over, and can be forgotten.
+    def let_in(self) -> tuple[Channel, BackendPlaces]:
+        """The backend did: the connection to it, to be relayed, and the places of which the session has one, which is
+        to be given back. With that the login is over, and can be forgotten.
         """
         to = self._to
         assert to is not None
@@ -243,19 +242,21 @@ class Login:
         if to.announced is not None:
             to.announced.let_in()
         assert self.connection is not None
-        return self.connection.channel, self._queue
+        assert self._queue is not None
+        return self.connection.channel, self._queue.places
 
-    def send(self, data: bytes) -> str:
-        """Why the backend cannot be told, or ""."""
+    def send(self, data: bytes) -> BackendFailure | None:
+        """A line of the login."""
         assert self.connection is not None
         if self._runtime.context.log.options:
             self._show_said(data)
         reason = self.connection.send(data)
-        if reason:
-            self.lost(reason)
-        return reason
+        if not reason:
+            return None
+        self.lost(reason)
+        return BackendFailure(reason, "")
 
-    def hears(self, data: bytes) -> None:
+    def show_heard(self, data: bytes) -> None:
         """Logs what the backend says before it is joined with the client (debug option POP), and does nothing else."""
         options = self._runtime.context.log.options
         if options:
@@ -270,13 +271,14 @@ class Login:
         for line in data.splitlines():
             self._debug("POP", "proxy", line=without_secrets(line) if hides else line.decode(errors="replace"))
 
-    def start_tls(self) -> str:
-        """Why there is no TLS with the backend, or "": then the session hears of it."""
+    def start_tls(self) -> BackendFailure | None:
+        """Begins TLS with the backend, unless that fails: the session hears of it."""
         assert self.connection is not None
         reason = self.connection.start_tls()
-        if reason:
-            self.lost(reason)
-        return reason
+        if not reason:
+            return None
+        self.lost(reason)
+        return BackendFailure(reason, "tls")
 
     def lost(self, reason: str) -> None:
         """There is no connection to the backend any more, or never was."""
@@ -299,7 +301,8 @@ class Login:
                 self._debug("NET", "backend_left")
             self.connection.close()
             self.connection = None
-        self.wait_no_more()
+        self.leave_queue()
+        self.release_place()
 
     def close(self) -> None:
         """Nothing is waited for any more."""

@@ -99,9 +99,9 @@ class StandingOrders:
     def changed(self, _entries: Sequence[OrderEntry]) -> None:
         """Something else is ordered: who is held for no reason any more goes on."""
         self.any = bool(self._backends or self._vservs or self._holds or self._locks or self._routes)
-        for row, (asking, go_on) in list(self._waiting.items()):
+        for row_number, (asking, go_on) in list(self._waiting.items()):
             if self.verdict(asking)[0] != HELD:
-                del self._waiting[row]
+                del self._waiting[row_number]
                 self._call_soon(go_on)
 
     def routed(self, asking: AskedLogin) -> AskedLogin:
@@ -123,10 +123,10 @@ class StandingOrders:
             return GO_ON, 0.0
         return {"hold": HELD, "fake": FAKE}.get(str(drained.get("new")), DRAINED), HOLD_SECONDS
 
-    def keep(self, row: int, asking: AskedLogin, *, go_on: Callable[[], None]) -> None:
+    def keep(self, row_number: int, asking: AskedLogin, *, go_on: Callable[[], None]) -> None:
         """A session waits for what holds it to end; `go_on` is called once, unless it is forgotten before."""
-        self._waiting[row] = asking, go_on
+        self._waiting[row_number] = asking, go_on
 
-    def forget(self, row: int) -> None:
+    def forget(self, row_number: int) -> None:
         """It waits no more."""
-        self._waiting.pop(row, None)
+        self._waiting.pop(row_number, None)

@@ -12,7 +12,7 @@ cdef class SessionRow:
     cdef public VservRuntime _runtime
     cdef public object _shown
     cdef public double _shown_at, _started
-    cdef public unsigned int _deletes, _token
+    cdef public unsigned int _deletes, _row_number
     @cython.locals(runtime=VservRuntime, context=WorkerContext)
     cpdef show(self, Machine machine, str sid, tuple moved)
     @cython.locals(shared=Shared)

@@ -14,11 +14,11 @@ from supervisor.system import wall
 class SessionRow:
     """One session's. The row itself is freed by whoever gives the token back."""
 
-    __slots__ = ("_counted", "_deletes", "_runtime", "_shown", "_shown_at", "_started", "_token")
+    __slots__ = ("_counted", "_deletes", "_row_number", "_runtime", "_shown", "_shown_at", "_started")
 
-    def __init__(self, runtime: VservRuntime, token: int) -> None:
+    def __init__(self, runtime: VservRuntime, row_number: int) -> None:
         self._runtime = runtime
-        self._token = token
+        self._row_number = row_number
         self._started = wall()
         self._deletes = 0
         """Those that are not committed."""
@@ -33,7 +33,7 @@ class SessionRow:
         self._shown = phase = machine.phase
         self._shown_at = context.clock.now
         context.rows.put(
-            self._token,
+            self._row_number,
             (
                 phase,
                 context.pid,
@@ -64,7 +64,7 @@ class SessionRow:
 
     def refresh(self, machine: Machine, sid: str, client: ClientConnection, *, relay: Relay | None) -> None:
         """Writes the row, and counts, if something has changed."""
-        if machine.phase is self._shown and (relay is None or relay.active <= self._shown_at):
+        if machine.phase is self._shown and (relay is None or relay.last_activity <= self._shown_at):
             return
         moved = moved_by(client, relay)
         if relay is not None:

@@ -1,7 +1,12 @@
+cimport cython
+
+from popular.proxy.session.machine.machine cimport Machine
+from popular.proxy.session.runtime cimport VservRuntime
 from supervisor.runtime.logline cimport Often
 from supervisor.runtime.oftenlog cimport OftenLog
 
 cdef Often _SESSION_END
 
-cpdef double milliseconds(double seconds) except? -1
-cpdef log_end(OftenLog log, str sid, tuple facts)
+cdef double milliseconds(double seconds) except? -1
+@cython.locals(log=OftenLog, facts=tuple)
+cpdef log_end(VservRuntime runtime, Machine machine, str sid, str ending, double seconds, tuple moved, agreed, str via)

@@ -4,9 +4,10 @@ from typing import TypeAlias
 
 from popular.messages import SESSION_END
 from popular.net.client import ClientConnection
+from popular.net.handshake import Agreed
 from popular.proxy.session.header_reader import local_end
+from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.runtime import VservRuntime
-from supervisor.runtime.log import Log
 from supervisor.runtime.logline import Often
 
 Moved: TypeAlias = tuple[int, int, int, int]
@@ -39,9 +40,33 @@ def milliseconds(seconds: float) -> float:
     return int(1000 * seconds + 0.5) / 1000
 
 
-def log_end(log: Log, sid: str, facts: tuple[object, ...]) -> None:
-    """The whole session in one line. `facts`: its fields, in their order."""
+def log_end(
+    runtime: VservRuntime,
+    machine: Machine,
+    sid: str,
+    ending: str,
+    seconds: float,
+    moved: Moved,
+    agreed: Agreed | None,
+    via: str,
+) -> None:
+    """The whole session in one line. `via`: who brought the PROXY header."""
+    log = runtime.context.log
     if log.options and "NET" in log.options:
-        client, _vserv, _namespace, _user, _backend, _target, ending, _seconds, received, sent, *_ = facts
-        log.debug("NET", "closed", sid, client=client, reason=ending, received=received, sent=sent)
+        log.debug("NET", "closed", sid, client=machine.peer_ip, reason=ending, received=moved[0], sent=moved[1])
+    facts = (  # in the order of _FIELDS
+        machine.peer_ip,
+        runtime.rules.vserv,
+        machine.namespace,
+        machine.user,
+        machine.backend_id,
+        machine.target,
+        ending,
+        milliseconds(seconds),
+        moved[0],
+        moved[1],
+        agreed.version if agreed is not None else "",
+        agreed.cipher if agreed is not None else "",
+        via,
+    )
     log.often(_SESSION_END, sid, facts)

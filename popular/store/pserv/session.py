@@ -182,7 +182,7 @@ class Session(ClientOwner):
             if not client.flush():
                 machine.reset()
                 return
-            if client.waits:
+            if client.write_blocked:
                 client.listen(False)
                 return
             if machine.wants is not Want.ROOM:
@@ -281,7 +281,7 @@ class Session(ClientOwner):
         if self._mailbox is None:
             return CutCost.NOT_LOGGED_IN
         cost = _CUT_COSTS[self._machine.phase]
-        return CutCost.IN_TRANSFER if cost is CutCost.IDLE and self._client.waits else cost
+        return CutCost.IN_TRANSFER if cost is CutCost.IDLE and self._client.write_blocked else cost
 
     def displaceable(self) -> tuple[str, float] | None:
         """See supervisor.serving.context.Session."""

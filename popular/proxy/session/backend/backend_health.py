@@ -13,7 +13,7 @@ from zlib import crc32
 from popular import messages
 from popular.proxy.session.backend import breaker
 from popular.proxy.session.backend.breaker import BreakerTerms
-from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
+from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, BackendFailure, HealthKnowledge
 from popular.proxy.settings.backend import OFF, Backend
 from popular.proxy.settings.health import DOWN, PROBING, UP, WORDS, Condition, condition_of, is_of, record_of, told
 from popular.proxy.settings.limits import network_of
@@ -137,9 +137,9 @@ class BackendHealth(HealthKnowledge):
         """For people: how it is, since when and why."""
         return told(self.condition())
 
-    def why_not(self) -> tuple[str, str]:
+    def why_not(self) -> BackendFailure:
         """Why it takes none."""
-        return f"it is {self.says()}", "down"
+        return BackendFailure(f"it is {self.says()}", "down")
 
     def is_down(self) -> bool:
         """Whether nobody is let through; to be asked by who only wants to know."""

@@ -29,7 +29,7 @@ class StartTls(NamedTuple):
 START_TLS: Final = StartTls()
 
 
-class Joined(NamedTuple):
+class LoggedIn(NamedTuple):
     """Logged in: the backend's reply line (without its end), and what it sent behind it."""
 
     reply: bytes
@@ -81,7 +81,7 @@ class Broken(NamedTuple):
     word: str
 
 
-Progress: TypeAlias = bytes | StartTls | Joined | Rejected | Broken | None
+Progress: TypeAlias = bytes | StartTls | LoggedIn | Rejected | Broken | None
 """Octets are what to say now; None: there is no whole reply yet."""
 
 FIRST_TTL = 7
@@ -257,7 +257,7 @@ class Pop3Login(BackendLogin):
         if step == 0 and self._needs_offer and _OFFER not in line:
             return self._refused_xclient(line)
         if step == self._last:
-            return named(Joined, (line, self._lines.take_rest()))
+            return named(LoggedIn, (line, self._lines.take_rest()))
         if self._lines.held:
             return Broken(f"more than one reply while {self._steps[step]}", WORDS[self._steps[step]])
         return START_TLS if self._steps[step] is STARTING_TLS else self._say_next()
@@ -346,7 +346,7 @@ class XpopLogin(BackendLogin):
         if line is None:
             return None
         if is_ok(line):
-            return Joined(line, self._lines.take_rest())
+            return LoggedIn(line, self._lines.take_rest())
         if line.startswith(b"-ERR"):
             return Rejected(line, code_of(line), _OPENING, of_login=False, word="mailbox")
         return Broken(f"no proper reply while {_OPENING}", "mailbox")

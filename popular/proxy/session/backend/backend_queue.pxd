@@ -16,7 +16,7 @@ cdef class BackendQueue:
     cdef public Shared _shared
     cdef public Py_ssize_t _all, _cell
     cdef public long _most, _room
-    cpdef tuple come(self)
+    cpdef come(self)
     cpdef bint enter(self) except -1
     @cython.locals(most=long, room=long, waiting=long)
     cdef bint _is_crowded(self) except -1

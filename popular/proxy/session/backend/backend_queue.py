@@ -9,13 +9,14 @@ has few at a time, and finds room however many hang (decision 10.10).
 A session is at a backend from that moment until its connection is closed.
 """
 
+from popular.proxy.session.known import BackendFailure
 from popular.proxy.settings.backend import WaitingLimit
 from supervisor.serving.context import WorkerContext
 from supervisor.system import Shared
 
-CROWDED = "as many sessions as maxwaiting allows wait for it already", "maxwaiting"
-"""Why a backend is not even tried: for the log, and for the counter (backend_login.FAILURES)."""
-FULL = "as many sessions as maxsessions allows are at it already", "maxsessions"
+CROWDED = BackendFailure("as many sessions as maxwaiting allows wait for it already", "maxwaiting")
+"""Why a backend is not even tried."""
+FULL = BackendFailure("as many sessions as maxsessions allows are at it already", "maxsessions")
 
 
 class BackendPlaces:
@@ -69,7 +70,7 @@ class BackendQueue:
         self._all = of_all
         self._most, self._room = limit
 
-    def come(self) -> tuple[str, str] | None:
+    def come(self) -> BackendFailure | None:
         """Takes a place and waits; or says why not, and has taken nothing."""
         if not self.places.take():
             return FULL
@@ -90,7 +91,7 @@ class BackendQueue:
         """How many wait, over all workers."""
         return int(self._sum(self._cell))
 
-    def hindrance(self) -> tuple[str, str] | None:
+    def hindrance(self) -> BackendFailure | None:
         """Why no more may come; to be asked by who only wants to know."""
         if self.places.is_full():
             return FULL

@@ -1,7 +1,7 @@
 """A backend with `maxsessions`: while it is full its logins go to its backup, as while it is down."""
 
 from popular.proxy.session.backend.backend_queue import FULL, BackendPlaces, BackendQueue
-from popular.proxy.session.known import NOT_NOW, HealthKnowledge
+from popular.proxy.session.known import NOT_NOW, BackendFailure, HealthKnowledge
 
 
 class BoundedHealth(HealthKnowledge):
@@ -31,7 +31,7 @@ class BoundedHealth(HealthKnowledge):
         """Full counts as down."""
         return self._places.is_full() or self._health.is_down()
 
-    def why_not(self) -> tuple[str, str]:
+    def why_not(self) -> BackendFailure:
         """That it is full, or what its health says."""
         return FULL if self._places.is_full() else self._health.why_not()
 

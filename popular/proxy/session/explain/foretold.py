@@ -7,7 +7,7 @@ from collections.abc import Callable
 from popular.pdm.contract import Secret, UserLimits
 from popular.proxy.leases import HeldInCluster
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
-from popular.proxy.session.known import NOT_NOW, WELCOME, HealthKnowledge, Hindrance, Poll, Who
+from popular.proxy.session.known import NOT_NOW, WELCOME, BackendFailure, HealthKnowledge, Hindrance, Poll, Who
 from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.limits.standings import Standing, standings
 from popular.proxy.settings.backend import Backend
@@ -45,16 +45,16 @@ class ForetoldLimits:
         standing = self._standing(AUTHDELAY, who)
         return standing.wait if standing.mode == ENFORCE else 0.0
 
-    def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+    def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
         """The first limit in force that is reached."""
-        del row
+        del row_number
         self.no_guess(who)
         for standing in standings(self._limits.entries, who, own, elsewhere=self._elsewhere()):
             if standing.limit not in (AUTHDELAY, GUESSRATE) and standing.mode == ENFORCE and standing.code is not None:
                 return Hindrance(standing.limit, standing.code)
         return None
 
-    def stays_out(self, row: int) -> None:
+    def stays_out(self, row_number: int) -> None:
         """Nothing was taken."""
 
     def _standing(self, limit: str, who: Who) -> Standing:
@@ -85,7 +85,7 @@ class ForetoldHealth(HealthKnowledge):
         """As it is."""
         return self._health.is_down()
 
-    def why_not(self) -> tuple[str, str]:
+    def why_not(self) -> BackendFailure:
         """As it is."""
         return self._health.why_not()
 

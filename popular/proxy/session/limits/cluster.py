@@ -116,37 +116,37 @@ class Cluster:
             self._context.counters.count("clusters_lost", amount=-1)
         await self._connected.aclose()
 
-    def enter(self, row: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
+    def enter(self, row_number: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
         """Asks for a lease; `answered` is called once, soon, with what hinders the session."""
-        self.leave(row)
+        self.leave(row_number)
         if self._renewing is None:
             self._renewing = self._context.loop.call_later(RENEW_SECONDS, self._renew_all)
         if self._is_to_be_left_alone():
-            self._held[row] = lease
+            self._held[row_number] = lease
             self._context.loop.call_soon(answered, None)
             return
-        self._begin(self._ask(row, lease, answered))
+        self._begin(self._ask(row_number, lease, answered))
 
-    def came_in(self, row: int) -> None:
+    def came_in(self, row_number: int) -> None:
         """The password was right, and nothing hindered him: when he may come again counts from now on."""
-        lease = self._held.get(row)
+        lease = self._held.get(row_number)
         if lease is not None:
-            self._inside.add(row)
+            self._inside.add(row_number)
             if lease.delay and not self._lost:
                 self._begin(self._put_off(lease))
 
-    def leave(self, row: int) -> None:
+    def leave(self, row_number: int) -> None:
         """The session is over, or was not let in."""
-        lease = self._held.pop(row, None)
-        was_inside = row in self._inside
-        self._inside.discard(row)
+        lease = self._held.pop(row_number, None)
+        was_inside = row_number in self._inside
+        self._inside.discard(row_number)
         if lease is not None and not self._lost:
-            self._leaving[row] = task = self._begin(self._give_back(lease, was_inside))
-            task.add_done_callback(lambda done: self._has_left(row, done))
+            self._leaving[row_number] = task = self._begin(self._give_back(lease, was_inside))
+            task.add_done_callback(lambda done: self._has_left(row_number, done))
 
-    def _has_left(self, row: int, done: asyncio.Task[None]) -> None:
-        if self._leaving.get(row) is done:
-            del self._leaving[row]
+    def _has_left(self, row_number: int, done: asyncio.Task[None]) -> None:
+        if self._leaving.get(row_number) is done:
+            del self._leaving[row_number]
 
     def tell(self, what: str, **fields: str) -> None:
         """What the other proxies are to know; they are not told while the server is away, or far too slow."""
@@ -239,11 +239,11 @@ class Cluster:
         self._is_back()
         return now, found
 
-    async def _ask(self, row: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
+    async def _ask(self, row_number: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
         arguments = [lease.sid, lease.sessions, 1000 * lease.delay, int(1000 * LEASE_SECONDS)]
-        self._held[row] = lease
+        self._held[row_number] = lease
         said = FREE
-        if (leaving := self._leaving.get(row)) is not None:
+        if (leaving := self._leaving.get(row_number)) is not None:
             await asyncio.wait((leaving,))
         async with self._turns:
             if not self._is_to_be_left_alone():
@@ -252,11 +252,11 @@ class Cluster:
                     self._is_back()
                 except self._errors as error:
                     self._is_lost(error)
-        if self._held.get(row) is not lease:  # the session has gone meanwhile
+        if self._held.get(row_number) is not lease:  # the session has gone meanwhile
             await self._give_back(lease, was_inside=False)
             return
         if said != FREE:
-            del self._held[row]
+            del self._held[row_number]
         answered(_HINDRANCES.get(said))
         if said == FREE and not self._lost:
             await self._show(lease)

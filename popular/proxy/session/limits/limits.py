@@ -142,62 +142,64 @@ class Limits:
 
     # Who comes in
 
-    def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
-        """His password was right: what hinders him from coming in. `row`: of his session, which counts from now on."""
-        self._drop(row)
-        verdict = self._verdicts.pop(row, None)
+    def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+        """His password was right: what hinders him from coming in. His session, in this row, counts from now on."""
+        self._drop(row_number)
+        verdict = self._verdicts.pop(row_number, None)
         if self.guards:
             self._succeeded(who)
         if verdict is not None:
             return verdict
-        for limit in self._took(row, who, own):
+        for limit in self._took(row_number, who, own):
             if self._rules.of[limit].mode != ENFORCE and not is_own(limit, own):
                 self._report(limit, who)
                 continue
-            self.leave(row)
+            self.leave(row_number)
             return Hindrance(limit, CODES[limit])
         if self.cluster is not None:
-            self.cluster.came_in(row)
+            self.cluster.came_in(row_number)
         return None
 
-    def stays_out(self, row: int) -> None:
+    def stays_out(self, row_number: int) -> None:
         """Whom the modules admitted has no right password all the same: what the cluster holds for him is given back,
         and what it said of him is forgotten.
         """
-        self._verdicts.pop(row, None)
+        self._verdicts.pop(row_number, None)
         if self.cluster is not None:
-            self.cluster.leave(row)
+            self.cluster.leave(row_number)
 
-    def leave(self, row: int) -> None:
+    def leave(self, row_number: int) -> None:
         """The session counts no more."""
-        self._drop(row)
-        if any(self._memory.held(row)):
-            self._context.loop.call_later(AGAIN_SECONDS, self._leave_late, row)
-        self._verdicts.pop(row, None)
+        self._drop(row_number)
+        if any(self._memory.held(row_number)):
+            self._context.loop.call_later(AGAIN_SECONDS, self._leave_late, row_number)
+        self._verdicts.pop(row_number, None)
         if self.cluster is not None:
-            self.cluster.leave(row)
+            self.cluster.leave(row_number)
 
-    def _leave_late(self, row: int) -> None:
+    def _leave_late(self, row_number: int) -> None:
         """A lock was somebody else's: the master's, say, who takes off what a dead worker held. Whose the row is by now
         has given that back, or will.
         """
-        if self._context.is_over(row):
-            self.leave(row)
+        if self._context.is_over(row_number):
+            self.leave(row_number)
 
     def needs_lease(self, own: UserLimits | None) -> bool:
         """Whether the cluster is to be asked for this user."""
         return self.cluster is not None and any(limit.enforced for limit in self.entries.limits_of_user(own))
 
-    def take_lease(self, row: int, sid: str, who: Who, *, own: UserLimits | None, then: Callable[[], None]) -> None:
+    def take_lease(
+        self, row_number: int, sid: str, who: Who, *, own: UserLimits | None, then: Callable[[], None]
+    ) -> None:
         """Asks the cluster; `then` is called when it has answered, or it is known that it does not."""
         assert self.cluster is not None
 
         def answered(hindrance: Hindrance | None) -> None:
             if hindrance is not None:
-                self._verdicts[row] = hindrance
+                self._verdicts[row_number] = hindrance
             then()
 
-        self.cluster.enter(row, self.lease(sid, who, own), answered)
+        self.cluster.enter(row_number, self.lease(sid, who, own), answered)
 
     def lease(self, sid: str, who: Who, own: UserLimits | None) -> Lease:
         """What is asked for."""
@@ -210,11 +212,11 @@ class Limits:
             delay=pause.most if pause.enforced else 0,
         )
 
-    def _drop(self, row: int) -> None:
+    def _drop(self, row_number: int) -> None:
         """Takes the session off all entries that count it."""
-        for which, digest in enumerate(self._memory.held(row)):
+        for which, digest in enumerate(self._memory.held(row_number)):
             if digest:
-                self._memory.change(digest, counting.one_less, hold=(row, which))
+                self._memory.change(digest, counting.one_less, hold=(row_number, which))
 
     def _succeeded(self, who: Who) -> None:
         if self.entries.is_exempt(who):
@@ -225,7 +227,7 @@ class Limits:
             self._tell(who, CAME_IN)
         self._memory.change(pair, partial(guesses.succeeded, now=now))
 
-    def _took(self, row: int, who: Who, own: UserLimits | None) -> Iterable[str]:
+    def _took(self, row_number: int, who: Who, own: UserLimits | None) -> Iterable[str]:
         """Counts the session in one entry after the other, and yields each limit that this goes beyond. The user's
         comes last: when he may come again changes only if all others let him in.
         """
@@ -233,11 +235,11 @@ class Limits:
         of_network, of_vserv = self._rules.of[NETWORK_SESSIONS], self._rules.of[VSERV_SESSIONS]
         if of_network.counts and not entries.is_exempt(who):
             counted = partial(counting.one_more, limit=of_network)
-            if change(entries.network(who), counted, hold=(row, NETWORK_HOLD)):
+            if change(entries.network(who), counted, hold=(row_number, NETWORK_HOLD)):
                 yield NETWORK_SESSIONS
         if of_vserv.counts:
             counted = partial(counting.one_more, limit=of_vserv)
-            if change(entries.server(), counted, hold=(row, VSERV_HOLD)):
+            if change(entries.server(), counted, hold=(row_number, VSERV_HOLD)):
                 yield VSERV_SESSIONS
         if entries.logins is not None:
             charged = partial(guesses.charged, rate=entries.logins, now=now, most_wait=0.0)
@@ -246,7 +248,7 @@ class Limits:
         sessions, pause = entries.limits_of_user(own)
         if sessions.counts or pause.counts:
             of_user = partial(counting.one_more_of_user, now=now, sessions=sessions, pause=pause)
-            yield from change(entries.user(who, own), of_user, hold=(row, USER_HOLD))
+            yield from change(entries.user(who, own), of_user, hold=(row_number, USER_HOLD))
 
     def _report(self, limit: str, who: Who) -> None:
         """A limit on trial would have refused or delayed this login: counted, and noted for `report limits`."""

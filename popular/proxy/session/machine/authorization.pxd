@@ -1,7 +1,9 @@
 cimport cython
 
 from popular.proxy.session.machine.client_side cimport ClientSide
+from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.typedrules cimport TypedRules
+from popular.proxy.session.machine.verbs cimport Verbs
 from supervisor.octets cimport find, is_plain, named, part, word_at
 
 cpdef str name_of(bytes octets)
@@ -24,6 +26,12 @@ cdef tuple _NOT_SHOWN
 cdef bytes _SEND_PASS
 
 cdef class Authorization(ClientSide):
+    cdef public object _denied
+    cdef public str _words
+    cdef public unsigned int _commands, _failures
+    cdef public double _asked_at
+    cdef public bint _charged
+    cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     @cython.locals(argument=bytes, blank=Py_ssize_t, known=CommandRow)
     cdef _command(self, bytes line)
     cdef _name(self, bytes argument)

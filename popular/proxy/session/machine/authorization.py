@@ -10,7 +10,6 @@ The second of the six classes of which the machine is made: behind `client_side.
 from collections.abc import Callable
 
 from popular import messages
-from popular.pdm.chain import Decision
 from popular.pdm.contract import Question, Secret
 from popular.protocol import replies, sasl
 from popular.protocol.capabilities import with_lines
@@ -21,7 +20,10 @@ from popular.protocol.sasl import LONGEST_NAME
 from popular.proxy.session.backend.refusals import OWN_WORDS
 from popular.proxy.session.known import Who, who_asks
 from popular.proxy.session.machine.client_side import BYE, MODULE_SECONDS, ClientSide
+from popular.proxy.session.machine.holds import AskBehind, Hold, RefuseBehind
 from popular.proxy.session.machine.phases import ASKING, HELD, NAMED
+from popular.proxy.session.machine.surroundings import Surroundings
+from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.settings.limits import OF_VSERV
 from supervisor.octets import find, is_plain, named, part, word_at
 
@@ -49,7 +51,20 @@ def name_of(octets: bytes) -> str:
 class Authorization(ClientSide):
     """One session, as far as its client has not logged in."""
 
-    __slots__ = ()
+    __slots__ = ("_asked_at", "_charged", "_commands", "_denied", "_failures", "_words")
+
+    def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
+        ClientSide._set_up(self, verbs, around, peer)
+        self._commands = 0
+        self._failures = 0
+        self._charged = False
+        """A guess was charged to the client's network; whether it was one, a wrong login, is not known yet."""
+        self._asked_at = 0.0
+        """When somebody was asked last what is to become of the client, if `times` of the surroundings want to know."""
+        self._denied: Code | None = None
+        """The client is refused, and is told so when it has answered to the reason (a challenge of its mechanism)."""
+        self._words = ""
+        """What the client is told when it is refused, instead of ours: those of a module."""
 
     def _command(self, line: bytes) -> None:
         """A command in the AUTHORIZATION state."""
@@ -151,11 +166,11 @@ class Authorization(ClientSide):
             self._secret = self._question = None
             self._failures += 1
             self._tell_hindrance(hindrance.limit)
-            self._hold(seconds, hindrance.code)
+            self._hold_back(seconds, RefuseBehind(hindrance.code))
             return
         self._charged = True
         if seconds:
-            self._hold(seconds, question)
+            self._hold_back(seconds, AskBehind(question))
             self._verbs.expect(seconds)  # also beyond the time for the login: nobody's turn comes sooner by its end
         else:
             self._ask(question)
@@ -168,8 +183,8 @@ class Authorization(ClientSide):
         if limit in OF_VSERV:
             self._verbs.count("vserv_limited", limit, rules.vserv)
 
-    def _hold(self, seconds: float, then: Question | Code | Decision, at_least: float = 0.0) -> None:
-        self._held = then
+    def _hold_back(self, seconds: float, hold: Hold, at_least: float = 0.0) -> None:
+        self._hold = hold
         self._move(HELD)
         self._verbs.hold(seconds, at_least)
 

@@ -25,7 +25,7 @@ cdef class BackendSide(Teller):
     cpdef connected(self)
     cpdef backend_says(self, bytes data)
     cdef _begin_login(self)
-    cdef _join(self, said)
+    cdef _enter_relay(self, said)
     cdef bint _enter_or_refuse(self) except -1
     cpdef backend_failed(self, str reason, str word)
     cpdef _end(self, str ending)

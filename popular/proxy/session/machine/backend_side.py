@@ -19,7 +19,7 @@ from popular.proxy.session.backend.backend_login import (
 )
 from popular.proxy.session.backend.backend_login import (
     Broken,
-    Joined,
+    LoggedIn,
     Pop3Login,
     Rejected,
     XpopLogin,
@@ -28,7 +28,7 @@ from popular.proxy.session.backend.backend_login import (
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.referral import Referral, referral_of, referred_to, why_not
 from popular.proxy.session.backend.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
-from popular.proxy.session.known import NO_MECHANISMS, HealthKnowledge, Poll
+from popular.proxy.session.known import NO_MECHANISMS, OURS, HealthKnowledge, Poll
 from popular.proxy.session.machine.phases import CHECKING, CONNECTING, LOGGING_IN, RELAYING
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.telling import NO_FIELDS, Teller
@@ -38,8 +38,6 @@ from supervisor.octets import fields, joined
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend has not done when its time is over."""
-OURS = "ours"
-"""The word of a failure that is no backend's: we lack a descriptor, memory or a port."""
 UNTRIED = ("maxwaiting", "maxsessions", "down")
 """Words of failures where the backend was not even asked."""
 
@@ -200,8 +198,8 @@ class BackendSide(Teller):
         progress = self._dialogue.hear(data)
         if type(progress) is bytes:
             self._verbs.send_backend(progress)
-        elif isinstance(progress, Joined):
-            self._join(progress)
+        elif isinstance(progress, LoggedIn):
+            self._enter_relay(progress)
         elif isinstance(progress, Rejected):
             self._rejected(progress)
         elif isinstance(progress, Broken):
@@ -214,7 +212,7 @@ class BackendSide(Teller):
         assert isinstance(self._dialogue, Pop3Login)
         self._verbs.send_backend(self._dialogue.tls_up())
 
-    def _join(self, said: Joined) -> None:
+    def _enter_relay(self, said: LoggedIn) -> None:
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
         if self._refusals is not None:
             self._refusals.let_in(self.target)
@@ -302,7 +300,7 @@ class BackendSide(Teller):
         if lacks_secret(self._led, to, self._shows()):
             self._no_secret()
         else:
-            self._log_in(self._led[0].secret, self._backend)
+            self._log_in(self._led.route.secret, self._backend)
 
     def _takes_new(self, backend_id: str) -> bool:
         """Whether the operator lets new users in to a backend to which neither he nor a module has led this one."""

@@ -10,15 +10,14 @@ cdef dict _AT_ONCE
 cdef bytes _QUIT
 
 cdef class ClientSide:
-    cdef public object _denied, _exchange, _held, _offer, _proving, _question, _secret, phase
+    cdef public object _exchange, _hold, _offer, _proving, _question, _secret, phase
     cdef public Surroundings _around
     cdef public TypedRules _rules
     cdef public Verbs _verbs
-    cdef public tuple _led
-    cdef public str _certificate_name, _language, peer_ip, _sid, _words, mechanism, namespace, user
-    cdef public unsigned int _bit, _commands, _errors, _failures, _may_follow, peer_port
-    cdef public double _asked_at
-    cdef public bint _charged, _eof, _rests, _tls, _utf8, absorbed, asked
+    cdef public object _led
+    cdef public str _certificate_name, _language, peer_ip, _sid, mechanism, namespace, user
+    cdef public unsigned int _bit, _errors, _may_follow, peer_port
+    cdef public bint _eof, _rests, _tls, _utf8, absorbed, asked
     cdef public LineBuffer lines
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     cpdef bint listens(self) except -1
@@ -33,7 +32,7 @@ cdef class ClientSide:
     cpdef client_eof(self)
     cdef bint _is_gone(self) except -1
     @cython.locals(lines=LineBuffer, left=long, line=bytes)
-    cpdef _go_on(self)
+    cpdef _answer_lines(self)
     cpdef _null_byte(self)
     @cython.locals(reply=bytes, over=bint)
     cdef _simulated(self, bytes line)

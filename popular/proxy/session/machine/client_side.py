@@ -8,14 +8,13 @@ are: octets and facts come in, verbs are called (`verbs.py`).
 from typing import Any
 
 from popular import messages
-from popular.pdm.chain import Decision
-from popular.pdm.contract import Question, Route, Secret
+from popular.pdm.contract import Question, Secret
 from popular.protocol import replies, sasl
 from popular.protocol.capabilities import Common
 from popular.protocol.international import LANG, International
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
-from popular.protocol.replies import Code
 from popular.protocol.transaction import AT_ONCE, WELCOME, Response, Transaction
+from popular.proxy.session.machine.holds import Hold, Led
 from popular.proxy.session.machine.offers import Offer
 from popular.proxy.session.machine.phases import (
     ANSWERING,
@@ -63,17 +62,12 @@ class ClientSide:
 
     __slots__ = (
         "_around",
-        "_asked_at",
         "_bit",
         "_certificate_name",
-        "_charged",
-        "_commands",
-        "_denied",
         "_eof",
         "_errors",
         "_exchange",
-        "_failures",
-        "_held",
+        "_hold",
         "_language",
         "_led",
         "_may_follow",
@@ -87,7 +81,6 @@ class ClientSide:
         "_tls",
         "_utf8",
         "_verbs",
-        "_words",
         "absorbed",
         "asked",
         "lines",
@@ -105,14 +98,8 @@ class ClientSide:
         `peer`: the client's address and port.
         """
         self._around = around
-        self._charged = False
-        """A guess was charged to the client's network; whether it was one, a wrong login, is not known yet."""
-        self._asked_at = 0.0
-        """When somebody was asked last what is to become of the client, if `times` of the surroundings want to know."""
-        self._held: Question | Code | Decision | None = None
-        """What waits while the client is held back: the question for the modules, the code of the refusal, or what the
-        challenge is made of.
-        """
+        self._hold: Hold | None = None
+        """Why the client is held back, as long as it is."""
         self._verbs = verbs
         self._rules = around.rules
         self.peer_ip, self.peer_port = peer
@@ -126,19 +113,15 @@ class ClientSide:
         """The client is shown an empty mailbox because its mailbox was empty a moment ago (absorber.py)."""
         self.asked = False
         """The client has asked for the capabilities."""
-        self._commands = 0
         self._errors = 0
-        self._failures = 0
-        self._denied: Code | None = None
-        """The client is refused, and is told so when it has answered to the reason (a challenge of its mechanism)."""
         self._eof = False
         self._rests = False
         """It has had its turn, and there are lines left."""
         self._exchange: sasl.Exchange | None = None
         self._proving: Proving | None = None
         self._secret: Secret | None = None
-        self._led: tuple[Route, bool, bool] | None = None
-        """Where the modules have led on to: the arguments of Machine._follow. A route may hold a password of theirs."""
+        self._led: Led | None = None
+        """Where the modules have led on to, and the login follows."""
         self._question: Question | None = None
         """What was asked, if the client shows something else than its own password."""
         self._utf8 = False
@@ -149,8 +132,6 @@ class ClientSide:
         self._bit = 1 << self.phase
         """The phase as `bits` has it."""
         self._may_follow = MOVES[self.phase]
-        self._words = ""
-        """What the client is told when it is refused, instead of ours: those of a module."""
         self.user = ""
         self.namespace = ""
         self.mechanism = ""
@@ -181,7 +162,7 @@ class ClientSide:
 
     def _forget(self) -> None:
         """What the client has shown has done its work."""
-        self._secret = self._question = self._exchange = self._led = self._proving = None
+        self._secret = self._question = self._exchange = self._led = self._proving = self._hold = None
 
     def _end(self, ending: str) -> None:
         self._move(ENDED)
@@ -237,7 +218,7 @@ class ClientSide:
     def client_says(self, data: bytes) -> None:
         """The client sent this."""
         self.lines.feed(data)
-        self._go_on()
+        self._answer_lines()
 
     def client_eof(self) -> None:
         """The client will send nothing more. What it sent before is still answered, unless it `is_gone`.
@@ -248,7 +229,7 @@ class ClientSide:
         if (self.phase in PENDING and self._is_gone()) or self.phase in NOTHING_SAID:
             self._end("client_closed")
         else:
-            self._go_on()
+            self._answer_lines()
 
     def _is_gone(self) -> bool:
         """Whether nobody waits for the answer to PASS: the client sends nothing more, and PASS was its last word.
@@ -258,7 +239,7 @@ class ClientSide:
         """
         return self._eof and not self.lines.held
 
-    def _go_on(self) -> None:
+    def _answer_lines(self) -> None:
         """Answers the lines that are there, as far as the phase allows."""
         lines = self.lines
         left = LINES_A_TURN
@@ -293,7 +274,7 @@ class ClientSide:
     def proceed(self) -> None:
         """All others have had their turn."""
         self._rests = False
-        self._go_on()
+        self._answer_lines()
 
     def _null_byte(self) -> None:
         """A NUL octet, also one that the relay found: dropped silently, and told to the operator."""
@@ -359,7 +340,7 @@ class ClientSide:
         self._logged_in()
         verbs.count("simulated", None, "")
         verbs.send(WELCOME)
-        self._go_on()
+        self._answer_lines()
 
     def _logged_in(self) -> None:
         self._verbs.logged_in()

@@ -43,7 +43,7 @@ class Exchanges(Authorization):
             self._denied = None
             self.user = self.namespace = ""
             self._move(EXCHANGING)
-            self._hear(words[1] if len(words) == 2 else None, first=True)
+            self._hear_response(words[1] if len(words) == 2 else None, first=True)
 
     def _response(self, line: bytes) -> None:
         """A line that is no command, but answers a challenge."""
@@ -57,13 +57,13 @@ class Exchanges(Authorization):
         elif self._proving is not None:
             self._prove(self._proving, line)
         else:
-            self._hear(line, first=False)
+            self._hear_response(line, first=False)
 
     def _leave_exchange(self) -> None:
         self.lines.limit = LONGEST_COMMAND
         self._move(GREETED)
 
-    def _hear(self, line: bytes | None, first: bool) -> None:
+    def _hear_response(self, line: bytes | None, first: bool) -> None:
         """What the client says in an exchange, in base64; None: it has said nothing yet."""
         exchange = self._exchange
         assert exchange is not None
@@ -96,7 +96,7 @@ class Exchanges(Authorization):
         self._move(EXCHANGING)
         self.lines.limit = sasl.LONGEST_RESPONSE
         self._verbs.send(sasl.encoded(proving.challenge(decision)))
-        self._go_on()
+        self._answer_lines()
 
     def _prove(self, proving: Proving, line: bytes) -> None:
         try:
@@ -190,19 +190,4 @@ class Exchanges(Authorization):
         else:
             self._move(GREETED)
             self._deny(code)
-        self._go_on()
-
-    def _go_on_from_hold(self) -> None:
-        """The client was held back for long enough: what waited for that, a question, a refusal, or a challenge, goes
-        on.
-        """
-        held, self._held = self._held, None
-        if isinstance(held, Question):
-            self._move(ASKING)
-            self._ask(held)
-        elif isinstance(held, Code):
-            self._try_again(held)
-        else:
-            assert held is not None
-            assert self._proving is not None
-            self._have_proven(self._proving, held)
+        self._answer_lines()

@@ -21,6 +21,14 @@ ends a session from outside (a broken connection, the supervisor, an error of ou
 `over`: there is nothing to decide.
 
 `listens` (client_side.py) is no entry but a question, asked when an entry has returned: is the client to be read?
+
+What a login carries from class to class; `_forget` (client_side.py) lets go of all of it:
+
+    field        is set by                              is read by
+    _secret      `_password`, `_has_shown`              the limits, `_absorb`, the dialogue with the backend
+    _question    `_has_shown` (not behind USER, PASS)   `_prove`; whoever asks what was shown beside a password
+    _hold        `_hold_back`, `_obey`                  `_leave_hold`, which is told of the end of each wait
+    _led         `_follow`                              `_refer`, when a backend sends the user to another one
 """
 
 from popular import messages
@@ -34,6 +42,7 @@ from popular.proxy.session.backend.reach import ELSEWHERE
 from popular.proxy.session.known import AS_PROBE, NOT_NOW, HealthKnowledge
 from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, BackendSide
 from popular.proxy.session.machine.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
+from popular.proxy.session.machine.holds import AskBehind, ChallengeBehind, Led, ObeyBehind, RefuseBehind
 from popular.proxy.session.machine.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -48,7 +57,7 @@ from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, moved
 from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.settings.backend import Backend, looks_at_passwords
-from supervisor.octets import fields
+from supervisor.octets import fields, named
 
 LINGERING = "lingering"
 """The relay waits for nothing but the last words of a backend, for a client that sends nothing more."""
@@ -87,7 +96,7 @@ class Machine(BackendSide):
                 if self._around.times is not None and not self._proving.has_responded:
                     wait = self._around.times.left_to_challenge(self._asked_at, decision)
                 if wait > 0:
-                    self._hold(wait, decision, wait)
+                    self._hold_back(wait, ChallengeBehind(decision), wait)
                 else:
                     self._have_proven(self._proving, decision)
                 return
@@ -115,19 +124,20 @@ class Machine(BackendSide):
         """The modules have let the user in: does the operator, and where to?"""
         self._home = route.backend
         if self._around.orders.any:
-            self._obey(route, fallback, vouched, waited=False)
+            self._obey(Led(route, fallback, vouched), waited=False)
         else:
             self._follow(route, fallback, vouched)
 
-    def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
+    def _obey(self, led: Led, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
+        route, fallback, vouched = led
         orders = self._around.orders
         asking = orders.routed(self._asked(route.backend))
         verdict, seconds = orders.verdict(asking)
         if verdict == LOCKED:
             self._wrong_login("locked")
         elif verdict == HELD_BACK and not waited:
-            self._led = route, fallback, vouched
+            self._hold = ObeyBehind(led)
             self._move(HELD)
             self._verbs.await_release(asking, seconds)
         elif verdict in (HELD_BACK, DRAINED):
@@ -145,14 +155,25 @@ class Machine(BackendSide):
         """The operator has ordered something else about a user who is held. Not any more, if his time was over in the
         same turn of the loop.
         """
-        if self.phase is HELD and self._held is None:
-            self._go_on_obeying(waited=False)
+        if self.phase is HELD and isinstance(self._hold, ObeyBehind):
+            self._leave_hold(waited=False)
 
-    def _go_on_obeying(self, *, waited: bool) -> None:
-        assert self._led is not None
-        self._move(ASKING)
-        self._note_time()  # what the operator has kept him waiting for is no module's
-        self._obey(*self._led, waited=waited)
+    def _leave_hold(self, *, waited: bool) -> None:
+        """The client is held back no more: what that was for goes on. `waited`: for as long as may be."""
+        hold, self._hold = self._hold, None
+        if isinstance(hold, ObeyBehind):
+            self._move(ASKING)
+            self._note_time()  # what the operator has kept him waiting for is no module's
+            self._obey(hold.led, waited=waited)
+        elif isinstance(hold, AskBehind):
+            self._move(ASKING)
+            self._ask(hold.question)
+        elif isinstance(hold, RefuseBehind):
+            self._try_again(hold.code)
+        else:
+            assert hold is not None
+            assert self._proving is not None
+            self._have_proven(self._proving, hold.decision)
 
     def _is_open_to_all(self, other: Backend | None) -> bool:
         """Whether everybody could have this user's mailbox there: nobody but the backend to which the modules lead him
@@ -175,7 +196,7 @@ class Machine(BackendSide):
         self.backend_id, self.target = name, target or self.user
         self._health = health = None if backend is None else backend.health
         self._refusals = self.poll = None
-        self._led = route, fallback, vouched
+        self._led = named(Led, (route, fallback, vouched))
         self._referred = False
         if backend is None:
             self._verbs.note(messages.NO_BACKEND, {"backend": name, "user": self.user})
@@ -299,10 +320,7 @@ class Machine(BackendSide):
         elif phase is ASKING:
             self.decided(CannotTell(NO_ANSWER))
         elif phase is HELD:
-            if self._held is None:
-                self._go_on_obeying(waited=True)
-            else:
-                self._go_on_from_hold()
+            self._leave_hold(waited=True)
         elif phase is CHECKING:
             self.checked(None, NO_ANSWER)
         elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:

@@ -7,6 +7,6 @@ from popular.proxy.session.machine.verbs cimport Verbs
 cdef class Teller(Exchanges):
     cdef public BackendLogin _dialogue
     cdef public object _own_limits
-    cdef public unsigned int _row_number
+    cdef public long _row_number
     cdef public str backend_id, target
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)

@@ -14,6 +14,7 @@ from popular.protocol.replies import Code
 from popular.proxy.session.backend.backend_login import BackendLogin
 from popular.proxy.session.backend.refusals import OWN_WORDS
 from popular.proxy.session.machine.exchanges import Exchanges
+from popular.proxy.session.machine.holds import RefuseBehind
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
 
@@ -73,7 +74,7 @@ class Teller(Exchanges):
         self._secret = self._question = self._led = None
         self._dialogue = None
         if wait + left > 0:
-            self._hold(wait + left, code, left)
+            self._hold_back(wait + left, RefuseBehind(code), left)
         else:
             self._try_again(code)
 

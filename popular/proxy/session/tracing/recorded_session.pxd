@@ -41,4 +41,4 @@ cdef class RecordedSession(PassingSession):
     cpdef hold(self, double seconds, double at_least=*)
 
 @cython.locals(session=RecordedSession)
-cpdef RecordedSession session_to_record(VservRuntime runtime, long token, tuple peer)
+cpdef RecordedSession session_to_record(VservRuntime runtime, long row_number, tuple peer)

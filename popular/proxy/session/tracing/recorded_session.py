@@ -226,8 +226,8 @@ class RecordedSession(PassingSession):
             Session.end(self, ending)
 
 
-def session_to_record(runtime: VservRuntime, token: int, peer: tuple[str, int]) -> RecordedSession:
+def session_to_record(runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> RecordedSession:
     """A new one. Without `__init__`, which no compiled class has for nothing."""
     session = RecordedSession.__new__(RecordedSession)
-    session._set_up(runtime, token, peer)
+    session._set_up(runtime, row_number, peer)
     return session

@@ -1,0 +1,48 @@
+"""Why a client is held back (phase HELD), each as what goes on behind it. Pure.
+
+The operator's hold ends when he orders something else (`released`), or when its time is over; all others when their
+time is over.
+"""
+
+from typing import NamedTuple, TypeAlias
+
+from popular.pdm.chain import Decision
+from popular.pdm.contract import Question, Route
+from popular.protocol.replies import Code
+
+
+class Led(NamedTuple):
+    """Where the modules have led a user on to. A route may hold a password of theirs."""
+
+    route: Route
+    fallback: bool
+    """No module knows him, and he goes to the fallback backend."""
+    vouched: bool
+    """See Admitted."""
+
+
+class AskBehind(NamedTuple):
+    """The network guesses too fast: the modules are asked when its turn has come."""
+
+    question: Question
+
+
+class RefuseBehind(NamedTuple):
+    """The login was refused, with this code, which is told behind a pause."""
+
+    code: Code
+
+
+class ChallengeBehind(NamedTuple):
+    """The modules have said by which keys the client can prove who it is: the challenge takes as long for everybody."""
+
+    decision: Decision
+
+
+class ObeyBehind(NamedTuple):
+    """The operator holds the user: what he has ordered is looked at again."""
+
+    led: Led
+
+
+Hold: TypeAlias = AskBehind | RefuseBehind | ChallengeBehind | ObeyBehind
