@@ -76,7 +76,7 @@ class SessionLife(DeferredVerbs):
         self._deadlines = Deadlines(self._runtime.context.wheel, self, self._accepted_at + self._runtime.authtimeout)
         self._login = Login(runtime, self)  # until the relay begins: most sessions are idle, and need it no more
         self._places: BackendPlaces | None = None
-        """Those of the backend at which this session has one, from then on."""
+        """The backend has given this session one of them, from then on."""
         self._row = SessionRow(runtime, row_number)
         self._reader: HeaderReader | None = None
         self._relay: Relay | None = None
