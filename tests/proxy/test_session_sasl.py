@@ -394,6 +394,7 @@ def test_explain_has_the_same_offers(mechanism: str, clientcert: str) -> None:
     assert is_offered == (mechanism != "EXTERNAL" or clientcert != "off")
     assert (played.verbs.waits == ASK) == is_offered
     assert ("not offered" in played.reply) != is_offered
+    assert played.machine._row_number == -1, "it has no row, by which limits could count it"
 
 
 def test_user_can_be_switched_off() -> None:

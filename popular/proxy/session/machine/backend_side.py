@@ -300,7 +300,8 @@ class BackendSide(Teller):
         if lacks_secret(self._led, to, self._shows()):
             self._no_secret()
         else:
-            self._log_in(self._led.route.secret, self._backend)
+            route, _fallback, _vouched = self._led
+            self._log_in(route.secret, self._backend)
 
     def _takes_new(self, backend_id: str) -> bool:
         """Whether the operator lets new users in to a backend to which neither he nor a module has led this one."""

@@ -57,7 +57,7 @@ from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, moved
 from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.settings.backend import Backend, looks_at_passwords
-from supervisor.octets import fields, named
+from supervisor.octets import fields
 
 LINGERING = "lingering"
 """The relay waits for nothing but the last words of a backend, for a client that sends nothing more."""
@@ -124,7 +124,7 @@ class Machine(BackendSide):
         """The modules have let the user in: does the operator, and where to?"""
         self._home = route.backend
         if self._around.orders.any:
-            self._obey(Led(route, fallback, vouched), waited=False)
+            self._obey((route, fallback, vouched), waited=False)
         else:
             self._follow(route, fallback, vouched)
 
@@ -196,7 +196,7 @@ class Machine(BackendSide):
         self.backend_id, self.target = name, target or self.user
         self._health = health = None if backend is None else backend.health
         self._refusals = self.poll = None
-        self._led = named(Led, (route, fallback, vouched))
+        self._led = route, fallback, vouched
         self._referred = False
         if backend is None:
             self._verbs.note(messages.NO_BACKEND, {"backend": name, "user": self.user})
