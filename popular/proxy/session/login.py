@@ -77,7 +77,7 @@ class Login:
         self._queue: BackendQueue | None = None
         """The queue of the backend at which this session has a place."""
         self._waits = False
-        """It is one of those who wait in it: it has not left the queue."""
+        """It is one of those who wait in it, and has not left it yet."""
         self._to: BackendRuntime | None = None
         """The backend that is connected to."""
         self.connection: BackendConnection | None = None
