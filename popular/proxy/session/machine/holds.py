@@ -10,7 +10,6 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question, Route
 from popular.protocol.replies import Code
 
-
 Led: TypeAlias = tuple[Route, bool, bool]
 """Where the modules lead a user on to (the route may hold a password of theirs); whether that is the fallback, because
 none of them knows him; whether one has vouched for him (see Admitted). A plain tuple: one with names costs each login
