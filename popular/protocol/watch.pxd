@@ -1,6 +1,11 @@
+cimport cython
+
 from supervisor.octets cimport find, word_at
 
 cdef unsigned int _QUIT, _DELE, _RSET, _RETR, _TOP
+
+@cython.locals(tail=bytes, count=Py_ssize_t)
+cpdef int seen_of_mail_end(int seen, bytes piece) except -1
 
 cdef class CommandWatch:
     cdef public bytes _answer, _line

@@ -18,6 +18,18 @@ _LOOK = 4
 _LF = 10
 _QUIT, _DELE, _RSET = word_at(b"QUIT"), word_at(b"DELE"), word_at(b"RSET")
 _RETR, _TOP = word_at(b"RETR"), word_at(b"TOP ")
+MAIL_END = b"\r\n.\r\n"
+
+
+def seen_of_mail_end(seen: int, piece: bytes) -> int:
+    """How many octets of a mail's end have come, if so many had before this piece: it may come in several segments."""
+    if piece.endswith(MAIL_END):
+        return len(MAIL_END)
+    tail = MAIL_END[:seen] + piece if len(piece) < len(MAIL_END) else piece
+    count = len(MAIL_END)
+    while not tail.endswith(MAIL_END[:count]):
+        count -= 1
+    return count
 
 
 class CommandWatch:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from popular.protocol.watch import CommandWatch
+from popular.protocol.watch import MAIL_END, CommandWatch, seen_of_mail_end
 
 
 def watched(*said: str | bytes) -> CommandWatch:
@@ -47,3 +47,13 @@ def test_deletions_are_counted_until_rset() -> None:
     """However the commands are cut."""
     assert watched("DELE 1\r\nDE", "LE 2\r\n").deletes == 2
     assert watched("DELE 1\r\nRSET\r\n").deletes == 0
+
+
+@pytest.mark.parametrize("mail", [b"+OK\r\n\r\n.\r\n", b"+OK\r\n.\r\n", b"+OK\r\n.. \r\n\r\r\n.\r\n"])
+def test_the_end_of_a_mail_is_seen_in_whatever_pieces(mail: bytes) -> None:
+    """At its last octet, and not before; a beginning of it is no end."""
+    for size in range(1, len(mail) + 1):
+        seen = [0]
+        for start in range(0, len(mail), size):
+            seen.append(seen_of_mail_end(seen[-1], mail[start : start + size]))
+        assert [one == len(MAIL_END) for one in seen] == [False] * (len(seen) - 1) + [True], size

@@ -2,6 +2,7 @@ cimport cython
 
 from popular.net.channel cimport Channel
 from popular.net.splice cimport Transfer
+from popular.protocol.watch cimport seen_of_mail_end
 from popular.proxy.session.events cimport SessionEvents
 from popular.proxy.session.relay_pair cimport RelayPair
 

@@ -9,6 +9,7 @@ from popular.net.channel import BROKEN, ENDED
 from popular.net.splice import Transfer
 from popular.net.traced import transfer_of
 from popular.protocol.lines import NullByte
+from popular.protocol.watch import seen_of_mail_end
 from popular.proxy.session.relay_pair import RelayPair
 from supervisor.runtime.loop import READ, WRITE
 
@@ -16,7 +17,6 @@ _COMMANDS = 1 << 12
 """Octets of the client at a time: it sends little, and small buffers are cheaper to get."""
 _SHORT = 1 << 12
 """Octets of an answer that is worth waiting for the others' of the turn; a mail is not."""
-_MAIL_END = b"\r\n.\r\n"
 _ROUNDS = 16
 """Pieces of one mail that are moved before other sessions get their turn."""
 
@@ -168,7 +168,7 @@ class Relay(RelayPair):
         self.last_activity = self._client.now()
         self.to_client += len(piece)
         if self.watch.fetches:
-            self._mail_complete = piece.endswith(_MAIL_END)
+            self._mail_end = seen_of_mail_end(self._mail_end, piece)
         self._for_client = self._for_client + piece if self._for_client else piece
         if len(piece) < _SHORT:
             self._flush_later()
@@ -194,7 +194,7 @@ class Relay(RelayPair):
             if not count:
                 break
             self.to_client += count
-            self._mail_complete = False
+            self._mail_end = 0
             if not self._empty(transfer):
                 self._balance()
                 return

@@ -13,8 +13,9 @@ cdef class RelayPair(EventTaker):
     cdef public bytes _for_backend, _for_client
     cdef public object _pipes
     cdef public SessionEvents _owner
-    cdef public bint _client_done, _flush_scheduled, _keepalive_on, _mail_complete, _over, _plain
+    cdef public bint _client_done, _flush_scheduled, _keepalive_on, _over, _plain
     cdef public bint _reads_backend, _reads_client
+    cdef public int _mail_end
     cdef public double last_activity
     cdef public long long from_client, to_client
     cpdef take_over(self, Channel client, Channel backend, bint client_done)

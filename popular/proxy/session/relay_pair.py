@@ -12,7 +12,7 @@ import termios
 
 from popular.net.channel import BROKEN, ENDED, Channel
 from popular.net.splice import Pipes, Transfer
-from popular.protocol.watch import CommandWatch
+from popular.protocol.watch import MAIL_END, CommandWatch
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import CutCost
@@ -37,7 +37,7 @@ class RelayPair(EventTaker):
         "_for_backend",
         "_for_client",
         "_keepalive_on",
-        "_mail_complete",
+        "_mail_end",
         "_over",
         "_owner",
         "_pipes",
@@ -63,8 +63,8 @@ class RelayPair(EventTaker):
         self._for_client = b""
         self._for_backend = b""
         self._transfer: Transfer | None = None
-        self._mail_complete = False
-        """The mail that was asked for last has come to its end; False also where that was not seen."""
+        self._mail_end = 0
+        """How many octets of a mail's end have come; all of them: the last one that was asked for is complete."""
         self.last_activity = core.clock.now
         self.from_client = 0
         self.to_client = 0
@@ -224,7 +224,7 @@ class RelayPair(EventTaker):
         if watch.deletes:
             return CutCost.COMMITTING if on_its_way else CutCost.UNCOMMITTED
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
-        patience = _STALLED_SECONDS if watch.fetches and not self._mail_complete else _MOMENT_SECONDS
+        patience = _STALLED_SECONDS if watch.fetches and self._mail_end < len(MAIL_END) else _MOMENT_SECONDS
         busy = holds or watch.open or on_its_way or self._client.now() - self.last_activity < patience
         return CutCost.IN_TRANSFER if busy else CutCost.IDLE
 
