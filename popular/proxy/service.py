@@ -109,7 +109,7 @@ class ProxyService:
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         self.check_room: RestingRoom = before.check_room if before is not None else RestingRoom(resting_descriptors())
         self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
-        self.tls = tls_settings(config, self.contexts)
+        self.tls_settings = tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
         self.orders: StandingOrders = (
@@ -164,7 +164,7 @@ class ProxyService:
                 backends=backends,
                 modules=chain,
                 pipes=self.pipes,
-                tls=self.tls.get(ident),
+                tls_settings=self.tls_settings.get(ident),
                 backend_tls=self.backend_tls,
                 counters=counters,
                 moved=moved,

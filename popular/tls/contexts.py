@@ -206,8 +206,8 @@ def _settings_of(
     certificates = store.certificates
     asks = ASKING[server.clientcert]
     clients = ClientCertificates(asks, server.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
-    if server.tls:
-        otherwise, named = contexts.get((certificates[server.tls],), clients), {}
+    if server.certificate:
+        otherwise, named = contexts.get((certificates[server.certificate],), clients), {}
     else:
         answer = certificates_beside(certificates[DEFAULT], certificates.values(), now)
         otherwise = contexts.get(answer, clients)

@@ -30,10 +30,11 @@ class CertificateUser(Protocol):
 
 
 class TlsServer(CertificateUser, Protocol):
-    """One that clients may speak TLS with. `tls` is the certificate to show, or "" for whichever fits."""
+    """One that clients may speak TLS with."""
 
     @property
-    def tls(self) -> str: ...
+    def certificate(self) -> str:
+        """The name of the one to show (the parameter `tls`), or "" for whichever fits."""
 
     @property
     def clientcert(self) -> str: ...

@@ -7,7 +7,7 @@ from supervisor.serving.holders cimport Holders
 from supervisor.system cimport Observer, Shared
 
 cdef class VservRuntime:
-    cdef public object absorber, backend_tls, limits, orders, pipes, reporter, tls
+    cdef public object absorber, backend_tls, limits, orders, pipes, reporter, tls_settings
     cdef public Holders holders
     cdef public Surroundings around
     cdef public TypedRules rules

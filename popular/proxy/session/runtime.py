@@ -53,7 +53,7 @@ class VservRuntime:
         "sessiontimeout",
         "sidprefix",
         "started_cell",
-        "tls",
+        "tls_settings",
         "vserv",
     )
 
@@ -66,7 +66,7 @@ class VservRuntime:
         backends: dict[str, BackendRuntime],
         modules: ModuleChain,
         pipes: Pipes,
-        tls: TlsSettings | None,
+        tls_settings: TlsSettings | None,
         backend_tls: BackendsInTls,
         counters: Counters,
         moved: Sequence[int],
@@ -86,7 +86,7 @@ class VservRuntime:
         """The virtual server's name, as rows have it."""
         self.modules = modules
         self.pipes = pipes
-        self.tls = tls
+        self.tls_settings = tls_settings
         self.backend_tls = backend_tls
         self.absorber = absorber
         self.limits = limits

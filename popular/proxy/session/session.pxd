@@ -24,7 +24,7 @@ cdef class Session(PuttingOff):
     cdef public SessionRow _row
     cdef public VservRuntime _runtime
     cdef public BackendQueue _queue
-    cdef public object _reached, _reader, _tls
+    cdef public object _reached, _reader, _agreed
     cdef public str _ending, _via
     cdef public double _accepted_at, _tls_began
     cdef public bint _over

@@ -49,6 +49,7 @@ class Session(PuttingOff):
 
     __slots__ = (
         "_accepted_at",
+        "_agreed",
         "_client",
         "_deadlines",
         "_ending",
@@ -61,7 +62,6 @@ class Session(PuttingOff):
         "_relay",
         "_row",
         "_runtime",
-        "_tls",
         "_tls_began",
         "_via",
     )
@@ -89,7 +89,7 @@ class Session(PuttingOff):
         self._row = SessionRow(runtime, token)
         self._reader: HeaderReader | None = None
         self._relay: Relay | None = None
-        self._tls: Agreed | None = None
+        self._agreed: Agreed | None = None
         self._tls_began = 0.0
         self._put_nothing_off()
         self._ending = ""
@@ -170,9 +170,10 @@ class Session(PuttingOff):
 
     def ask(self, question: Question, seconds: float) -> None:
         self._row.go_on()
-        if self._tls is not None:
-            tls = self._tls
-            question = question._replace(tls_version=tls.version, tls_cipher=tls.cipher, certificate=tls.certificate)
+        if (agreed := self._agreed) is not None:
+            question = question._replace(
+                tls_version=agreed.version, tls_cipher=agreed.cipher, certificate=agreed.certificate
+            )
         decision = self._login.ask(question)
         if decision is not None:
             self.decide(decision)
@@ -234,7 +235,7 @@ class Session(PuttingOff):
         self._deadlines.login_done(runtime.sessiontimeout)
         runtime.logins.count(runtime.context.clock.now - self._accepted_at)
         if runtime.reporter is not None:
-            runtime.reporter.logged_in(self._machine, self._machine.peer_ip, self._tls)
+            runtime.reporter.logged_in(self._machine, self._machine.peer_ip, self._agreed)
         self._show()
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
@@ -269,7 +270,7 @@ class Session(PuttingOff):
         self.end("client_reset")
 
     def _start_tls(self) -> None:
-        client, tls_settings = self._client, self._runtime.tls
+        client, tls_settings = self._client, self._runtime.tls_settings
         assert tls_settings is not None, "a virtual server with TLS has a certificate"
         self._tls_began = self._runtime.context.clock.now
         if not client.flush():
@@ -284,7 +285,7 @@ class Session(PuttingOff):
         context = self._runtime.context
         self._deadlines.expect_nothing()
         self._row.go_on()
-        self._tls = agreed
+        self._agreed = agreed
         log_handshake(context, self.sid, agreed, seconds=context.clock.now - self._tls_began)
         self._machine.tls_up(agreed.certificate_name)
         self._settle()
@@ -472,7 +473,7 @@ class Session(PuttingOff):
         self._client.close(after_quit=ending == "quit" or ending == "absorbed")
         runtime, context = self._runtime, self._runtime.context
         seconds = context.clock.now - self._accepted_at
-        machine, tls = self._machine, self._tls
+        machine, agreed = self._machine, self._agreed
         facts = (
             machine.peer_ip,
             runtime.rules.vserv,
@@ -484,8 +485,8 @@ class Session(PuttingOff):
             milliseconds(seconds),
             moved[0],
             moved[1],
-            tls.version if tls is not None else "",
-            tls.cipher if tls is not None else "",
+            agreed.version if agreed is not None else "",
+            agreed.cipher if agreed is not None else "",
             self._via,
         )
         log_end(context.log, self.sid, facts)

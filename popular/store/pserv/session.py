@@ -52,7 +52,7 @@ class SessionSettings:
     requesttimeout: float
     idletimeout: float
     sessiontimeout: float
-    tls: TlsSettings | None
+    tls_settings: TlsSettings | None
     """How TLS is spoken from the start; None: not at all."""
     started_cell: int
     """The cell that counts the sessions that have begun."""
@@ -109,11 +109,11 @@ class Session(ClientOwner):
         self._row.show(self._machine, self._peer, self._client)
         self._context.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
         self._deadlines.set_alarm()
-        if self._settings.tls is None:
+        if self._settings.tls_settings is None:
             self._client.listen(True)
         else:
             self._shaking_hands = True
-            self._client.start_tls(self._context.clock, self._settings.tls, self)
+            self._client.start_tls(self._context.clock, self._settings.tls_settings, self)
 
     # TLS, before the machine has heard of anything
 
