@@ -146,7 +146,7 @@ class ProxyService:
             context,
             threads=threads_to_compute(config.variables["workers"]),
             counters=counters,
-            observers={ident: observer("module_duration", ident, "module_lookups") for ident in modules},
+            observers={ident: observer("module_duration", ident, counter="module_lookups") for ident in modules},
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
         moved = [counters.cell(counter, end) for counter, end in ends]
@@ -204,8 +204,8 @@ class ProxyService:
                 reach=reach.get(ident),
                 queue=queue,
                 check_sockets=self._check_sockets(context, config, backend),
-                connects=counters.observer("backend_connect_duration", ident),
-                logins=counters.observer("backend_login_duration", ident, "backend_logins"),
+                connect_durations=counters.observer("backend_connect_duration", ident),
+                login_durations=counters.observer("backend_login_duration", ident, counter="backend_logins"),
                 note_affected=affected.get(ident),
             )
         return made

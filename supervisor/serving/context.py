@@ -251,7 +251,7 @@ class WorkerContext:
         del self.sessions[token]
         self.rows.free(token, self.pid)
         self.shared.add(self._endings[ending], 1)
-        self._durations.count(seconds)
+        self._durations.observe(seconds)
         self._put_back(token)
         if self.leaving:
             self._released()

@@ -250,7 +250,7 @@ class ModuleChain:
     def _count(self, record: Record) -> None:
         for ident, seconds, answer in record.asked:
             observer = self._observers[ident]
-            observer.count(seconds)
+            observer.observe(seconds)
             self._counters.count_one("module_answers", word_of(answer), ident)
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)

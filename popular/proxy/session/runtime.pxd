@@ -14,7 +14,7 @@ cdef class VservRuntime:
     cdef public double authtimeout, first_look, idletimeout, proxytimeout, sessiontimeout
     cdef public WorkerContext context
     cdef public Counters counters
-    cdef public Observer logins, mail_checks
+    cdef public Observer login_durations, mail_check_durations
     cdef public Shared blocked
     cdef public ModuleChain modules
     cdef public list moved

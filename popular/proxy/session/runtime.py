@@ -41,8 +41,8 @@ class VservRuntime:
         "idletimeout",
         "limited",
         "limits",
-        "logins",
-        "mail_checks",
+        "login_durations",
+        "mail_check_durations",
         "modules",
         "moved",
         "orders",
@@ -121,7 +121,6 @@ class VservRuntime:
         self.counters = counters
         self.started_cell = counters.cell("sessions_started", None, rules.vserv)
         """The cell that counts its sessions."""
-        self.logins: Observer = counters.observer("login_duration", rules.vserv, "logins")
-        self.mail_checks: Observer = counters.observer("mail_check_duration")
-        """What counts the mail checks, and how long they took."""
+        self.login_durations: Observer = counters.observer("login_duration", rules.vserv, counter="logins")
+        self.mail_check_durations: Observer = counters.observer("mail_check_duration")
         self.moved = moved

@@ -233,7 +233,7 @@ class Session(PuttingOff):
         runtime = self._runtime
         self._login.wait_no_more()
         self._deadlines.login_done(runtime.sessiontimeout)
-        runtime.logins.count(runtime.context.clock.now - self._accepted_at)
+        runtime.login_durations.observe(runtime.context.clock.now - self._accepted_at)
         if runtime.reporter is not None:
             runtime.reporter.logged_in(self._machine, self._machine.peer_ip, self._agreed)
         self._show()
