@@ -467,7 +467,7 @@ class Session(PuttingOff):
         self._over = True
         self._deadlines.stop()
         moved = moved_by(self._client, self._relay)
-        self._row.count(moved)
+        self._row.add_traffic(moved)
         self._stop_waiting()
         self._relay = None
         self._client.close(after_quit=ending == "quit" or ending == "absorbed")
