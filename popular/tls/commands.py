@@ -221,7 +221,7 @@ def tls_commands() -> Sequence[ControlCommand]:
             "use; so does one that is gone but needed.",
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             CHECK,
@@ -230,7 +230,7 @@ def tls_commands() -> Sequence[ControlCommand]:
             "says this to itself every tlswatch.",
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
     )
 

@@ -250,7 +250,7 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             {"how": Choice(*HOW), "option": Choice("grace", "deadline"), "time": Time(0, DAY)},
             changes=True,
             source=SHUTDOWN,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             "sessions [<filter> <value>]…",
@@ -267,7 +267,7 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             {"sid": _session_ids},
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             "workers", _workers, "Lists the workers; a birth is the number that a worker has for life.", source=BESIDE
@@ -279,7 +279,7 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             "before the old one stops; the old one finishes its sessions and goes.",
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             f"{SECRET} <octets>",
@@ -288,7 +288,7 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             "says it by itself (`--secret`). A command that takes none forgets it.",
             {"octets": Base64()},
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             "sign [<what> <text>]…",

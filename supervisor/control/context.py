@@ -173,7 +173,7 @@ class ControlCommand:
     """One command of the language.
 
     `help`: the first line is the one-liner, paragraphs follow. `slots`: a Kind fits the word before the handler gets
-    it; a Completer leaves the word to the handler. `changes`: it may change something. `order`: it is done once, and is
+    it; a Completer leaves the word to the handler. `changes`: it may change something. `one_off`: it is done once, and is
     no part of a configuration. `source`: the chapter of the specification that it comes from.
     """
 
@@ -183,7 +183,7 @@ class ControlCommand:
     slots: Mapping[str, Kind | Completer] = field(default_factory=dict)
     changes: bool = False
     source: str = ""
-    order: bool = False
+    one_off: bool = False
     shape: Shape = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -113,6 +113,6 @@ def generation_commands() -> list[ControlCommand]:
             {"number": Int(1, 2**31 - 1), "option": Choice("deadline"), "time": Time(0, DAY)},
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
     ]

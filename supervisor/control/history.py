@@ -180,6 +180,6 @@ def history_commands() -> list[ControlCommand]:
             {"number": _NUMBER, "option": Choice("confirm"), "time": Time(1, DAY)},
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
     ]

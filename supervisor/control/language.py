@@ -93,7 +93,7 @@ class Language:
             command, _ = self.find(words)
         except CommandRefused:
             return True
-        return not command.changes and not command.order
+        return not command.changes and not command.one_off
 
     def next_words(self, words: Sequence[str]) -> list[str]:
         """The plain words that may follow these plain words."""

@@ -249,7 +249,7 @@ def pdm_commands() -> Sequence[ControlCommand]:
             {"user": lambda _context, _said: ()},
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand("pdm del <id>", _del, "Deletes a module from the list.", known, changes=True, source=CHAPTER),
         ControlCommand(
@@ -259,7 +259,7 @@ def pdm_commands() -> Sequence[ControlCommand]:
             known,
             changes=True,
             source=CHAPTER,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             CHECK,
@@ -270,7 +270,7 @@ def pdm_commands() -> Sequence[ControlCommand]:
             "replace it by renaming a finished one.",
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             "pdm show <id>",

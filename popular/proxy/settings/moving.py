@@ -159,7 +159,7 @@ def _led_somewhere(context: CommandContext) -> Counter[str]:
     return Counter(to for to in led if isinstance(to, str))
 
 
-_row = partial(ControlCommand, source=BESIDE, changes=True, order=True)
+_row = partial(ControlCommand, source=BESIDE, changes=True, one_off=True)
 
 
 def move_commands() -> list[ControlCommand]:

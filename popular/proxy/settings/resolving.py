@@ -141,7 +141,7 @@ def lookup_command() -> ControlCommand:
         "finds is in `backend show`, in the log and in a metric.",
         changes=True,
         source=BESIDE,
-        order=True,
+        one_off=True,
     )
 
 
@@ -156,5 +156,5 @@ def resolve_command() -> ControlCommand:
         {"id": ids("backend")},
         changes=True,
         source=BESIDE,
-        order=True,
+        one_off=True,
     )
