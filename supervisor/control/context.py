@@ -173,8 +173,8 @@ class ControlCommand:
     """One command of the language.
 
     `help`: the first line is the one-liner, paragraphs follow. `slots`: a Kind fits the word before the handler gets
-    it; a Completer leaves the word to the handler. `changes`: it may change something. `one_off`: it is done once, and is
-    no part of a configuration. `source`: the chapter of the specification that it comes from.
+    it; a Completer leaves the word to the handler. `changes`: it may change something. `one_off`: it is done once, and
+    cannot stand in a configuration. `source`: the chapter of the specification that it comes from.
     """
 
     pattern: str
