@@ -4,10 +4,10 @@ configurations (`draft.py`, `history.py`, `generations.py`), and those about com
 `common_commands()` gives the rows; the handlers below are pure. A program adds its own rows behind them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
-from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, Variable
+from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, Variable, in_rows
 from supervisor.control.difference import config_lines
 from supervisor.control.draft import draft_commands
 from supervisor.control.generations import generation_commands
@@ -199,10 +199,6 @@ def _workers(context: CommandContext, _arguments: Arguments) -> Outcome:
     return Reply(count_of(len(rows), "worker"), data=rows, lines=lines_of(shown))
 
 
-def _by_option(words: Mapping[str, str]) -> str:
-    return "\n".join(f"    {word}  {text}" for word, text in words.items())
-
-
 def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
     """The rows. `filters` are the columns of a session that `sessions` can be asked for."""
     variables: Completer = partial(_variables, False)
@@ -243,7 +239,7 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
         ControlCommand(
             "shutdown <how> [<option> <time>]…",
             _shutdown,
-            f"Ends the program, or its sessions.\n{_by_option(HOW)}\n`shutdown delayed grace 10s` goes on accepting "
+            f"Ends the program, or its sessions.\n{in_rows(HOW)}\n`shutdown delayed grace 10s` goes on accepting "
             "for 10 seconds, so that load balancers can look elsewhere. `deadline 10m` ends the sessions that are left "
             "after 10 minutes: first those that are not logged in or idle, then those in a transfer; who has said QUIT "
             "gets the reply. Said again, it changes the deadline.",
@@ -251,6 +247,7 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             changes=True,
             source=SHUTDOWN,
             one_off=True,
+            explained=HOW,
         ),
         ControlCommand(
             "sessions [<filter> <value>]…",

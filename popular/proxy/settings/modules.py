@@ -217,6 +217,7 @@ def rc_lines(config: Config) -> list[str]:
 def pdm_commands() -> Sequence[ControlCommand]:
     """The rows."""
     known = {"id": ids("pdm")}
+    explained = things.explained_parameters(TERMS)
     return (
         ControlCommand(
             "pdm list", _list, "Lists the ids of the modules, in the order in which they are asked.", source=CHAPTER
@@ -235,10 +236,11 @@ def pdm_commands() -> Sequence[ControlCommand]:
             "pdm conf <id> [<parameter> <value>]…",
             _conf,
             "Says on what terms a module is asked.\nIt stays open as it is. Parameters that are not named stay as they "
-            f"are.\n{things.parameter_help(TERMS)}",
+            f"are.\n{things.parameter_help(explained)}",
             {**known, **things.completed_pairs(TERMS)},
             changes=True,
             source=BESIDE,
+            explained=explained,
         ),
         ControlCommand(
             "cache flush [<user>]",
