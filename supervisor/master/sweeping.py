@@ -12,7 +12,7 @@ from typing import Any
 from supervisor.lifeline import Aim, Cut, Sweep, SweepFound, Swept
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.runtime.loop import Loop
-from supervisor.serving.context import COST_PHRASES
+from supervisor.serving.session import COST_PHRASES
 
 ROUND_SECONDS = 0.25
 SLOW_ROUND_SECONDS = 1.0

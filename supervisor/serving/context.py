@@ -2,16 +2,15 @@
 of the table.
 """
 
-import enum
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
 
 from supervisor.operatorstate import OperatorState
 from supervisor.runtime.log import Log
 from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.session import Session
 from supervisor.serving.wheel import Wheel
 from supervisor.system import Shared, give_number
 from supervisor.table.affected import Affected
@@ -24,11 +23,6 @@ from supervisor.table.rows import RowWriter
 from supervisor.table.segment import Segment
 from supervisor.table.sightings import Sightings
 from supervisor.table.tokens import TokenPipe
-
-BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error", "displaced", "kicked")
-"""Endings that every program has; a program's own follow. Displaced is who was silent, and not logged in, when others
-waited at maxsession; kicked, whom the operator wanted gone.
-"""
 
 PAUSES = ("sessions", "load", "descriptors")
 """Why a worker stops to accept: no session is free, the load is too high, the kernel gives it no descriptor."""
@@ -45,63 +39,6 @@ def threads_to_compute(workers: int, processors: int | None = None) -> int:
     """
     available = len(os.sched_getaffinity(0)) if processors is None else processors
     return max(2, min(POOL_THREADS, -(-available // workers) + 1))
-
-
-class CutCost(enum.IntEnum):
-    """What would be lost if a session ended now; the order in which a shutdown's deadline ends them."""
-
-    NOT_LOGGED_IN = 0
-    IDLE = 1
-    COMING_IN = 2
-    IN_TRANSFER = 3
-    UNCOMMITTED = 4
-    COMMITTING = 5
-
-
-COST_PHRASES = {
-    CutCost.NOT_LOGGED_IN: "not come in yet",
-    CutCost.IDLE: "idle",
-    CutCost.COMING_IN: "coming in",
-    CutCost.IN_TRANSFER: "in a transfer",
-    CutCost.UNCOMMITTED: "with uncommitted deletes",
-    CutCost.COMMITTING: "committing",
-}
-
-
-class Whose(NamedTuple):
-    """By what a session can be found: since when it is there (monotonic), the client's address, and its marks, each a
-    sort and an id.
-    """
-
-    since: float
-    address: str
-    marks: tuple[tuple[str, str], ...]
-
-
-class Session(Protocol):
-    """What the supervisor asks of a session."""
-
-    sid: str
-
-    def end(self, ending: str) -> None:
-        """Ends it now, for this reason."""
-
-    def cut_cost(self) -> CutCost:
-        """What would be lost if it ended now."""
-
-    def whose(self) -> Whose:
-        """By what it can be found."""
-
-    def displaceable(self) -> tuple[str, float] | None:
-        """If it waits for nothing but its client, who has not logged in: whose it is, and since when he has not brought
-        his login any further, whatever he may send.
-        """
-
-    def refresh(self) -> None:
-        """Writes its row if there is something new to show; called once in a while."""
-
-    def fault(self, error: Exception) -> None:
-        """An error of ours: it ends this session and nothing else."""
 
 
 class WorkerContext:

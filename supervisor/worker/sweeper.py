@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from supervisor.control.outcome import EVERYBODY
 from supervisor.lifeline import Aim, Cut, SweepFound
-from supervisor.serving.context import CutCost, Session, Whose
+from supervisor.serving.session import CutCost, Session, Whose
 from supervisor.table.blocked import Network
 
 NETWORK = "network"

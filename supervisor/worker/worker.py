@@ -27,8 +27,9 @@ from supervisor.runtime import messages, rights
 from supervisor.runtime.fault import kind_and_location_of, location_of
 from supervisor.runtime.log import Log
 from supervisor.runtime.logroom import LogRoom
-from supervisor.serving.context import CutCost, WorkerContext
+from supervisor.serving.context import WorkerContext
 from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.session import CutCost
 from supervisor.sockets.listener import Listener
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
 from supervisor.table.segment import Segment

@@ -20,7 +20,7 @@ from popular.protocol.lines import NullByte
 from popular.protocol.watch import CommandWatch
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
-from supervisor.serving.context import CutCost
+from supervisor.serving.session import CutCost
 from supervisor.sockets.sources import keep_alive
 from supervisor.system import EventTaker, Poller
 

@@ -7,7 +7,7 @@ from popular.proxy.session.relay import Relay
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import NOTHING_MOVED, Moved
 from popular.proxy.settings.orders import BACKEND, USER, VSERV, user_key
-from supervisor.serving.context import CutCost
+from supervisor.serving.session import CutCost
 from supervisor.system import wall
 
 

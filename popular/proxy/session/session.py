@@ -36,7 +36,7 @@ from popular.proxy.session.session_log import log_begin, log_end, log_introduced
 from popular.proxy.session.tapped_relay import TappedRelay, Taps
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
-from supervisor.serving.context import CutCost, Whose
+from supervisor.serving.session import CutCost, Whose
 from supervisor.system import wall
 
 
