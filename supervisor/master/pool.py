@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from supervisor.lifeline import ANSWERS, Born, LastWords, Leave, Lifeline, LifelineLost
+from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.master.policy import pause_before_birth
 from supervisor.runtime import birth, messages, signals
 from supervisor.runtime.descriptors import open_descriptors
@@ -24,6 +24,7 @@ from supervisor.runtime.plural import count_of
 from supervisor.table.contents import BASE_CELLS
 from supervisor.table.segment import Segment
 from supervisor.worker.worker import Inheritance, live
+from supervisor.workerline import ANSWERS, Born, LastWords, Leave
 
 _fork = multiprocessing.get_context("fork")
 
