@@ -17,7 +17,8 @@ from popular.tls.users import CA_PARAMETERS, SORT, certificate_store_of, needed_
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Change, LogEntry, Outcome, Reply, lines_of, noted
+from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
+from supervisor.control.replytext import lines_of, noted
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.program import PeriodicCommand

@@ -15,18 +15,8 @@ from supervisor.control.helping import help_commands
 from supervisor.control.history import history_commands
 from supervisor.control.kinds import Base64, Choice, String, Time, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import (
-    Change,
-    EndSession,
-    Outcome,
-    Recycle,
-    Reply,
-    SecretForNext,
-    Shutdown,
-    Signed,
-    lines_of,
-    noted,
-)
+from supervisor.control.outcome import Change, EndSession, Outcome, Recycle, Reply, SecretForNext, Shutdown, Signed
+from supervisor.control.replytext import lines_of, noted
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import SECRET, CommandRefused, Word, phrase
 from supervisor.runtime.plural import count_of

@@ -32,9 +32,9 @@ from supervisor.control.outcome import (
     Rollback,
     ThingName,
     Trial,
-    noted,
 )
 from supervisor.control.rcfile import FOLLOWS, NOTHING_DIFFERS, ROLLBACK
+from supervisor.control.replytext import noted
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused, Word, phrase, split
 

@@ -22,7 +22,8 @@ from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, in_rows
 from supervisor.control.kinds import Id, Kind, String, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import Change, Outcome, Reply, noted
+from supervisor.control.outcome import Change, Outcome, Reply
+from supervisor.control.replytext import noted
 from supervisor.control.words import CommandRefused, Word, phrase
 from supervisor.runtime.plural import count_of
 

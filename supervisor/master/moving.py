@@ -19,7 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from supervisor.control.lookups import AskWorker, Job, Result, Unfit
-from supervisor.control.outcome import Move, MoveStep, noted
+from supervisor.control.outcome import Move, MoveStep
+from supervisor.control.replytext import noted
 from supervisor.master.executor import Answer
 from supervisor.master.jobs import LONGEST_SECONDS, Jobs
 from supervisor.master.keeping import StateKeeper

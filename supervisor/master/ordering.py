@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from supervisor.control.lookups import Result
-from supervisor.control.outcome import Order, Ordered, SessionSweep, noted
+from supervisor.control.outcome import Order, Ordered, SessionSweep
+from supervisor.control.replytext import noted
 from supervisor.master.executor import Answer
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper

@@ -15,7 +15,8 @@ from supervisor.control import things
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Id, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import Change, LogEntry, Outcome, Reply, noted
+from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
+from supervisor.control.replytext import noted
 from supervisor.control.things import ids, list_handler, named, room_for_one_more
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, phrase
