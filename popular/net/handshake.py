@@ -182,7 +182,7 @@ class Handshake(EventTaker):
             if self._seen:  # also behind a BadHello
                 plain.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             self._leg.channel = channel = tls_channel_of(plain, settings.first_context(), self)
-            channel.change_context(settings.context(server_name))
+            channel.change_context(settings.certificate_context(server_name))
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
             self._leg.hands_refused(Failure("other", "the connection broke"))
             return
@@ -218,7 +218,7 @@ class Handshake(EventTaker):
     def _agreed(self, channel: TlsChannel) -> Agreed:
         version, cipher, resumed = channel.agreed()
         name, certificate = "", None
-        if self._tls_settings.asks != ssl.CERT_NONE:
+        if self._tls_settings.verify_mode != ssl.CERT_NONE:
             about = channel.about
             name = name_in(about.getpeercert() or {})
             certificate = about.getpeercert(True)  # by place: _ssl knows no name for it
