@@ -174,11 +174,6 @@ class Record:
                 self.failed.append(ident)
 
 
-def blocks(modules: Sequence[AnyModule]) -> bool:
-    """Whether `ask` may take long with these modules, so that it belongs into a thread."""
-    return any(getattr(module, "blocking", True) for module in modules)
-
-
 def kinds_of(module: AnyModule) -> Collection[str]:
     """The kinds of credential that it looks at."""
     kinds: Collection[str] = getattr(module, "takes", _PASSWORDS)
