@@ -28,7 +28,7 @@ from supervisor.workerline import ANSWERS, Born, LastWords, Leave
 
 _fork = multiprocessing.get_context("fork")
 
-_PID, _SLOT, _GENERATION, _HEARTBEAT, _TOKEN_CELL, _LAG, *_USAGE = range(len(BASE_CELLS))
+_PID, _SLOT, _BIRTH, _HEARTBEAT, _TOKEN_CELL, _LAG, *_USAGE = range(len(BASE_CELLS))
 
 
 AGAIN_SECONDS = 1.0
@@ -203,7 +203,7 @@ class Pool:
         self._births += 1
         cells = self._segment.block(worker.block)
         cells[_SLOT] = worker.slot
-        cells[_GENERATION] = self._births
+        cells[_BIRTH] = self._births
         cells[_HEARTBEAT] = cells[_LAG] = 0
         cells[_PID] = worker.pid
 

@@ -15,7 +15,7 @@ from supervisor.serving.wheel import Wheel
 from supervisor.system import Shared, give_number
 from supervisor.table.affected import Affected
 from supervisor.table.blocked import Blocked
-from supervisor.table.contents import BASE_CELLS
+from supervisor.table.contents import BIRTH_CELL, TOKEN_CELL
 from supervisor.table.notes import Notes
 from supervisor.table.records import Records
 from supervisor.table.remembered import Remembered
@@ -26,8 +26,6 @@ from supervisor.table.tokens import TokenPipe
 
 PAUSES = ("sessions", "load", "descriptors")
 """Why a worker stops to accept: no session is free, the load is too high, the kernel gives it no descriptor."""
-
-TOKEN_CELL, _GENERATION = BASE_CELLS.index("hand"), BASE_CELLS.index("generation")
 
 POOL_THREADS = 8
 """Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
@@ -171,7 +169,7 @@ class WorkerContext:
 
     def look_for_blocks(self) -> None:
         """To be called once in a while: which blocks are in use. To add up all that there may ever be takes longer."""
-        births = self._all_cells[_GENERATION :: self._block_cells].tolist()
+        births = self._all_cells[BIRTH_CELL :: self._block_cells].tolist()
         used = max((block for block, birth in enumerate(births) if birth), default=0)
         self._used_cells = self._all_cells[: (max(used, self.block) + 1) * self._block_cells]
 

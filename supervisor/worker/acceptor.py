@@ -13,10 +13,11 @@ from supervisor.program import Service
 from supervisor.runtime import messages
 from supervisor.runtime.descriptors import resting_descriptors
 from supervisor.runtime.loop import READ
-from supervisor.serving.context import TOKEN_CELL, WorkerContext
+from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener, queue_of
 from supervisor.sockets.silence import silence, turn_away
 from supervisor.system import EventTaker, accept
+from supervisor.table.contents import TOKEN_CELL
 
 MAPPED_IPV4 = "::ffff:"
 """How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
