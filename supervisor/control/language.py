@@ -2,7 +2,7 @@
 
 A command is written once, as its pattern:
 
-    vserv conf <vserv> [<parameter> <value>]…
+    vserv conf <id> [<parameter> <value>]…
 
 Plain words are said as they are, `<…>` are slots, `[…]` may be left out, `…` repeats what stands before it. Counting,
 usage lines, help, completion and manual pages all come from the pattern. Words are never abbreviated: an rc file must
