@@ -27,7 +27,7 @@ from popular.protocol.clienthello import (
     read_hello,
 )
 from popular.tls.contexts import ALPN, TlsSettings
-from supervisor.octets import named
+from supervisor.octets import namedtuple_of
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
@@ -224,7 +224,7 @@ class Handshake(EventTaker):
             certificate = about.getpeercert(True)  # by place: _ssl knows no name for it
         elif self._alpn is None:
             return _usual(version, cipher, resumed)
-        return named(Agreed, (version, cipher, resumed, name, certificate or b"", self._alpn))
+        return namedtuple_of(Agreed, (version, cipher, resumed, name, certificate or b"", self._alpn))
 
 
 @functools.cache
