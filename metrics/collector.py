@@ -296,4 +296,4 @@ _OWN: dict[str, Callable[[ScrapeMoment], Iterable[Value]]] = {
     "table_size": lambda moment: [((), moment.known.view.layout.row_count)],
     "processor": lambda moment: [((), moment.known.processor.seconds(moment.known.view))],
 }
-"""By the name in `Own`."""
+"""By the name in `ExporterOwn`."""

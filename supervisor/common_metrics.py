@@ -18,7 +18,8 @@ from supervisor.metric import (
     Setting,
 )
 from supervisor.program import Program
-from supervisor.serving.context import BASE_ENDINGS, PAUSES
+from supervisor.serving.context import PAUSES
+from supervisor.serving.session import BASE_ENDINGS
 from supervisor.table.contents import microseconds
 
 _WORKER = Label("worker")

@@ -140,9 +140,10 @@ class Described(CountSource):
 
 @dataclass(frozen=True)
 class OfHealth(CountSource):
-    """What the master keeps of each thing of the metric's one label (supervisor.table.layout.Health): "ratio", the part
-    of the last minute's attempts that failed; "age", for how many seconds failures have been going on; "down", for how
-    many it has been down; "recovering", whether it recovers; or "users", how many users its failures were about.
+    """What the master keeps of each thing of the metric's one label (`Health` in supervisor.table.contents): "ratio",
+    the part of the last minute's attempts that failed; "age", for how many seconds failures have been going on;
+    "down", for how many it has been down; "recovering", whether it recovers; or "users", how many users its failures
+    were about.
     """
 
     what: str

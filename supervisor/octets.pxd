@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
-cpdef named(type kind, tuple fields)
-cpdef tuple fields(made)
+cpdef namedtuple_of(type kind, tuple fields)
+cpdef tuple fields_of(made)
 cpdef bytes joined(bytes first, bytes second)
 cpdef Py_ssize_t find(bytes octets, int octet) except -2
 cpdef bytes part(bytes octets, Py_ssize_t first, Py_ssize_t behind)

@@ -10,12 +10,12 @@ from zlib import crc32
 Kind = TypeVar("Kind", bound=tuple[object, ...])
 
 
-def named(kind: type[Kind], fields: tuple[object, ...]) -> Kind:
+def namedtuple_of(kind: type[Kind], fields: tuple[object, ...]) -> Kind:
     """A NamedTuple of all its fields, in their order: a session makes some, and their own way is five times as long."""
     return tuple.__new__(kind, fields)
 
 
-def fields(made: tuple[Any, ...]) -> tuple[Any, ...]:
+def fields_of(made: tuple[Any, ...]) -> tuple[Any, ...]:
     """A NamedTuple as a plain tuple, which is taken apart at once: by its name each field is a call away."""
     return tuple(made)
 

@@ -104,7 +104,7 @@ cdef enum:
     LONGEST_TEXT = 512  # as in logline.py
 
 
-cpdef named(type kind, tuple fields):
+cpdef namedtuple_of(type kind, tuple fields):
     cdef Py_ssize_t place, length = PyTuple_GET_SIZE(fields)
     cdef object made, field
     if not PyType_IsSubtype(kind, tuple):
@@ -118,7 +118,7 @@ cpdef named(type kind, tuple fields):
     return made
 
 
-cpdef tuple fields(made):
+cpdef tuple fields_of(made):
     cdef Py_ssize_t place, length
     cdef object field
     if not PyTuple_Check(made):

@@ -66,4 +66,4 @@ cdef class Observer:
     cdef Shared _shared
     cdef Py_ssize_t _first, _sum, _event, _buckets
     cdef uint64_t _bounds[MOST_BUCKETS]
-    cpdef count(self, double seconds)
+    cpdef observe(self, double seconds)

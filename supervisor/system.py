@@ -325,7 +325,7 @@ class Observer:
         self._sum = first + len(bounds) + 1
         self._event = event
 
-    def count(self, seconds: float) -> None:
+    def observe(self, seconds: float) -> None:
         """One more."""
         numbers = self._numbers
         microseconds = int(seconds * 1e6 + 0.5)

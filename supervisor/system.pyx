@@ -598,7 +598,7 @@ cdef class Observer:
         for place in range(self._buckets):
             self._bounds[place] = bounds[place]
 
-    cpdef count(self, double seconds):
+    cpdef observe(self, double seconds):
         cdef int64_t microseconds = <int64_t>(seconds * 1e6 + 0.5)
         cdef Py_ssize_t place = 0
         while place < self._buckets and <int64_t>self._bounds[place] < microseconds:

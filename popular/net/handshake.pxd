@@ -5,7 +5,7 @@ from popular.net.tlschannel cimport TlsChannel
 from popular.net.tlscore cimport peek
 from popular.protocol.clienthello cimport read_hello
 from popular.tls.contexts cimport TlsSettings
-from supervisor.octets cimport named
+from supervisor.octets cimport namedtuple_of
 from supervisor.serving.counters cimport Counters
 from supervisor.system cimport Clock, EventTaker
 

@@ -27,7 +27,7 @@ from popular.protocol.clienthello import (
     read_hello,
 )
 from popular.tls.contexts import ALPN, TlsSettings
-from supervisor.octets import named
+from supervisor.octets import namedtuple_of
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
@@ -182,7 +182,7 @@ class Handshake(EventTaker):
             if self._seen:  # also behind a BadHello
                 plain.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             self._leg.channel = channel = tls_channel_of(plain, settings.first_context(), self)
-            channel.change_context(settings.context(server_name))
+            channel.change_context(settings.certificate_context(server_name))
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
             self._leg.handshake_failed(Failure("other", "the connection broke"))
             return
@@ -218,13 +218,13 @@ class Handshake(EventTaker):
     def _agreed(self, channel: TlsChannel) -> Agreed:
         version, cipher, resumed = channel.agreed()
         name, certificate = "", None
-        if self._tls_settings.asks != ssl.CERT_NONE:
+        if self._tls_settings.verify_mode != ssl.CERT_NONE:
             about = channel.about
             name = name_in(about.getpeercert() or {})
             certificate = about.getpeercert(True)  # by place: _ssl knows no name for it
         elif self._alpn is None:
             return _usual(version, cipher, resumed)
-        return named(Agreed, (version, cipher, resumed, name, certificate or b"", self._alpn))
+        return namedtuple_of(Agreed, (version, cipher, resumed, name, certificate or b"", self._alpn))
 
 
 @functools.cache

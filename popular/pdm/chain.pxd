@@ -1,6 +1,6 @@
 cimport cython
 
-from supervisor.octets cimport named
+from supervisor.octets cimport namedtuple_of
 from supervisor.system cimport monotonic
 
 cpdef bint takes(module, str kind) except -1

@@ -45,7 +45,7 @@ from popular.pdm.contract import (
     UserLimits,
 )
 from popular.protocol.scram import ScramKeys
-from supervisor.octets import named
+from supervisor.octets import namedtuple_of
 from supervisor.system import monotonic
 
 
@@ -174,11 +174,6 @@ class Record:
                 self.failed.append(ident)
 
 
-def blocks(modules: Sequence[AnyModule]) -> bool:
-    """Whether `ask` may take long with these modules, so that it belongs into a thread."""
-    return any(getattr(module, "blocking", True) for module in modules)
-
-
 def kinds_of(module: AnyModule) -> Collection[str]:
     """The kinds of credential that it looks at."""
     kinds: Collection[str] = getattr(module, "takes", _PASSWORDS)
@@ -211,10 +206,10 @@ def rounds(
     modules = [module for module in modules if takes(module, kind)]
     what = KEYS if kind == SCRAM else CHECK
     for module in modules:
-        answer = yield named(Step, (module, what, None, None))
+        answer = yield namedtuple_of(Step, (module, what, None, None))
         if isinstance(answer, Authenticated) and not question.actor:
             ident = module.ident
-            return named(Admitted, (answer.route, ident, ident, False, answer.limits))
+            return namedtuple_of(Admitted, (answer.route, ident, ident, False, answer.limits))
         if isinstance(answer, Unknown):
             unknown.append((module, answer))
         elif isinstance(answer, CannotTell):
@@ -343,7 +338,7 @@ class Asker:
                 if type(route) is Route:
                     ident = self._ident
                     record.asked.append((ident, monotonic() - began, answer))
-                    return named(Admitted, (route, ident, ident, False, answer.limits))
+                    return namedtuple_of(Admitted, (route, ident, ident, False, answer.limits))
         return _ask_on(self._modules, question, record, hide_unknown=hide_unknown, first=answer, began=began)
 
 

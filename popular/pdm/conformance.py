@@ -38,6 +38,7 @@ from popular.pdm.contract import (
     Unknown,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
+from popular.pdm.where import Where
 from popular.protocol.sasl import BadResponse, saslname
 from popular.protocol.scram import SCRAM as MECHANISM
 from popular.protocol.scram import ScramClient, ScramKeys
@@ -287,7 +288,7 @@ class Trials:
             return
         user = secrets.token_hex(8) if self._known is None else self._known[0]
         try:
-            found = lookup("default", user) if not self._guard.is_async else await lookup("default", user)
+            found = lookup("default", user) if self._guard.where is not Where.ON_LOOP else await lookup("default", user)
         except ModuleFailed:
             return
         except Exception as error:
@@ -304,7 +305,9 @@ class Trials:
         user = secrets.token_hex(8)
         try:
             done = await (
-                lead("default", user, "b") if self._guard.is_async else asyncio.to_thread(lead, "default", user, "b")
+                lead("default", user, "b")
+                if self._guard.where is Where.ON_LOOP
+                else asyncio.to_thread(lead, "default", user, "b")
             )
         except ModuleFailed:
             return

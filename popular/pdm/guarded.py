@@ -5,7 +5,6 @@ costs nobody else anything. Only code that holds the loop itself cannot be helpe
 """
 
 import asyncio
-import inspect
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from popular.pdm.contract import (
 )
 from popular.pdm.servers import Servers, placed
 from popular.pdm.threads import Threads, WaitEvents
+from popular.pdm.where import Where, where_asked
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.serving.network import network_of
 
@@ -134,8 +134,8 @@ class Guarded:
         self.module = module
         self.ident = module.ident
         self.breaker = Breaker()
-        self.is_async = answers_on_loop(module)
-        self.computes = not self.is_async and (getattr(module, "local", False) or not getattr(module, "blocking", True))
+        self.where = where_asked(module)
+        self.computes = self.where <= Where.IN_TURN
         """Nothing it does can hang, and what fails is one user's affair: no deadline, no breaker."""
         self.may_vouch = getattr(getattr(module, "authenticate", None), "__func__", None) not in _VOUCHES_FOR_NOBODY
         """It answers the second round by itself. Else it need not be asked, and what it would say tells nothing."""
@@ -200,7 +200,9 @@ class Guarded:
             return "it cannot be told where a user's mail is"
         try:
             done = await (
-                self._led_on_loop(told(*at), seconds) if self.is_async else self._led_in_thread(told, at, seconds)
+                self._led_on_loop(told(*at), seconds)
+                if self.where is Where.ON_LOOP
+                else self._led_in_thread(told, at, seconds)
             )
         except TimeoutError:
             return f"no answer within {seconds:g} s"
@@ -277,11 +279,11 @@ class Guarded:
         return CannotTell(reason)
 
     async def _called(self, step: Step, question: Question, how: Asking) -> object:
-        if self.is_async and step.decoy is None:
+        if self.where is Where.ON_LOOP and step.decoy is None:
             return await self._on_loop(step, question, how.terms.timeout)
-        if not self.is_async and not getattr(self.module, "blocking", True):
+        if self.where is Where.AT_ONCE:
             return chain.call(step, question)
-        if self.computes and how.run is not None:
+        if self.where is Where.IN_TURN and how.run is not None:
             return await how.run(question, lambda: chain.call(step, question))
         threads = self._threads.get(how.terms.threads)
         if threads is None:
@@ -352,11 +354,6 @@ class Guarded:
         closed = self.module.close()
         if closed is not None:
             await closed
-
-
-def answers_on_loop(module: AnyModule) -> bool:
-    """Whether it is of the kind that answers by coroutines."""
-    return inspect.iscoroutinefunction(module.check)
 
 
 async def _awaitable(reply: object) -> object:

@@ -1,6 +1,6 @@
 cimport cython
 
-from supervisor.octets cimport named
+from supervisor.octets cimport namedtuple_of
 
 cdef Py_ssize_t _RECORD_HEAD, _LONGEST_FRAGMENT
 cdef int _CLIENT_HELLO, _SERVER_NAME, _ALPN, _HOST_NAME

@@ -9,7 +9,7 @@ caller hands it to OpenSSL, which knows the right alert.
 import re
 from typing import NamedTuple
 
-from supervisor.octets import named
+from supervisor.octets import namedtuple_of
 
 HANDSHAKE = 22
 MOST_OCTETS = 1 << 14
@@ -106,7 +106,7 @@ def _parse(data: bytes, at: int, limit: int) -> ClientHello:
         elif kind == _ALPN:
             alpn = _protocols(data, at + 4, after)
         at = after
-    return named(ClientHello, (server_name, alpn))
+    return namedtuple_of(ClientHello, (server_name, alpn))
 
 
 def _server_name(data: bytes, at: int, limit: int) -> str:

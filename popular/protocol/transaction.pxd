@@ -1,6 +1,6 @@
 cimport cython
 
-from supervisor.octets cimport find, named, part
+from supervisor.octets cimport find, namedtuple_of, part
 
 cdef class Transaction:
     cdef public object _capabilities, _languages, _messages

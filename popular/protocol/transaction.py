@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from popular.protocol.commands import VERBS, State, Verb, parse
 from popular.protocol.international import LANG, NOTHING, lang
 from popular.protocol.replies import err, ok
-from supervisor.octets import find, named, part
+from supervisor.octets import find, namedtuple_of, part
 
 
 class Listed(Protocol):
@@ -217,7 +217,7 @@ class Transaction:
 
 def _said(reply: bytes, over: bool) -> Response:
     """A response that is a reply alone: nearly all are."""
-    return named(Response, (reply, None, over, None))
+    return namedtuple_of(Response, (reply, None, over, None))
 
 
 def quit_reply(failed: int) -> bytes:

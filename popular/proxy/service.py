@@ -4,18 +4,16 @@ A session keeps the service under which it was accepted. Modules outlive the ser
 successor uses them.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any
 
 from popular.net.splice import Pipes
-from popular.pdm import loader
 from popular.pdm.arguments import secret_from
 from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
-from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.open_modules import OpenModule, open_modules
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.backend.announced import Announced
 from popular.proxy.session.backend.backend_health import BackendHealth, terms_of
@@ -47,8 +45,6 @@ from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.lastlogins import USERS
 from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.limits import limit_rules
-from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
-from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.variables import SALT_FILE
 from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv
 from popular.tls.contexts import Contexts, tls_settings
@@ -64,42 +60,6 @@ LEAD_SECONDS = 30.0
 """For a module to be told where a user is: a database of many users is written anew."""
 
 
-class OpenModule:
-    """A module in use, with the number of services that hold it."""
-
-    def __init__(self, spec: ModuleSpec, module: AnyModule) -> None:
-        self.spec = spec
-        self.module = module
-        self.guard = Guarded(module)
-        self.holders = 0
-        self._flushed = spec.flushed
-        self._fault = ""
-        self._files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
-
-    def stays(self, reason: str) -> None:
-        """It could not be reloaded, and is as it was; of its files, as they are now, nothing more is expected."""
-        self._fault = f"{reason}; what was read before stays in use"
-        self._files = {path: stamp_now(path) for path in self._files}
-
-    def flush(self, flushed: tuple[int, str]) -> None:
-        """Forgets what it has answered, if that is asked for anew."""
-        if flushed != self._flushed:
-            self._flushed = flushed
-            self.guard.cache.flush(flushed[1])
-
-    def report(self) -> Report:
-        """What the master shall know of it."""
-        notes = [self._fault] if self._fault else getattr(self.module, "notes", ())
-        skipped = getattr(self.module, "skipped", 0)
-        return report_on(self.spec.id, self.spec.reloads, notes, skipped=skipped, files=self._files)
-
-    def release(self, context: WorkerContext) -> None:
-        """From whatever thread: it is closed on the event loop, which it may need for that."""
-        self.holders -= 1
-        if self.holders == 0:
-            asyncio.run_coroutine_threadsafe(self.guard.close(), context.loop)
-
-
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
@@ -109,7 +69,7 @@ class ProxyService:
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         self.check_room: RestingRoom = before.check_room if before is not None else RestingRoom(resting_descriptors())
         self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
-        self.tls = tls_settings(config, self.contexts)
+        self.tls_settings = tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
         self.orders: StandingOrders = (
@@ -126,7 +86,7 @@ class ProxyService:
         self._sessions = Holders(self._release)
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
-        self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
+        self._open: list[OpenModule] = open_modules(context, config, before._open if before is not None else [])
         self._times: RefusalTimes | None = None if before is None else before._times
         self._vservs = self._runtimes(context, config)
         self.serve = SessionBeginner(self._vservs, self.recorder, self._sessions).serve
@@ -146,7 +106,7 @@ class ProxyService:
             context,
             threads=threads_to_compute(config.variables["workers"]),
             counters=counters,
-            observers={ident: observer("module_duration", ident, "module_lookups") for ident in modules},
+            observers={ident: observer("module_duration", ident, counter="module_lookups") for ident in modules},
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
         moved = [counters.cell(counter, end) for counter, end in ends]
@@ -164,7 +124,7 @@ class ProxyService:
                 backends=backends,
                 modules=chain,
                 pipes=self.pipes,
-                tls=self.tls.get(ident),
+                tls_settings=self.tls_settings.get(ident),
                 backend_tls=self.backend_tls,
                 counters=counters,
                 moved=moved,
@@ -204,8 +164,8 @@ class ProxyService:
                 reach=reach.get(ident),
                 queue=queue,
                 check_sockets=self._check_sockets(context, config, backend),
-                connects=counters.observer("backend_connect_duration", ident),
-                logins=counters.observer("backend_login_duration", ident, "backend_logins"),
+                connect_durations=counters.observer("backend_connect_duration", ident),
+                login_durations=counters.observer("backend_login_duration", ident, counter="backend_logins"),
                 note_affected=affected.get(ident),
             )
         return made
@@ -340,34 +300,3 @@ def kinds_taken(modules: Sequence[AnyModule], fallback: str) -> frozenset[str]:
     """
     kinds = frozenset[str]().union(*(getattr(module, "takes", (PASSWORD,)) for module in modules))
     return kinds | {PASSWORD} if fallback or not modules else kinds
-
-
-def _open_modules(context: WorkerContext, config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:
-    """All of them, each held once more; or none, with CommandRefused."""
-    had = {held.spec.id: held for held in before}
-    opened: list[OpenModule] = []
-    try:
-        for spec in config.things["pdm"].values():
-            opened.append(_open_module(spec, had.get(spec.id)))
-            opened[-1].holders += 1
-    except ModuleFailed as error:
-        for held in opened:
-            held.release(context)
-        raise CommandRefused(f"module {spec.id}: {error}") from None
-    return opened
-
-
-def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
-    """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
-    if had is None or not had.spec.is_same(spec):
-        return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args))
-    if had.spec.reloads != spec.reloads:
-        try:
-            return OpenModule(spec, had.module.reload())
-        except Exception as error:  # what a module raises must not stop the change of all others
-            reason = str(error) if isinstance(error, ModuleFailed) else type(error).__name__
-            if not spec.lenient:
-                raise ModuleFailed(reason) from None
-            had.stays(reason)
-    had.flush(spec.flushed)
-    return had

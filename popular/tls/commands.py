@@ -1,23 +1,21 @@
-"""The certificates of virtual servers and backends: the commands about them, and what a new config needs of `tlsdir`.
-
-Nothing is read, and no process is started for it, while nobody needs TLS (see `users.py` for who does).
-"""
+"""The commands about the certificates of virtual servers and backends."""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from popular import messages
 from popular.tls.authorities import MOST_CA_OCTETS, Authorities, CaFile
 from popular.tls.certificate import Certificate
 from popular.tls.directory import CertificateStore, Digests, LookAt, ReadAll, digest, renewed
-from popular.tls.users import CA_PARAMETERS, SORT, certificate_store_of, needed_certificates, servers_in_tls
+from popular.tls.supply import expiry_of, needed_names, news_of, with_notes, with_store
+from popular.tls.users import CA_PARAMETERS, certificate_store_of, servers_in_tls
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Change, LogEntry, Outcome, Reply, lines_of, noted
+from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
+from supervisor.control.replytext import lines_of
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.program import PeriodicCommand
@@ -27,70 +25,6 @@ CHECK = "tls check"
 PERIODIC = PeriodicCommand(CHECK, "tlswatch")
 
 _DAY = 86_400
-_MOST_NOTES = 3
-
-
-def supply(context: CommandContext, change: Change) -> Change:
-    """Reads `tlsdir` for a config that needs more of it than was read. See Program.supply."""
-    config = change.config
-    if config.things[SORT].keys() - {config.variables["tlsdir"]}:
-        config = config.without_things(SORT)
-    known = context.config.things[SORT].get(config.variables["tlsdir"])
-    if known is not None and certificate_store_of(config) is None:  # a whole config, which begins without
-        config = _with_store(config, known)
-        # A start with this very configuration would find the file as it is now.
-        faulty = sorted(known.faults.keys() & _needed(config))
-        notes = [f"{name}.pem, of which an earlier reading is in use: {known.faults[name]}" for name in faulty]
-        change = replace(change, text=noted(change.text, *notes))
-    before, needed = certificate_store_of(config), _needed(config)
-    if needed and (before is None or not needed <= before.certificates.keys()):
-        try:
-            after = renewed(before, context.lookups.find(ReadAll(config.variables["tlsdir"])), needed)
-        except Unfit as unfit:
-            raise CommandRefused(f"TLS needs a certificate, and tlsdir cannot be read: {unfit}") from None
-        config = _with_store(config, after)
-        change = replace(change, text=_with_notes(change.text, after), entries=[*change.entries, *_news(before, after)])
-    _check_users(config)
-    return replace(change, config=config)
-
-
-def _needed(config: Config) -> set[str]:
-    return {name for _whom, name in needed_certificates(config)}
-
-
-def _with_store(config: Config, store: CertificateStore) -> Config:
-    return config.without_things(SORT).with_thing(SORT, store.directory, store)
-
-
-def _check_users(config: Config) -> None:
-    """Raises CommandRefused if somebody would have no certificate to show."""
-    store = certificate_store_of(config)
-    for whom, name in needed_certificates(config):
-        if store is None or name in store.certificates:
-            continue
-        reason = store.faults.get(name, f"{name}.pem is not there")
-        raise CommandRefused(f"{whom}: TLS needs the certificate {name}.pem in {store.directory}: {reason}")
-
-
-def _with_notes(text: str, store: CertificateStore, others: Sequence[str] = ()) -> str:
-    faults = [*others, *(f"{name}.pem: {reason}" for name, reason in store.faults.items())]
-    more = [f"{len(faults) - _MOST_NOTES} more (tls list)"] if len(faults) > _MOST_NOTES else []
-    return noted(text, *faults[:_MOST_NOTES], *more)
-
-
-def _news(before: CertificateStore | None, after: CertificateStore) -> Iterator[LogEntry]:
-    """What is new, for the log."""
-    had = before.certificates if before is not None else {}
-    complained = before.faults if before is not None else {}
-    for name, one in after.certificates.items():
-        if name not in had or had[name].fingerprint != one.fingerprint:
-            fields = {"certificate": name, "names": " ".join(one.names), "key": one.key_type, "until": _date(one)}
-            yield messages.CERTIFICATE_TAKEN, {**fields, "serial": f"{one.serial:x}"}
-    for name in had.keys() - after.certificates.keys():
-        yield messages.CERTIFICATE_GONE, {"certificate": name}
-    for name, reason in after.faults.items():
-        if complained.get(name) != reason:
-            yield messages.CERTIFICATE_FAULT, {"file": f"{after.directory}/{name}.pem", "reason": reason}
 
 
 def _reload(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -99,11 +33,11 @@ def _reload(context: CommandContext, _arguments: Arguments) -> Outcome:
     found = context.lookups.find(ReadAll(config.variables["tlsdir"]))
     if before is not None and found.read_at < before.read_at:  # another command was faster
         found = before
-    after = renewed(before, found, _needed(config))
-    text = _with_notes(count_of(len(after.certificates), "certificate"), after, list(distrusted.values()))
+    after = renewed(before, found, needed_names(config))
+    text = with_notes(count_of(len(after.certificates), "certificate"), after, list(distrusted.values()))
     if after == before and config is context.config:
         return Reply(f"{text}; nothing has changed")
-    return _taken_up(text, _with_store(config, after), [*_news(before, after), *news])
+    return _taken_up(text, with_store(config, after), [*news_of(before, after), *news])
 
 
 def _taken_up(text: str, config: Config, news: Sequence[LogEntry]) -> Change:
@@ -148,7 +82,7 @@ def _have_authorities_changed(context: CommandContext) -> bool:
 
 def _check(context: CommandContext, arguments: Arguments) -> Outcome:
     store = certificate_store_of(context.config)
-    if _needed(context.config):
+    if needed_names(context.config):
         look = context.lookups.find(LookAt(context.config.variables["tlsdir"]))
         if store is None or store.is_outdated(look):
             return _reload(context, arguments)
@@ -185,9 +119,9 @@ def _row(config: Config, store: CertificateStore, one: Certificate) -> dict[str,
         "names": list(one.names),
         "key": one.key_type,
         "days": int((one.not_after - time.time()) // _DAY),
-        "until": _date(one),
+        "until": expiry_of(one),
         "file": _file(store, one.name),
-        "vservs": [one_in_tls.id for one_in_tls in servers_in_tls(config) if one_in_tls.tls in ("", one.name)],
+        "vservs": [one_in_tls.id for one_in_tls in servers_in_tls(config) if one_in_tls.certificate in ("", one.name)],
         "backends": [ident for ident, backend in backends.items() if one.name in backend.needed_certificates],
         "serial": f"{one.serial:x}",
         "trouble": store.faults.get(one.name, ""),
@@ -196,10 +130,6 @@ def _row(config: Config, store: CertificateStore, one: Certificate) -> dict[str,
 
 def _file(store: CertificateStore, name: str) -> str:
     return f"{store.directory.rstrip('/')}/{name}.pem"
-
-
-def _date(certificate: Certificate) -> str:
-    return datetime.fromtimestamp(certificate.not_after, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def tls_commands() -> Sequence[ControlCommand]:
@@ -221,7 +151,7 @@ def tls_commands() -> Sequence[ControlCommand]:
             "use; so does one that is gone but needed.",
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             CHECK,
@@ -230,15 +160,6 @@ def tls_commands() -> Sequence[ControlCommand]:
             "says this to itself every tlswatch.",
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
     )
-
-
-def described(config: Config) -> list[dict[str, Any]]:
-    """What a watcher may know of the certificates in use. No secrets."""
-    store = certificate_store_of(config)
-    return [
-        {"name": name, "names": list(one.names), "key_type": one.key_type, "not_after": one.not_after}
-        for name, one in (store.certificates.items() if store is not None else ())
-    ]

@@ -8,8 +8,8 @@ cdef class TicketContexts:
     cpdef at(self, double now, minimum=*)
 
 cdef class TlsSettings:
-    cdef public object _by_name, _minimum, _otherwise, asks
+    cdef public object _by_name, _default, _minimum, verify_mode
     cpdef first_context(self)
-    cpdef context(self, str server_name)
+    cpdef certificate_context(self, str server_name)
 
 cdef TicketContexts TICKET_CONTEXTS

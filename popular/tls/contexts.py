@@ -32,25 +32,25 @@ from supervisor.system import monotonic
 ALPN = "pop3"
 """RFC 7301's registry."""
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-ASKING = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "require": ssl.CERT_REQUIRED}
+VERIFY_MODES = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "require": ssl.CERT_REQUIRED}
 """`clientcert` of a virtual server → OpenSSL's word for it."""
-Answer = tuple[Certificate, ...]
-"""What a client is answered with: one certificate for each kind of key, those that are valid longest."""
+CertificateSet = tuple[Certificate, ...]
+"""What a client is shown: one certificate for each kind of key, those that are valid longest."""
 WEEK_SECONDS = 7 * 24 * 3600
 WEEKS = 104
 """Longer than any process should run without an upgrade; each costs 14 KiB, shared by all processes."""
 
 
-def _first_context(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
+def _make_first_context(verify_mode: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
     """A ticket context; where certificates of clients are asked for, one without tickets, for a single connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # A client that ends its stream without close_notify is still answered: a command that was cut off is none.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_IGNORE_UNEXPECTED_EOF
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = asks
+    context.verify_mode = verify_mode
     # One is enough for a client that comes back once in a while, and each costs the server a record.
-    context.num_tickets = 1 if asks == ssl.CERT_NONE else 0
-    if asks != ssl.CERT_NONE:
+    context.num_tickets = 1 if verify_mode == ssl.CERT_NONE else 0
+    if verify_mode != ssl.CERT_NONE:
         context.options |= ssl.OP_NO_TICKET
     return context
 
@@ -73,8 +73,8 @@ class TicketContexts:
 
     def make(self) -> None:
         """Makes them all, or makes them anew, before any worker is born."""
-        self._later = deque(_first_context() for _ in range(self._weeks - 1))
-        self._take(_first_context())
+        self._later = deque(_make_first_context() for _ in range(self._weeks - 1))
+        self._take(_make_first_context())
 
     def _take(self, context: ssl.SSLContext) -> None:
         self._current = context
@@ -107,7 +107,7 @@ def set_groups(text: str) -> None:
 class ClientCertificates(NamedTuple):
     """What clients must show, and the authorities that are believed, as PEM text."""
 
-    asks: ssl.VerifyMode = ssl.CERT_NONE
+    verify_mode: ssl.VerifyMode = ssl.CERT_NONE
     authorities: str = ""
 
 
@@ -121,23 +121,23 @@ class Contexts:
         """`ciphers`: OpenSSL's cipher list, for TLS 1.2."""
         self._ciphers = ciphers
         self._before = before._made if before is not None else {}
-        self._made: dict[tuple[Answer, ClientCertificates, str], ssl.SSLContext] = {}
+        self._made: dict[tuple[CertificateSet, ClientCertificates, str], ssl.SSLContext] = {}
 
-    def get(self, certificates: Answer, clients: ClientCertificates) -> ssl.SSLContext:
+    def get_or_make(self, certificates: CertificateSet, clients: ClientCertificates) -> ssl.SSLContext:
         """One that serves these certificates to these clients. Raises ssl.SSLError."""
         key = (certificates, clients, self._ciphers)
         if key not in self._made:
             self._made[key] = self._before.get(key) or self._make(certificates, clients)
         return self._made[key]
 
-    def _make(self, certificates: Answer, clients: ClientCertificates) -> ssl.SSLContext:
+    def _make(self, certificates: CertificateSet, clients: ClientCertificates) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.set_ciphers(self._ciphers)
         context.set_alpn_protocols([ALPN])
         for certificate in certificates:
             load_chain(context, certificate.chain, certificate.key)
-        if clients.asks != ssl.CERT_NONE:
-            context.verify_mode = clients.asks
+        if clients.verify_mode != ssl.CERT_NONE:
+            context.verify_mode = clients.verify_mode
             context.load_verify_locations(cadata=clients.authorities)
         return context
 
@@ -149,36 +149,36 @@ class Contexts:
 class TlsSettings:
     """How one virtual server speaks TLS."""
 
-    __slots__ = ("_by_name", "_minimum", "_otherwise", "asks")
+    __slots__ = ("_by_name", "_default", "_minimum", "verify_mode")
 
     def __init__(
         self,
         by_name: Mapping[str, ssl.SSLContext],
-        otherwise: ssl.SSLContext,
+        default: ssl.SSLContext,
         minimum: ssl.TLSVersion,
         *,
-        asks: ssl.VerifyMode,
+        verify_mode: ssl.VerifyMode,
     ) -> None:
-        """`otherwise` is for clients that name none of these."""
+        """`default` is for clients that name none of these."""
         self._by_name = by_name
-        self._otherwise = otherwise
+        self._default = default
         self._minimum = minimum
-        self.asks = asks
+        self.verify_mode = verify_mode
 
     def first_context(self) -> ssl.SSLContext:
         """The context with which the next connection begins."""
-        if self.asks is ssl.CERT_NONE:
+        if self.verify_mode is ssl.CERT_NONE:
             return TICKET_CONTEXTS.at(monotonic(), self._minimum)
-        context = _first_context(self.asks)
+        context = _make_first_context(self.verify_mode)
         context.minimum_version = self._minimum
         return context
 
-    def context(self, server_name: str) -> ssl.SSLContext:
+    def certificate_context(self, server_name: str) -> ssl.SSLContext:
         """The context to change to. Nothing is kept of the name: strangers can send any number of them."""
         if not self._by_name:
-            return self._otherwise
+            return self._default
         found = self._by_name.get(server_name) or self._by_name.get(wildcard(server_name))
-        return found or self._otherwise
+        return found or self._default
 
 
 # Made of a config
@@ -204,22 +204,22 @@ def _settings_of(
 ) -> TlsSettings:
     now = time.time()
     certificates = store.certificates
-    asks = ASKING[server.clientcert]
-    clients = ClientCertificates(asks, server.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
-    if server.tls:
-        otherwise, named = contexts.get((certificates[server.tls],), clients), {}
+    verify_mode = VERIFY_MODES[server.clientcert]
+    clients = ClientCertificates(verify_mode, server.clientca.pem) if verify_mode != ssl.CERT_NONE else NOTHING_ASKED
+    if server.certificate:
+        default, named = contexts.get_or_make((certificates[server.certificate],), clients), {}
     else:
-        answer = certificates_beside(certificates[DEFAULT], certificates.values(), now)
-        otherwise = contexts.get(answer, clients)
+        certificate_set = certificates_beside(certificates[DEFAULT], certificates.values(), now)
+        default = contexts.get_or_make(certificate_set, clients)
         table = certificates_by_name(certificates.values(), now)
-        named = {name: contexts.get(answer, clients) for name, answer in table.items()}
-    return TlsSettings(named, otherwise, VERSIONS[variables["tlsminversion"]], asks=asks)
+        named = {name: contexts.get_or_make(certificate_set, clients) for name, certificate_set in table.items()}
+    return TlsSettings(named, default, VERSIONS[variables["tlsminversion"]], verify_mode=verify_mode)
 
 
 # Which certificates answer
 
 
-def certificates_by_name(certificates: Iterable[Certificate], now: float) -> dict[str, Answer]:
+def certificates_by_name(certificates: Iterable[Certificate], now: float) -> dict[str, CertificateSet]:
     """The table for host names, wildcards among them."""
     carriers: dict[str, list[Certificate]] = {}
     for certificate in certificates:
@@ -228,12 +228,12 @@ def certificates_by_name(certificates: Iterable[Certificate], now: float) -> dic
     return {name: _best(those, now) for name, those in carriers.items()}
 
 
-def certificates_beside(certificate: Certificate, certificates: Iterable[Certificate], now: float) -> Answer:
+def certificates_beside(certificate: Certificate, certificates: Iterable[Certificate], now: float) -> CertificateSet:
     """The certificate and those that have exactly its names."""
     return _best([certificate, *(other for other in certificates if other.names == certificate.names)], now)
 
 
-def _best(certificates: Iterable[Certificate], now: float) -> Answer:
+def _best(certificates: Iterable[Certificate], now: float) -> CertificateSet:
     best: dict[str, Certificate] = {}
     for one in sorted(certificates, key=lambda one: (one.not_before <= now, one.not_after, one.name)):
         best[one.family] = one

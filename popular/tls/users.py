@@ -5,7 +5,7 @@ more than the one of `tlsdir`.
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from popular.tls.authorities import Authorities
 from popular.tls.directory import CertificateStore
@@ -30,10 +30,11 @@ class CertificateUser(Protocol):
 
 
 class TlsServer(CertificateUser, Protocol):
-    """One that clients may speak TLS with. `tls` is the certificate to show, or "" for whichever fits."""
+    """One that clients may speak TLS with."""
 
     @property
-    def tls(self) -> str: ...
+    def certificate(self) -> str:
+        """The name of the one to show (the parameter `tls`), or "" for whichever fits."""
 
     @property
     def clientcert(self) -> str: ...
@@ -60,3 +61,12 @@ def needed_certificates(config: Config) -> Iterator[tuple[str, str]]:
         for thing in config.things.get(sort, {}).values():
             whom = sort if thing.id == sort else f"{sort} {thing.id}"
             yield from ((whom, name) for name in thing.needed_certificates)
+
+
+def described(config: Config) -> list[dict[str, Any]]:
+    """What a watcher may know of the certificates in use. No secrets."""
+    store = certificate_store_of(config)
+    return [
+        {"name": name, "names": list(one.names), "key_type": one.key_type, "not_after": one.not_after}
+        for name, one in (store.certificates.items() if store is not None else ())
+    ]

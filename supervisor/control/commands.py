@@ -4,10 +4,10 @@ configurations (`draft.py`, `history.py`, `generations.py`), and those about com
 `common_commands()` gives the rows; the handlers below are pure. A program adds its own rows behind them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
-from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, Variable
+from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, Variable, in_rows
 from supervisor.control.difference import config_lines
 from supervisor.control.draft import draft_commands
 from supervisor.control.generations import generation_commands
@@ -15,18 +15,8 @@ from supervisor.control.helping import help_commands
 from supervisor.control.history import history_commands
 from supervisor.control.kinds import Base64, Choice, String, Time, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import (
-    Change,
-    EndSession,
-    Outcome,
-    Recycle,
-    Reply,
-    SecretForNext,
-    Shutdown,
-    Signed,
-    lines_of,
-    noted,
-)
+from supervisor.control.outcome import Change, EndSession, Outcome, Recycle, Reply, SecretForNext, Shutdown, Signed
+from supervisor.control.replytext import lines_of, noted
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import SECRET, CommandRefused, Word, phrase
 from supervisor.runtime.plural import count_of
@@ -199,10 +189,6 @@ def _workers(context: CommandContext, _arguments: Arguments) -> Outcome:
     return Reply(count_of(len(rows), "worker"), data=rows, lines=lines_of(shown))
 
 
-def _by_option(words: Mapping[str, str]) -> str:
-    return "\n".join(f"    {word}  {text}" for word, text in words.items())
-
-
 def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
     """The rows. `filters` are the columns of a session that `sessions` can be asked for."""
     variables: Completer = partial(_variables, False)
@@ -243,14 +229,15 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
         ControlCommand(
             "shutdown <how> [<option> <time>]…",
             _shutdown,
-            f"Ends the program, or its sessions.\n{_by_option(HOW)}\n`shutdown delayed grace 10s` goes on accepting "
+            f"Ends the program, or its sessions.\n{in_rows(HOW)}\n`shutdown delayed grace 10s` goes on accepting "
             "for 10 seconds, so that load balancers can look elsewhere. `deadline 10m` ends the sessions that are left "
             "after 10 minutes: first those that are not logged in or idle, then those in a transfer; who has said QUIT "
             "gets the reply. Said again, it changes the deadline.",
             {"how": Choice(*HOW), "option": Choice("grace", "deadline"), "time": Time(0, DAY)},
             changes=True,
             source=SHUTDOWN,
-            order=True,
+            one_off=True,
+            explained=HOW,
         ),
         ControlCommand(
             "sessions [<filter> <value>]…",
@@ -267,7 +254,7 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             {"sid": _session_ids},
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             "workers", _workers, "Lists the workers; a birth is the number that a worker has for life.", source=BESIDE
@@ -279,7 +266,7 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             "before the old one stops; the old one finishes its sessions and goes.",
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             f"{SECRET} <octets>",
@@ -288,7 +275,7 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             "says it by itself (`--secret`). A command that takes none forgets it.",
             {"octets": Base64()},
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             "sign [<what> <text>]…",

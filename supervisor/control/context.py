@@ -172,9 +172,10 @@ class Variable:
 class ControlCommand:
     """One command of the language.
 
-    `help`: the first line is the one-liner, paragraphs follow. `slots`: a Kind fits the word before the handler gets
-    it; a Completer leaves the word to the handler. `changes`: it may change something. `order`: it is done once, and is
-    no part of a configuration. `source`: the chapter of the specification that it comes from.
+    `help`: the first line is the one-liner, paragraphs follow. `explained`: what it says of single words, which `help
+    WORD` finds; `in_rows` puts them into the help. `slots`: a Kind fits the word before the handler gets
+    it; a Completer leaves the word to the handler. `changes`: it may change something. `one_off`: it is done once, and
+    cannot stand in a configuration. `source`: the chapter of the specification that it comes from.
     """
 
     pattern: str
@@ -183,7 +184,8 @@ class ControlCommand:
     slots: Mapping[str, Kind | Completer] = field(default_factory=dict)
     changes: bool = False
     source: str = ""
-    order: bool = False
+    one_off: bool = False
+    explained: Mapping[str, str] = field(default_factory=dict, repr=False)
     shape: Shape = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -203,6 +205,11 @@ class ControlCommand:
     @property
     def summary(self) -> str:
         return self.help.partition("\n")[0]
+
+
+def in_rows(explained: Mapping[str, str]) -> str:
+    """Words and what they mean, as the lines of a help that stand in a table."""
+    return "\n".join(f"    {word}  {text}" for word, text in explained.items())
 
 
 class ProgramTables(Protocol):

@@ -32,9 +32,9 @@ from supervisor.control.outcome import (
     Rollback,
     ThingName,
     Trial,
-    noted,
 )
 from supervisor.control.rcfile import FOLLOWS, NOTHING_DIFFERS, ROLLBACK
+from supervisor.control.replytext import noted
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused, Word, phrase, split
 
@@ -79,7 +79,7 @@ def _change_by(context: CommandContext, config: Config, words: Sequence[Word]) -
     """What a command makes of a draft's config. Raises CommandRefused, NeedsLookup."""
     command, _ = context.language.find(words)
     head = shown(" ".join(command.shape.head))
-    if command.order:
+    if command.one_off:
         raise CommandRefused(
             f"{head} cannot stand in a configuration: it is an order, done once", words[0].column, True
         )
@@ -258,7 +258,7 @@ def draft_commands() -> list[ControlCommand]:
             "and belongs to the connection: when that ends the draft is gone. `pcontrol check` and `pcontrol apply` do "
             "all this with a file.",
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             "draft say <command>…",
@@ -268,7 +268,7 @@ def draft_commands() -> list[ControlCommand]:
             "Commands that set nothing, and orders such as shutdown, cannot be in a draft.",
             {"command": _next_words},
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             "draft show",
@@ -276,7 +276,7 @@ def draft_commands() -> list[ControlCommand]:
             "Shows what differs between the running configuration and the draft.\nLines that would go begin with -, "
             "those that would come with +; what is new, gone or changed is named behind them.",
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             "draft check",
@@ -285,7 +285,7 @@ def draft_commands() -> list[ControlCommand]:
             "starts the modules, also those that run unchanged; then all is given back. The running configuration does "
             "not notice.",
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             "draft apply [<option> <time>]",
@@ -296,16 +296,16 @@ def draft_commands() -> list[ControlCommand]:
             {"option": Choice("confirm"), "time": Time(1, DAY)},
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
-        ControlCommand("draft drop", _drop, "Forgets the draft of this connection.", source=BESIDE, order=True),
+        ControlCommand("draft drop", _drop, "Forgets the draft of this connection.", source=BESIDE, one_off=True),
         ControlCommand(
             "confirm",
             _confirm,
             "Keeps the configuration that `draft apply confirm TIME` has put into force.",
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             ROLLBACK,
@@ -314,6 +314,6 @@ def draft_commands() -> list[ControlCommand]:
             "except that maxsession is not lowered. It works once for each apply, also after `confirm`.",
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
     ]

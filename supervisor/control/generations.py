@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.inforce import InForceSince
 from supervisor.control.kinds import Choice, Int, Time
-from supervisor.control.outcome import EVERYBODY, Outcome, Reply, SessionSweep, lines_of
+from supervisor.control.outcome import EVERYBODY, Outcome, Reply, SessionSweep
+from supervisor.control.replytext import lines_of
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.plural import count_of
@@ -113,6 +114,6 @@ def generation_commands() -> list[ControlCommand]:
             {"number": Int(1, 2**31 - 1), "option": Choice("deadline"), "time": Time(0, DAY)},
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
     ]

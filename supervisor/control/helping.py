@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
+from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable, in_rows
 from supervisor.control.kinds import Kind, String, nearest, shown
 from supervisor.control.outcome import Outcome, Reply
 from supervisor.control.variables import BESIDE
@@ -36,7 +36,7 @@ def _help(context: CommandContext, arguments: Arguments) -> Outcome:
 
 
 def _parameter_help(words: Sequence[str], context: CommandContext) -> list[str]:
-    """The lines about a parameter, the last word, from the help of each command that begins with the others."""
+    """The lines about a parameter, the last word, from each command that begins with the others."""
     *head, parameter = words
     return [
         line
@@ -47,15 +47,15 @@ def _parameter_help(words: Sequence[str], context: CommandContext) -> list[str]:
 
 
 def _lines_about(parameter: str, command: ControlCommand) -> list[str]:
-    found = [line for line in command.help.split("\n") if line.startswith(f"    {parameter}  ")]
-    return [command.usage, *found] if found else []
+    text = command.explained.get(parameter)
+    return [command.usage, in_rows({parameter: text})] if text is not None else []
 
 
 def command_help(command: ControlCommand) -> list[str]:
     """The whole help of a command, line by line."""
-    kinds = [f"    <{name}>  {kind.describe()}" for name, kind in command.slots.items() if isinstance(kind, Kind)]
+    kinds = {f"<{name}>": kind.describe() for name, kind in command.slots.items() if isinstance(kind, Kind)}
     source = [f"Source: {command.source}."] if command.source else []
-    return [command.usage, *command.help.split("\n"), *kinds, *source]
+    return [command.usage, *command.help.split("\n"), *(in_rows({name: kind}) for name, kind in kinds.items()), *source]
 
 
 def variable_help(row: Variable, context: CommandContext) -> list[str]:

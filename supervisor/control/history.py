@@ -16,8 +16,9 @@ from supervisor.control.difference import compare, config_lines
 from supervisor.control.historyfile import MOST_KEPT, HistoryEntry, file_name, head_of, lines_in
 from supervisor.control.kinds import Choice, Int, Time
 from supervisor.control.lookups import Job, Unfit
-from supervisor.control.outcome import Outcome, Reapply, Reply, lines_of
+from supervisor.control.outcome import Outcome, Reapply, Reply
 from supervisor.control.rcfile import COMES, NOTHING_DIFFERS
+from supervisor.control.replytext import lines_of
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.directory import Directory
@@ -180,6 +181,6 @@ def history_commands() -> list[ControlCommand]:
             {"number": _NUMBER, "option": Choice("confirm"), "time": Time(1, DAY)},
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
     ]

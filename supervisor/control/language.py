@@ -2,7 +2,7 @@
 
 A command is written once, as its pattern:
 
-    vserv conf <vserv> [<parameter> <value>]…
+    vserv conf <id> [<parameter> <value>]…
 
 Plain words are said as they are, `<…>` are slots, `[…]` may be left out, `…` repeats what stands before it. Counting,
 usage lines, help, completion and manual pages all come from the pattern. Words are never abbreviated: an rc file must
@@ -93,7 +93,7 @@ class Language:
             command, _ = self.find(words)
         except CommandRefused:
             return True
-        return not command.changes and not command.order
+        return not command.changes and not command.one_off
 
     def next_words(self, words: Sequence[str]) -> list[str]:
         """The plain words that may follow these plain words."""

@@ -19,10 +19,11 @@ from functools import partial
 from typing import Any, Self
 
 from supervisor.config import Config
-from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
+from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, in_rows
 from supervisor.control.kinds import Id, Kind, String, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import Change, Outcome, Reply, noted
+from supervisor.control.outcome import Change, Outcome, Reply
+from supervisor.control.replytext import noted
 from supervisor.control.words import CommandRefused, Word, phrase
 from supervisor.runtime.plural import count_of
 
@@ -260,10 +261,14 @@ def _flush(sort: Sort, context: CommandContext, _arguments: Arguments) -> Outcom
     return Change(noted(f"{count_of(len(gone), sort.title)} deleted", *notes), config=config)
 
 
-def parameter_help(sort: Sort) -> str:
-    """The table of a sort of things, for the help of the command that sets them."""
-    lines = [f"    {name}  {row.kind.describe()}  {_help(row)}" for name, row in parameters(sort.thing).items()]
-    return "\n".join(["Parameters:", *lines])
+def explained_parameters(sort: Sort) -> dict[str, str]:
+    """What the command that sets the parameters of a sort of things says of each."""
+    return {name: f"{row.kind.describe()}  {_help(row)}" for name, row in parameters(sort.thing).items()}
+
+
+def parameter_help(explained: Mapping[str, str]) -> str:
+    """The table of them, for the help of that command."""
+    return f"Parameters:\n{in_rows(explained)}"
 
 
 def _help(row: Parameter) -> str:
@@ -286,6 +291,7 @@ def completed_pairs(sort: Sort) -> dict[str, Kind | Completer]:
 def commands_of(sort: Sort) -> list[ControlCommand]:
     """The commands about one sort of things."""
     title, name = sort.title, sort.name
+    explained = explained_parameters(sort)
     known: dict[str, Kind | Completer] = {} if sort.single else {"id": ids(name)}
     pairs = completed_pairs(sort)
     which = "" if sort.single else " <id>"
@@ -301,10 +307,11 @@ def commands_of(sort: Sort) -> list[ControlCommand]:
         f"{name} conf{which} [<parameter> <value>]…",
         partial(_conf, sort),
         f"Makes or changes a {title}.\nParameters that are not named stay as they are, or get their default in a new "
-        f"one. All or nothing is done. New sessions see the change, old ones never do.\n{parameter_help(sort)}",
+        f"one. All or nothing is done. New sessions see the change, old ones never do.\n{parameter_help(explained)}",
         {**known, **pairs},
         changes=True,
         source=sort.source,
+        explained=explained,
     )
     return [show, conf] if sort.single else [*_commands_about_many(sort), show, conf]
 

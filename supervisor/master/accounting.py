@@ -22,7 +22,7 @@ from supervisor.runtime.log import Log
 from supervisor.runtime.logroom import LOG_ROOM_OCTETS
 from supervisor.serving.counters import Counters
 from supervisor.table.blocked import MOST_BLOCKED, Network
-from supervisor.table.contents import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange
+from supervisor.table.contents import BASE_COLUMNS, TOKEN_CELL, Counter, Histogram, IndexRange
 from supervisor.table.distinct import REGISTERS
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import Layout
@@ -178,7 +178,7 @@ class Accounting:
         pids = {worker.pid for worker in living}
         issued = range(self._issued)
         # The order matters: see supervisor.table.tokens.lost.
-        dropped = self.segment.block(dead.block)[BASE_CELLS.index("hand")] - 1
+        dropped = self.segment.block(dead.block)[TOKEN_CELL] - 1
         in_pipe = self.tokens.drain()
         in_cells = {row["hand"] - 1 for row in self._view.workers() if row["pid"] in pids}
         reader = self.segment.reader

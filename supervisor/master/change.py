@@ -23,8 +23,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from supervisor.config import Config, Report
-from supervisor.lifeline import Abort, Close, Commit, Leaving, ListenersClosed, Prepare, Ready, Unable
-from supervisor.lifeline import InForce as InForceNote
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.program import Program
@@ -33,6 +31,8 @@ from supervisor.runtime.loop import Loop, Timer
 from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
 from supervisor.table.indexes import CounterIndexes
+from supervisor.workerline import Abort, Close, Commit, Leaving, ListenersClosed, Prepare, Ready, Unable
+from supervisor.workerline import InForce as InForceNote
 
 PREPARE_SECONDS = 60.0
 """A module may read a large file."""

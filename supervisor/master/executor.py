@@ -135,7 +135,7 @@ class Executor:
 
     def conduct_periodically(self, line: str, answer: Answer) -> None:
         """Carries a periodic command out. A refusal is not logged here: it may come every few seconds."""
-        self._work(_Task(line, Origin(self._own_peer, own=True, quiet=True), answer, lookups=Lookups()))
+        self._evaluate(_Task(line, Origin(self._own_peer, own=True, quiet=True), answer, lookups=Lookups()))
 
     def converse(self, peer: Peer) -> Callable[[str, Answer], None]:
         """For a new control connection: what carries out its commands, one at a time. Its draft goes with it."""
@@ -176,9 +176,9 @@ class Executor:
         drafting = origin.draft is not None and line.lstrip().startswith("draft ")
         lookups = origin.lookups if drafting else Lookups()
         reads = self._language.reads_only(line)
-        self._work(_Task(line, origin, answer, lookups=lookups, reads=reads, secret=secret))
+        self._evaluate(_Task(line, origin, answer, lookups=lookups, reads=reads, secret=secret))
 
-    def _work(self, task: _Task) -> None:
+    def _evaluate(self, task: _Task) -> None:
         try:
             outcome = self._outcome(task, self._changes.running)
         except NeedsLookup as needed:
@@ -188,7 +188,7 @@ class Executor:
                 self._keep_draft(task.origin, refused.draft)
             self._refuse(task, str(refused))
         else:
-            self._bring_about(task, outcome)
+            self._dispatch(task, outcome)
 
     def _outcome(self, task: _Task, running: Config) -> Outcome:
         """What the handler of a command makes of this config. Raises CommandRefused, NeedsLookup."""
@@ -208,7 +208,7 @@ class Executor:
         outcome = self._language.conduct(task.line, context)
         return self._program.supply(context, outcome) if isinstance(outcome, Change) else outcome
 
-    def _bring_about(self, task: _Task, outcome: Outcome) -> None:
+    def _dispatch(self, task: _Task, outcome: Outcome) -> None:
         match outcome:
             case _ if task.reads and not isinstance(outcome, Reply | Signed):
                 self._refuse(task, _NOT_A_READER)
@@ -218,32 +218,32 @@ class Executor:
                 task.answer(False, "confirmed while it waited for its turn", ())
             case Change() if self._rollback_point.awaited and not task.origin.own and not isinstance(outcome, Rollback):
                 self._refuse(task, _AWAITED)
+            case Change() | Trial() | Confirm() | Move() if self._must_wait(task):
+                self._waiting.append(task)  # without its outcome: its line is evaluated anew when it is its turn
             case Change() | Trial():
-                self._in_turn(task, lambda: self._begin_change(task, outcome))
+                self._begin_change(task, outcome)
             case Confirm():
-                self._in_turn(task, lambda: self._confirm(task, outcome))
+                self._confirm(task, outcome)
             case Drafted():
                 self._keep_draft(task.origin, outcome.draft)
                 self._answer(task, outcome)
             case SecretForNext():
                 task.origin.secret = outcome.secret
                 self._answer(task, outcome)
-            case Move():
-                self._in_turn(task, lambda: self._carry_out(task, outcome))
             case Reapply():
                 self._reapply(task, outcome)
             case Signed():
                 task.origin.sign(outcome.name, outcome.reason)
                 self._answer(task, outcome)
             case Order():
-                self._carry_out(task, outcome)
+                self._perform_order(task, outcome)
             case _:
                 self._answer(task, outcome)
 
     def _find_out(self, task: _Task, needed: NeedsLookup) -> None:
         def found(result: Result) -> None:
             task.lookups.store(needed.job, result)
-            self._work(task)
+            self._evaluate(task)
 
         if isinstance(needed.job, AskWorker):
             self._questions.ask(needed.job.question, found)
@@ -252,18 +252,15 @@ class Executor:
 
     # Changes, one after the other
 
-    def _in_turn(self, task: _Task, begin: Callable[[], None]) -> None:
-        if self._changing or (self._starting and not self._ending and not task.origin.own):
-            self._waiting.append(task)
-        else:
-            begin()
+    def _must_wait(self, task: _Task) -> bool:
+        return self._changing or (self._starting and not self._ending and not task.origin.own)
 
     def _go_on(self) -> None:
         """The next change that waits begins; one that has become wrong by now is refused, and the next begins."""
         for _ in range(len(self._waiting)):
             if self._changing or not self._waiting:
                 return
-            self._work(self._waiting.popleft())
+            self._evaluate(self._waiting.popleft())
 
     def _begin_change(self, task: _Task, outcome: Change | Trial) -> None:
         self._changing = True
@@ -333,7 +330,7 @@ class Executor:
         origin = task.origin.apart()
 
         def say(line: str, answer: Answer) -> None:
-            self._work(_Task(line, origin, answer, lookups=origin.lookups, said=task.line))
+            self._evaluate(_Task(line, origin, answer, lookups=origin.lookups, said=task.line))
 
         def applied(faults: Sequence[str], text: str) -> None:
             if faults:
@@ -381,7 +378,7 @@ class Executor:
 
     # Answers
 
-    def _carry_out(self, task: _Task, order: Order) -> None:
+    def _perform_order(self, task: _Task, order: Order) -> None:
         self._perform(order, lambda done, text, lines: self._ordered(task, order, done, text=text, lines=lines))
 
     def _ordered(self, task: _Task, order: Order, done: bool, *, text: str, lines: Sequence[str]) -> None:

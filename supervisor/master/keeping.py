@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from supervisor.control.lookups import Job, Result
-from supervisor.lifeline import ChangeState, StateChanged
 from supervisor.master.change import COMMIT_SECONDS
 from supervisor.master.jobs import Jobs
 from supervisor.master.pool import Pool, WorkerProcess
@@ -21,6 +20,7 @@ from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.statedir import StateDirectory
+from supervisor.workerline import ChangeState, StateChanged
 
 WhenKept = Callable[[bool, str], None]
 """Called once: whether it counts now, and why it is not kept beyond this program, or not in force; "" if it is."""

@@ -14,7 +14,6 @@ from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Leaving, QuestionAnswered, StateChanged, Swept, WorkerRequest
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.audit import Audit
@@ -54,6 +53,7 @@ from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
 from supervisor.table.blocked import BLOCKED
 from supervisor.worker.worker import Inheritance
+from supervisor.workerline import Accept, Born, Leaving, QuestionAnswered, StateChanged, Swept, WorkerRequest
 
 
 class Master:

@@ -19,8 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from supervisor.control.lookups import AskWorker, Job, Result, Unfit
-from supervisor.control.outcome import Move, MoveStep, noted
-from supervisor.lifeline import Cut, SweepFound
+from supervisor.control.outcome import Move, MoveStep
+from supervisor.control.replytext import noted
 from supervisor.master.executor import Answer
 from supervisor.master.jobs import LONGEST_SECONDS, Jobs
 from supervisor.master.keeping import StateKeeper
@@ -30,6 +30,7 @@ from supervisor.master.sweeping import Sweeps, described
 from supervisor.operatorstate import OrderEntry
 from supervisor.runtime import rights
 from supervisor.runtime.loop import Loop, Timer
+from supervisor.workerline import Cut, SweepFound
 
 _LONGEST_WORDS = 200
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 from supervisor.control.lookups import Result
-from supervisor.control.outcome import Order, Ordered, SessionSweep, noted
-from supervisor.lifeline import Cut, SweepFound
+from supervisor.control.outcome import Order, Ordered, SessionSweep
+from supervisor.control.replytext import noted
 from supervisor.master.executor import Answer
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.sweeping import MOST_SWEEPS, Sweeps, described
 from supervisor.operatorstate import OrderEntry, pending
+from supervisor.workerline import Cut, SweepFound
 
 Told = Callable[[tuple[OrderEntry, ...], str], None]
 

@@ -5,7 +5,6 @@ renew processes, to end sessions, to move users, and what is kept (operatorstate
 import time
 
 from supervisor.control.outcome import Block, EndSession, Move, Order, Ordered, Recycle, SessionSweep, Shutdown
-from supervisor.lifeline import Kill
 from supervisor.master.accounting import Accounting
 from supervisor.master.audit import Audit
 from supervisor.master.executor import Answer
@@ -20,6 +19,7 @@ from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.rundir import RunDirectory
 from supervisor.table.blocked import BLOCKED, MOST_BLOCKED
+from supervisor.workerline import Kill
 
 
 class Performer:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from supervisor.lifeline import ANSWERS, Born, LastWords, Leave, Lifeline, LifelineLost
+from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.master.policy import pause_before_birth
 from supervisor.runtime import birth, messages, signals
 from supervisor.runtime.descriptors import open_descriptors
@@ -24,10 +24,11 @@ from supervisor.runtime.plural import count_of
 from supervisor.table.contents import BASE_CELLS
 from supervisor.table.segment import Segment
 from supervisor.worker.worker import Inheritance, live
+from supervisor.workerline import ANSWERS, Born, LastWords, Leave
 
 _fork = multiprocessing.get_context("fork")
 
-_PID, _SLOT, _GENERATION, _HEARTBEAT, _TOKEN_CELL, _LAG, *_USAGE = range(len(BASE_CELLS))
+_PID, _SLOT, _BIRTH, _HEARTBEAT, _TOKEN_CELL, _LAG, *_USAGE = range(len(BASE_CELLS))
 
 
 AGAIN_SECONDS = 1.0
@@ -202,7 +203,7 @@ class Pool:
         self._births += 1
         cells = self._segment.block(worker.block)
         cells[_SLOT] = worker.slot
-        cells[_GENERATION] = self._births
+        cells[_BIRTH] = self._births
         cells[_HEARTBEAT] = cells[_LAG] = 0
         cells[_PID] = worker.pid
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from supervisor.control.lookups import Result
-from supervisor.lifeline import PutQuestion, QuestionAnswered
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.runtime.loop import Loop, Timer
+from supervisor.workerline import PutQuestion, QuestionAnswered
 
 ANSWER_SECONDS = 60.0
 """For an answer: longer than a program itself waits for what it has to ask, and shorter than a client waits for us."""

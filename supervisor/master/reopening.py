@@ -1,13 +1,13 @@
 """The files that are opened or read anew while the program runs: the log, the audit log, and who may say what."""
 
 from supervisor.control.access import FaultyAccess
-from supervisor.lifeline import Reopen
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.audit import Audit
 from supervisor.master.executor import Executor
 from supervisor.master.pool import Pool
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
+from supervisor.workerline import Reopen
 
 
 class Files:

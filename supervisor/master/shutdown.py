@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from supervisor.control.outcome import Shutdown
-from supervisor.lifeline import CloseQueues, EndSessions
 from supervisor.master.executor import Answer
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, WorkerProcess
@@ -23,6 +22,7 @@ from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
 from supervisor.runtime.plural import count_of
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
+from supervisor.workerline import CloseQueues, EndSessions
 
 PATIENCE_SECONDS = 10.0
 """How long workers that were told to end at once may take before they are killed."""

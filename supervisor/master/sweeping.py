@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.lifeline import Aim, Cut, Sweep, SweepFound, Swept
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.runtime.loop import Loop
-from supervisor.serving.context import COST_PHRASES
+from supervisor.serving.session import COST_PHRASES
+from supervisor.workerline import Aim, Cut, Sweep, SweepFound, Swept
 
 ROUND_SECONDS = 0.25
 SLOW_ROUND_SECONDS = 1.0

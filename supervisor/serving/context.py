@@ -2,21 +2,20 @@
 of the table.
 """
 
-import enum
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
 
 from supervisor.operatorstate import OperatorState
 from supervisor.runtime.log import Log
 from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.session import Session
 from supervisor.serving.wheel import Wheel
 from supervisor.system import Shared, give_number
 from supervisor.table.affected import Affected
 from supervisor.table.blocked import Blocked
-from supervisor.table.contents import BASE_CELLS
+from supervisor.table.contents import BIRTH_CELL, TOKEN_CELL
 from supervisor.table.notes import Notes
 from supervisor.table.records import Records
 from supervisor.table.remembered import Remembered
@@ -25,15 +24,8 @@ from supervisor.table.segment import Segment
 from supervisor.table.sightings import Sightings
 from supervisor.table.tokens import TokenPipe
 
-BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error", "displaced", "kicked")
-"""Endings that every program has; a program's own follow. Displaced is who was silent, and not logged in, when others
-waited at maxsession; kicked, whom the operator wanted gone.
-"""
-
 PAUSES = ("sessions", "load", "descriptors")
 """Why a worker stops to accept: no session is free, the load is too high, the kernel gives it no descriptor."""
-
-TOKEN_CELL, _GENERATION = BASE_CELLS.index("hand"), BASE_CELLS.index("generation")
 
 POOL_THREADS = 8
 """Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
@@ -45,63 +37,6 @@ def threads_to_compute(workers: int, processors: int | None = None) -> int:
     """
     available = len(os.sched_getaffinity(0)) if processors is None else processors
     return max(2, min(POOL_THREADS, -(-available // workers) + 1))
-
-
-class CutCost(enum.IntEnum):
-    """What would be lost if a session ended now; the order in which a shutdown's deadline ends them."""
-
-    NOT_LOGGED_IN = 0
-    IDLE = 1
-    COMING_IN = 2
-    IN_TRANSFER = 3
-    UNCOMMITTED = 4
-    COMMITTING = 5
-
-
-COST_PHRASES = {
-    CutCost.NOT_LOGGED_IN: "not come in yet",
-    CutCost.IDLE: "idle",
-    CutCost.COMING_IN: "coming in",
-    CutCost.IN_TRANSFER: "in a transfer",
-    CutCost.UNCOMMITTED: "with uncommitted deletes",
-    CutCost.COMMITTING: "committing",
-}
-
-
-class Whose(NamedTuple):
-    """By what a session can be found: since when it is there (monotonic), the client's address, and its marks, each a
-    sort and an id.
-    """
-
-    since: float
-    address: str
-    marks: tuple[tuple[str, str], ...]
-
-
-class Session(Protocol):
-    """What the supervisor asks of a session."""
-
-    sid: str
-
-    def end(self, ending: str) -> None:
-        """Ends it now, for this reason."""
-
-    def cut_cost(self) -> CutCost:
-        """What would be lost if it ended now."""
-
-    def whose(self) -> Whose:
-        """By what it can be found."""
-
-    def displaceable(self) -> tuple[str, float] | None:
-        """If it waits for nothing but its client, who has not logged in: whose it is, and since when he has not brought
-        his login any further, whatever he may send.
-        """
-
-    def refresh(self) -> None:
-        """Writes its row if there is something new to show; called once in a while."""
-
-    def fault(self, error: Exception) -> None:
-        """An error of ours: it ends this session and nothing else."""
 
 
 class WorkerContext:
@@ -234,7 +169,7 @@ class WorkerContext:
 
     def look_for_blocks(self) -> None:
         """To be called once in a while: which blocks are in use. To add up all that there may ever be takes longer."""
-        births = self._all_cells[_GENERATION :: self._block_cells].tolist()
+        births = self._all_cells[BIRTH_CELL :: self._block_cells].tolist()
         used = max((block for block, birth in enumerate(births) if birth), default=0)
         self._used_cells = self._all_cells[: (max(used, self.block) + 1) * self._block_cells]
 
@@ -251,7 +186,7 @@ class WorkerContext:
         del self.sessions[token]
         self.rows.free(token, self.pid)
         self.shared.add(self._endings[ending], 1)
-        self._durations.count(seconds)
+        self._durations.observe(seconds)
         self._put_back(token)
         if self.leaving:
             self._released()

@@ -3,7 +3,7 @@
     counters.count("login_failures", "password", "v1")
     counters.observe("login_duration", seconds, "v1")
     login = counters.observer("login_duration", "v1", counter="logins")    once, and then
-    login.count(seconds)                                                 in every session
+    login.observe(seconds)                                               in every session
 
 A service makes one from its config; a cell is looked up once and then kept. Counting is for the event loop's thread
 only, because an addition in shared memory is two steps.
@@ -58,9 +58,9 @@ class Counters:
             observer = self._observers[histogram, ident]
         except KeyError:
             observer = self._observers[histogram, ident] = self.observer(histogram, ident)
-        observer.count(seconds)
+        observer.observe(seconds)
 
-    def observer(self, histogram: str, ident: str = "", counter: str = "") -> Observer:
+    def observer(self, histogram: str, ident: str = "", *, counter: str = "") -> Observer:
         """What `observe` does, for what happens in every session: to be looked up once.
 
         `counter`, of the same id, counts each of these events too.

@@ -156,6 +156,9 @@ descriptors; and for who makes room where no session is free (worker/displacer.p
 sessions of one network could be ended for them.
 """
 
+TOKEN_CELL, BIRTH_CELL = BASE_CELLS.index("hand"), BASE_CELLS.index("generation")
+"""Two whose names in the table are older than our words for them."""
+
 
 def round_up(size: int, unit: int) -> int:
     return -(-size // unit) * unit

@@ -112,7 +112,7 @@ class Layout:
 
     @cached_property
     def index_counts(self) -> dict[str, int]:
-        """IndexRange of each sort; what is not kept by a sort has one."""
+        """How many places each sort has; what is not kept by a sort has one."""
         return {"": 1} | {one.sort: one.size for one in self.indexes}
 
     @cached_property

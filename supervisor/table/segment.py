@@ -20,7 +20,7 @@ import posix_ipc
 
 from supervisor.table.affected import Affected
 from supervisor.table.blocked import BLOCKED_OCTETS, Blocked
-from supervisor.table.contents import BASE_CELLS, HEALTH_CELLS, UP, Counter, Histogram
+from supervisor.table.contents import BASE_CELLS, BIRTH_CELL, HEALTH_CELLS, TOKEN_CELL, UP, Counter, Histogram
 from supervisor.table.header import read_header
 from supervisor.table.layout import Layout
 from supervisor.table.names import Name, read_names
@@ -30,7 +30,6 @@ from supervisor.table.remembered import Geometry, Remembered
 from supervisor.table.rows import RowReader, RowWriter
 from supervisor.table.sightings import SIGHTINGS_OCTETS, Sightings
 
-_GENERATION = BASE_CELLS.index("generation")
 _MOST_LOOKS = 10
 _KEY_OCTETS = 32
 
@@ -136,7 +135,7 @@ class Segment:
 
     def token_cell(self, index: int) -> memoryview:
         """The four octets into which a block's owner reads a token."""
-        start = self.layout.block_offset(index) + 8 * BASE_CELLS.index("hand")
+        start = self.layout.block_offset(index) + 8 * TOKEN_CELL
         return self.map[start : start + 4]
 
     def heartbeat(self, index: int) -> float:
@@ -148,7 +147,7 @@ class Segment:
         return sum(self.block(index)[cell] for index in range(self.layout.block_count) if self._has_counted(index))
 
     def _has_counted(self, index: int) -> bool:
-        return index == 0 or self.block(index)[_GENERATION] != 0
+        return index == 0 or self.block(index)[BIRTH_CELL] != 0
 
     def blocks_in_use(self) -> list[memoryview]:
         """Those in which somebody has ever counted, the master's first."""
@@ -369,7 +368,7 @@ class View:
     def _summed(self) -> list[int]:
         """Each cell, over the blocks in which somebody has ever counted."""
         blocks = (self._block(index) for index in range(self.layout.block_count))
-        used = [block for index, block in enumerate(blocks) if index == 0 or block[_GENERATION]]
+        used = [block for index, block in enumerate(blocks) if index == 0 or block[BIRTH_CELL]]
         return [sum(column) for column in zip(*used, strict=True)]
 
     def _block(self, index: int) -> list[int]:

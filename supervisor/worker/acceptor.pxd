@@ -20,4 +20,4 @@ cdef class Acceptor:
     cdef public long _most, _room
     cdef public bint _allowed, _armed, _full, _over, _pausing, _starved
     @cython.locals(context=WorkerContext, shared=Shared, host=str)
-    cpdef bint accept_from(self, listening, int number, str listener_name) except -1
+    cpdef bint accept_from(self, listening, int listening_fd, str listener_name) except -1

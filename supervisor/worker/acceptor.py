@@ -13,10 +13,11 @@ from supervisor.program import Service
 from supervisor.runtime import messages
 from supervisor.runtime.descriptors import resting_descriptors
 from supervisor.runtime.loop import READ
-from supervisor.serving.context import TOKEN_CELL, WorkerContext
+from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener, queue_of
 from supervisor.sockets.silence import silence, turn_away
 from supervisor.system import EventTaker, accept
+from supervisor.table.contents import TOKEN_CELL
 
 MAPPED_IPV4 = "::ffff:"
 """How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
@@ -209,8 +210,8 @@ class Acceptor:
     def _watch(self, listener: Listener, listening: socket.socket) -> None:
         self._loop.watch(listening.fileno(), READ, Entrance(self, listener, listening))
 
-    def accept_from(self, listening: socket.socket, number: int, listener_name: str) -> bool:
-        """Accepts one connection if there is a token for it. Says whether there was one. `number`: the socket's."""
+    def accept_from(self, listening: socket.socket, listening_fd: int, listener_name: str) -> bool:
+        """Accepts one connection if there is a token for it. Says whether there was one."""
         if len(self._context.sessions) >= self._most:
             self._wait_for_room()
             return False
@@ -220,7 +221,7 @@ class Acceptor:
             return False
         token = shared.read(TOKEN_CELL) - 1
         try:
-            fd, host, port = accept(number)
+            fd, host, port = accept(listening_fd)
         except OSError as error:
             self._context.decline(token)
             if not isinstance(error, BlockingIOError | ConnectionAbortedError):
@@ -302,8 +303,8 @@ class Acceptor:
         master closes.
         """
         for listener, listening in list(self._emptying):
-            number = listening.fileno()
-            while self._allowed and not self._pausing and self.accept_from(listening, number, listener.name):
+            listening_fd = listening.fileno()
+            while self._allowed and not self._pausing and self.accept_from(listening, listening_fd, listener.name):
                 pass
             if (self._starved or self._pausing or not self._allowed) and queue_of(listening)[0]:
                 return

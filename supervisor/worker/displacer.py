@@ -13,8 +13,9 @@ as many reads as there are workers.
 from collections import deque
 from collections.abc import Iterable
 
-from supervisor.serving.context import Session, WorkerContext
+from supervisor.serving.context import WorkerContext
 from supervisor.serving.network import network_of
+from supervisor.serving.session import Session
 from supervisor.table.contents import BASE_CELLS
 
 LOOK_SECONDS = 0.25

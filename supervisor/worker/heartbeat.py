@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from time import monotonic_ns
 
-from supervisor.serving.context import Session
+from supervisor.serving.session import Session
 from supervisor.table.contents import BASE_CELLS
 from supervisor.usage import show_usage
 

@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from supervisor.control.outcome import EVERYBODY
-from supervisor.lifeline import Aim, Cut, SweepFound
-from supervisor.serving.context import CutCost, Session, Whose
+from supervisor.serving.session import CutCost, Session, Whose
 from supervisor.table.blocked import Network
+from supervisor.workerline import Aim, Cut, SweepFound
 
 NETWORK = "network"
 """The sort of what is found by the client's address; all else, by the marks of a session."""

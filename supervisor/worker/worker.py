@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor import lifeline
+from supervisor import workerline
 from supervisor.config import Config
 from supervisor.control.words import CommandRefused
 from supervisor.lifeline import Lifeline, LifelineLost
@@ -27,8 +27,9 @@ from supervisor.runtime import messages, rights
 from supervisor.runtime.fault import kind_and_location_of, location_of
 from supervisor.runtime.log import Log
 from supervisor.runtime.logroom import LogRoom
-from supervisor.serving.context import CutCost, WorkerContext
+from supervisor.serving.context import WorkerContext
 from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.session import CutCost
 from supervisor.sockets.listener import Listener
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
 from supervisor.table.segment import Segment
@@ -160,12 +161,12 @@ class Worker:
         self._make_room()
         self._acceptor.begin(self._service)
         self._debug("begins", generation=self._config.generation)
-        self._tell(lifeline.Born(self._config.generation))
+        self._tell(workerline.Born(self._config.generation))
 
     def say_last_words(self, error: Exception) -> None:
         """Tells the master what this worker dies of: the kind of error and its place, no values."""
         text = str(error) if isinstance(error, CommandRefused) else type(error).__name__
-        self._tell(lifeline.LastWords(f"{text} at {location_of(error)}"))
+        self._tell(workerline.LastWords(f"{text} at {location_of(error)}"))
 
     # The lifeline
 
@@ -181,7 +182,7 @@ class Worker:
             self._loop.add_writer(self._lifeline.socket, self._flush)
 
     def _request(self, order: object) -> None:
-        self._tell(lifeline.WorkerRequest(order))
+        self._tell(workerline.WorkerRequest(order))
 
     def _flush(self) -> None:
         assert self._lifeline is not None
@@ -205,37 +206,37 @@ class Worker:
 
     def _obey(self, message: Any, fds: list[int]) -> None:
         match message:
-            case lifeline.Prepare(config, anew):
+            case workerline.Prepare(config, anew):
                 self._prepare(config, None if anew else self._service)
-            case lifeline.Commit(generation, listeners, seed):
+            case workerline.Commit(generation, listeners, seed):
                 lent = {key: socket.socket(fileno=fd) for key, fd in zip(listeners, fds, strict=True)}
                 self._commit(generation, lent, seed)
-            case lifeline.Abort():
+            case workerline.Abort():
                 self._abort()
-            case lifeline.Accept(allowed):
+            case workerline.Accept(allowed):
                 self._acceptor.allow(allowed)
-            case lifeline.Reopen(path):
+            case workerline.Reopen(path):
                 self._reopen(path)
-            case lifeline.Kill(token, sid):
+            case workerline.Kill(token, sid):
                 session = self._context.sessions.get(token)
                 if session is not None and session.sid == sid:
                     session.end("killed")
-            case lifeline.PutQuestion(number, question):
+            case workerline.PutQuestion(number, question):
                 self._answer(number, question)
-            case lifeline.ChangeState(number, entries):
+            case workerline.ChangeState(number, entries):
                 self._context.operator.change(entries)
                 self._program.ordered(self._service, entries)
-                self._tell(lifeline.StateChanged(number))
-            case lifeline.Sweep(number, aims):
-                self._tell(lifeline.Swept(number, sweep(self._context.sessions.values(), aims)))
-            case lifeline.Close(generation, listeners):
+                self._tell(workerline.StateChanged(number))
+            case workerline.Sweep(number, aims):
+                self._tell(workerline.Swept(number, sweep(self._context.sessions.values(), aims)))
+            case workerline.Close(generation, listeners):
                 self._acceptor.close(listeners)
-                self._tell(lifeline.ListenersClosed(generation))
-            case lifeline.Leave(empty):
+                self._tell(workerline.ListenersClosed(generation))
+            case workerline.Leave(empty):
                 self._leave(empty)
-            case lifeline.CloseQueues():
+            case workerline.CloseQueues():
                 self._acceptor.give_up_queues(shared=self._shared)
-            case lifeline.EndSessions():
+            case workerline.EndSessions():
                 self._end_sessions()
 
     def _prepare(self, config: Config, before: Service | None) -> None:
@@ -256,10 +257,10 @@ class Worker:
                     future.result().retire()
             elif error is None:
                 self._prepared = (config, future.result())
-                self._tell(lifeline.Ready(config.generation, tuple(self._program.reports(future.result()))))
+                self._tell(workerline.Ready(config.generation, tuple(self._program.reports(future.result()))))
             else:
                 reason = str(error) if isinstance(error, CommandRefused) else f"{type(error).__name__}: {error}"
-                self._tell(lifeline.Unable(config.generation, reason))
+                self._tell(workerline.Unable(config.generation, reason))
 
         made.add_done_callback(finished)
 
@@ -274,7 +275,7 @@ class Worker:
             ssl.RAND_add(seed, float(len(seed)))
         self._log.options = self._config.debug
         self._debug("committed", generation=generation, lent=len(lent))
-        self._tell(lifeline.InForce(generation))
+        self._tell(workerline.InForce(generation))
 
     def _abort(self) -> None:
         self._debug("aborted", generation=self._preparing)
@@ -294,11 +295,11 @@ class Worker:
 
         async def answer() -> None:
             try:
-                answered = lifeline.QuestionAnswered(number, await self._program.answer(self._service, question))
+                answered = workerline.QuestionAnswered(number, await self._program.answer(self._service, question))
             except CommandRefused as refused:
-                answered = lifeline.QuestionAnswered(number, failure=str(refused))
+                answered = workerline.QuestionAnswered(number, failure=str(refused))
             except Exception as error:  # its text could hold a secret
-                answered = lifeline.QuestionAnswered(number, failure=kind_and_location_of(error))
+                answered = workerline.QuestionAnswered(number, failure=kind_and_location_of(error))
             self._tell(answered)
 
         task = self._loop.create_task(answer())
@@ -312,7 +313,7 @@ class Worker:
         self._debug("leaves", accepts_who_waits=str(empty).lower())
         self._acceptor.finish(empty)
         self._context.leaving = True
-        self._tell(lifeline.Leaving())
+        self._tell(workerline.Leaving())
         self._go_if_done()
 
     def _end_sessions(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from deploy.man.parts import messages
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
-from supervisor.serving.context import BASE_ENDINGS
+from supervisor.serving.session import BASE_ENDINGS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("supervisor", "metrics", "popular", "deploy")

@@ -56,7 +56,7 @@ def test_a_reader_may_say_what_its_row_says_only_reads(language: Language) -> No
             for name in command.shape.required:
                 kind = command.slots[name]
                 words.append(kind.words[0] if isinstance(kind, Choice) else "x")
-            changes = command.changes or command.order
+            changes = command.changes or command.one_off
             for line in (
                 " ".join(words),
                 " ".join(["json", *words]),

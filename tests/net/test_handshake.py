@@ -50,7 +50,7 @@ def connected(context: ssl.SSLContext) -> Iterator[tuple[Handshake, OneLeg, sock
     near, client = connection()
     with contextlib.closing(EventLoop()) as loop, client:
         leg = OneLeg(loop.core, near.detach())
-        settings = TlsSettings({}, context, ssl.TLSVersion.TLSv1_2, asks=ssl.CERT_NONE)
+        settings = TlsSettings({}, context, ssl.TLSVersion.TLSv1_2, verify_mode=ssl.CERT_NONE)
         try:
             yield Handshake(loop.clock, leg, settings), leg, client
         finally:

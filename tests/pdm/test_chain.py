@@ -181,10 +181,3 @@ def test_a_decoy_that_fails_is_a_failure_of_its_module():
         raise KeyError(CANARY)
 
     assert chain.ask([Scripted("a", Unknown(fail))], QUESTION) == CannotTell("a: KeyError")
-
-
-def test_one_blocking_module_makes_the_chain_block():
-    """Then the whole chain is asked in a thread."""
-    assert not chain.blocks([])
-    assert not chain.blocks([Scripted("a")])
-    assert chain.blocks([Scripted("a"), Scripted("b", blocking=True)])

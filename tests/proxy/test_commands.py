@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from popular.proxy.program import PROGRAM
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.vserv import Vserv
 from supervisor.control.lookups import ResolveHost, Result
@@ -733,6 +734,15 @@ def test_help(console: Console) -> None:
     assert [line.split()[0] for line in console.lines("help backend state")] == ["backend", "state"]
     assert console.lines("help starttls") == console.lines("help vserv starttls")
     assert 'no help about "vserv stat"' in refused(console, "help vserv stat")
+
+
+def test_help_of_single_words(console: Console) -> None:
+    """Every row of a command's help is told where one asks for its word."""
+    for command in PROGRAM.commands:
+        rows = [line for line in command.help.split("\n") if line.startswith("    ")]
+        assert [row.split()[0] for row in rows] == list(command.explained), command.usage
+        for word, row in zip(command.explained, rows, strict=True):
+            assert row in console.lines(f"help {command.shape.head[0]} {word}"), command.usage
 
 
 CHAPTER_USAGES = [

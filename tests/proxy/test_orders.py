@@ -22,7 +22,7 @@ from popular.proxy.session.orders import AskedLogin, StandingOrders
 from popular.proxy.session.row import cost_of, marks_of
 from popular.proxy.settings.secretfiles import KeptSecret
 from supervisor.operatorstate import OperatorState, OrderEntry
-from supervisor.serving.context import CutCost
+from supervisor.serving.session import CutCost
 from supervisor.system import wall
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import backend, rules

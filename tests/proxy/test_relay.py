@@ -18,8 +18,8 @@ from popular.net.splice import Pipes
 from popular.net.tlschannel import TlsChannel
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.relay import Relay
-from supervisor.serving.context import CutCost
 from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.session import CutCost
 from tests.patience import PATIENCE
 from tests.system.certificates import Authority
 

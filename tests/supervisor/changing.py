@@ -14,13 +14,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.lifeline import Abort, Close, Commit, InForce, Leave, Leaving, ListenersClosed, Prepare, Ready, Unable
 from supervisor.master.change import Changes
 from supervisor.master.listeners import Listeners
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Timer
 from supervisor.sockets.listener import Listener, ListenerCopy
 from supervisor.sockets.sources import Opened
+from supervisor.workerline import Abort, Close, Commit, InForce, Leave, Leaving, ListenersClosed, Prepare, Ready, Unable
 
 MASTER = "master"
 QUIET = Log("test", os.devnull)

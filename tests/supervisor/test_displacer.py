@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.serving.context import CutCost, Whose
+from supervisor.serving.session import CutCost, Whose
 from supervisor.table.contents import BASE_CELLS
 from supervisor.worker.displacer import SILENT_SECONDS, STUCK_SECONDS, Displacer, chosen, groups_of
 from tests.table import sample

@@ -1,6 +1,6 @@
 """What goes with each beat of a worker: its sessions show how far they have come."""
 
-from supervisor.serving.context import CutCost, Session, Whose
+from supervisor.serving.session import CutCost, Session, Whose
 from supervisor.worker.heartbeat import refresh_all
 
 

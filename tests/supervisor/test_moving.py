@@ -5,7 +5,6 @@ from typing import Any, cast
 
 from supervisor.control.lookups import Job, Result
 from supervisor.control.outcome import Move, MoveStep
-from supervisor.lifeline import SweepFound
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.moving import Moves
@@ -13,6 +12,7 @@ from supervisor.master.questions import Questions
 from supervisor.master.sweeping import Sweeps
 from supervisor.operatorstate import OrderEntry
 from supervisor.runtime.loop import Loop, Timer
+from supervisor.workerline import SweepFound
 from tests.patience import patient
 
 HOLD = OrderEntry("user hold", "default:joe", {"seconds": 30.0})

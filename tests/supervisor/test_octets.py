@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.octets import fields, is_plain, joined, named
+from supervisor.octets import fields_of, is_plain, joined, namedtuple_of
 
 
 class Place(NamedTuple):
@@ -18,7 +18,7 @@ class Place(NamedTuple):
 
 def test_a_tuple_with_names_is_made_of_its_fields() -> None:
     """It is what its own way would have made."""
-    made = named(Place, ("h", 1))
+    made = namedtuple_of(Place, ("h", 1))
     assert made == Place("h", 1)
     assert type(made) is Place
     assert (made.host, made.port) == ("h", 1)
@@ -27,7 +27,7 @@ def test_a_tuple_with_names_is_made_of_its_fields() -> None:
 
 def test_it_is_found_by_its_hash() -> None:
     """Which is that of any tuple of these fields: since Python 3.14 a tuple remembers it, and ours is made in C."""
-    made = named(Place, ("h", 1))
+    made = namedtuple_of(Place, ("h", 1))
     assert hash(made) == hash(Place("h", 1)) == hash(("h", 1))
     assert {Place("h", 1): "there"}[made] == "there"
 
@@ -35,8 +35,8 @@ def test_it_is_found_by_its_hash() -> None:
 def test_its_fields_come_back_as_a_plain_tuple() -> None:
     """Which is another one: that it is taken apart does not harm the first."""
     made = Place("h")
-    assert type(fields(made)) is tuple
-    assert fields(made) == ("h", 110)
+    assert type(fields_of(made)) is tuple
+    assert fields_of(made) == ("h", 110)
     assert made == Place("h")
 
 
@@ -44,7 +44,7 @@ def test_its_fields_come_back_as_a_plain_tuple() -> None:
 def test_only_tuples_are_made(kind: type) -> None:
     """Whoever errs here is told so, also in C."""
     with pytest.raises(TypeError):
-        named(kind, ("h", 1))
+        namedtuple_of(kind, ("h", 1))
 
 
 @given(st.binary(max_size=64), st.binary(max_size=64))

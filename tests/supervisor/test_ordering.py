@@ -7,12 +7,12 @@ import pytest
 
 from supervisor.control.lookups import Job, Result
 from supervisor.control.outcome import SessionSweep
-from supervisor.lifeline import SweepFound
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.ordering import Ordering
 from supervisor.master.sweeping import MOST_SWEEPS, Sweeps
 from supervisor.operatorstate import OrderEntry
+from supervisor.workerline import SweepFound
 
 
 class TellThem(Job):

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from supervisor.control.lookups import Result
-from supervisor.lifeline import PutQuestion, QuestionAnswered
 from supervisor.master.pool import Pool
 from supervisor.master.questions import Questions
 from supervisor.runtime.loop import Loop
+from supervisor.workerline import PutQuestion, QuestionAnswered
 from tests.supervisor.changing import Clock
 
 

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from supervisor.lifeline import Aim, Cut, SweepFound
-from supervisor.serving.context import CutCost, Whose
+from supervisor.serving.session import CutCost, Whose
 from supervisor.worker.sweeper import NETWORK, sweep
+from supervisor.workerline import Aim, Cut, SweepFound
 
 
 class OneSession:

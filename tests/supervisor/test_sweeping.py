@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from supervisor.lifeline import Cut, Sweep, SweepFound, Swept
 from supervisor.master.sweeping import Sweeps
+from supervisor.workerline import Cut, Sweep, SweepFound, Swept
 from tests.patience import patient
 
 ONE_IDLE = SweepFound((0, 1), 1)

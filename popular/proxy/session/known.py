@@ -1,5 +1,5 @@
-"""The questions that a machine may ask of the world outside, as protocols: what is known of a backend, of who guesses,
-and of mailboxes that were empty. Who answers them is made in service.py.
+"""What a machine may ask of the world outside, as contracts: what is known of a backend, of who guesses, and of
+mailboxes that were empty. Who answers is made in popular/proxy/service.py; for `explain`, in explain/explain.py.
 """
 
 from collections.abc import Sequence

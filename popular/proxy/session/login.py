@@ -176,7 +176,7 @@ class Login:
     def _time_check(self) -> None:
         runtime = self._runtime
         seconds = runtime.context.clock.now - self._began
-        runtime.mail_checks.count(seconds)
+        runtime.mail_check_durations.observe(seconds)
         if runtime.context.log.options:
             self._debug("NET", "asked_for_mail", seconds=round(seconds, 6))
 
@@ -211,8 +211,8 @@ class Login:
         runtime, to = self._runtime, self._to
         now = runtime.context.clock.now
         assert to is not None
-        assert to.connects is not None
-        to.connects.count(now - self._began)
+        assert to.connect_durations is not None
+        to.connect_durations.observe(now - self._began)
         if runtime.context.log.options:
             assert self.connection is not None
             host, port = local_end(self.connection.channel.connection) or ("", 0)
@@ -237,8 +237,8 @@ class Login:
         """
         to = self._to
         assert to is not None
-        assert to.logins is not None
-        to.logins.count(self._runtime.context.clock.now - self._began)
+        assert to.login_durations is not None
+        to.login_durations.observe(self._runtime.context.clock.now - self._began)
         if to.announced is not None:
             to.announced.let_in()
         assert self.connection is not None

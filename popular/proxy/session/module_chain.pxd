@@ -19,7 +19,7 @@ cdef class ModuleChain:
     cdef public list _asked_on_loop, _on_trial
     cdef public set _tasks
     cdef public int _comparing
-    cdef public bint answers_later, on_loop
+    cdef public bint _is_on_loop, answers_later
     cdef public long _threads
     @cython.locals(record=Record)
     cpdef ask(self, question, bint hide_unknown, str sid)

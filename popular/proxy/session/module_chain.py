@@ -13,6 +13,7 @@ from popular.pdm.chain import Admitted, Decision, Record
 from popular.pdm.contract import Authenticated, CannotTell, HandedOn, Module, Provable, Question, Refused, Unknown
 from popular.pdm.guarded import Asking, Guarded, Terms
 from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
+from popular.pdm.where import Where, where_asked_together
 from popular.proxy.session.question_queue import PendingQuestion, QuestionQueue
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
@@ -51,7 +52,7 @@ class LoopQuestion:
 
 
 class ModuleChain:
-    """Asks, and counts: on the event loop if `on_loop`, else in a thread if `answers_later`, else at once."""
+    """Asks, and counts: at once, in a thread, or on the event loop, as popular/pdm/where.py has it."""
 
     __slots__ = (
         "_asked_on_loop",
@@ -59,6 +60,7 @@ class ModuleChain:
         "_comparing",
         "_context",
         "_counters",
+        "_is_on_loop",
         "_log",
         "_observers",
         "_on_trial",
@@ -68,7 +70,6 @@ class ModuleChain:
         "_threads",
         "_told",
         "answers_later",
-        "on_loop",
     )
 
     def __init__(
@@ -101,8 +102,11 @@ class ModuleChain:
         self._tasks: set[asyncio.Task[None]] = set()
         self._told: dict[str, float] = {}
         """When something was told of each module, by what it was."""
-        self.on_loop = any(not guard.computes or terms.wants_loop for guard, terms in guards)
-        self.answers_later = self.on_loop or chain.blocks(modules)
+        where = where_asked_together(
+            (guard.where for guard, _terms in guards), wants_loop=any(terms.wants_loop for _guard, terms in guards)
+        )
+        self._is_on_loop = where is Where.ON_LOOP
+        self.answers_later = where is not Where.AT_ONCE
         """Ask by `ask_later`; else by `ask`."""
 
     def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
@@ -121,7 +125,7 @@ class ModuleChain:
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
     ) -> Decision | PendingQuestion | LoopQuestion:
         """What waits, and later `decided` is called, on the event loop; or a refusal at once, if too many wait."""
-        if self.on_loop:
+        if self._is_on_loop:
             return self._ask_on_loop(question, hide_unknown, sid, decided=decided)
         work = functools.partial(self._ask_in_thread, question, hide_unknown, sid)
         waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, decided=decided)
@@ -250,7 +254,7 @@ class ModuleChain:
     def _count(self, record: Record) -> None:
         for ident, seconds, answer in record.asked:
             observer = self._observers[ident]
-            observer.count(seconds)
+            observer.observe(seconds)
             self._counters.count_one("module_answers", word_of(answer), ident)
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)

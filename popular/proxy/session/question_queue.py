@@ -63,7 +63,7 @@ class QuestionQueue:
         self._running = 0
         self._cells = context.cells
         self._length = context.counters.cell("module_queue")
-        self._observe = context.counters.observer("module_queue_duration").count
+        self._observe = context.counters.observer("module_queue_duration").observe
         self._logged = 0.0
 
     def put(self, waiting: PendingQuestion, threads: int) -> Decision | None:

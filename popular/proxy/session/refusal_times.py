@@ -15,8 +15,9 @@ when they were set: what was shorter than that is not seen any more.
 
 from collections.abc import Callable, Sequence
 
-from popular.pdm.chain import Decision, ToHandOn, ToProve, Undecided, blocks, kinds_of
+from popular.pdm.chain import Decision, ToHandOn, ToProve, Undecided, kinds_of
 from popular.pdm.contract import SCRAM, AnyModule
+from popular.pdm.where import Where, where_asked, where_asked_together
 
 AT_FIRST_SECONDS = 0.2
 """What is waited for as long as nothing was seen."""
@@ -76,10 +77,10 @@ def refusal_times(
     modules: Sequence[AnyModule], now: Callable[[], float], *, before: RefusalTimes | None = None
 ) -> RefusalTimes | None:
     """None where there is nothing to be made alike: no kind of credential is looked at by more than one module, or all
-    of them answer at once. `before`: what was seen under the config of before.
+    of them are asked at once. `before`: what was seen under the config of before.
     """
     kinds = [kind for module in modules for kind in kinds_of(module)]
-    if len(kinds) == len(set(kinds)) or not blocks(modules):
+    if len(kinds) == len(set(kinds)) or where_asked_together(map(where_asked, modules)) is Where.AT_ONCE:
         return None
     if before is not None and before.modules == modules:
         return before

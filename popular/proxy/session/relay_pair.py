@@ -15,7 +15,7 @@ from popular.net.splice import Pipes, Transfer
 from popular.protocol.watch import MAIL_END, CommandWatch
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
-from supervisor.serving.context import CutCost
+from supervisor.serving.session import CutCost
 from supervisor.sockets.sources import keep_alive
 from supervisor.system import EventTaker, Poller
 

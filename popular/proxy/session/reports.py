@@ -33,18 +33,18 @@ class Reporter:
         """Versions that would be refused, as OpenSSL writes them."""
         self._last_logins = last_logins if variables[LAST_LOGINS] else None
 
-    def logged_in(self, machine: Machine, address: str, tls: Agreed | None) -> None:
+    def logged_in(self, machine: Machine, address: str, agreed: Agreed | None) -> None:
         """A user came in, from this address."""
         who = Who(address, machine.namespace, machine.user)
         way = f"AUTH {machine.mechanism}" if machine.mechanism else "USER"
         if self._last_logins is not None:
-            self._last_logins.saw(who, f"{self._vserv}, {'in clear' if tls is None else tls.version}, {way}")
+            self._last_logins.saw(who, f"{self._vserv}, {'in clear' if agreed is None else agreed.version}, {way}")
         habit = f"{way}, {'with' if machine.asked else 'without'} CAPA"
-        if tls is None:
+        if agreed is None:
             if self._of_cleartext:
                 self._see(CLEARTEXT, who, f"in clear, {habit}")
-        elif tls.version in self._too_old:
-            self._see(TLS, who, f"{tls.version}, {tls.cipher}, {habit}, {offered(tls.alpn)}")
+        elif agreed.version in self._too_old:
+            self._see(TLS, who, f"{agreed.version}, {agreed.cipher}, {habit}, {offered(agreed.alpn)}")
 
     def _see(self, report: str, who: Who, how: str) -> None:
         self._context.count("logins_reported", report)

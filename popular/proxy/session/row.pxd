@@ -16,6 +16,6 @@ cdef class SessionRow:
     @cython.locals(runtime=VservRuntime, context=WorkerContext)
     cpdef show(self, Machine machine, str sid, tuple moved)
     @cython.locals(shared=Shared)
-    cpdef count(self, tuple moved)
+    cpdef add_traffic(self, tuple moved)
 
 cpdef tuple moved_by(ClientConnection client, Relay relay)

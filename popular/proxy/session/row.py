@@ -7,7 +7,7 @@ from popular.proxy.session.relay import Relay
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import NOTHING_MOVED, Moved
 from popular.proxy.settings.orders import BACKEND, USER, VSERV, user_key
-from supervisor.serving.context import CutCost
+from supervisor.serving.session import CutCost
 from supervisor.system import wall
 
 
@@ -70,9 +70,9 @@ class SessionRow:
         if relay is not None:
             self._deletes = relay.watch.deletes
         self.show(machine, sid, moved)
-        self.count(moved)
+        self.add_traffic(moved)
 
-    def count(self, moved: Moved) -> None:
+    def add_traffic(self, moved: Moved) -> None:
         """Counts what was moved since it was counted last: a long session is seen before it is over."""
         shared = self._runtime.context.shared
         from_client, to_client, from_backend, to_backend = self._runtime.moved

@@ -7,14 +7,14 @@ from supervisor.serving.holders cimport Holders
 from supervisor.system cimport Observer, Shared
 
 cdef class VservRuntime:
-    cdef public object absorber, backend_tls, limits, orders, pipes, reporter, tls
+    cdef public object absorber, backend_tls, limits, orders, pipes, reporter, tls_settings
     cdef public Holders holders
     cdef public Surroundings around
     cdef public TypedRules rules
     cdef public double authtimeout, first_look, idletimeout, proxytimeout, sessiontimeout
     cdef public WorkerContext context
     cdef public Counters counters
-    cdef public Observer logins, mail_checks
+    cdef public Observer login_durations, mail_check_durations
     cdef public Shared blocked
     cdef public ModuleChain modules
     cdef public list moved

@@ -41,8 +41,8 @@ class VservRuntime:
         "idletimeout",
         "limited",
         "limits",
-        "logins",
-        "mail_checks",
+        "login_durations",
+        "mail_check_durations",
         "modules",
         "moved",
         "orders",
@@ -53,7 +53,7 @@ class VservRuntime:
         "sessiontimeout",
         "sidprefix",
         "started_cell",
-        "tls",
+        "tls_settings",
         "vserv",
     )
 
@@ -66,7 +66,7 @@ class VservRuntime:
         backends: dict[str, BackendRuntime],
         modules: ModuleChain,
         pipes: Pipes,
-        tls: TlsSettings | None,
+        tls_settings: TlsSettings | None,
         backend_tls: BackendsInTls,
         counters: Counters,
         moved: Sequence[int],
@@ -86,7 +86,7 @@ class VservRuntime:
         """The virtual server's name, as rows have it."""
         self.modules = modules
         self.pipes = pipes
-        self.tls = tls
+        self.tls_settings = tls_settings
         self.backend_tls = backend_tls
         self.absorber = absorber
         self.limits = limits
@@ -121,7 +121,6 @@ class VservRuntime:
         self.counters = counters
         self.started_cell = counters.cell("sessions_started", None, rules.vserv)
         """The cell that counts its sessions."""
-        self.logins: Observer = counters.observer("login_duration", rules.vserv, "logins")
-        self.mail_checks: Observer = counters.observer("mail_check_duration")
-        """What counts the mail checks, and how long they took."""
+        self.login_durations: Observer = counters.observer("login_duration", rules.vserv, counter="logins")
+        self.mail_check_durations: Observer = counters.observer("mail_check_duration")
         self.moved = moved

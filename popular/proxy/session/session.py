@@ -65,7 +65,7 @@ class Session(SessionLife):
         self.end("client_reset")
 
     def _start_tls(self) -> None:
-        client, tls_settings = self._client, self._runtime.tls
+        client, tls_settings = self._client, self._runtime.tls_settings
         assert tls_settings is not None, "a virtual server with TLS has a certificate"
         self._tls_began = self._runtime.context.clock.now
         if not client.flush():
@@ -80,7 +80,7 @@ class Session(SessionLife):
         context = self._runtime.context
         self._deadlines.expect_nothing()
         self._row.go_on()
-        self._tls = agreed
+        self._agreed = agreed
         log_handshake(context, self.sid, agreed, seconds=context.clock.now - self._tls_began)
         self._machine.tls_up(agreed.certificate_name)
         self._settle()
@@ -110,8 +110,8 @@ class Session(SessionLife):
 
     def ask(self, question: Question, seconds: float) -> None:
         self._row.go_on()
-        if self._tls is not None:
-            tls = self._tls
+        if self._agreed is not None:
+            tls = self._agreed
             question = question._replace(tls_version=tls.version, tls_cipher=tls.cipher, certificate=tls.certificate)
         decision = self._login.ask(question)
         if decision is not None:
@@ -235,9 +235,9 @@ class Session(SessionLife):
         if self._login.connection is None:  # an empty mailbox of ours
             self._login.release_place()
         self._deadlines.login_done(runtime.sessiontimeout)
-        runtime.logins.count(runtime.context.clock.now - self._accepted_at)
+        runtime.login_durations.observe(runtime.context.clock.now - self._accepted_at)
         if runtime.reporter is not None:
-            runtime.reporter.logged_in(self._machine, self._machine.peer_ip, self._tls)
+            runtime.reporter.logged_in(self._machine, self._machine.peer_ip, self._agreed)
         self._show()
 
     def _begin_relay(self, to_client: bytes, to_backend: bytes) -> None:

@@ -22,7 +22,7 @@ cdef class SessionLife(DeferredVerbs):
     cdef public SessionRow _row
     cdef public VservRuntime _runtime
     cdef public BackendPlaces _places
-    cdef public object _reached, _reader, _tls
+    cdef public object _reached, _reader, _agreed
     cdef public str _ending, _via
     cdef public double _accepted_at, _tls_began
     cdef public bint _over

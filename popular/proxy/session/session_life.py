@@ -28,7 +28,7 @@ from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_begin, log_end
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
-from supervisor.serving.context import CutCost, Whose
+from supervisor.serving.session import CutCost, Whose
 from supervisor.system import wall
 
 
@@ -40,6 +40,7 @@ class SessionLife(DeferredVerbs):
 
     __slots__ = (
         "_accepted_at",
+        "_agreed",
         "_client",
         "_deadlines",
         "_ending",
@@ -52,7 +53,6 @@ class SessionLife(DeferredVerbs):
         "_relay",
         "_row",
         "_runtime",
-        "_tls",
         "_tls_began",
         "_via",
     )
@@ -80,7 +80,7 @@ class SessionLife(DeferredVerbs):
         self._row = SessionRow(runtime, row_number)
         self._reader: HeaderReader | None = None
         self._relay: Relay | None = None
-        self._tls: Agreed | None = None
+        self._agreed: Agreed | None = None
         self._tls_began = 0.0
         self._defer_nothing()
         self._ending = ""
@@ -247,13 +247,13 @@ class SessionLife(DeferredVerbs):
         self._over = True
         self._deadlines.stop()
         moved = moved_by(self._client, self._relay)
-        self._row.count(moved)
+        self._row.add_traffic(moved)
         self._stop_waiting()
         self._relay = None
         self._client.close(after_quit=ending == "quit" or ending == "absorbed")
         runtime, context, machine = self._runtime, self._runtime.context, self._machine
         seconds = context.clock.now - self._accepted_at
-        log_end(runtime, machine, self.sid, ending, seconds, moved, self._tls, self._via)
+        log_end(runtime, machine, self.sid, ending, seconds, moved, self._agreed, self._via)
         if runtime.orders.any:
             runtime.orders.forget(self.row_number)
         if runtime.limited or machine.counted:

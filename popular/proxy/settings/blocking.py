@@ -110,7 +110,7 @@ def blocking_commands() -> list[ControlCommand]:
             "configuration: it stays in force over `apply` and a restart (see `state list`).",
             {"network": OneNetwork(), "until": Choice("until"), "time": Time(1, LONGEST_BLOCK)},
             changes=True,
-            order=True,
+            one_off=True,
         ),
         _row(
             "unblock <network>",
@@ -118,7 +118,7 @@ def blocking_commands() -> list[ControlCommand]:
             "Serves a blocked network again.",
             {"network": _networks},
             changes=True,
-            order=True,
+            one_off=True,
         ),
         _row(
             "report limits",

@@ -15,7 +15,7 @@ from popular.proxy.settings.reports import report_commands
 from popular.proxy.settings.resolving import lookup_command, resolve_command
 from popular.proxy.settings.tracing import trace_commands
 from popular.proxy.settings.vserv import VSERV
-from popular.tls import commands as certificates
+from popular.tls import supply as certificates
 from popular.tls.commands import tls_commands
 from popular.tls.users import SORT as TLS_SORT
 from supervisor.config import Config

@@ -4,7 +4,7 @@ from typing import Any
 
 from popular.proxy.settings.backend import OFF
 from popular.proxy.settings.modulefiles import skipped_lines
-from popular.tls.commands import described
+from popular.tls.users import described
 from supervisor.config import Config
 
 _STARTTLS = {"off": "", "optional": "+STLS", "force": "+STLS forced"}

@@ -13,7 +13,8 @@ from popular.proxy.lastlogins import FILE, LastLogin, NotRemembered, recall
 from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
 from supervisor.control.kinds import Bool, Choice, Int, Time
 from supervisor.control.lookups import Job, Unfit
-from supervisor.control.outcome import Outcome, Reply, lines_of
+from supervisor.control.outcome import Outcome, Reply
+from supervisor.control.replytext import lines_of
 from supervisor.control.variables import BESIDE
 from supervisor.runtime.plural import count_of
 

@@ -15,7 +15,8 @@ from supervisor.control import things
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Id, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import Change, LogEntry, Outcome, Reply, noted
+from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
+from supervisor.control.replytext import noted
 from supervisor.control.things import ids, list_handler, named, room_for_one_more
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, phrase
@@ -217,6 +218,7 @@ def rc_lines(config: Config) -> list[str]:
 def pdm_commands() -> Sequence[ControlCommand]:
     """The rows."""
     known = {"id": ids("pdm")}
+    explained = things.explained_parameters(TERMS)
     return (
         ControlCommand(
             "pdm list", _list, "Lists the ids of the modules, in the order in which they are asked.", source=CHAPTER
@@ -235,10 +237,11 @@ def pdm_commands() -> Sequence[ControlCommand]:
             "pdm conf <id> [<parameter> <value>]…",
             _conf,
             "Says on what terms a module is asked.\nIt stays open as it is. Parameters that are not named stay as they "
-            f"are.\n{things.parameter_help(TERMS)}",
+            f"are.\n{things.parameter_help(explained)}",
             {**known, **things.completed_pairs(TERMS)},
             changes=True,
             source=BESIDE,
+            explained=explained,
         ),
         ControlCommand(
             "cache flush [<user>]",
@@ -249,7 +252,7 @@ def pdm_commands() -> Sequence[ControlCommand]:
             {"user": lambda _context, _said: ()},
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand("pdm del <id>", _del, "Deletes a module from the list.", known, changes=True, source=CHAPTER),
         ControlCommand(
@@ -259,7 +262,7 @@ def pdm_commands() -> Sequence[ControlCommand]:
             known,
             changes=True,
             source=CHAPTER,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             CHECK,
@@ -270,7 +273,7 @@ def pdm_commands() -> Sequence[ControlCommand]:
             "replace it by renaming a finished one.",
             changes=True,
             source=BESIDE,
-            order=True,
+            one_off=True,
         ),
         ControlCommand(
             "pdm show <id>",

@@ -16,7 +16,8 @@ from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, MOVING_USER, 
 from popular.proxy.settings.pairs import Said, time_of, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, Kind
-from supervisor.control.outcome import Change, Move, Outcome, Replacement, Rollback, noted
+from supervisor.control.outcome import Change, Move, Outcome, Replacement, Rollback
+from supervisor.control.replytext import noted
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
@@ -159,7 +160,7 @@ def _led_somewhere(context: CommandContext) -> Counter[str]:
     return Counter(to for to in led if isinstance(to, str))
 
 
-_row = partial(ControlCommand, source=BESIDE, changes=True, order=True)
+_row = partial(ControlCommand, source=BESIDE, changes=True, one_off=True)
 
 
 def move_commands() -> list[ControlCommand]:

@@ -232,7 +232,7 @@ def _those(context: CommandContext, arguments: Arguments) -> list[str]:
 
 
 _row = partial(ControlCommand, source=BESIDE)
-_order = partial(_row, changes=True, order=True)
+_order = partial(_row, changes=True, one_off=True)
 _LEFT = (
     "The reply says what the sessions that are there would lose; `kick list` how many are left, and `pcontrol --wait` "
     "waits for them."

@@ -19,7 +19,8 @@ from popular.proxy.settings.backend_checks import BACKEND
 from popular.proxy.settings.kinds import ResolvedHost, ServerHost
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Job, Unfit
-from supervisor.control.outcome import Change, LogEntry, Outcome, Reply, noted
+from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
+from supervisor.control.replytext import noted
 from supervisor.control.things import ids, moved_hosts, named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
@@ -141,7 +142,7 @@ def lookup_command() -> ControlCommand:
         "finds is in `backend show`, in the log and in a metric.",
         changes=True,
         source=BESIDE,
-        order=True,
+        one_off=True,
     )
 
 
@@ -156,5 +157,5 @@ def resolve_command() -> ControlCommand:
         {"id": ids("backend")},
         changes=True,
         source=BESIDE,
-        order=True,
+        one_off=True,
     )

@@ -352,7 +352,7 @@ def trace_commands() -> list[ControlCommand]:
                 "value": _values,
             },
             changes=True,
-            order=True,
+            one_off=True,
         )
         for of in targets
     ]
@@ -373,7 +373,7 @@ def trace_commands() -> list[ControlCommand]:
             "Ends a trace. What it has recorded stays.",
             {"id": _ids},
             changes=True,
-            order=True,
+            one_off=True,
         ),
     ]
 

@@ -151,10 +151,15 @@ class Vserv(Thing):
         return limit_rules(variables, **{VSERV_SESSIONS: self.sessions, VSERV_LOGINS: self.logins})
 
     @property
+    def certificate(self) -> str:
+        """The name of the one to show; see popular.tls.users."""
+        return self.tls
+
+    @property
     def needed_certificates(self) -> tuple[str, ...]:
         """See popular.tls.users: where it is in use and clients may speak TLS with it."""
         in_tls = self.state != OFFLINE and (self.prot == POP3S or self.starttls != "off")
-        return (self.tls or DEFAULT,) if in_tls else ()
+        return (self.certificate or DEFAULT,) if in_tls else ()
 
 
 def _check(context: CommandContext, config: Config, vserv: Vserv) -> str | None:

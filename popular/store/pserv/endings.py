@@ -1,6 +1,6 @@
 """Why a session of `pserv` is over: each session ends once, for one of these reasons.
 
-Each is a counter's label and a word in the log line. The supervisor's own stand in supervisor/serving/context.py.
+Each is a counter's label and a word in the log line. The supervisor's own stand in supervisor/serving/session.py.
 """
 
 ENDINGS: dict[str, str] = {

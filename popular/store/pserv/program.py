@@ -12,6 +12,8 @@ from popular.store.pserv.phases import STATES, Phase
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES
 from popular.tls import commands as certificates
+from popular.tls.supply import supply
+from popular.tls.users import described
 from popular.tls.variables import TLS_VARIABLES
 from supervisor.config import Config
 from supervisor.control.variables import common_variables
@@ -69,7 +71,7 @@ def describe(config: Config) -> dict[str, Any]:
         ],
         "backends": [],
         "modules": [],
-        "certificates": certificates.described(config),
+        "certificates": described(config),
     }
 
 
@@ -98,7 +100,7 @@ PROGRAM = Program(
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9111",
-    supply=certificates.supply,
+    supply=supply,
     periodic_commands=(certificates.PERIODIC,),
     ways=(WAY,),
 )

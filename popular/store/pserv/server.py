@@ -63,9 +63,14 @@ class ServerThing(Thing):
     )
 
     @property
+    def certificate(self) -> str:
+        """The name of the one to show; see popular.tls.users."""
+        return self.tls
+
+    @property
     def needed_certificates(self) -> tuple[str, ...]:
         """The names of those without which it cannot serve (popular/tls/users.py)."""
-        return (self.tls or DEFAULT,) if self.state != OFFLINE and self.prot == XPOPS else ()
+        return (self.certificate or DEFAULT,) if self.state != OFFLINE and self.prot == XPOPS else ()
 
 
 def _check(_context: CommandContext, _config: Config, server: ServerThing) -> str | None:

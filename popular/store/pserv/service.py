@@ -33,7 +33,7 @@ class StoreService:
             requesttimeout=variables["requesttimeout"],
             idletimeout=variables["idletimeout"],
             sessiontimeout=variables["sessiontimeout"] or float("inf"),
-            tls=tls_settings(config, self.contexts).get(SERVER.name),
+            tls_settings=tls_settings(config, self.contexts).get(SERVER.name),
             started_cell=context.open_counters(config.counter_indexes).cell("sessions_started", None, SERVER.name),
         )
 

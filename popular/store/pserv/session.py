@@ -27,7 +27,8 @@ from popular.tls.contexts import TlsSettings
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
 from supervisor.runtime.messages import Message as LogMessage
-from supervisor.serving.context import CutCost, Whose, WorkerContext
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.session import CutCost, Whose
 
 SID_PREFIX = "pserv"
 """How a session's id begins until its request names one."""
@@ -52,7 +53,7 @@ class SessionSettings:
     requesttimeout: float
     idletimeout: float
     sessiontimeout: float
-    tls: TlsSettings | None
+    tls_settings: TlsSettings | None
     """How TLS is spoken from the start; None: not at all."""
     started_cell: int
     """The cell that counts the sessions that have begun."""
@@ -109,11 +110,11 @@ class Session(ClientOwner):
         self._row.show(self._machine, self._peer, self._client)
         self._context.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
         self._deadlines.set_alarm()
-        if self._settings.tls is None:
+        if self._settings.tls_settings is None:
             self._client.listen(True)
         else:
             self._shaking_hands = True
-            self._client.start_tls(self._context.clock, self._settings.tls, self)
+            self._client.start_tls(self._context.clock, self._settings.tls_settings, self)
 
     # TLS, before the machine has heard of anything
 
@@ -242,7 +243,7 @@ class Session(ClientOwner):
         self._context.count(counter)
 
     def end(self, ending: str, reason: str = "") -> None:
-        """See Verbs, and supervisor.serving.context.Session: closes everything, frees the row, gives the token back.
+        """See Verbs, and supervisor.serving.session.Session: closes everything, frees the row, gives the token back.
 
         Once, for one reason; a machine that did not ask for it is not told anything any more.
         """
@@ -284,7 +285,7 @@ class Session(ClientOwner):
         return CutCost.IN_TRANSFER if cost is CutCost.IDLE and self._client.write_blocked else cost
 
     def displaceable(self) -> tuple[str, float] | None:
-        """See supervisor.serving.context.Session."""
+        """See supervisor.serving.session.Session."""
         return (self._peer[0], self._awaited_since) if self._machine.phase is ASKED_NOTHING else None
 
     def refresh(self) -> None:

@@ -2,7 +2,7 @@ cimport cython
 
 from popular.protocol.lines cimport LineBuffer, is_ok
 from popular.protocol.xpop cimport request
-from supervisor.octets cimport find, joined, named
+from supervisor.octets cimport find, joined, namedtuple_of
 
 cdef bint _ends_a_line(bytes octets) except -1
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, TypeAlias
 from popular.protocol.lines import LONGEST_COMMAND, LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.protocol.replies import code_of, known_code
 from popular.protocol.xpop import request
-from supervisor.octets import find, joined, named
+from supervisor.octets import find, joined, namedtuple_of
 
 STARTING_TLS, AUTHENTICATING = "starting TLS", "authenticating"
 _LF, _CR, _NUL = 10, 13, 0
@@ -257,7 +257,7 @@ class Pop3Login(BackendLogin):
         if step == 0 and self._needs_offer and _OFFER not in line:
             return self._refused_xclient(line)
         if step == self._last:
-            return named(LoggedIn, (line, self._lines.take_rest()))
+            return namedtuple_of(LoggedIn, (line, self._lines.take_rest()))
         if self._lines.held:
             return Broken(f"more than one reply while {self._steps[step]}", WORDS[self._steps[step]])
         return START_TLS if self._steps[step] is STARTING_TLS else self._say_next()

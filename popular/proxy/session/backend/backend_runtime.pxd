@@ -15,5 +15,5 @@ cdef class BackendRuntime:
     cdef public BackendQueue queue
     cdef public CheckSockets check_sockets
     cdef public HealthKnowledge health
-    cdef public Observer connects, logins
+    cdef public Observer connect_durations, login_durations
     cdef public Refusals refusals

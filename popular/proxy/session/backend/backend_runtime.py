@@ -22,15 +22,15 @@ class BackendRuntime:
         "announced",
         "asks_for_mail",
         "check_sockets",
+        "connect_durations",
         "connect_seconds",
-        "connects",
         "health",
         "id",
         "in_clear",
         "is_introduced",
         "is_online",
+        "login_durations",
         "login_seconds",
-        "logins",
         "names_client",
         "note_affected",
         "patience",
@@ -58,8 +58,8 @@ class BackendRuntime:
         reach: Reach | None = None,
         queue: BackendQueue | None = None,
         check_sockets: CheckSockets | None = None,
-        connects: Observer | None = None,
-        logins: Observer | None = None,
+        connect_durations: Observer | None = None,
+        login_durations: Observer | None = None,
         note_affected: Callable[[str, str], None] | None = None,
     ) -> None:
         """`seconds`: how long a connect and a login may take where the backend has no times of its own."""
@@ -95,9 +95,9 @@ class BackendRuntime:
         self.queue = queue
         self.check_sockets = check_sockets
         """The sockets by which it is asked for mail; None where each question has one of its own (mail_race.py)."""
-        self.connects = connects
-        """What counts its connections, and how long they took; None where nothing is connected to."""
-        self.logins = logins
+        self.connect_durations = connect_durations
+        """How long it takes to connect; None where nothing is connected to."""
+        self.login_durations = login_durations
         self.note_affected = note_affected
         """Is told of whom its failures are, by namespace and user; None where nobody keeps that."""
 
@@ -110,8 +110,8 @@ class BackendRuntime:
             refusals=self.refusals,
             reach=self.reach if settings.host.further else None,
             queue=self.queue,
-            connects=self.connects,
-            logins=self.logins,
+            connect_durations=self.connect_durations,
+            login_durations=self.login_durations,
             note_affected=self.note_affected,
         )
 

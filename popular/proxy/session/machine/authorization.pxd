@@ -4,7 +4,7 @@ from popular.proxy.session.machine.client_side cimport ClientSide
 from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.typedrules cimport TypedRules
 from popular.proxy.session.machine.verbs cimport Verbs
-from supervisor.octets cimport find, is_plain, named, part, word_at
+from supervisor.octets cimport find, is_plain, namedtuple_of, part, word_at
 
 cpdef str name_of(bytes octets)
 

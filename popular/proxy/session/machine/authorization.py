@@ -25,7 +25,7 @@ from popular.proxy.session.machine.phases import ASKING, HELD, NAMED
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.settings.limits import OF_VSERV
-from supervisor.octets import find, is_plain, named, part, word_at
+from supervisor.octets import find, is_plain, namedtuple_of, part, word_at
 
 _BLANK = 32
 _NOT_SHOWN = tuple(Question._field_defaults.values())[1:]
@@ -131,7 +131,7 @@ class Authorization(ClientSide):
             self._secret = secret = Secret(argument)
             name = self._certificate_name
             facts = (self.peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, name)
-            question = named(Question, facts + _NOT_SHOWN)
+            question = namedtuple_of(Question, facts + _NOT_SHOWN)
             if self._failures:
                 question = question._replace(attempt=self._failures + 1)
             self._put(question)

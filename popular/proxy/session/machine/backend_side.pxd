@@ -6,7 +6,7 @@ from popular.proxy.session.backend.refusals cimport Refusals
 from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.telling cimport Teller
 from popular.proxy.session.machine.verbs cimport Verbs
-from supervisor.octets cimport fields, joined
+from supervisor.octets cimport fields_of, joined
 
 cdef class BackendSide(Teller):
     cdef public object poll

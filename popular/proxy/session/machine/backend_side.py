@@ -34,7 +34,7 @@ from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.telling import NO_FIELDS, Teller
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.orders import DRAINED, GO_ON, AskedLogin
-from supervisor.octets import fields, joined
+from supervisor.octets import fields_of, joined
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend has not done when its time is over."""
@@ -222,7 +222,7 @@ class BackendSide(Teller):
         self._move(RELAYING)
         self._forget()
         self._logged_in()
-        reply, rest = fields(said)
+        reply, rest = fields_of(said)
         self._verbs.relay(joined(joined(reply, b"\r\n"), rest), self.lines.take_rest())
 
     def _enter_or_refuse(self) -> bool:

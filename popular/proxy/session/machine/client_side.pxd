@@ -17,7 +17,7 @@ cdef class ClientSide:
     cdef public tuple _led
     cdef public str _certificate_name, _language, peer_ip, _sid, mechanism, namespace, user
     cdef public unsigned int _bit, _errors, _may_follow, peer_port
-    cdef public bint _eof, _rests, _tls, _utf8, absorbed, asked
+    cdef public bint _eof, _rests, _in_tls, _utf8, absorbed, asked
     cdef public LineBuffer lines
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     cpdef bint listens(self) except -1

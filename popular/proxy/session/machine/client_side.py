@@ -68,6 +68,7 @@ class ClientSide:
         "_errors",
         "_exchange",
         "_hold",
+        "_in_tls",
         "_language",
         "_led",
         "_may_follow",
@@ -78,7 +79,6 @@ class ClientSide:
         "_rules",
         "_secret",
         "_sid",
-        "_tls",
         "_utf8",
         "_verbs",
         "absorbed",
@@ -104,7 +104,7 @@ class ClientSide:
         self._rules = around.rules
         self.peer_ip, self.peer_port = peer
         self._sid = self._verbs.sid
-        self._tls = False
+        self._in_tls = False
         self._certificate_name = ""
         self._offer = self._rules.offers.clear
         self.lines = LineBuffer()
@@ -197,7 +197,7 @@ class ClientSide:
         rules = self._rules
         if self._verbs.is_blocked(self.peer_ip):
             self._end("blocked")
-        elif rules.protocol == POP3S and not self._tls:
+        elif rules.protocol == POP3S and not self._in_tls:
             self._start_tls()
         elif rules.state == "disabled":
             self._verbs.send(rules.refusal)
@@ -350,7 +350,7 @@ class ClientSide:
     # TLS
 
     def _stls(self, _argument: bytes) -> None:
-        if self._tls:
+        if self._in_tls:
             self._error("TLS is already there")
         elif self._rules.starttls == "off":
             self._error("STLS is not offered here")
@@ -373,7 +373,7 @@ class ClientSide:
         if len(self.lines):
             self._end("plaintext_after_stls")
             return
-        self._tls = True
+        self._in_tls = True
         self._certificate_name = certificate_name
         offers = self._rules.offers
         self._offer = offers.certified if certificate_name else offers.tls

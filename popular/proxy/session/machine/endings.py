@@ -3,7 +3,7 @@
 Each is a counter's label and a word in the log line.
 
 The supervisor's own endings (killed, shutdown, worker_died, internal_error, displaced, kicked) stand in
-supervisor/serving/context.py.
+supervisor/serving/session.py.
 """
 
 ENDINGS: dict[str, str] = {

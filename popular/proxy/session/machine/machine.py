@@ -57,7 +57,7 @@ from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, moved
 from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.settings.backend import Backend, looks_at_passwords
-from supervisor.octets import fields
+from supervisor.octets import fields_of
 
 LINGERING = "lingering"
 """The relay waits for nothing but the last words of a backend, for a client that sends nothing more."""
@@ -102,7 +102,7 @@ class Machine(BackendSide):
                 return
             self._proving = None
         if isinstance(decision, Admitted):
-            route, _identified_by, _authenticated_by, vouched, self._own_limits = fields(decision)
+            route, _identified_by, _authenticated_by, vouched, self._own_limits = fields_of(decision)
             if vouched:
                 self._tell_master_login(decision)
             self._lead(route, False, vouched)
@@ -188,7 +188,7 @@ class Machine(BackendSide):
 
     def _follow(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
-        name, target, secret, _flags, server = fields(route)
+        name, target, secret, _flags, server = fields_of(route)
         backend = self._around.backends.get(name)
         if server is not None and backend is not None:
             backend = backend.placed(server)

@@ -1,0 +1,83 @@
+"""The authentication modules in use: a config has them opened, or takes them over from the one before.
+
+Each is held by the services that use it, and closed when the last lets go of it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from popular.pdm import loader
+from popular.pdm.contract import AnyModule, ModuleFailed
+from popular.pdm.guarded import Guarded
+from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
+from popular.proxy.settings.modules import ModuleSpec
+from supervisor.config import Config, Report
+from supervisor.control.words import CommandRefused
+from supervisor.serving.context import WorkerContext
+
+
+class OpenModule:
+    """A module in use, with the number of services that hold it."""
+
+    def __init__(self, spec: ModuleSpec, module: AnyModule) -> None:
+        self.spec = spec
+        self.module = module
+        self.guard = Guarded(module)
+        self.holders = 0
+        self._flushed = spec.flushed
+        self._fault = ""
+        self._files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
+
+    def stays(self, reason: str) -> None:
+        """It could not be reloaded, and is as it was; of its files, as they are now, nothing more is expected."""
+        self._fault = f"{reason}; what was read before stays in use"
+        self._files = {path: stamp_now(path) for path in self._files}
+
+    def flush(self, flushed: tuple[int, str]) -> None:
+        """Forgets what it has answered, if that is asked for anew."""
+        if flushed != self._flushed:
+            self._flushed = flushed
+            self.guard.cache.flush(flushed[1])
+
+    def report(self) -> Report:
+        """What the master shall know of it."""
+        notes = [self._fault] if self._fault else getattr(self.module, "notes", ())
+        skipped = getattr(self.module, "skipped", 0)
+        return report_on(self.spec.id, self.spec.reloads, notes, skipped=skipped, files=self._files)
+
+    def release(self, context: WorkerContext) -> None:
+        """From whatever thread: it is closed on the event loop, which it may need for that."""
+        self.holders -= 1
+        if self.holders == 0:
+            asyncio.run_coroutine_threadsafe(self.guard.close(), context.loop)
+
+
+def open_modules(context: WorkerContext, config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:
+    """All of them, each held once more; or none, with CommandRefused."""
+    had = {held.spec.id: held for held in before}
+    opened: list[OpenModule] = []
+    try:
+        for spec in config.things["pdm"].values():
+            opened.append(_open_module(spec, had.get(spec.id)))
+            opened[-1].holders += 1
+    except ModuleFailed as error:
+        for held in opened:
+            held.release(context)
+        raise CommandRefused(f"module {spec.id}: {error}") from None
+    return opened
+
+
+def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
+    """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
+    if had is None or not had.spec.is_same(spec):
+        return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args))
+    if had.spec.reloads != spec.reloads:
+        try:
+            return OpenModule(spec, had.module.reload())
+        except Exception as error:  # what a module raises must not stop the change of all others
+            reason = str(error) if isinstance(error, ModuleFailed) else type(error).__name__
+            if not spec.lenient:
+                raise ModuleFailed(reason) from None
+            had.stays(reason)
+    had.flush(spec.flushed)
+    return had

@@ -1,0 +1,94 @@
+"""What a new config needs of `tlsdir`, and what people are told of it: in notes, and in the log.
+
+Nothing is read, and no process is started for it, while nobody needs TLS (see `users.py` for who does).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from popular import messages
+from popular.tls.certificate import Certificate
+from popular.tls.directory import CertificateStore, ReadAll, renewed
+from popular.tls.users import SORT, certificate_store_of, needed_certificates
+from supervisor.config import Config
+from supervisor.control.context import CommandContext
+from supervisor.control.lookups import Unfit
+from supervisor.control.outcome import Change, LogEntry
+from supervisor.control.replytext import noted
+from supervisor.control.words import CommandRefused
+
+_MOST_NOTES = 3
+
+
+def supply(context: CommandContext, change: Change) -> Change:
+    """Reads `tlsdir` for a config that needs more of it than was read. See Program.supply."""
+    config = change.config
+    if config.things[SORT].keys() - {config.variables["tlsdir"]}:
+        config = config.without_things(SORT)
+    known = context.config.things[SORT].get(config.variables["tlsdir"])
+    if known is not None and certificate_store_of(config) is None:  # a whole config, which begins without
+        config = with_store(config, known)
+        # A start with this very configuration would find the file as it is now.
+        faulty = sorted(known.faults.keys() & needed_names(config))
+        notes = [f"{name}.pem, of which an earlier reading is in use: {known.faults[name]}" for name in faulty]
+        change = replace(change, text=noted(change.text, *notes))
+    before, needed = certificate_store_of(config), needed_names(config)
+    if needed and (before is None or not needed <= before.certificates.keys()):
+        try:
+            after = renewed(before, context.lookups.find(ReadAll(config.variables["tlsdir"])), needed)
+        except Unfit as unfit:
+            raise CommandRefused(f"TLS needs a certificate, and tlsdir cannot be read: {unfit}") from None
+        config = with_store(config, after)
+        change = replace(
+            change, text=with_notes(change.text, after), entries=[*change.entries, *news_of(before, after)]
+        )
+    _check_users(config)
+    return replace(change, config=config)
+
+
+def needed_names(config: Config) -> set[str]:
+    """The names of the certificates that something needs."""
+    return {name for _whom, name in needed_certificates(config)}
+
+
+def with_store(config: Config, store: CertificateStore) -> Config:
+    """The config with what was read of `tlsdir`, and nothing else that was read."""
+    return config.without_things(SORT).with_thing(SORT, store.directory, store)
+
+
+def _check_users(config: Config) -> None:
+    """Raises CommandRefused if somebody would have no certificate to show."""
+    store = certificate_store_of(config)
+    for whom, name in needed_certificates(config):
+        if store is None or name in store.certificates:
+            continue
+        reason = store.faults.get(name, f"{name}.pem is not there")
+        raise CommandRefused(f"{whom}: TLS needs the certificate {name}.pem in {store.directory}: {reason}")
+
+
+def with_notes(text: str, store: CertificateStore, others: Sequence[str] = ()) -> str:
+    """The text with what is wrong with files: with these others, and with those of the store."""
+    faults = [*others, *(f"{name}.pem: {reason}" for name, reason in store.faults.items())]
+    more = [f"{len(faults) - _MOST_NOTES} more (tls list)"] if len(faults) > _MOST_NOTES else []
+    return noted(text, *faults[:_MOST_NOTES], *more)
+
+
+def news_of(before: CertificateStore | None, after: CertificateStore) -> Iterator[LogEntry]:
+    """What is new, for the log."""
+    had = before.certificates if before is not None else {}
+    complained = before.faults if before is not None else {}
+    for name, one in after.certificates.items():
+        if name not in had or had[name].fingerprint != one.fingerprint:
+            fields = {"certificate": name, "names": " ".join(one.names), "key": one.key_type, "until": expiry_of(one)}
+            yield messages.CERTIFICATE_TAKEN, {**fields, "serial": f"{one.serial:x}"}
+    for name in had.keys() - after.certificates.keys():
+        yield messages.CERTIFICATE_GONE, {"certificate": name}
+    for name, reason in after.faults.items():
+        if complained.get(name) != reason:
+            yield messages.CERTIFICATE_FAULT, {"file": f"{after.directory}/{name}.pem", "reason": reason}
+
+
+def expiry_of(certificate: Certificate) -> str:
+    """When it ceases to be valid, as people and the log read it."""
+    return datetime.fromtimestamp(certificate.not_after, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
