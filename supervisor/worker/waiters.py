@@ -25,7 +25,7 @@ _WAITERS = BASE_CELLS.index("waiters")
 
 
 class Waiter(NamedTuple):
-    """One of them."""
+    """A client who waits."""
 
     fd: int
     peer: tuple[str, int]
@@ -34,7 +34,7 @@ class Waiter(NamedTuple):
 
 
 class Waiters:
-    """Those of one worker, in the order in which they were accepted."""
+    """The waiters of one worker, in the order in which they were accepted."""
 
     def __init__(self, context: WorkerContext, unused: Callable[[Service], None]) -> None:
         """`unused` is told when nobody waits for a service any more; its sessions may still run."""
@@ -62,7 +62,8 @@ class Waiters:
                 fd, host, port = accept(listening.fileno())
             except OSError:  # nobody is left, or no descriptor
                 break
-            self._line.append(Waiter(fd, (host.removeprefix(MAPPED_IPV4), port), listener_name, service))
+            peer = host.removeprefix(MAPPED_IPV4), port
+            self._line.append(Waiter(fd=fd, peer=peer, listener_name=listener_name, service=service))
             taken += 1
         if taken:
             self._at[service] += taken

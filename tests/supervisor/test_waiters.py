@@ -94,9 +94,7 @@ def waiters(worker: Any, unused: list[Any]) -> Waiters:
     return Waiters(worker, unused.append)
 
 
-def test_they_are_served_in_their_order(
-    waiters: Waiters, port: Port, worker: Surroundings, unused: list[Any]
-) -> None:
+def test_they_are_served_in_their_order(waiters: Waiters, port: Port, worker: Surroundings, unused: list[Any]) -> None:
     """The socket may be closed meanwhile; with the last of them the service is told unused."""
     server = Server()
     silence(port.listening)
@@ -143,9 +141,7 @@ def test_who_has_hung_up_is_passed_over(waiters: Waiters, port: Port, unused: li
     assert unused == [server]
 
 
-def test_at_the_end_they_are_sent_away(
-    waiters: Waiters, port: Port, worker: Surroundings, unused: list[Any]
-) -> None:
+def test_at_the_end_they_are_sent_away(waiters: Waiters, port: Port, worker: Surroundings, unused: list[Any]) -> None:
     """Closed, not reset, whatever they have said."""
     server = Server()
     silence(port.listening)

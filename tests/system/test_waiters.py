@@ -124,14 +124,14 @@ def test_another_instance_beside_one_that_is_full_and_goes(tmp_path: Path) -> No
         Proxy(tmp_path, _site(port, "OLD"), options=["-n", str(PLACES)]) as old,
         _full(port) as inside,
         _connected(port, 6) as waiting,
+        Proxy(tmp_path / "new", _site(port, "NEW")),
     ):
-        with Proxy(tmp_path / "new", _site(port, "NEW")):
-            old.said("shutdown delayed")
-            with _connected(port, 12) as late:
-                assert _greeted_by("NEW", late)
-            _leave(inside)
-            assert _served_in_turn("OLD", waiting)
-            assert old.process.wait(patient(10)) == 0
+        old.said("shutdown delayed")
+        with _connected(port, 12) as late:
+            assert _greeted_by("NEW", late)
+        _leave(inside)
+        assert _served_in_turn("OLD", waiting)
+        assert old.process.wait(patient(10)) == 0
 
 
 def test_a_port_that_ringd_lends_and_nobody_else_holds(tmp_path: Path) -> None:
