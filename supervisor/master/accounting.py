@@ -119,6 +119,10 @@ class Accounting:
         """How many tokens are out; to count the rows would cost more, and is a moment old as well."""
         return self._issued - self.tokens.count()
 
+    def count_waiters(self) -> int:
+        """How many clients workers have accepted for whom no session is free."""
+        return sum(row["waiters"] for row in self._view.workers())
+
     def sessions(self) -> list[dict[str, Any]]:
         """The living sessions."""
         return self._view.sessions()

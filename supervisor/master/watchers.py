@@ -152,7 +152,8 @@ class Watchers:
         self._log.tell_left_out()
         self._accounting.count("log_lines_lost", amount=self._log.newly_lost())
         pulse = self._pulse()
-        self._accounting.set_gauges(waiting=sum(queue.length for queue in pulse.queues))
+        in_queues = sum(queue.length for queue in pulse.queues)
+        self._accounting.set_gauges(waiting=in_queues + self._accounting.count_waiters())
         self._exporter.pulse(pulse)
         if self._helper is not None:
             self._helper.pulse()

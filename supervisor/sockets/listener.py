@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 ANY = "ANY"
 """All addresses of the host, in the place of one."""
+MAPPED_IPV4 = "::ffff:"
+"""How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
 _TCP_INFO = struct.Struct("=24xII")
 """tcpi_unacked and tcpi_sacked: of a listening socket, who waits and how many can."""
 

@@ -28,7 +28,7 @@ _NO_SYN = b"".join(
 )
 _SO_ATTACH_FILTER = 26
 _SO_DETACH_FILTER = 27
-
+_SO_GET_FILTER = 26
 
 _MOST_HOPS = 255
 _SAID_ALREADY = 1 << 16
@@ -59,6 +59,17 @@ def unsilence(listening: socket.socket) -> None:
             raise
 
 
+def is_silenced(listening: socket.socket) -> bool:
+    """Whether new connections are not begun on this socket, whoever has said so."""
+    if listening.getsockopt(socket.IPPROTO_IP, IP_MINTTL) == _MOST_HOPS:
+        return True
+    try:
+        listening.getsockopt(socket.SOL_SOCKET, _SO_GET_FILTER)
+    except OSError:  # there is a filter, and no room for it in a number
+        return True
+    return False
+
+
 def turn_away(listening: socket.socket) -> int:
     """Accepts whoever waits in the queue of a socket that is about to be closed, only to close; how many there were.
 
@@ -68,10 +79,15 @@ def turn_away(listening: socket.socket) -> int:
     with contextlib.suppress(OSError):  # the queue is empty, or there are no descriptors
         while True:
             fd, _peer = listening._accept()  # type: ignore[attr-defined]
-            with socket.socket(fileno=fd) as connection, contextlib.suppress(OSError):
-                count += 1
-                connection.recv(_SAID_ALREADY, socket.MSG_DONTWAIT)  # what is not read at the end resets, too
+            count += 1
+            send_away(fd)
     return count
+
+
+def send_away(fd: int) -> None:
+    """Closes the connection of a client whom nobody has heard."""
+    with socket.socket(fileno=fd) as connection, contextlib.suppress(OSError):
+        connection.recv(_SAID_ALREADY, socket.MSG_DONTWAIT)  # what is not read at the end resets, too
 
 
 def _demand_hops(one: socket.SocketType, hops: int) -> None:

@@ -149,11 +149,12 @@ BASE_COLUMNS = (
 )
 
 CELLS_OF_VERSION_3 = ("pid", "slot", "generation", "heartbeat_ns", "hand", "lag_ns")
-BASE_CELLS = (*CELLS_OF_VERSION_3, "cpu_us", "resident_bytes", "open_fds", "waiting", "displaceable")
+BASE_CELLS = (*CELLS_OF_VERSION_3, "cpu_us", "resident_bytes", "open_fds", "waiting", "displaceable", "waiters")
 """The first cells of a block: who counts here, when it last showed life, the token in its token cell, `hand` (row + 1;
 0 = none), how late its event loop was of late, at worst; and what it found out about itself: processor time, memory,
 descriptors; and for who makes room where no session is free (worker/displacer.py): how many clients wait, and how many
-sessions of one network could be ended for them.
+sessions of one network could be ended for them; and how many clients it has accepted that wait for a session
+(worker/waiters.py).
 """
 
 TOKEN_CELL, BIRTH_CELL = BASE_CELLS.index("hand"), BASE_CELLS.index("generation")

@@ -1,37 +1,23 @@
 """The accepting of a worker: on the sockets that its slot is lent, as long as it gets tokens and the master allows it.
 
 Each connection goes to the current service; on a socket that the config wants no more, to the service that was
-in force while it did. A socket that is given back is closed when nobody waits in its queue.
+in force while it did. A socket that is given back is closed when nobody waits in its queue; for whom no session is free
+waits with the worker then (`waiters.py`).
 """
 
-import os
-import resource
 import socket
 from collections.abc import Callable, Iterable, Mapping, Set
 
 from supervisor.program import Service
 from supervisor.runtime import messages
-from supervisor.runtime.descriptors import resting_descriptors
 from supervisor.runtime.loop import READ
 from supervisor.serving.context import WorkerContext
-from supervisor.sockets.listener import Listener, queue_of
+from supervisor.sockets.listener import MAPPED_IPV4, Listener, queue_of
 from supervisor.sockets.silence import silence, turn_away
 from supervisor.system import EventTaker, accept
 from supervisor.table.contents import TOKEN_CELL
-
-MAPPED_IPV4 = "::ffff:"
-"""How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
-PAUSE_SECONDS = 1.0
-"""How long nobody is accepted when the kernel gave no descriptor or no memory."""
-ROOM_SECONDS = 0.1
-"""How long a worker waits before it looks again whether a session has ended that had descriptors."""
-_SESSION_DESCRIPTORS = 2
-"""The client's, and one for what is opened for it later: a backend, a mail check, a file. Whoever is accepted has both:
-where descriptors are scarce clients wait in the backlog, and no login fails for want of one.
-"""
-_OTHER_DESCRIPTORS = 8
-"""For what comes and goes beside the sessions: log files, files of modules and certificates, a new configuration."""
-_NO_LIMIT = 1 << 62
+from supervisor.worker.room import NO_LIMIT, PAUSE_SECONDS, ROOM_SECONDS, descriptors_left, sessions_with
+from supervisor.worker.waiters import Waiters
 
 
 class Entrance(EventTaker):
@@ -69,6 +55,7 @@ class Acceptor:
         "_service",
         "_starved",
         "_tokens",
+        "_waiters",
     )
 
     def __init__(
@@ -94,6 +81,7 @@ class Acceptor:
         """Sockets that the config wants no more, with the service for those who still wait in their queues."""
         self._emptying: list[tuple[Listener, socket.socket]] = []
         """Sockets that are given back, and closed when nobody waits in their queues."""
+        self._waiters = Waiters(context, self._retire_unused)
         self._fed = fed
         self._emptied = emptied
         self._service: Service
@@ -102,26 +90,23 @@ class Acceptor:
         self._starved = False
         self._pausing = False
         self._full = False
-        self._room = _NO_LIMIT
+        self._room = NO_LIMIT
         """Descriptors for listening sockets and sessions."""
-        self._most = _NO_LIMIT
+        self._most = NO_LIMIT
         """Sessions for which there are descriptors."""
         self._armed = False
 
     def begin(self, service: Service) -> None:
         """Starts to accept."""
         self._service = service
-        limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if limit != resource.RLIM_INFINITY:
-            ours = len(os.listdir("/proc/self/fd")) - len(self._listeners)
-            self._room = limit - ours - _OTHER_DESCRIPTORS - resting_descriptors()
+        self._room = descriptors_left(len(self._listeners))
         self._reserve()
         self._tell_lent(self._listeners)
         self._arm()
 
     def _reserve(self) -> None:
         """Descriptors for all that a session may need, before its client is accepted."""
-        self._most = max(1, (self._room - len(self._listeners) - len(self._emptying)) // _SESSION_DESCRIPTORS)
+        self._most = sessions_with(self._room - len(self._listeners) - len(self._emptying))
 
     def exchange(self, service: Service, wanted: Set[Listener], lent: Mapping[Listener, socket.socket]) -> None:
         """Serves by another config, and takes the new sockets; those that are not wanted are served on, as they were,
@@ -130,8 +115,7 @@ class Acceptor:
         old, self._service = self._service, service
         retired = [listener for listener in self._listeners if listener._replace(spare=0) not in wanted]
         self._retired |= {self._listeners[listener]: old for listener in retired}
-        if not retired:
-            old.retire()
+        self._retire_unused(old)
         self._listeners |= lent
         self._reserve()
         self._tell_lent(lent)
@@ -168,24 +152,25 @@ class Acceptor:
 
     @property
     def has_queues(self) -> bool:
-        """Whether somebody may still wait at a socket that is given back."""
-        return bool(self._emptying)
+        """Whether somebody still waits who has come to a socket that is given back."""
+        return bool(self._emptying or self._waiters)
 
     def give_up_queues(self, *, shared: bool) -> None:
         """Who still waits is not served any more: is left to those who share the socket, or sent away."""
+        away = self._waiters.send_away()
         for listener, listening in self._emptying:
-            clients = 0 if shared else turn_away(listening)
-            if clients:
-                self._context.count("turned_away", amount=clients)
-                self._context.log(messages.TURNED_AWAY, listener=listener.name, clients=clients)
+            away[listener.name] += 0 if shared else turn_away(listening)
             self._shut(listening)
         self._emptying = []
+        for name, clients in (+away).items():
+            self._context.count("turned_away", amount=clients)
+            self._context.log(messages.TURNED_AWAY, listener=name, clients=clients)
 
     # Listening
 
     def _arm(self) -> None:
         """Listens, or not, as the load, the tokens and the master's orders say."""
-        wanted = self._allowed and not self._over and not self._starved and not self._pausing
+        wanted = self._may_serve() and not self._over
         if wanted == self._armed:
             return
         self._armed = wanted
@@ -200,6 +185,9 @@ class Acceptor:
                 self._watch(listener, listening)
             else:
                 self._loop.unwatch(listening.fileno())
+
+    def _may_serve(self) -> bool:
+        return self._allowed and not self._starved and not self._pausing
 
     def _obstacle(self) -> str:
         """Why nobody is accepted."""
@@ -240,9 +228,9 @@ class Acceptor:
 
     def waiting(self) -> int:
         """How many clients wait for nothing but a session."""
-        if not self._starved or not self._allowed or self._pausing or self._over:
+        if not self._starved or not self._allowed or self._pausing:
             return 0
-        return sum(queue_of(listening)[0] for listening in self._listeners.values())
+        return len(self._waiters) + sum(queue_of(listening)[0] for listening in self._listeners.values())
 
     def _starve(self) -> None:
         """No token is free: clients wait in the backlog until one is."""
@@ -281,8 +269,8 @@ class Acceptor:
         self._resume()
 
     def _resume(self) -> None:
+        self._empty_queues()  # first: who waits there has come before
         self._arm()
-        self._empty_queues()
 
     # Giving back
 
@@ -297,20 +285,33 @@ class Acceptor:
             self._shut(listening)
 
     def _empty_queues(self) -> None:
-        """Accepts who waits at the sockets that are given back, then closes them.
-
-        Without a token, or at too high a load, whoever waits has to wait on; our copy keeps the queue, whatever the
-        master closes.
-        """
+        """Serves who has waited longest; accepts who waits at the sockets that are given back, then closes them."""
+        self._serve_waiters()
         for listener, listening in list(self._emptying):
             listening_fd = listening.fileno()
-            while self._allowed and not self._pausing and self.accept_from(listening, listening_fd, listener.name):
+            while self._may_serve() and self.accept_from(listening, listening_fd, listener.name):
                 pass
-            if (self._starved or self._pausing or not self._allowed) and queue_of(listening)[0]:
-                return
-            self._emptying.remove((listener, listening))
-            self._shut(listening)
+            if self._may_serve() or self._take_up(listener, listening):
+                self._emptying.remove((listener, listening))
+                self._shut(listening)
         self._emptied()
+
+    def _take_up(self, listener: Listener, listening: socket.socket) -> bool:
+        """Nobody can be served: who waits there waits with us, as far as we have descriptors. Says whether nobody is
+        left there; otherwise our copy keeps the queue, whatever the master closes.
+        """
+        service = self._retired.get(listening, self._service)
+        return self._waiters.take_up(listening, listener.name, service, most=self._most - len(self._context.sessions))
+
+    def _serve_waiters(self) -> None:
+        """Begins their sessions, as long as there are tokens."""
+        shared = self._context.shared
+        while self._allowed and not self._pausing and self._waiters.is_anybody_there():
+            if not shared.fill(TOKEN_CELL, self._tokens):
+                self._starve()
+                return
+            self._waiters.serve_first(shared.read(TOKEN_CELL) - 1)
+            shared.write(TOKEN_CELL, 0)
 
     def _tell_lent(self, lent: Mapping[Listener, socket.socket]) -> None:
         for listener, listening in lent.items():
@@ -322,6 +323,10 @@ class Acceptor:
     def _shut(self, listening: socket.socket) -> None:
         self._context.log.debug("NET", "listens_no_more", fd=listening.fileno())
         listening.close()
-        old = self._retired.pop(listening, None)
-        if old is not None and old not in self._retired.values():
-            old.retire()
+        if listening in self._retired:
+            self._retire_unused(self._retired.pop(listening))
+
+    def _retire_unused(self, service: Service) -> None:
+        """A socket or a client less is there for this service: perhaps it was the last, and the service an old one."""
+        if service not in (self._service, *self._retired.values()) and not self._waiters.wait_for(service):
+            service.retire()

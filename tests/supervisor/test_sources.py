@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.sockets.listener import Address
-from supervisor.sockets.silence import silence, unsilence
+from supervisor.sockets.silence import is_silenced, silence, unsilence
 from supervisor.sockets.sources import deal, duplicate, listen
 from supervisor.system import accept
 from tests.patience import patient
@@ -38,7 +38,9 @@ def _deaf_and_not_deaf(copy: Address, host: str) -> None:
     with listen(copy, 10) as listening:
         port = listening.getsockname()[1]
         with socket.create_connection((host, port)) as early:
+            assert not is_silenced(listening)
             silence(listening)
+            assert is_silenced(listening)
             assert not _connects(port, host)
             accepted, _peer = listening.accept()
             early.sendall(b"here")
@@ -46,6 +48,7 @@ def _deaf_and_not_deaf(copy: Address, host: str) -> None:
             assert accepted.recv(10) == b"here"
             accepted.close()
             unsilence(listening)
+            assert not is_silenced(listening)
             assert _connects(port, host)
             unsilence(listening)
 

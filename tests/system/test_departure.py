@@ -213,7 +213,7 @@ def test_pcontrol_does_not_wait_for_ever(tmp_path: Path) -> None:
 def test_the_deadline_ends_waiting_too(tmp_path: Path) -> None:
     """At maxsession, who waits in the queues is let in as others leave; at the deadline all of them go too."""
     port = free_port()
-    rc = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    rc = ["set displace off", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
     with Proxy(tmp_path, rc, options=["-n", "2"]) as proxy, contextlib.ExitStack() as clients:
         inside = [clients.enter_context(PopClient(port)) for _ in range(2)]
         for client in inside:

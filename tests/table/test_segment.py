@@ -52,7 +52,7 @@ def test_a_reader_sees_what_the_writers_wrote(segment: Segment) -> None:
         segment.block(block)[cells["begun"]] += amount
         segment.block(block)[cells["ended"] + 1] += 2 * amount
     segment.set_gauge("load", 250)
-    for cell, value in enumerate((77, 0, 3, 9, 4, 5, 6, 7, 8, 1, 2)):
+    for cell, value in enumerate((77, 0, 3, 9, 4, 5, 6, 7, 8, 1, 2, 11)):
         segment.block(1)[cell] = value
     segment.block(2)[GENERATION] = 2
 
@@ -69,7 +69,7 @@ def test_a_reader_sees_what_the_writers_wrote(segment: Segment) -> None:
         "faults": {"late": 0, "wrong": 0},
     }
     assert view.gauges() == {"limit": 0, "load": 250}
-    assert view.workers() == [dict(zip(BASE_CELLS, (77, 0, 3, 9, 4, 5, 6, 7, 8, 1, 2), strict=True))]
+    assert view.workers() == [dict(zip(BASE_CELLS, (77, 0, 3, 9, 4, 5, 6, 7, 8, 1, 2, 11), strict=True))]
     assert view.header.pid == os.getpid()
 
 

@@ -12,7 +12,7 @@ from popular.protocol.proxyheader import MOST, BadHeader, Endpoint, build, parse
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ
 from supervisor.serving.eventloop import EventLoop
-from supervisor.worker.acceptor import MAPPED_IPV4
+from supervisor.sockets.listener import MAPPED_IPV4
 
 
 class HeaderReader:

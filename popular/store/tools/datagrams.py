@@ -19,7 +19,7 @@ from popular.store.messages import CHECK_FAILED, HELPER_DIED
 from supervisor.runtime import signals
 from supervisor.runtime.log import Log
 from supervisor.runtime.messages import SIGNAL_IGNORED
-from supervisor.worker.acceptor import MAPPED_IPV4
+from supervisor.sockets.listener import MAPPED_IPV4
 
 ENDS = (signal.SIGQUIT, signal.SIGINT, signal.SIGTERM, signal.SIGPWR)
 """The signals that end the server."""
