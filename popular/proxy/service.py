@@ -7,15 +7,15 @@ successor uses them.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from hashlib import blake2b
 from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
-from popular.pdm.arguments import secret_from
 from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
+from popular.pdm.unopened import Unopened
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.lacking import Lacking
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.backend.announced import Announced
 from popular.proxy.session.backend.backend_health import BackendHealth, terms_of
@@ -42,14 +42,14 @@ from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.tracing.recorder import Recorder
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import CXPOP, Backend, waiting_limit
+from popular.proxy.settings.cluster import CLUSTER, PASSWORDFILE
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.lastlogins import USERS
 from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.limits import limit_rules
-from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
+from popular.proxy.settings.modulefiles import Stamp, awaited, kinds_taken_by, report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
-from popular.proxy.settings.variables import SALT_FILE
 from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
@@ -67,18 +67,24 @@ LEAD_SECONDS = 30.0
 class OpenModule:
     """A module in use, with the number of services that hold it."""
 
-    def __init__(self, spec: ModuleSpec, module: AnyModule) -> None:
+    def __init__(self, spec: ModuleSpec, module: AnyModule, files: Mapping[str, Stamp] | None = None) -> None:
+        """`files`: what it is made of, if it cannot say that itself."""
         self.spec = spec
         self.module = module
         self.guard = Guarded(module)
         self.holders = 0
         self._flushed = spec.flushed
         self._fault = ""
-        self._files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
+        if files is None:
+            files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
+        self._files = files
 
     def stays(self, reason: str) -> None:
         """It could not be reloaded, and is as it was; of its files, as they are now, nothing more is expected."""
-        self._fault = f"{reason}; what was read before stays in use"
+        if isinstance(self.module, Unopened):
+            self.module.reason = reason
+        else:
+            self._fault = f"{reason}; what was read before stays in use"
         self._files = {path: stamp_now(path) for path in self._files}
 
     def flush(self, flushed: tuple[int, str]) -> None:
@@ -91,7 +97,8 @@ class OpenModule:
         """What the master shall know of it."""
         notes = [self._fault] if self._fault else getattr(self.module, "notes", ())
         skipped = getattr(self.module, "skipped", 0)
-        return report_on(self.spec.id, self.spec.reloads, notes, skipped=skipped, files=self._files)
+        takes = getattr(self.module, "takes", (PASSWORD,))
+        return report_on(self.spec.id, self.spec.reloads, notes, skipped=skipped, files=self._files, takes=takes)
 
     def release(self, context: WorkerContext) -> None:
         """From whatever thread: it is closed on the event loop, which it may need for that."""
@@ -103,8 +110,12 @@ class OpenModule:
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
-    def __init__(self, context: WorkerContext, config: Config, before: "ProxyService | None") -> None:
-        """Raises CommandRefused with a text for people."""
+    def __init__(
+        self, context: WorkerContext, config: Config, before: "ProxyService | None", *, in_force: bool = False
+    ) -> None:
+        """Raises CommandRefused with a text for people. `in_force`: others have tried the config, and are served under
+        it; what cannot be opened any more is done without.
+        """
         variables = config.variables
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         self.check_room: RestingRoom = before.check_room if before is not None else RestingRoom(resting_descriptors())
@@ -119,14 +130,20 @@ class ProxyService:
         self.refusals: Mapping[str, Refusals] = {
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
         }
-        self.cluster: Cluster | None = _cluster(context, config, None if before is None else before.cluster)
+        self._lacking: Lacking = Lacking(config, None if before is None else before._lacking, in_force=in_force)
+        self.cluster: Cluster | None = _cluster(
+            context, config, None if before is None else before.cluster, lacking=self._lacking
+        )
+        self._salt_key = self._lacking.salt_key(context)
         self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
         self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
         self.last_logins.most = config.variables[USERS]
         self._sessions = Holders(self._release)
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
-        self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
+        self._open: list[OpenModule] = _open_modules(
+            context, config, before._open if before is not None else [], in_force=in_force
+        )
         self._times: RefusalTimes | None = None if before is None else before._times
         self._vservs = self._runtimes(context, config)
         self.serve = SessionBeginner(self._vservs, self.recorder, self._sessions).serve
@@ -154,12 +171,11 @@ class ProxyService:
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         self._times = refusal_times(used, lambda: context.clock.now, before=self._times)
-        salt_key = _salt_key(context, config.variables[SALT_FILE])
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
                 context,
-                rules_of(vserv, config, takes, salt_key=salt_key),
+                rules_of(vserv, config, takes, salt_key=self._salt_key),
                 config.variables,
                 backends=backends,
                 modules=chain,
@@ -276,7 +292,7 @@ class ProxyService:
 
     def reports(self) -> list[Report]:
         """What was found in the modules, for the master to keep and to tell."""
-        return [held.report() for held in self._open]
+        return [held.report() for held in self._open] + self._lacking.reports()
 
     def _release(self) -> None:
         """Nobody holds this service any more."""
@@ -309,29 +325,16 @@ def _affected(context: WorkerContext, config: Config) -> dict[str, Callable[[str
     return {ident: partial(note, index) for ident, index in indexes.items()}
 
 
-def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:
+def _cluster(context: WorkerContext, config: Config, before: Cluster | None, *, lacking: Lacking) -> Cluster | None:
     """The one that the config wants: as it is, if it is the same. Raises CommandRefused."""
-    url, passwordfile = config.variables["cluster"], config.variables["clusterpasswordfile"]
+    url, passwordfile = config.variables[CLUSTER], config.variables[PASSWORDFILE]
     name = config.variables["sidprefix"]
     if before is not None and (*before.settings, before.proxy) == (url, passwordfile, name):
         return before
     if not url:
         return None
-    try:
-        run = f"{context.open_remembered().digest('run'):x}"
-        return Cluster(context, url, passwordfile, proxy=name, run=run)
-    except ModuleFailed as error:
-        raise CommandRefused(f"cluster: {error}") from None
-
-
-def _salt_key(context: WorkerContext, path: str) -> bytes:
-    """The key of which salts are made, equal in all workers, and all proxies with this file. Raises CommandRefused."""
-    if not path:
-        return context.open_remembered().key_of("salts")
-    try:
-        return blake2b(secret_from(path).secret.reveal(), person=b"salts").digest()
-    except ModuleFailed as error:
-        raise CommandRefused(f"{SALT_FILE}: {error}") from None
+    run = f"{context.open_remembered().digest('run'):x}"
+    return lacking.attempt(CLUSTER, lambda: Cluster(context, url, passwordfile, proxy=name, run=run), without=None)
 
 
 def kinds_taken(modules: Sequence[AnyModule], fallback: str) -> frozenset[str]:
@@ -342,13 +345,17 @@ def kinds_taken(modules: Sequence[AnyModule], fallback: str) -> frozenset[str]:
     return kinds | {PASSWORD} if fallback or not modules else kinds
 
 
-def _open_modules(context: WorkerContext, config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:
-    """All of them, each held once more; or none, with CommandRefused."""
+def _open_modules(
+    context: WorkerContext, config: Config, before: Sequence[OpenModule], *, in_force: bool
+) -> list[OpenModule]:
+    """All of them, each held once more; or none, with CommandRefused. Where the config is in force, one that cannot be
+    opened is none that could tell.
+    """
     had = {held.spec.id: held for held in before}
     opened: list[OpenModule] = []
     try:
         for spec in config.things["pdm"].values():
-            opened.append(_open_module(spec, had.get(spec.id)))
+            opened.append(_open_if_possible(spec, config) if in_force else _open_module(spec, had.get(spec.id)))
             opened[-1].holders += 1
     except ModuleFailed as error:
         for held in opened:
@@ -357,15 +364,33 @@ def _open_modules(context: WorkerContext, config: Config, before: Sequence[OpenM
     return opened
 
 
+def _open_if_possible(spec: ModuleSpec, config: Config) -> OpenModule:
+    try:
+        return _open_module(spec, None)
+    except Exception as error:  # what a module raises must not keep the others from being asked
+        takes = kinds_taken_by(config, spec.id)
+        opens = partial(_load, spec)
+        unopened = Unopened(spec.id, spec.args, _reason(error), takes=takes, opens=opens)
+        return OpenModule(spec, unopened, awaited(config, spec.id))
+
+
+def _load(spec: ModuleSpec) -> AnyModule:
+    return loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ModuleFailed) else type(error).__name__
+
+
 def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
     if had is None or not had.spec.is_same(spec):
-        return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args))
+        return OpenModule(spec, _load(spec))
     if had.spec.reloads != spec.reloads:
         try:
             return OpenModule(spec, had.module.reload())
         except Exception as error:  # what a module raises must not stop the change of all others
-            reason = str(error) if isinstance(error, ModuleFailed) else type(error).__name__
+            reason = _reason(error)
             if not spec.lenient:
                 raise ModuleFailed(reason) from None
             had.stays(reason)
