@@ -251,7 +251,7 @@ class Changes:
             self._go_on()
         elif worker.serving and not worker.dismissed:
             self._take_back(f"worker {worker.slot} died while it tried this; nothing was changed")
-        elif worker.dismissed or self._pool.seated:
+        elif worker.dismissed or self._pool.seated or change.is_tried:
             change.waiting_for.discard(worker)
             self._go_on_or_await_birth(change)
         else:

@@ -70,3 +70,14 @@ def test_to_take_something_away_needs_no_trial(simulation: Simulation) -> None:
     assert _answers(simulation) == []
     simulation.turn()
     assert _answers(simulation) == [None]
+
+
+def test_nor_has_it_to_wait_for_who_dies_at_birth(simulation: Simulation) -> None:
+    """One is being born just then, and cannot live: that says nothing about the change."""
+    newborn = simulation.give_birth(0)
+    newborn.serving = None  # type: ignore[assignment]  # it has not come so far
+    simulation.begin(config([], 1), trial=False)
+    assert _answers(simulation) == []
+    simulation.die(newborn)
+    simulation.turn()
+    assert _answers(simulation) == [None]
