@@ -132,6 +132,10 @@ class Program:
 
     Raises CommandRefused, NeedsLookup.
     """
+    make_service_in_force: Callable[[WorkerContext, Config], Service] | None = None
+    """Makes that of a worker that is born into a config in force, which others have tried: what it cannot open any more
+    it does without, and `reports` tells what that is. None: `make_service` does.
+    """
     reports: Callable[[Service], Sequence[Report]] = lambda _service: ()
     """What was found when a service was made."""
     answer: Callable[[Service, Any], Awaitable[Any]] = no_answer
@@ -157,6 +161,14 @@ class Program:
     helper: Helper | None = None
     ways: Sequence[str] = ()
     """What it does in one of several ways, whichever this machine allows, each in a few words."""
+
+    def service_at_birth(self, context: WorkerContext, config: Config, *, strict: bool) -> Service:
+        """The first service of a worker. Raises CommandRefused if the config cannot be served, which `strict` says more
+        often.
+        """
+        if strict or self.make_service_in_force is None:
+            return self.make_service(context, config, None)
+        return self.make_service_in_force(context, config)
 
     @property
     def form(self) -> str:

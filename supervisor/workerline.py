@@ -146,9 +146,10 @@ class EndSessions:
 
 @dataclass(frozen=True)
 class Born:
-    """Up: the worker serves the config it was born with."""
+    """Up: the worker serves the config it was born with, and what was found then."""
 
     generation: int
+    reports: tuple[Report, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ Each is held by the services that use it, and closed when the last lets go of it
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from popular.pdm import loader
-from popular.pdm.contract import AnyModule, ModuleFailed
+from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
-from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
+from popular.pdm.unopened import Unopened
+from popular.proxy.settings.modulefiles import Stamp, awaited, kinds_taken_by, report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
@@ -19,18 +21,24 @@ from supervisor.serving.context import WorkerContext
 class OpenModule:
     """A module in use, with the number of services that hold it."""
 
-    def __init__(self, spec: ModuleSpec, module: AnyModule) -> None:
+    def __init__(self, spec: ModuleSpec, module: AnyModule, files: Mapping[str, Stamp] | None = None) -> None:
+        """`files`: what it is made of, if it cannot say that itself."""
         self.spec = spec
         self.module = module
         self.guard = Guarded(module)
         self.holders = 0
         self._flushed = spec.flushed
         self._fault = ""
-        self._files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
+        if files is None:
+            files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
+        self._files = files
 
     def stays(self, reason: str) -> None:
         """It could not be reloaded, and is as it was; of its files, as they are now, nothing more is expected."""
-        self._fault = f"{reason}; what was read before stays in use"
+        if isinstance(self.module, Unopened):
+            self.module.reason = reason
+        else:
+            self._fault = f"{reason}; what was read before stays in use"
         self._files = {path: stamp_now(path) for path in self._files}
 
     def flush(self, flushed: tuple[int, str]) -> None:
@@ -43,7 +51,8 @@ class OpenModule:
         """What the master shall know of it."""
         notes = [self._fault] if self._fault else getattr(self.module, "notes", ())
         skipped = getattr(self.module, "skipped", 0)
-        return report_on(self.spec.id, self.spec.reloads, notes, skipped=skipped, files=self._files)
+        takes = getattr(self.module, "takes", (PASSWORD,))
+        return report_on(self.spec.id, self.spec.reloads, notes, skipped=skipped, files=self._files, takes=takes)
 
     def release(self, context: WorkerContext) -> None:
         """From whatever thread: it is closed on the event loop, which it may need for that."""
@@ -52,13 +61,17 @@ class OpenModule:
             asyncio.run_coroutine_threadsafe(self.guard.close(), context.loop)
 
 
-def open_modules(context: WorkerContext, config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:
-    """All of them, each held once more; or none, with CommandRefused."""
+def open_modules(
+    context: WorkerContext, config: Config, before: Sequence[OpenModule], *, in_force: bool
+) -> list[OpenModule]:
+    """All of them, each held once more; or none, with CommandRefused. Where the config is in force, one that cannot be
+    opened is none that could tell.
+    """
     had = {held.spec.id: held for held in before}
     opened: list[OpenModule] = []
     try:
         for spec in config.things["pdm"].values():
-            opened.append(_open_module(spec, had.get(spec.id)))
+            opened.append(_open_if_possible(spec, config) if in_force else _open_module(spec, had.get(spec.id)))
             opened[-1].holders += 1
     except ModuleFailed as error:
         for held in opened:
@@ -67,15 +80,33 @@ def open_modules(context: WorkerContext, config: Config, before: Sequence[OpenMo
     return opened
 
 
+def _open_if_possible(spec: ModuleSpec, config: Config) -> OpenModule:
+    try:
+        return _open_module(spec, None)
+    except Exception as error:  # what a module raises must not keep the others from being asked
+        takes = kinds_taken_by(config, spec.id)
+        opens = partial(_load, spec)
+        unopened = Unopened(spec.id, spec.args, _reason(error), takes=takes, opens=opens)
+        return OpenModule(spec, unopened, awaited(config, spec.id))
+
+
+def _load(spec: ModuleSpec) -> AnyModule:
+    return loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ModuleFailed) else type(error).__name__
+
+
 def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
     if had is None or not had.spec.is_same(spec):
-        return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args))
+        return OpenModule(spec, _load(spec))
     if had.spec.reloads != spec.reloads:
         try:
             return OpenModule(spec, had.module.reload())
         except Exception as error:  # what a module raises must not stop the change of all others
-            reason = str(error) if isinstance(error, ModuleFailed) else type(error).__name__
+            reason = _reason(error)
             if not spec.lenient:
                 raise ModuleFailed(reason) from None
             had.stays(reason)

@@ -141,6 +141,10 @@ def _make_service(context: WorkerContext, config: Config, before: Service | None
     return ProxyService(context, config, before)
 
 
+def _make_service_in_force(context: WorkerContext, config: Config) -> Service:
+    return ProxyService(context, config, None, in_force=True)
+
+
 def _reports(service: Service) -> Sequence[Report]:
     assert isinstance(service, ProxyService)
     return service.reports()
@@ -182,6 +186,7 @@ PROGRAM = Program(
     sorts=SORTS,
     rc_lines=rc_lines,
     make_service=_make_service,
+    make_service_in_force=_make_service_in_force,
     watched=WATCHED,
     describe=describe,
     exporter=export,

@@ -6,13 +6,12 @@ successor uses them.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from hashlib import blake2b
 from typing import Any
 
 from popular.net.splice import Pipes
-from popular.pdm.arguments import secret_from
-from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
+from popular.pdm.contract import PASSWORD, AnyModule
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.lacking import Lacking
 from popular.proxy.open_modules import OpenModule, open_modules
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.backend.announced import Announced
@@ -40,12 +39,12 @@ from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.tracing.recorder import Recorder
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import CXPOP, Backend, waiting_limit
+from popular.proxy.settings.cluster import CLUSTER, PASSWORDFILE
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.lastlogins import USERS
 from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.limits import limit_rules
-from popular.proxy.settings.variables import SALT_FILE
 from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
@@ -63,8 +62,12 @@ LEAD_SECONDS = 30.0
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
-    def __init__(self, context: WorkerContext, config: Config, before: "ProxyService | None") -> None:
-        """Raises CommandRefused with a text for people."""
+    def __init__(
+        self, context: WorkerContext, config: Config, before: "ProxyService | None", *, in_force: bool = False
+    ) -> None:
+        """Raises CommandRefused with a text for people. `in_force`: others have tried the config, and are served under
+        it; what cannot be opened any more is done without.
+        """
         variables = config.variables
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         self.check_room: RestingRoom = before.check_room if before is not None else RestingRoom(resting_descriptors())
@@ -79,14 +82,20 @@ class ProxyService:
         self.refusals: Mapping[str, Refusals] = {
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
         }
-        self.cluster: Cluster | None = _cluster(context, config, None if before is None else before.cluster)
+        self._lacking: Lacking = Lacking(config, None if before is None else before._lacking, in_force=in_force)
+        self.cluster: Cluster | None = _cluster(
+            context, config, None if before is None else before.cluster, lacking=self._lacking
+        )
+        self._salt_key = self._lacking.salt_key(context)
         self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
         self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
         self.last_logins.most = config.variables[USERS]
         self._sessions = Holders(self._release)
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
-        self._open: list[OpenModule] = open_modules(context, config, before._open if before is not None else [])
+        self._open: list[OpenModule] = open_modules(
+            context, config, before._open if before is not None else [], in_force=in_force
+        )
         self._times: RefusalTimes | None = None if before is None else before._times
         self._vservs = self._runtimes(context, config)
         self.serve = SessionBeginner(self._vservs, self.recorder, self._sessions).serve
@@ -114,12 +123,11 @@ class ProxyService:
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         self._times = refusal_times(used, lambda: context.clock.now, before=self._times)
-        salt_key = _salt_key(context, config.variables[SALT_FILE])
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
                 context,
-                rules_of(vserv, config, takes, salt_key=salt_key),
+                rules_of(vserv, config, takes, salt_key=self._salt_key),
                 config.variables,
                 backends=backends,
                 modules=chain,
@@ -236,7 +244,7 @@ class ProxyService:
 
     def reports(self) -> list[Report]:
         """What was found in the modules, for the master to keep and to tell."""
-        return [held.report() for held in self._open]
+        return [held.report() for held in self._open] + self._lacking.reports()
 
     def _release(self) -> None:
         """Nobody holds this service any more."""
@@ -269,29 +277,16 @@ def _affected(context: WorkerContext, config: Config) -> dict[str, Callable[[str
     return {ident: partial(note, index) for ident, index in indexes.items()}
 
 
-def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:
+def _cluster(context: WorkerContext, config: Config, before: Cluster | None, *, lacking: Lacking) -> Cluster | None:
     """The one that the config wants: as it is, if it is the same. Raises CommandRefused."""
-    url, passwordfile = config.variables["cluster"], config.variables["clusterpasswordfile"]
+    url, passwordfile = config.variables[CLUSTER], config.variables[PASSWORDFILE]
     name = config.variables["sidprefix"]
     if before is not None and (*before.settings, before.proxy) == (url, passwordfile, name):
         return before
     if not url:
         return None
-    try:
-        run = f"{context.open_remembered().digest('run'):x}"
-        return Cluster(context, url, passwordfile, proxy=name, run=run)
-    except ModuleFailed as error:
-        raise CommandRefused(f"cluster: {error}") from None
-
-
-def _salt_key(context: WorkerContext, path: str) -> bytes:
-    """The key of which salts are made, equal in all workers, and all proxies with this file. Raises CommandRefused."""
-    if not path:
-        return context.open_remembered().key_of("salts")
-    try:
-        return blake2b(secret_from(path).secret.reveal(), person=b"salts").digest()
-    except ModuleFailed as error:
-        raise CommandRefused(f"{SALT_FILE}: {error}") from None
+    run = f"{context.open_remembered().digest('run'):x}"
+    return lacking.attempt(CLUSTER, lambda: Cluster(context, url, passwordfile, proxy=name, run=run), without=None)
 
 
 def kinds_taken(modules: Sequence[AnyModule], fallback: str) -> frozenset[str]:

@@ -11,6 +11,10 @@ the commit nothing can fail any more; a worker that cannot take the config, or n
 successor starts with the new one. (A worker born while JOINING tries the config after the commit.) Who waits in the
 queue of a socket that is closed is served under the config that let him in.
 
+What no worker has tried is never in force: where none sits, a change waits for one to be born, and is refused if none
+comes. Only what takes things away and leaves the rest as it is may pass: it must be possible to get rid of a thing with
+which no worker can live.
+
 A trial goes as far as PREPARING and is taken back then. What joins a port in use comes that late because a client that
 the kernel has put into its queue would be lost if it were taken back.
 """
@@ -18,7 +22,7 @@ the kernel has put into its queue would be lost if it were taken back.
 import enum
 import signal
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -26,16 +30,19 @@ from supervisor.config import Config, Report
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.program import Program
+from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
 from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
 from supervisor.table.indexes import CounterIndexes
-from supervisor.workerline import Abort, Close, Commit, Leaving, ListenersClosed, Prepare, Ready, Unable
+from supervisor.workerline import Abort, Born, Close, Commit, Leaving, ListenersClosed, Prepare, Ready, Unable
 from supervisor.workerline import InForce as InForceNote
 
 PREPARE_SECONDS = 60.0
 """A module may read a large file."""
+BIRTH_SECONDS = 10.0
+"""For which a change waits for a worker, if none sits in any slot."""
 COMMIT_SECONDS = 10.0
 
 ChangeDone = Callable[[str | None], None]
@@ -62,7 +69,9 @@ class _PendingChange:
     told: set[WorkerProcess] = field(default_factory=set)
     surplus: list[ListenerCopy] = field(default_factory=list)
     waiting_for: set[Any] = field(default_factory=set)
-    reports: dict[Report, None] = field(default_factory=dict)
+    is_tried: bool = False
+    """A worker can serve it; or it takes away only, and need not be tried."""
+    found: dict[WorkerProcess, tuple[Report, ...]] = field(default_factory=dict)
     timer: Timer | None = None
 
 
@@ -95,6 +104,8 @@ class Changes:
         self._log = log
         self.reports: tuple[Report, ...] = ()
         """What the workers found when they tried the last config."""
+        self._found: dict[WorkerProcess, tuple[Report, ...]] = {}
+        """What each worker found when it made its service of the running config."""
         self._last_tried = first.generation
         self._program = program
         self._loop = loop
@@ -116,6 +127,7 @@ class Changes:
             indexes = self._indexes.settle(config.things, self.running.things)
             numbered = replace(numbered, counter_indexes=indexes)
         change = self._change = _PendingChange(numbered, seed, done, trial=trial)
+        change.is_tried = not trial and _takes_away_only(self.running, config)
         wanted = self._program.listeners(change.config)
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
@@ -161,12 +173,20 @@ class Changes:
         for worker in self._pool.seated:
             if worker not in change.told:
                 self._prepare(change, worker)
+        self._go_on_or_await_birth(change)
+
+    def _go_on_or_await_birth(self, change: _PendingChange) -> None:
+        if not change.waiting_for and not change.is_tried:
+            self._wait_at_most(change, BIRTH_SECONDS, self._nobody_to_try)
         self._go_on()
 
     def include(self, worker: WorkerProcess) -> None:
         """A worker was born with the running config; if another one is being prepared, it has to try that too."""
-        if self._change is not None and self._change.phase is _ChangePhase.PREPARING:
-            self._prepare(self._change, worker)
+        change = self._change
+        if change is not None and change.phase is _ChangePhase.PREPARING:
+            if not change.waiting_for:
+                self._wait_at_most(change, PREPARE_SECONDS, self._too_slow_to_prepare)
+            self._prepare(change, worker)
 
     def _prepare(self, change: _PendingChange, worker: WorkerProcess) -> None:
         change.told.add(worker)
@@ -174,7 +194,12 @@ class Changes:
         self._pool.ask(worker, Prepare(change.config, anew=change.trial), self.hear)
 
     def hear(self, worker: WorkerProcess, note: object) -> None:
-        """A worker's Ready, Unable, InForce, ListenersClosed or Leaving. One about another generation is old news."""
+        """A worker's Born, Ready, Unable, InForce, ListenersClosed or Leaving. One about another generation is old
+        news.
+        """
+        if isinstance(note, Born) and note.generation == self.running.generation:
+            self._found[worker] = note.reports
+            self._tell_news()
         change = self._change
         if change is None:
             return
@@ -188,8 +213,10 @@ class Changes:
                 return
             case Ready(_, reports) if current and change.phase is _ChangePhase.PREPARING:
                 change.waiting_for.discard(worker)
-                change.reports.update(dict.fromkeys(reports))
-            case Ready() if current and change.phase is _ChangePhase.COMMITTING:
+                change.is_tried = True
+                change.found[worker] = reports
+            case Ready(_, reports) if current and change.phase is _ChangePhase.COMMITTING:
+                self._found[worker] = reports
                 self._order_commit(change, worker)
             case Unable() if current and change.phase is _ChangePhase.COMMITTING:
                 self._pool.signal(worker, signal.SIGKILL)
@@ -201,16 +228,34 @@ class Changes:
                 return  # such as the Leaving of a worker that is recycled: queues that are not emptied yet stay open
         self._go_on()
 
+    def _tell_news(self) -> None:
+        """A worker was born with the running config: what it found counts, and what only dead ones found no longer."""
+        had = {(report.subject, note) for report in self.running.reports for note in report.notes}
+        reports = _each_once(self._found[worker] for worker in self._pool.seated if worker in self._found)
+        self.running = replace(self.running, reports=reports)
+        news = {(report.subject, note): None for report in reports for note in report.notes}
+        for subject, note in news:
+            if (subject, note) not in had:
+                self._log(messages.CONFIG_NOTE, of=subject, note=note)
+
     def forget(self, worker: WorkerProcess) -> None:
-        """A worker died. If it died trying, its successors would too; otherwise nobody waits for the dead."""
+        """A worker died. If it died trying, its successors would too; otherwise nobody waits for the dead: one that was
+        asked to go, or could not even begin to serve the running config, tells nothing about the next one.
+        """
+        self._found.pop(worker, None)
         change = self._change
-        if change is None:
+        if change is None or worker not in change.waiting_for:
             return
-        if change.phase is _ChangePhase.PREPARING and worker in change.waiting_for:
-            self._take_back(f"worker {worker.slot} died while it tried this; nothing was changed")
-        elif worker in change.waiting_for:
+        if change.phase is not _ChangePhase.PREPARING:
             change.waiting_for.discard(worker)
             self._go_on()
+        elif worker.serving and not worker.dismissed:
+            self._take_back(f"worker {worker.slot} died while it tried this; nothing was changed")
+        elif worker.dismissed or self._pool.seated or change.is_tried:
+            change.waiting_for.discard(worker)
+            self._go_on_or_await_birth(change)
+        else:
+            self._nobody_to_try()
 
     def dismiss(self, worker: WorkerProcess) -> None:
         """A worker is recycled: it may go, once nobody waits in a queue that its successor does not have."""
@@ -224,6 +269,8 @@ class Changes:
         change = self._change
         while change is not None and change is self._change and not change.waiting_for:
             match change.phase:
+                case _ChangePhase.PREPARING if not change.is_tried:
+                    return
                 case _ChangePhase.PREPARING if change.trial:
                     self._take_back(None)
                 case _ChangePhase.PREPARING if change.joining:
@@ -247,7 +294,8 @@ class Changes:
         self._open(change, copies)
 
     def _commit(self, change: _PendingChange) -> None:
-        self.running = replace(change.config, reports=tuple(change.reports))
+        self._found = dict(change.found)
+        self.running = replace(change.config, reports=_each_once(change.found.values()) or self.running.reports)
         change.surplus = self._listeners.surplus(
             self._program.listeners(self.running), self.running.variables["workers"]
         )
@@ -319,7 +367,7 @@ class Changes:
     def _finish(self, reason: str | None) -> None:
         change, self._change = self._change, None
         assert change is not None
-        self.reports = tuple(change.reports)
+        self.reports = _each_once(change.found.values())
         if change.timer is not None:
             change.timer.cancel()
         self._log.debug("MAIN", "change_over", generation=change.config.generation, reason=reason or "")
@@ -332,6 +380,10 @@ class Changes:
             if reason is not None:
                 self._events.taken_back()
         change.done(reason)
+
+    def _nobody_to_try(self) -> None:
+        why = f": {self._pool.trouble}" if self._pool.trouble else ""
+        self._take_back(f"no worker lives that could try this{why}; nothing was changed")
 
     def _too_slow_to_prepare(self) -> None:
         assert self._change is not None
@@ -347,3 +399,18 @@ class Changes:
 def _named(copies: Sequence[ListenerCopy]) -> str:
     """For the log: which listener, where, and of which slot."""
     return ", ".join(f"{one.name} {one.address[0]}:{one.address[1]} slot {slot}" for one, slot in copies)
+
+
+def _each_once(found: Iterable[Iterable[Report]]) -> tuple[Report, ...]:
+    return tuple({report: None for reports in found for report in reports})
+
+
+def _takes_away_only(running: Config, config: Config) -> bool:
+    """Whether all there is in a config is there already, as it is. The same things, not equal ones: those that differ
+    in how often they were reloaded are equal.
+    """
+    return config.variables == running.variables and all(
+        ident in running.things[sort] and running.things[sort][ident] is thing
+        for sort, things in config.things.items()
+        for ident, thing in things.items()
+    )

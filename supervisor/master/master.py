@@ -245,7 +245,7 @@ class Master:
 
     # The workers (pool.py, PoolEvents)
 
-    def inherit(self, slot: int, block: int, lifeline: Any) -> Inheritance:
+    def inherit(self, slot: int, block: int, lifeline: Any, *, strict: bool) -> Inheritance:
         running = self._changes.running
         wanted = self._listeners.copies(self._program.listeners(running))
         return Inheritance(
@@ -256,6 +256,7 @@ class Master:
             tokens=self._accounting.tokens,
             block=block,
             slot=slot,
+            strict=strict,
             lifeline=lifeline,
             listeners=self._listeners.of_slot(slot, wanted),
             shared=self._listeners.shared,

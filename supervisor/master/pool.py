@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from supervisor.lifeline import Lifeline, LifelineLost
-from supervisor.master.policy import pause_before_birth
+from supervisor.master.policy import cause_of_death, pause_before_birth
 from supervisor.runtime import birth, messages, signals
 from supervisor.runtime.descriptors import open_descriptors
 from supervisor.runtime.log import Log
@@ -72,7 +72,7 @@ Answered = Callable[[WorkerProcess, Any], None]
 class PoolEvents(Protocol):
     """What a pool asks of its master, and tells it."""
 
-    def inherit(self, slot: int, block: int, lifeline: socket.socket) -> Inheritance:
+    def inherit(self, slot: int, block: int, lifeline: socket.socket, *, strict: bool) -> Inheritance:
         """What a worker receives at birth."""
 
     def forget_all(self, keep: set[int]) -> None:
@@ -103,6 +103,7 @@ class Pool:
         self._asked_by: dict[WorkerProcess, Answered] = {}
         self._again: Timer | None = None
         self._no_birth = ""
+        self._died_at_birth = ""
         self.workers: list[WorkerProcess] = []
         self.refilling = True
 
@@ -110,6 +111,11 @@ class Pool:
     def seated(self) -> list[WorkerProcess]:
         """The workers that accept, or will; those that only finish their sessions are not among them."""
         return [worker for worker in self.workers if not worker.leaving]
+
+    @property
+    def trouble(self) -> str:
+        """Why slots stay empty, if they do: no birth is possible, or what the last one born died of."""
+        return self._no_birth or self._died_at_birth
 
     def set_slots(self, slots: int) -> None:
         """There are so many slots from now on. Who sits in a slot too many is not sent away here."""
@@ -147,10 +153,10 @@ class Pool:
         self._log.debug("MAIN", "dismissed", slot=worker.slot, worker=worker.pid, accepts_who_waits=str(empty).lower())
         self.tell(worker, Leave(empty))
 
-    def give_birth(self, slot: int) -> WorkerProcess:
-        """Puts a worker into a slot. Raises NoBirth."""
+    def give_birth(self, slot: int, *, strict: bool = False) -> WorkerProcess:
+        """Puts a worker into a slot. Raises NoBirth. `strict`: it dies rather than do without what it cannot open."""
         block = self._free_block()
-        process, ours = self._fork(slot, block)
+        process, ours = self._fork(slot, block, strict=strict)
         worker = WorkerProcess(slot, block, process, lifeline=Lifeline(ours))
         self._take_block(worker)
         self.workers.append(worker)
@@ -160,7 +166,7 @@ class Pool:
         self._events.born(worker)
         return worker
 
-    def _fork(self, slot: int, block: int) -> tuple[Any, socket.socket]:
+    def _fork(self, slot: int, block: int, *, strict: bool) -> tuple[Any, socket.socket]:
         """The process, and our end of its lifeline."""
         try:
             ours, theirs = socket.socketpair()
@@ -168,7 +174,7 @@ class Pool:
             raise NoBirth(os.strerror(error.errno or 0)) from None
         with theirs:
             try:
-                inheritance = self._events.inherit(slot, block, theirs)
+                inheritance = self._events.inherit(slot, block, theirs, strict=strict)
                 process = _fork.Process(target=self._be_born, args=(inheritance, open_descriptors()), daemon=False)
                 birth.start(process)
             except OSError as error:
@@ -220,6 +226,7 @@ class Pool:
             match message:
                 case Born():
                     worker.serving = True
+                    self._died_at_birth = ""
                     self._deaths_at_birth.pop(worker.slot, None)
                 case LastWords(text):
                     worker.last_words = text
@@ -268,6 +275,8 @@ class Pool:
         worker.process.join()
         code = worker.process.exitcode
         self._hear_last_words(worker)
+        if not worker.serving and not worker.dismissed:
+            self._died_at_birth = f"the last one died at birth ({worker.last_words or cause_of_death(code)})"
         worker.lifeline.close()
         self.workers.remove(worker)
         self._asked_by.pop(worker, None)

@@ -3,7 +3,8 @@
     successor is born in the slot → it serves → the old one accepts nothing more and finishes its sessions → next slot
 
 Both accept from the same sockets in between, so no client waits longer than usual. A successor that dies at birth
-ends the recycling; the old worker of its slot stays.
+ends the recycling; the old worker of its slot stays. It dies, too, of a file that cannot be used any more: of that the
+old one has what was read before.
 """
 
 from collections.abc import Callable
@@ -31,6 +32,10 @@ class Recycling:
         if self._done is not None:
             done(False, "the workers are being recycled already")
             return
+        if not self._pool.seated:
+            why = f": {self._pool.trouble}" if self._pool.trouble else ""
+            done(False, f"no worker lives that could be renewed{why}")
+            return
         self._done = done
         self._renewed = 0
         self._waiting = sorted(self._pool.seated, key=lambda worker: worker.slot)
@@ -45,7 +50,7 @@ class Recycling:
             self._end(True, self._summary())
             return
         try:
-            self._successor = self._pool.give_birth(self._waiting[0].slot)
+            self._successor = self._pool.give_birth(self._waiting[0].slot, strict=True)
         except NoBirth as error:
             self._end(False, f"{error}; {self._summary()}")
 

@@ -66,6 +66,8 @@ class Inheritance:
     tokens: TokenPipe
     block: int
     slot: int
+    strict: bool
+    """Whether it dies rather than do without what it cannot open: the one whom it follows has it still."""
     lifeline: socket.socket
     listeners: dict[Listener, socket.socket]
     shared: bool
@@ -134,6 +136,7 @@ class Worker:
             emptied=self._released,
         )
         self._displacer = Displacer(self._context)
+        self._strict = inheritance.strict
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0
         self._answering: set[asyncio.Task[None]] = set()
@@ -154,14 +157,14 @@ class Worker:
         """Makes the first service and starts to accept. Raises CommandRefused if the config cannot be served."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
             self._loop.add_signal_handler(number, self._end_at_once)
-        self._service = self._program.make_service(self._context, self._config, None)
+        self._service = self._program.service_at_birth(self._context, self._config, strict=self._strict)
         assert self._lifeline is not None
         self._loop.add_reader(self._lifeline.socket, self._hear)
         self._beat()
         self._make_room()
         self._acceptor.begin(self._service)
         self._debug("begins", generation=self._config.generation)
-        self._tell(workerline.Born(self._config.generation))
+        self._tell(workerline.Born(self._config.generation, tuple(self._program.reports(self._service))))
 
     def say_last_words(self, error: Exception) -> None:
         """Tells the master what this worker dies of: the kind of error and its place, no values."""

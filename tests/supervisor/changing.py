@@ -135,6 +135,7 @@ class SimulatedWorker:
     slot: int
     serving: Config
     leaving: bool = False
+    dismissed: bool = False
     killed: bool = False
     hung: bool = False
     late: bool = False
@@ -217,6 +218,7 @@ class SimulatedPool:
 
     def __init__(self, source: SimulatedSource) -> None:
         self.workers: list[SimulatedWorker] = []
+        self.trouble = ""
         self._source = source
 
     @property
@@ -236,7 +238,7 @@ class SimulatedPool:
         self.tell(worker, order, fds)
 
     def dismiss(self, worker: SimulatedWorker, empty: bool = True) -> None:
-        worker.leaving = True
+        worker.leaving = worker.dismissed = True
         self.tell(worker, Leave(empty))
 
     @staticmethod
@@ -254,6 +256,8 @@ class Attempt:
     trial: bool
     before: Config
     committed: bool = False
+    tried: bool = False
+    """A worker said that it can serve a config."""
     deadly: bool = False
     """A worker died while it tried this."""
     answers: list[str | None] = field(default_factory=list)
@@ -298,6 +302,7 @@ class Simulation:
         assert self.attempt is not None
         assert not self.attempt.committed
         assert not self.attempt.deadly
+        assert self.attempt.tried or self._takes_away(self.attempt), "nobody has tried it"
         self.attempt.committed = True
         self.in_force.add(config.generation)
         for listening in self.source.all:
@@ -305,6 +310,11 @@ class Simulation:
                 listening.was_in_force &= any(worker in listening.holders for worker in self.pool.seated)  # likewise
             else:
                 listening.was_in_force |= MASTER in listening.holders
+
+    @staticmethod
+    def _takes_away(attempt: Attempt) -> bool:
+        same = attempt.config.variables == attempt.before.variables
+        return same and set(PROGRAM.listeners(attempt.config)) <= set(PROGRAM.listeners(attempt.before))
 
     def _is_surplus(self, listening: SimulatedSocket) -> bool:
         one, slot = listening.copy
@@ -336,7 +346,10 @@ class Simulation:
         return self.clock.turn()
 
     def hear(self, worker: SimulatedWorker) -> None:
-        self.changes.hear(worker, worker.notes.pop(0))  # type: ignore[arg-type]
+        note = worker.notes.pop(0)
+        if self.attempt is not None and isinstance(note, Ready):
+            self.attempt.tried = True
+        self.changes.hear(worker, note)  # type: ignore[arg-type]
 
     def die(self, worker: SimulatedWorker) -> None:
         """Whatever it had, and whatever it said that was not heard, is gone."""

@@ -210,6 +210,25 @@ def test_births_that_fail_are_spaced_out(proxy: Proxy, tmp_path: Path) -> None:
         assert proxy.state().counters()["sessions_started"] == 0
 
 
+def test_nothing_is_in_force_that_nobody_could_try(proxy: Proxy, tmp_path: Path) -> None:
+    """No worker survives its birth: what is said meanwhile is refused, and tells why; but the module that is to blame
+    can be taken away, and then they live again.
+    """
+    with proxy:
+        proxy.said("pdm add m deadly")
+        (tmp_path / "modules" / "deadly").mkdir()
+        for pid in proxy.workers():
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: len(proxy.log("worker_retry")) >= 2, "births fail")
+        for command in ("pdm reload m", "pdm add x nosuch", "set checkport 1"):
+            refused = proxy.control(command, patience=patient(20))
+            assert not refused.ok
+            assert "no worker lives that could try this: the last one died at birth (exit 9)" in refused.text
+        proxy.said("pdm del m")
+        wait_until(lambda: proxy.state().gauges()["workers"] == 2, "both slots are filled", patient(20))
+        assert proxy.said("pdm list").lines == []
+
+
 def test_a_change_under_way_ends_with_the_program(proxy: Proxy, tmp_path: Path) -> None:
     """Workers are still trying a file when the program is told to end: it is refused, and the program ends in order."""
     file = tmp_path / "site.rc"

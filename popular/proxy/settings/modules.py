@@ -157,6 +157,7 @@ def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
     changed = modulefiles.changed(config, found)
     for ident in changed:
         config = config.with_thing("pdm", ident, config.things["pdm"][ident].reloaded(lenient=True))
+    changed += modulefiles.may_be_there_again(config, found)
     entries: list[LogEntry] = []
     for ident, name, kept, entry in secretfiles.read_anew(context.config, found, context.lookups):
         changed.append(f"the secret of backend {ident}")
@@ -269,8 +270,9 @@ def pdm_commands() -> Sequence[ControlCommand]:
             _check,
             "Reloads the modules with a file that has changed, and reads anew a backend's mastersecret that has.\nThe "
             "program says this to itself every pdmwatch. If a file cannot be used, what was read of it before stays in "
-            "use, and the log says why. A file that was written less than a second ago is left for the next time; best "
-            "replace it by renaming a finished one.",
+            "use, and the log says why; what a new worker could not open or read is tried again every minute. A file "
+            "that was written less than a second ago is left for the next time; best replace it by renaming a finished "
+            "one.",
             changes=True,
             source=BESIDE,
             one_off=True,
