@@ -237,7 +237,8 @@ def _rollback(context: CommandContext, _arguments: Arguments) -> Outcome:
         raise CommandRefused("there is nothing to go back to: no configuration was applied as a whole")
     before = context.past.config
     kept = {name: context.config.variables[name] for name in _not_now(context, before)}
-    config = _as_running(replace(before, variables={**before.variables, **kept}), context.config)
+    given = before.given | (context.config.given & kept.keys())
+    config = _as_running(replace(before, variables={**before.variables, **kept}, given=given), context.config)
     note = f"; note: as it was it cannot be again, so it stays: {', '.join(kept)}" if kept else ""
     return Rollback(f"the configuration before the last apply is in force again{note}", config=config)
 
@@ -274,7 +275,8 @@ def draft_commands() -> list[ControlCommand]:
             "draft show",
             _show,
             "Shows what differs between the running configuration and the draft.\nLines that would go begin with -, "
-            "those that would come with +; what is new, gone or changed is named behind them.",
+            "those that would come with +; what is new, gone or changed is named behind them, and what is said "
+            "otherwise and works alike: only one of the two says what is a default.",
             source=BESIDE,
             order=True,
         ),

@@ -14,7 +14,7 @@ before or after the command.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, Self
 
@@ -68,6 +68,11 @@ class Thing:
         """The thing with some parameters set; those never set follow their defaults anew."""
         kept = {name: getattr(self, name) for name in self.given}
         return self.make(self.id, **{**kept, **changes})
+
+
+def in_effect(thing: Any) -> Any:
+    """What can be compared with another one's to see whether both work alike, whatever was said of them."""
+    return replace(thing, given=frozenset()) if isinstance(thing, Thing) else getattr(thing, "in_effect", thing)
 
 
 def parameters(thing: type[Thing]) -> Mapping[str, Parameter]:
