@@ -241,13 +241,15 @@ def _quote_hint(rows: Mapping[str, Parameter], said: Sequence[str]) -> str:
 
 
 def _check_offline(sort: Sort, old: Any, new: Any, *, arguments: Arguments) -> None:
-    for name, row in parameters(sort.thing).items():
-        if not row.offline_only or getattr(old, name) == getattr(new, name) or OFFLINE in (old.state, new.state):
-            continue
-        whom = [sort.name, "conf"] if sort.single else [sort.name, "conf", old.id]
-        column = next((word.column for word in arguments["parameter"] if word == name), None)
-        first = f"take it offline first: {phrase([*whom, 'state', OFFLINE])}"
-        raise CommandRefused(f"{name} can only be changed while it is offline; {first}", column)
+    rows = parameters(sort.thing)
+    others = {name for name, row in rows.items() if row.offline_only and getattr(old, name) != getattr(new, name)}
+    if not others or OFFLINE in (old.state, new.state):
+        return
+    # Whatever was not said follows from what was: a default port from the protocol.
+    name = next(word for word in arguments["parameter"] if word in others)
+    whom = [sort.name, "conf"] if sort.single else [sort.name, "conf", old.id]
+    first = f"take it offline first: {phrase([*whom, 'state', OFFLINE])}"
+    raise CommandRefused(f"{name} can only be changed while it is offline; {first}", name.column)
 
 
 def _del(sort: Sort, context: CommandContext, arguments: Arguments) -> Outcome:

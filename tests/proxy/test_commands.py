@@ -373,6 +373,13 @@ def test_addresses_change_only_offline(console: Console, tmp_path: Path, change:
     assert vserv(console).state == state
 
 
+def test_a_refusal_names_what_was_said(console: Console) -> None:
+    """A port that was never said would follow the protocol: it is the protocol that cannot be changed."""
+    console.say("vserv conf v1 state online")
+    text = refused(console, "vserv conf v1 namespace other prot POP3s")
+    assert text.startswith("column 31: prot can only be changed while it is offline;")
+
+
 def test_what_does_not_change_may_be_said(console: Console, tmp_path: Path) -> None:
     """A vserv that is online accepts its own port again, so that an rc file can be applied twice, and all else."""
     Authority().issue("localhost").write(tmp_path, "default")
