@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
-from supervisor.control.kinds import Id, Kind, String, nearest, shown
+from supervisor.control.kinds import Id, Kind, OwnHost, String, nearest, shown
 from supervisor.control.language import fit
 from supervisor.control.outcome import Change, Outcome, Reply, noted
 from supervisor.control.words import CommandRefused, Word, phrase
@@ -62,7 +62,8 @@ class Thing:
 
     def resolved(self) -> Mapping[str, tuple[str, str]]:
         """The host names among its parameters, by parameter: as it was typed, and the address that it stands for."""
-        return {}
+        hosts = {name: value for name in parameters(type(self)) if isinstance(value := getattr(self, name), OwnHost)}
+        return {name: (host.name, host.address) for name, host in hosts.items() if host.name != host.address}
 
     def with_parameters(self, changes: Mapping[str, Any]) -> Self:
         """The thing with some parameters set; those never set follow their defaults anew."""
@@ -71,7 +72,7 @@ class Thing:
 
 
 def in_effect(thing: Any) -> Any:
-    """What can be compared with another one's to see whether both work alike, whatever was said of them."""
+    """What can be compared with another one's, thing or value, to see whether both work alike, whatever was said."""
     return replace(thing, given=frozenset()) if isinstance(thing, Thing) else getattr(thing, "in_effect", thing)
 
 
@@ -242,7 +243,11 @@ def _quote_hint(rows: Mapping[str, Parameter], said: Sequence[str]) -> str:
 
 def _check_offline(sort: Sort, old: Any, new: Any, *, arguments: Arguments) -> None:
     rows = parameters(sort.thing)
-    others = {name for name, row in rows.items() if row.offline_only and getattr(old, name) != getattr(new, name)}
+    others = {
+        name
+        for name, row in rows.items()
+        if row.offline_only and in_effect(getattr(old, name)) != in_effect(getattr(new, name))
+    }
     if not others or OFFLINE in (old.state, new.state):
         return
     # Whatever was not said follows from what was: a default port from the protocol.

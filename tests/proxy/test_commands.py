@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from popular.proxy.program import PROGRAM
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.vserv import Vserv
 from supervisor.control.lookups import ResolveHost, Result
@@ -371,6 +372,26 @@ def test_addresses_change_only_offline(console: Console, tmp_path: Path, change:
     console.say(f"vserv conf v1 state offline {change}")
     console.say(f"vserv conf v1 state {state}")
     assert vserv(console).state == state
+
+
+def test_a_vserv_keeps_the_host_name_that_was_typed(console: Console) -> None:
+    """`show` has the name and its address, as of a backend; another name of the address is no other place."""
+    console.say("vserv conf v1 iface localhost port 1110 state online")
+    there = vserv(console).iface.address
+    assert there in ("127.0.0.1", "::1")
+    line, _defaults, comment = console.lines("vserv show v1")
+    assert (line, comment) == (
+        "vserv conf v1 iface localhost port 1110 state online",
+        f"# iface localhost is {there}",
+    )
+    assert console.lines("show config") == [line]
+    shown = json.loads(console.lines("json vserv show v1")[0])
+    assert (shown["iface"], shown["iface_address"]) == ("localhost", there)
+    assert [one.address for one in PROGRAM.listeners(console.config)] == [(there, 1110)]
+    assert f"v1 listens on {there} port 1110" in refused(console, f"vserv conf v2 iface {there} port 1110 state online")
+    assert "would call itself" in refused(console, "backend conf b host localhost port 1110")
+    console.say(f"vserv conf v1 iface {there}")
+    assert console.lines("vserv show v1")[0] == f"vserv conf v1 iface {there} port 1110 state online"
 
 
 def test_a_refusal_names_what_was_said(console: Console) -> None:
