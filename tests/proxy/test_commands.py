@@ -374,6 +374,17 @@ def test_addresses_change_only_offline(console: Console, tmp_path: Path, change:
     assert vserv(console).state == state
 
 
+def test_capital_and_small_letters(console: Console) -> None:
+    """A value that is one of a few words is taken in either, what names something is not."""
+    console.say("vserv conf v1 prot pop3S state OFFLINE")
+    assert (vserv(console).prot, vserv(console).state) == ("POP3s", "offline")
+    assert console.say("shutdown DELAYED")
+    console.say("set allowsslv2 OFF")
+    console.say("debug +io")
+    for line in ("VSERV list", "vserv LIST", "set GRACE 5s", "vserv conf v1 PORT 110", "vserv show V1"):
+        assert refused(console, line), line
+
+
 def test_a_vserv_keeps_the_host_name_that_was_typed(console: Console) -> None:
     """`show` has the name and its address, as of a backend; another name of the address is no other place."""
     console.say("vserv conf v1 iface localhost port 1110 state online")
