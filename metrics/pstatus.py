@@ -29,6 +29,7 @@ from metrics.picture import ALL_ROWS, Picture, Rows, SessionChoice, UnreadableTa
 from metrics.selection import Filter, SortOrder, UnknownColumn
 from metrics.terminal import Terminal
 from metrics.things import duration_cells, seen
+from supervisor.commandline import CommandLine
 from supervisor.pcontrol.connection import DEFAULT_RUNDIR, Connection, NoConnection, TimedOut
 from supervisor.version import VERSION
 
@@ -43,10 +44,9 @@ _ANSWER_SECONDS = 10.0
 
 def options(programs: Sequence[str]) -> argparse.ArgumentParser:
     """The command line; the manual page is made from it."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="pstatus",
         description="Shows the session table and the counters of a running program, or of a copied state file.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("-a", "--active", action="store_true", help="only the living sessions")

@@ -25,13 +25,15 @@ class Config:
     """Everything that can be configured while the program runs.
 
     `variables` holds the parsed value of every read-write variable; `things` the named things of the program by sort
-    and id, in the order in which they were made (`things["vserv"]["v1"]`); `debug` the debug options that are on.
+    and id, in the order in which they were made (`things["vserv"]["v1"]`); `debug` the debug options that are on;
+    `given` the variables that were set by a command, be it to what is their default.
     """
 
     generation: int
     variables: Mapping[str, Any]
     debug: frozenset[str] = frozenset()
     things: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()
     counter_indexes: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
     """Where in the table each thing counts, by sort and id; the master fills it in (table/indexes.py)."""
     reports: tuple[Report, ...] = field(default=(), compare=False)
@@ -42,7 +44,7 @@ class Config:
         return [report for report in self.reports if report.subject == subject]
 
     def with_variable(self, name: str, value: object) -> Self:
-        return replace(self, variables={**self.variables, name: value})
+        return replace(self, variables={**self.variables, name: value}, given=self.given | {name})
 
     def with_debug(self, options: frozenset[str]) -> Self:
         return replace(self, debug=options)

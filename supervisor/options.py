@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 
+from supervisor.commandline import CommandLine
 from supervisor.control.commands import ALL
 from supervisor.control.variables import processors
 from supervisor.program import Program
@@ -16,7 +17,7 @@ DEFAULT_RUNDIR = "/var/run/popular"
 
 def options(program: Program) -> argparse.ArgumentParser:
     """The options of a program; the manual pages are made from this parser too."""
-    parser = argparse.ArgumentParser(prog=program.name, description=program.summary, allow_abbrev=False)
+    parser = CommandLine(prog=program.name, description=program.summary)
     add = parser.add_argument
     add("-r", "--rundir", metavar="DIR", default=DEFAULT_RUNDIR, help="run directory (default: %(default)s)")
     add(

@@ -183,4 +183,4 @@ class Program:
     def listeners(self, config: Config) -> list[Listener]:
         """Which listening sockets a config wants: one for each server that is not offline."""
         things = config.things[self.server_kind.sort].values()
-        return [Listener.at(one.id, one.iface, one.port) for one in things if one.state != OFFLINE]
+        return [Listener.at(one.id, one.iface.address, one.port) for one in things if one.state != OFFLINE]

@@ -1,5 +1,6 @@
 """Writes the completions (bash/NAME, zsh/_NAME, fish/NAME.fish); what is no longer made is removed."""
 
+from argparse import ArgumentParser
 from pathlib import Path
 
 from deploy.completions import shells
@@ -17,9 +18,9 @@ from supervisor.ringd import main as ringd
 HERE = Path(__file__).parent
 
 
-def completions() -> dict[str, str]:
-    """Each file's name below this directory, and what it holds."""
-    parsers = {
+def parsers() -> dict[str, ArgumentParser]:
+    """The command line of each program that is installed."""
+    return {
         "pproxy": start.options(PPROXY),
         "pserv": start.options(PSERV),
         "pcontrol": pcontrol.options_parser(PROGRAMS),
@@ -33,8 +34,12 @@ def completions() -> dict[str, str]:
         "ptestpdm": ptestpdm.options(),
         "popular-demo": demo.options(),
     }
+
+
+def completions() -> dict[str, str]:
+    """Each file's name below this directory, and what it holds."""
     made = {}
-    for name, parser in parsers.items():
+    for name, parser in parsers().items():
         made[f"bash/{name}"] = shells.bash(name, parser)
         made[f"zsh/_{name}"] = shells.zsh(name, parser)
         made[f"fish/{name}.fish"] = shells.fish(name, parser)

@@ -140,7 +140,9 @@ def control(program: Program, rc: Sequence[str]) -> list[Section]:
                 "socket. An rc file is a file of such commands.",
                 "A command is one line of words with blanks between them. A word with a blank or a quotation mark in "
                 'it is written in quotation marks, with \\" and \\\\ inside. A word that begins with # and is not in '
-                "quotation marks begins a comment, which lasts to the end of the line. Words are never abbreviated.",
+                "quotation marks begins a comment, which lasts to the end of the line. Words are never abbreviated. "
+                "A value that is one of a few words (on, POP3, delayed) is taken in capital or small letters; "
+                "commands, names of variables and parameters, and all other values are taken as they stand.",
                 "In a file, `include FILE` stands for the lines of another file, relative to the file that says it. A "
                 "file ends its lines with LF; a CR before it, and a byte order mark in front of it, do not count.",
                 "When a command is answered with +OK, what it said is in force in every worker: each connection that "

@@ -19,6 +19,7 @@ from popular.demo.certificates import write_certificates
 from popular.demo.contents import HOST, MAILS, Ports, mail, proxy_commands, storage_commands, users
 from popular.demo.directory import own_directory
 from popular.demo.site import CannotRun, Site, choose_ports
+from supervisor.commandline import CommandLine
 from supervisor.runtime.httpaddress import OFF, HttpAddress, parse_address
 from supervisor.version import VERSION
 
@@ -60,9 +61,7 @@ def _set_up(site: Site, directory: Path, ports: Ports) -> None:
 
 def options() -> argparse.ArgumentParser:
     """The command line; the manual page is made from it."""
-    parser = argparse.ArgumentParser(
-        prog="popular-demo", description="Runs a whole small mail site in the foreground.", allow_abbrev=False
-    )
+    parser = CommandLine(prog="popular-demo", description="Runs a whole small mail site in the foreground.")
     add = parser.add_argument
     add("--dir", metavar="DIR", default=DEFAULT_DIRECTORY, help="empty or new directory (default: ./%(default)s)")
     add(

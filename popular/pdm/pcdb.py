@@ -25,6 +25,7 @@ from popular.pdm import cdb, linefile
 from popular.pdm.contract import ModuleFailed
 from popular.pdm.usercdb import records_of
 from popular.pdm.userfile import Users
+from supervisor.commandline import CommandLine
 from supervisor.runtime.rights import forbid_cores
 from supervisor.version import VERSION
 
@@ -37,9 +38,7 @@ _FIRST_MODE = 0o640
 
 def options() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "pcdb", description="Makes a database for the module cdb from a file of users.", allow_abbrev=False
-    )
+    parser = CommandLine("pcdb", description="Makes a database for the module cdb from a file of users.")
     add = parser.add_argument
     add("--version", action="version", version=f"%(prog)s {VERSION}", help="show the version and exit")
     add("-s", "--strict", action="store_true", help="make nothing if a line is bad (default: bad lines are skipped)")

@@ -40,6 +40,7 @@ from popular.pdm.contract import (
     Unknown,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
+from supervisor.commandline import CommandLine
 from supervisor.control.words import CommandRefused, split
 from supervisor.runtime.rights import forbid_cores
 from supervisor.version import VERSION
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for module in _opened(Path(chosen.commands), chosen.dir):
             modules.append(Guarded(module))
-        questions = list(_questions(Path(chosen.data), chosen.certificate_name))
+        questions = list(_questions(Path(chosen.data), chosen.certificate_name or ""))
     except (_Faulty, ModuleFailed) as error:
         print(f"ptestpdm: {error}", file=sys.stderr)
         for opened in modules:
@@ -80,11 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def options() -> argparse.ArgumentParser:
     """The command line; the manual page is made from it."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="ptestpdm",
         description="Tries authentication modules out, without a proxy.",
         epilog="Exit status: 0 all logins were answered; 1 a module failed, or a line is faulty; 2 usage.",
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ptestpdm {VERSION}")
     parser.add_argument("--debug", action="store_true", help="show what each module answers, and how long it takes")
@@ -98,13 +98,13 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--certificate-name",
         metavar="NAME",
-        default="",
         help="the name in the clients' verified certificate (default: they have shown none)",
     )
-    parser.add_argument("--user", metavar="USER", default="", help="for --conformance: a user whom the module knows")
+    parser.add_argument("--user", metavar="USER", help="for --conformance: a user whom the module knows")
     parser.add_argument("--passwordfile", metavar="FILE", help="for --conformance: a file with his password or token")
     parser.add_argument(
         "--conformance",
+        type=str,  # an argument of a module may be ""
         nargs=argparse.REMAINDER,
         metavar="MODULE [ARG]",
         help="try whether a module keeps the contract; behind it stand its name and its arguments, and nothing else",

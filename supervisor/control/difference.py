@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.context import CommandContext, Limits, ProgramTables, context_with
+from supervisor.control.context import CommandContext, Limits, ProgramTables, Variable, context_with
 from supervisor.control.rcfile import COMES, GOES, NOTHING_DIFFERS
-from supervisor.control.things import moved_hosts
+from supervisor.control.things import in_effect, moved_hosts
 from supervisor.control.words import phrase
 
 _MOST_NAMES = 20
+_SAID = "said otherwise"
 
 
 def config_lines(context: CommandContext) -> list[str]:
@@ -26,11 +27,13 @@ def config_lines(context: CommandContext) -> list[str]:
 
 
 def lines_of_config(config: Config, program: ProgramTables, limits: Limits) -> list[str]:
-    """A configuration as an rc file: variables that differ from their default, things, debug options."""
+    """A configuration as an rc file: variables that were set, or that a start option keeps from their default; things,
+    debug options.
+    """
     lines = [
         phrase(["set", row.name, row.kind.format(config.variables[row.name])])
-        for row in program.variables
-        if not row.read_only and config.variables[row.name] != row.first(limits)
+        for row in _settable(program)
+        if _is_said(row, config, limits)
     ]
     lines += program.rc_lines(config)
     if config.debug:
@@ -38,39 +41,55 @@ def lines_of_config(config: Config, program: ProgramTables, limits: Limits) -> l
     return lines
 
 
+def _settable(program: ProgramTables) -> Iterator[Variable]:
+    return (row for row in program.variables if not row.read_only)
+
+
+def _is_said(row: Variable, config: Config, limits: Limits) -> bool:
+    """A default follows start option and host; what was set does not, also where it is the default now."""
+    return row.name in config.given or config.variables[row.name] != row.first(limits)
+
+
 @dataclass(frozen=True)
 class Difference:
-    """`lines` begin with GOES or COMES; the others are names: `vserv v1`, `variable grace`, `order of pdm`."""
+    """`lines` begin with GOES or COMES; the others are names: `vserv v1`, `variable grace`, `order of pdm`. `said` are
+    those that are as they were in effect: only one of the two configurations says what is a default.
+    """
 
     lines: Sequence[str] = ()
     new: Sequence[str] = ()
     gone: Sequence[str] = ()
     changed: Sequence[str] = ()
+    said: Sequence[str] = ()
     moved: Sequence[str] = ()
     """Host names that stand for another address than the one in force."""
 
     def __bool__(self) -> bool:
-        return bool(self.lines or self.new or self.gone or self.changed)
+        return bool(self.lines or self.new or self.gone or self.changed or self.said)
 
     def summary(self) -> str:
-        """For people: `2 new, 1 changed`."""
-        counts = {word: len(names) for word, names in self._names().items()}
-        return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or NOTHING_DIFFERS
+        """For people: `2 new, 1 changed`. Begins with NOTHING_DIFFERS where all is as it was in effect."""
+        counts = {word: len(names) for word, names in self._in_effect().items()}
+        found = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        if not self.said:
+            return found or NOTHING_DIFFERS
+        return f"{found or f'{NOTHING_DIFFERS} in effect'}, {len(self.said)} {_SAID}"
 
     def data(self) -> dict[str, list[str]]:
         """For JSON."""
-        names = {word: list(names) for word, names in self._names().items()}
-        return {"lines": list(self.lines), **names, "moved": list(self.moved)}
+        names = {word: list(names) for word, names in self._in_effect().items()}
+        return {"lines": list(self.lines), **names, "said": list(self.said), "moved": list(self.moved)}
 
     def text_lines(self) -> list[str]:
         """For people: the lines, and behind them as comments what they mean."""
+        named = {**self._in_effect(), _SAID: self.said}
         return [
             *self.lines,
-            *(f"# {word}: {_listed(names)}" for word, names in self._names().items() if names),
+            *(f"# {word}: {_listed(names)}" for word, names in named.items() if names),
             *(f"# {text}" for text in self.moved),
         ]
 
-    def _names(self) -> dict[str, Sequence[str]]:
+    def _in_effect(self) -> dict[str, Sequence[str]]:
         return {"new": self.new, "gone": self.gone, "changed": self.changed}
 
 
@@ -85,18 +104,29 @@ def difference(context: CommandContext, config: Config) -> Difference:
     new: list[str] = []
     gone: list[str] = []
     changed = [f"variable {name}" for name, value in running.variables.items() if config.variables[name] != value]
+    said = [
+        f"variable {row.name}"
+        for row in _settable(context.program)
+        if _is_said(row, running, context.limits) != _is_said(row, config, context.limits)
+        and running.variables[row.name] == config.variables[row.name]
+    ]
     for sort, old in running.things.items():
         wanted = config.things[sort]
         new += [f"{sort} {ident}" for ident in wanted if ident not in old]
         gone += [f"{sort} {ident}" for ident in old if ident not in wanted]
-        changed += [f"{sort} {ident}" for ident, thing in wanted.items() if ident in old and old[ident] != thing]
+        others = [ident for ident, thing in wanted.items() if ident in old and old[ident] != thing]
+        alike = {ident for ident in others if in_effect(old[ident]) == in_effect(wanted[ident])}
+        changed += [f"{sort} {ident}" for ident in others if ident not in alike]
+        said += [f"{sort} {ident}" for ident in others if ident in alike]
         if _order(old, wanted) != _order(wanted, old):
             changed.append(f"order of {sort}")
     if running.debug != config.debug:
         changed.append("debug options")
     lines = compare(config_lines(context), config_lines(context_with(context, config)))
     moved = moved_hosts(running, config)
-    return Difference(tuple(lines), tuple(new), tuple(gone), changed=tuple(changed), moved=tuple(moved))
+    return Difference(
+        tuple(lines), tuple(new), tuple(gone), changed=tuple(changed), said=tuple(said), moved=tuple(moved)
+    )
 
 
 def _order(things: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:

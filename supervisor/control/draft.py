@@ -23,6 +23,7 @@ from supervisor.control.outcome import (
     ANY_SORT,
     VARIABLE,
     Change,
+    Comparison,
     Confirm,
     Draft,
     Drafted,
@@ -151,8 +152,10 @@ def _drop(context: CommandContext, _arguments: Arguments) -> Outcome:
 
 
 def _show(context: CommandContext, _arguments: Arguments) -> Outcome:
-    found = difference(context, _completed(context).config)
-    return Reply(found.summary(), data=found.data(), lines=found.text_lines())
+    config = _as_running(_draft(context).config, context.config)
+    compared = context.program.supply(context, Comparison(config=config))
+    found = difference(context, compared.config)
+    return Reply(f"{found.summary()}{compared.text}", data=found.data(), lines=found.text_lines())
 
 
 def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -182,14 +185,12 @@ def _apply(context: CommandContext, arguments: Arguments) -> Outcome:
     )
 
 
-def _completed(context: CommandContext) -> Change:
-    """The draft as it would run, with what it needs from outside; the text has notes of that. Raises NeedsLookup."""
-    return context.program.supply(context, Change(config=_as_running(_draft(context).config, context.config)))
-
-
 def _applicable(context: CommandContext) -> tuple[Change, Difference]:
-    """The draft as it would run, and what differs. Raises CommandRefused where a variable cannot be set so now."""
-    change = _completed(context)
+    """The draft as it would run, with what it needs from outside (the text has notes of that), and what differs.
+
+    Raises NeedsLookup, and CommandRefused where it cannot be so now.
+    """
+    change = context.program.supply(context, Change(config=_as_running(_draft(context).config, context.config)))
     for name, why in _not_now(context, change.config).items():
         raise CommandRefused(f"{name}: {why}")
     return change, difference(context, change.config)
@@ -237,7 +238,8 @@ def _rollback(context: CommandContext, _arguments: Arguments) -> Outcome:
         raise CommandRefused("there is nothing to go back to: no configuration was applied as a whole")
     before = context.past.config
     kept = {name: context.config.variables[name] for name in _not_now(context, before)}
-    config = _as_running(replace(before, variables={**before.variables, **kept}), context.config)
+    given = before.given | (context.config.given & kept.keys())
+    config = _as_running(replace(before, variables={**before.variables, **kept}, given=given), context.config)
     note = f"; note: as it was it cannot be again, so it stays: {', '.join(kept)}" if kept else ""
     return Rollback(f"the configuration before the last apply is in force again{note}", config=config)
 
@@ -274,7 +276,8 @@ def draft_commands() -> list[ControlCommand]:
             "draft show",
             _show,
             "Shows what differs between the running configuration and the draft.\nLines that would go begin with -, "
-            "those that would come with +; what is new, gone or changed is named behind them.",
+            "those that would come with +; what is new, gone or changed is named behind them, and what is said "
+            "otherwise and works alike: only one of the two says what is a default.",
             source=BESIDE,
             one_off=True,
         ),

@@ -286,17 +286,34 @@ class Host(Kind):
 
 
 @dataclass(frozen=True)
+class OwnHost:
+    """Where a server listens: as it was typed, and the address as numeric text; both ANY for all of them."""
+
+    name: str
+    address: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def in_effect(self) -> str:
+        """See supervisor.control.things: another name of the same address is nothing else."""
+        return self.address
+
+
+ANY = "ANY"
+EVERYWHERE = OwnHost(ANY, ANY)
+
+
+@dataclass(frozen=True)
 class Iface(Kind):
-    """A host of our own, or ANY for all addresses, IPv4 and IPv6."""
+    """A host of our own, or ANY for all addresses, IPv4 and IPv6. A name is resolved now, once, and stays known."""
 
     def describe(self) -> str:
         return "Host or ANY"
 
-    def parse(self, text: str, lookups: Lookups) -> str:
-        return ANY if text.upper() == ANY else Host().parse(text, lookups)
+    def parse(self, text: str, lookups: Lookups) -> OwnHost:
+        return EVERYWHERE if text.upper() == ANY else OwnHost(text, Host().parse(text, lookups))
 
     def complete(self, prefix: str) -> list[str]:
         return [ANY] if ANY.startswith(prefix.upper()) else []
-
-
-ANY = "ANY"

@@ -108,6 +108,10 @@ class Rollback(Change):
     """Back to the config that was kept."""
 
 
+class Comparison(Change):
+    """A config that is only compared with the running one: what stands against it is a note, and no refusal."""
+
+
 @dataclass(frozen=True)
 class Trial(Outcome):
     """A config to be tried in full, and taken back."""

@@ -14,13 +14,13 @@ before or after the command.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, Self
 
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, in_rows
-from supervisor.control.kinds import Id, Kind, String, nearest, shown
+from supervisor.control.kinds import Id, Kind, OwnHost, String, nearest, shown
 from supervisor.control.language import fit
 from supervisor.control.outcome import Change, Outcome, Reply
 from supervisor.control.replytext import noted
@@ -63,12 +63,18 @@ class Thing:
 
     def resolved(self) -> Mapping[str, tuple[str, str]]:
         """The host names among its parameters, by parameter: as it was typed, and the address that it stands for."""
-        return {}
+        hosts = {name: value for name in parameters(type(self)) if isinstance(value := getattr(self, name), OwnHost)}
+        return {name: (host.name, host.address) for name, host in hosts.items() if host.name != host.address}
 
     def with_parameters(self, changes: Mapping[str, Any]) -> Self:
         """The thing with some parameters set; those never set follow their defaults anew."""
         kept = {name: getattr(self, name) for name in self.given}
         return self.make(self.id, **{**kept, **changes})
+
+
+def in_effect(thing: Any) -> Any:
+    """What can be compared with another one's, thing or value, to see whether both work alike, whatever was said."""
+    return replace(thing, given=frozenset()) if isinstance(thing, Thing) else getattr(thing, "in_effect", thing)
 
 
 def parameters(thing: type[Thing]) -> Mapping[str, Parameter]:
@@ -237,13 +243,19 @@ def _quote_hint(rows: Mapping[str, Parameter], said: Sequence[str]) -> str:
 
 
 def _check_offline(sort: Sort, old: Any, new: Any, *, arguments: Arguments) -> None:
-    for name, row in parameters(sort.thing).items():
-        if not row.offline_only or getattr(old, name) == getattr(new, name) or OFFLINE in (old.state, new.state):
-            continue
-        whom = [sort.name, "conf"] if sort.single else [sort.name, "conf", old.id]
-        column = next((word.column for word in arguments["parameter"] if word == name), None)
-        first = f"take it offline first: {phrase([*whom, 'state', OFFLINE])}"
-        raise CommandRefused(f"{name} can only be changed while it is offline; {first}", column)
+    rows = parameters(sort.thing)
+    others = {
+        name
+        for name, row in rows.items()
+        if row.offline_only and in_effect(getattr(old, name)) != in_effect(getattr(new, name))
+    }
+    if not others or OFFLINE in (old.state, new.state):
+        return
+    # Whatever was not said follows from what was: a default port from the protocol.
+    name = next(word for word in arguments["parameter"] if word in others)
+    whom = [sort.name, "conf"] if sort.single else [sort.name, "conf", old.id]
+    first = f"take it offline first: {phrase([*whom, 'state', OFFLINE])}"
+    raise CommandRefused(f"{name} can only be changed while it is offline; {first}", name.column)
 
 
 def _del(sort: Sort, context: CommandContext, arguments: Arguments) -> Outcome:

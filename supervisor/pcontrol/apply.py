@@ -94,7 +94,7 @@ def bring(connection: Connection, commands: Sequence[FileCommand], options: Name
     draft(connection, commands)
     shown = _asked(connection, "json draft show" if options.json else "draft show")
     if options.subcommand == "drift":
-        same = shown.text == NOTHING_DIFFERS
+        same = shown.text.startswith(NOTHING_DIFFERS)
         return Told(shown.lines, shown.text, EXIT_DONE if same else EXIT_DIFFERS)
     if options.dry_run:
         return Told(shown.lines, f"{shown.text}; nothing was changed, and nothing tried")

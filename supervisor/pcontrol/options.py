@@ -7,6 +7,7 @@ all of it is one command, a word each; anything else, then it is a FILE, and so 
 import argparse
 from collections.abc import Sequence
 
+from supervisor.commandline import CommandLine
 from supervisor.pcontrol.connection import DEFAULT_RUNDIR, EXIT_CODES
 from supervisor.version import VERSION
 
@@ -29,20 +30,20 @@ _LONGEST_CONFIRM_SECONDS = 86400
 
 def options_parser(programs: Sequence[str]) -> argparse.ArgumentParser:
     """What stands in front of the first word. `programs` are the names of those that there are to speak to."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="pcontrol",
         usage="pcontrol [options] [-c CMD]… [COMMAND | FILE… | SUBCOMMAND]",
         description=f"Says commands to a running {_or(programs) or 'program'}.",
         epilog="Subcommands, each with its own --help: "
         + "; ".join(f"{name}: {what}" for name, what in SUBCOMMANDS.items())
         + f". Without -c and anything else there is a prompt. {_exit_codes()}",
-        allow_abbrev=False,
     )
     parser.set_defaults(programs=programs)
     _add_options(parser, programs)
     parser.add_argument(
         "words",
         metavar="WORD",
+        type=str,  # a value may be ""
         nargs=argparse.REMAINDER,
         help="a command, each argument one word of it (show config); or the name of a file of commands, - for "
         "standard input, ./NAME where it is letters only; or a subcommand",
@@ -52,7 +53,7 @@ def options_parser(programs: Sequence[str]) -> argparse.ArgumentParser:
 
 def files_parser(programs: Sequence[str]) -> argparse.ArgumentParser:
     """What stands behind a first word that is a FILE: more of them, and options that were forgotten before."""
-    parser = argparse.ArgumentParser(prog="pcontrol", argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    parser = CommandLine(prog="pcontrol", argument_default=argparse.SUPPRESS)
     _add_options(parser, programs)
     parser.add_argument("files", nargs="*")
     return parser
@@ -60,13 +61,12 @@ def files_parser(programs: Sequence[str]) -> argparse.ArgumentParser:
 
 def subcommand_parser(name: str, programs: Sequence[str]) -> argparse.ArgumentParser:
     """What stands behind the name of a subcommand; the options of the connection may stand there too."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog=f"pcontrol {name}",
         usage=f"pcontrol {name} [options]{' FILE' if name in WITH_FILE else ''}",
         description=f"{SUBCOMMANDS[name].capitalize()}.".replace("file", "FILE"),
         epilog=_exit_codes(),
         argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
     )
     whole = "the whole configuration; - for standard input" if name in WITH_FILE else argparse.SUPPRESS
     parser.add_argument("files", metavar="FILE", nargs="*", help=whole)
@@ -108,7 +108,7 @@ def _add_connection_options(parser: argparse.ArgumentParser, programs: Sequence[
         help=f"program to speak to: {_or(programs)} (default: the first of them that answers)")  # fmt: skip
     add("--as", metavar="NAME", dest="signed_as", default=_default(parser, None),
         help="who says this, for history and audit log: where several people are one user to the kernel")  # fmt: skip
-    add("-m", "--message", metavar="TEXT", default=_default(parser, None), help="why, for the same")
+    add("-m", "--message", metavar="TEXT", type=str, default=_default(parser, None), help="why, for the same")
     add("-q", "--quiet", action="store_true", help="no messages, only data and the exit code")
     add("--json", action="store_true", help="data, and errors, as JSON, one line a command")
     add("--timeout", metavar="SECONDS", type=seconds, default=_default(parser, _DEFAULT_TIMEOUT_SECONDS),

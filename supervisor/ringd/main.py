@@ -25,6 +25,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from supervisor.commandline import CommandLine
 from supervisor.ringd.keeper import Keeper, Ports
 from supervisor.runtime import messages, rights, signals
 from supervisor.runtime.daemon import Daemon
@@ -45,10 +46,9 @@ _ALIVE_SECONDS = 1.0
 
 def options() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="ringd",
         description="Opens listening sockets for the programs of one user, and keeps them across their restarts.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("-u", "--user", metavar="USER", help="user of the programs it is for; needed when started as root")

@@ -90,3 +90,46 @@ def test_a_config_does_not_differ_from_itself() -> None:
     found = difference(console, console.config)
     assert not found
     assert (found.summary(), found.text_lines()) == ("nothing differs", [])
+
+
+def test_what_was_set_is_shown_although_it_is_the_default() -> None:
+    """So that a start elsewhere, where the default is another one, makes the same; what was never set is not."""
+    console = Console({"sessionlimit": 500})
+    prefix = console.config.variables["sidprefix"]
+    console.say("set maxsession 500")
+    console.say(f"set sidprefix {prefix}")
+    shown = console.lines("show config")
+    assert shown == ["set maxsession 500", f"set sidprefix {prefix}"]
+    roomier = Console()
+    roomier.starting = True
+    for line in ("draft begin", *(f"draft say {line}" for line in shown), "draft apply"):
+        roomier.say(line)
+    assert roomier.config.variables["maxsession"] == 500
+
+
+def test_a_default_that_is_said_is_no_difference_in_effect() -> None:
+    """It is told, and can be applied; but who asks whether something differs hears that nothing does."""
+    console = Console()
+    for line in ("set workers 4", "set grace 5s", "set grace 0", "backend conf b", "pdm add m any b"):
+        console.say(line)
+    console.say("draft begin")
+    for line in ("set workers 4", "backend conf b port 110", "pdm add m any b", "pdm conf m threads 8"):
+        console.say(f"draft say {line}")
+    reply = console.say("draft show")
+    assert reply.text == "nothing differs in effect, 3 said otherwise"
+    assert reply.data_lines() == [
+        "- set grace 0s",
+        "- backend conf b",
+        "+ backend conf b port 110",
+        "+ pdm conf m threads 8",
+        "# said otherwise: variable grace, backend b, pdm m",
+    ]
+    console.say("draft apply")
+    assert console.lines("show config") == [
+        "set workers 4",
+        "backend conf b port 110",
+        "pdm add m any b",
+        "pdm conf m threads 8",
+    ]
+    console.say("rollback")
+    assert console.lines("show config") == ["set grace 0s", "set workers 4", "backend conf b", "pdm add m any b"]

@@ -4,7 +4,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.control.kinds import Bool, Choice, Dir, File, Host, Id, Iface, Int, Kind, String, Time, nearest
+from supervisor.control.kinds import (
+    EVERYWHERE,
+    Bool,
+    Choice,
+    Dir,
+    File,
+    Host,
+    Id,
+    Iface,
+    Int,
+    Kind,
+    OwnHost,
+    String,
+    Time,
+    nearest,
+)
 from supervisor.control.lookups import Lookups, NeedsLookup, Unfit, run
 
 DAY = 86400
@@ -20,7 +35,9 @@ VALUES = st.one_of(
     st.tuples(st.just(File(dash=True)), st.one_of(st.just("-"), PATHS)),
     st.tuples(st.just(Choice("POP3", "POP3s")), st.sampled_from(["POP3", "POP3s"])),
     st.tuples(st.just(Host()), st.ip_addresses().map(str)),
-    st.tuples(st.just(Iface()), st.one_of(st.just("ANY"), st.ip_addresses().map(str))),
+    st.tuples(
+        st.just(Iface()), st.one_of(st.just(EVERYWHERE), st.ip_addresses().map(lambda one: OwnHost(str(one), str(one))))
+    ),
 )
 
 

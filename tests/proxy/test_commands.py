@@ -374,6 +374,44 @@ def test_addresses_change_only_offline(console: Console, tmp_path: Path, change:
     assert vserv(console).state == state
 
 
+def test_capital_and_small_letters(console: Console) -> None:
+    """A value that is one of a few words is taken in either, what names something is not."""
+    console.say("vserv conf v1 prot pop3S state OFFLINE")
+    assert (vserv(console).prot, vserv(console).state) == ("POP3s", "offline")
+    assert console.say("shutdown DELAYED")
+    console.say("set allowsslv2 OFF")
+    console.say("debug +io")
+    for line in ("VSERV list", "vserv LIST", "set GRACE 5s", "vserv conf v1 PORT 110", "vserv show V1"):
+        assert refused(console, line), line
+
+
+def test_a_vserv_keeps_the_host_name_that_was_typed(console: Console) -> None:
+    """`show` has the name and its address, as of a backend; another name of the address is no other place."""
+    console.say("vserv conf v1 iface localhost port 1110 state online")
+    there = vserv(console).iface.address
+    assert there in ("127.0.0.1", "::1")
+    line, _defaults, comment = console.lines("vserv show v1")
+    assert (line, comment) == (
+        "vserv conf v1 iface localhost port 1110 state online",
+        f"# iface localhost is {there}",
+    )
+    assert console.lines("show config") == [line]
+    shown = json.loads(console.lines("json vserv show v1")[0])
+    assert (shown["iface"], shown["iface_address"]) == ("localhost", there)
+    assert [one.address for one in PROGRAM.listeners(console.config)] == [(there, 1110)]
+    assert f"v1 listens on {there} port 1110" in refused(console, f"vserv conf v2 iface {there} port 1110 state online")
+    assert "would call itself" in refused(console, "backend conf b host localhost port 1110")
+    console.say(f"vserv conf v1 iface {there}")
+    assert console.lines("vserv show v1")[0] == f"vserv conf v1 iface {there} port 1110 state online"
+
+
+def test_a_refusal_names_what_was_said(console: Console) -> None:
+    """A port that was never said would follow the protocol: it is the protocol that cannot be changed."""
+    console.say("vserv conf v1 state online")
+    text = refused(console, "vserv conf v1 namespace other prot POP3s")
+    assert text.startswith("column 31: prot can only be changed while it is offline;")
+
+
 def test_what_does_not_change_may_be_said(console: Console, tmp_path: Path) -> None:
     """A vserv that is online accepts its own port again, so that an rc file can be applied twice, and all else."""
     Authority().issue("localhost").write(tmp_path, "default")

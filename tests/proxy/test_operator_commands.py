@@ -262,13 +262,16 @@ def test_a_backend_to_which_users_were_moved_does_not_go(console: Console, line:
     assert isinstance(console.say(line), Change)
 
 
-@pytest.mark.parametrize("asked", ["draft apply", "draft check", "draft show"])
+@pytest.mark.parametrize("asked", ["draft apply", "draft check"])
 def test_nor_by_a_whole_configuration_without_it(console: Console, asked: str) -> None:
-    """As `pcontrol apply` brings it; `check` and `apply --dry-run` foretell it."""
+    """As `pcontrol apply` brings it; `check` foretells it. What only shows the difference shows it, and has a note."""
     console.status.operator.change([OrderEntry("user route", "default:joe", {"to": "two", "from": "one"})])
     for line in ("draft begin", "draft say backend conf one"):
         console.say(line)
     assert "1 user moved to two could not log in any more" in refused(console, asked)
+    shown = console.say("draft show")
+    assert shown.text.startswith("2 gone; note: 1 user moved to two could not log in any more")
+    assert "- backend conf two" in shown.data_lines()
 
 
 def test_a_configuration_that_was_in_force_can_come_back(console: Console) -> None:

@@ -90,6 +90,10 @@ def test_what_was_in_force_comes_back(tmp_path: Path) -> None:
         drifted = _pcontrol(proxy, "drift", str(kept))
         assert (drifted.returncode, drifted.stdout.splitlines()[:2]) == (5, ["- set grace 4s", "+ set grace 3s"])
         assert _pcontrol(proxy, "-q", "--json", "drift", str(kept)).returncode == 5
+        proxy.said("set grace 3s")
+        proxy.said("set maxpressure 0")
+        again = _pcontrol(proxy, "drift", str(kept))
+        assert (again.returncode, again.stdout.splitlines()[0]) == (0, "- set maxpressure 0"), "a default, but said"
         kept.write_text("set grace never\n")
         assert _pcontrol(proxy, "drift", str(kept)).returncode == 1, "a file that is faulty is another matter"
 

@@ -304,12 +304,12 @@ def leads_back(context: CommandContext, vserv: "Thing", backend: Backend) -> boo
 
     Raises NeedsLookup where it must be known whether an address is one of this host's.
     """
-    iface, port, state = vserv.iface, vserv.port, vserv.state  # type: ignore[attr-defined]
+    (address, port), state = vserv.place, vserv.state  # type: ignore[attr-defined]
     if state == OFFLINE or port != backend.port:
         return False
-    if iface in EVERY_ADDRESS:
-        return any(context.lookups.local_address(address) for address in backend.addresses)
-    return iface in backend.addresses
+    if address in EVERY_ADDRESS:
+        return any(context.lookups.local_address(one) for one in backend.addresses)
+    return address in backend.addresses
 
 
 def is_blind(module: Any) -> bool:

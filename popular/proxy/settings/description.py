@@ -18,7 +18,7 @@ def describe(config: Config) -> dict[str, Any]:
         "generation": config.generation,
         "variables": {name: config.variables[name] for name in _VARIABLES},
         "vservs": [
-            _chosen(vserv, "id", "state", "iface", "port") | {"protocol": _protocol(vserv)}
+            _chosen(vserv, "id", "state", "port") | {"iface": vserv.iface.address, "protocol": _protocol(vserv)}
             for vserv in things["vserv"].values()
         ],
         "backends": [

@@ -60,6 +60,11 @@ class ModuleSpec:
         """What it is."""
         return self.id, self.mod, self.args, self.directory
 
+    @property
+    def in_effect(self) -> "ModuleSpec":
+        """As it works, whatever was said of its terms."""
+        return replace(self, terms=things.in_effect(self.terms))
+
     def reloaded(self, lenient: bool = False) -> "ModuleSpec":
         """The module, to be loaded anew."""
         return replace(self, reloads=self.reloads + 1, lenient=lenient)

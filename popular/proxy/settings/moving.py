@@ -16,7 +16,7 @@ from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, MOVING_USER, 
 from popular.proxy.settings.pairs import Said, time_of, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, Kind
-from supervisor.control.outcome import Change, Move, Outcome, Replacement, Rollback
+from supervisor.control.outcome import Change, Comparison, Move, Outcome, Replacement, Rollback
 from supervisor.control.replytext import noted
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE
@@ -129,7 +129,7 @@ def _order(
 def check_nobody_is_led_astray(context: CommandContext, change: Change) -> Change:
     """The change. Raises CommandRefused where it takes away a backend to which users were moved, or are being moved:
     they could not log in from then on, and nobody would say so. What goes back to the configuration before, and what a
-    start begins with, goes through; as that may happen by itself the log says it, too.
+    start begins with, goes through; as that may happen by itself the log says it, too. So does what is only compared.
     """
     there = change.config.things["backend"].keys()
     gone = context.config.things["backend"].keys() - there
@@ -147,10 +147,13 @@ def check_nobody_is_led_astray(context: CommandContext, change: Change) -> Chang
         news = [(CONFIG_NOTE, {"of": subject, "note": note}) for subject, note in notes.items()]
         return replace(change, text=noted(change.text, *notes.values()), entries=(*change.entries, *news))
     named = ", ".join(f"{count_of(count, 'user')} moved to {ident}" for ident, count in astray)
-    raise CommandRefused(
+    why = (
         f"{named} could not log in any more; `user list` tells who, `user move` or `user unmove` leads them elsewhere "
-        "first; nothing was changed"
+        "first"
     )
+    if isinstance(change, Comparison):
+        return replace(change, text=noted(change.text, why))
+    raise CommandRefused(f"{why}; nothing was changed")
 
 
 def _led_somewhere(context: CommandContext) -> Counter[str]:

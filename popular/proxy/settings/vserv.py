@@ -16,7 +16,7 @@ from popular.tls.authorities import Authorities, CaFile
 from popular.tls.directory import DEFAULT
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
-from supervisor.control.kinds import Bool, Choice, Id, Iface, Int, String, nearest
+from supervisor.control.kinds import EVERYWHERE, Bool, Choice, Id, Iface, Int, OwnHost, String, nearest
 from supervisor.control.things import OFFLINE, Sort, Thing, parameter
 from supervisor.control.words import CommandRefused
 
@@ -55,11 +55,11 @@ def _greeting(ending: str) -> Any:
 
 @dataclass(frozen=True)
 class Vserv(Thing):
-    """A virtual server. `iface` is a numeric address or ANY; `capa` is "" for the built-in list."""
+    """A virtual server. `capa` is "" for the built-in list."""
 
-    iface: str = parameter(
+    iface: OwnHost = parameter(
         Iface(),
-        "ANY",
+        EVERYWHERE,
         "Address or host name to listen on, or ANY: all addresses, IPv4 and IPv6. A name is resolved now, once.",
         offline_only=True,
     )
@@ -156,6 +156,11 @@ class Vserv(Thing):
         return self.tls
 
     @property
+    def place(self) -> tuple[str, int]:
+        """Where it listens: numeric address or ANY, and port."""
+        return self.iface.address, self.port
+
+    @property
     def needed_certificates(self) -> tuple[str, ...]:
         """See popular.tls.users: where it is in use and clients may speak TLS with it."""
         in_tls = self.state != OFFLINE and (self.prot == POP3S or self.starttls != "off")
@@ -197,7 +202,7 @@ def _check_tls(vserv: Vserv) -> None:
 
 def _check_alone(config: Config, vserv: Vserv) -> None:
     for other in config.things["vserv"].values():
-        if other.id != vserv.id and other.state != OFFLINE and (other.iface, other.port) == (vserv.iface, vserv.port):
+        if other.id != vserv.id and other.state != OFFLINE and other.place == vserv.place:
             raise CommandRefused(f"vserv {other.id} listens on {vserv.iface} port {vserv.port} already")
 
 

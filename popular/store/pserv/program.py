@@ -66,7 +66,7 @@ def describe(config: Config) -> dict[str, Any]:
             name: config.variables[name] for name in ("maxsession", "maxlocalload", "maxpressure", "workers")
         },
         "vservs": [
-            {"id": one.id, "state": one.state, "iface": one.iface, "port": one.port, "protocol": one.prot}
+            {"id": one.id, "state": one.state, "iface": one.iface.address, "port": one.port, "protocol": one.prot}
             for one in config.things["server"].values()
         ],
         "backends": [],

@@ -7,7 +7,7 @@ from popular.tls.authorities import Authorities, CaFile
 from popular.tls.directory import DEFAULT
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
-from supervisor.control.kinds import ANY, Choice, Id, Iface, Int
+from supervisor.control.kinds import EVERYWHERE, Choice, Id, Iface, Int, OwnHost
 from supervisor.control.things import OFFLINE, Sort, Thing, parameter
 from supervisor.control.words import CommandRefused
 
@@ -23,11 +23,11 @@ STATES = {
 
 @dataclass(frozen=True)
 class ServerThing(Thing):
-    """`iface` is a numeric address or ANY."""
+    """The one server."""
 
-    iface: str = parameter(
+    iface: OwnHost = parameter(
         Iface(),
-        "ANY",
+        EVERYWHERE,
         "Address or host name to listen on, or ANY: all addresses, IPv4 and IPv6. A name is resolved now, once. Who "
         "is in trusted can read every mailbox: let it be an address that only the proxies reach.",
         offline_only=True,
@@ -79,7 +79,7 @@ def _check(_context: CommandContext, _config: Config, server: ServerThing) -> st
             "XPOPs wants a certificate of each proxy, and needs to know whom to believe: say `clientca FILE` too, or "
             "`clientcert off`"
         )
-    reached_from_afar = server.iface == ANY or server.iface not in LOOPBACK
+    reached_from_afar = server.iface == EVERYWHERE or server.iface.address not in LOOPBACK
     if "trusted" in server.given or not reached_from_afar:
         return None
     return f"only {LOOPBACK} may connect, which is this host: say `trusted NET,NET…` for the networks of the proxies"

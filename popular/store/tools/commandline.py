@@ -6,14 +6,15 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from supervisor.commandline import CommandLine
 from supervisor.version import VERSION
 
 
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser without abbreviations that exits with `usage_code` on a bad command line."""
+class Parser(CommandLine):
+    """A command line that exits with `usage_code` on a bad command line."""
 
     def __init__(self, program: str, description: str, usage_code: int, *, add_help: bool = True) -> None:
-        super().__init__(prog=program, description=description, allow_abbrev=False, add_help=add_help)
+        super().__init__(prog=program, description=description, add_help=add_help)
         self._usage_code = usage_code
         self.add_argument(
             "--version", action="version", version=f"%(prog)s {VERSION}", help="show the version and exit"

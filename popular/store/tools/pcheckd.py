@@ -38,6 +38,7 @@ from popular.store.messages import BAD_PACKET, DIR_ACCESS_FAILED, LOAD_UNKNOWN, 
 from popular.store.tools.commandline import Parser, positive, whole
 from popular.store.tools.datagrams import DatagramServer, bind
 from popular.store.tools.hosts import host_or_address
+from supervisor.commandline import not_empty
 from supervisor.control.lookups import Lookups, Unfit
 from supervisor.runtime import rights
 from supervisor.runtime.daemon import Daemon
@@ -211,7 +212,7 @@ def options() -> Parser:
 
 def _networks(text: str) -> Networks:
     try:
-        return NetworkList().parse(text, Lookups())
+        return NetworkList().parse(not_empty(text), Lookups())
     except Unfit as unfit:
         raise argparse.ArgumentTypeError(str(unfit)) from None
 

@@ -20,8 +20,8 @@ class Ourselves:
 
     def __init__(self, vservs: Iterable[Vserv]) -> None:
         listening = [vserv for vserv in vservs if vserv.state != OFFLINE]
-        self._places = frozenset((vserv.iface, vserv.port) for vserv in listening)
-        self._everywhere = frozenset(vserv.port for vserv in listening if vserv.iface in EVERY_ADDRESS)
+        self._places = frozenset(vserv.place for vserv in listening)
+        self._everywhere = frozenset(port for address, port in self._places if address in EVERY_ADDRESS)
         """Ports at which we listen on all addresses of this host."""
 
     def are_at(self, address: str, port: int) -> bool:
