@@ -218,7 +218,7 @@ class SessionSweep(Order):
     sort: str = field(kw_only=True)
     id: str = field(kw_only=True)
     gentle: bool = field(kw_only=True)
-    deadline: int | None = field(kw_only=True)
+    deadline: float | None = field(kw_only=True)
     before: float | None = field(default=None, kw_only=True)
     """Only sessions that had begun by then (monotonic); None: by now."""
     gone: Job | None = field(default=None, kw_only=True)
@@ -238,6 +238,7 @@ class Move(Order):
 
     `before`, `behind` and `undone` are the orders of its beginning, of its end, and of its failure. Elsewhere are done:
     `announced`, when the hold is in force here; `alone`, when nobody is left here; `switched`, behind the command.
+    `deadline`: as of a sweep.
     """
 
     sort: str = field(kw_only=True)
@@ -250,6 +251,7 @@ class Move(Order):
     command: tuple[str, ...] = field(kw_only=True)
     switched: tuple[MoveStep, ...] = field(default=(), kw_only=True)
     seconds: int = field(kw_only=True)
+    deadline: int | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
 

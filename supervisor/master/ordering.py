@@ -21,6 +21,13 @@ def kept_with(result: Result) -> tuple[OrderEntry, ...]:
     return result.value if isinstance(result.value, tuple) else ()
 
 
+def _when_gone(found: SweepFound, seconds: float | None) -> str:
+    """When those who are left will be ended; nothing where that is up to them."""
+    if not found.left or seconds is None:
+        return ""
+    return f"; {found.left} left, " + (f"ended in {seconds:g} s at the latest" if seconds else "until QUIT is answered")
+
+
 class Ordering:
     """Orders beside the configuration."""
 
@@ -79,7 +86,8 @@ class Ordering:
         def kept(_done: bool, unkept: str) -> None:
             def first(found: SweepFound) -> None:
                 company = _COMPANY if self._has_company() else ""
-                answer(True, noted(f"{order.text}: {described(found)}", note, unkept, company), ())
+                text = f"{order.text}: {described(found)}{_when_gone(found, order.deadline)}"
+                answer(True, noted(text, note, unkept, company), ())
 
             cut = Cut.GENTLE if order.gentle else Cut.NONE
             self._sweeps.begin(

@@ -41,7 +41,8 @@ def order(console: Console, line: str) -> dict[tuple[str, str], object]:
         ("kick vserv v1", "vserv", "v1", True, None),
         ("backend drain one deadline 10m", "backend", "one", False, 600),
         ("vserv drain v1", "vserv", "v1", False, None),
-        ("user lock joe", "user", "default:joe", True, None),
+        ("user lock joe", "user", "default:joe", True, 10),
+        ("user lock joe deadline 0", "user", "default:joe", True, 0),
     ],
 )
 def test_whose_sessions_go(
@@ -71,6 +72,7 @@ def test_whose_sessions_go(
         ("user unmove joe", "was not moved"),
         ("user hold joe for 11m", "does not fit; allowed: 1s to 10m"),
         ("user move joe three", "no backend"),
+        ("user move joe two timeout 5s deadline 5s", "it must be before the timeout, 5 s"),
     ],
 )
 def test_what_is_refused(console: Console, line: str, why: str) -> None:

@@ -15,14 +15,18 @@ from supervisor.master.sweeping import MOST_SWEEPS, Sweeps
 from supervisor.operatorstate import OrderEntry
 
 
+NOBODY = SweepFound()
+
+
 class TellThem(Job):
     def perform(self) -> None: ...
 
 
 class Around:
-    """A sweep that finds nobody, and the jobs that are sent."""
+    """A sweep that finds nobody, or whom a test wants, and the jobs that are sent."""
 
-    def __init__(self, under_way: int = 0) -> None:
+    def __init__(self, under_way: int = 0, found: SweepFound = NOBODY) -> None:
+        self.found = found
         self.sent: list[Job] = []
         self.dones: list[Callable[[Result], None]] = []
         self.wanted_by: list[list[tuple[str, str]]] = []
@@ -44,7 +48,7 @@ class Around:
         self, _sort: str, _ident: str, *, first: Callable[[SweepFound], None], over: Callable[[], None], **more: Any
     ) -> None:
         self.wanted_by.append(list(more["orders"]))
-        first(SweepFound())
+        first(self.found)
         over()
 
     def send(self, job: Job, done: Callable[[Result], None]) -> None:
@@ -55,6 +59,24 @@ class Around:
 def ordering_of(around: Around, company: bool = False) -> Ordering:
     made = cast(Any, around)
     return Ordering(cast(StateKeeper, made), cast(Sweeps, made), lambda: company, jobs=cast(Jobs, made))
+
+
+@pytest.mark.parametrize(
+    ("left", "deadline", "told"),
+    [
+        (0, 10, "1 idle, 2 with uncommitted deletes"),
+        (2, None, "1 idle, 2 with uncommitted deletes"),
+        (2, 10, "1 idle, 2 with uncommitted deletes; 2 left, ended in 10 s at the latest"),
+        (2, 0, "1 idle, 2 with uncommitted deletes; 2 left, until QUIT is answered"),
+    ],
+)
+def test_the_answer_tells_when_they_will_be_gone(left: int, deadline: int | None, told: str) -> None:
+    """Who locks a user wants to know that he is out, or when."""
+    sweep = SessionSweep("joe", sort="user", id="default:joe", gentle=True, deadline=deadline)
+    answers: list[str] = []
+    around = Around(found=SweepFound((0, 1, 0, 0, 2), left))
+    ordering_of(around).sweep(sweep, lambda _done, text, _lines: answers.append(text))
+    assert answers == [f"joe: {told}"]
 
 
 LOCK = OrderEntry("user lock", "default:joe", {"until": None})

@@ -16,7 +16,9 @@ from popular.proxy.settings.orders import (
     DRAINED_VSERV,
     HELD_USER,
     HOLD_SECONDS,
+    LOCK_SECONDS,
     LOCKED_USER,
+    LONGEST_DEADLINE,
     LONGEST_HOLD,
     MOVING_USER,
     NEW,
@@ -42,7 +44,6 @@ NETWORK = "network"
 _KICKED = (USER, NETWORK, BACKEND, VSERV)
 _EVERYWHERE = "cluster"
 _OF_KICK = ("deadline TIME", "namespace NAME", "vserv NAME", _EVERYWHERE)
-LONGEST_DEADLINE = DAY
 _YEAR = 366 * DAY
 _DRAINS = {BACKEND: DRAINED_BACKEND, VSERV: DRAINED_VSERV}
 _ABOUT_USERS = {HELD_USER: "held", LOCKED_USER: "locked", MOVING_USER: "being moved", ROUTED_USER: "moved"}
@@ -172,12 +173,14 @@ def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
 
 
 def _lock(context: CommandContext, arguments: Arguments) -> Outcome:
-    said = Said(arguments, ("until", "namespace"))
+    said, now = Said(arguments, ("until", "deadline", "namespace")), time.time()
     key = found_user(context, *user_of(arguments["user"], said, context)).key
     seconds = time_of(said.get("until"), 1, _YEAR)
-    value = {"since": time.time(), "until": None if seconds is None else time.time() + seconds}
+    deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
+    deadline = LOCK_SECONDS if deadline is None else deadline
+    value = {"since": now, "until": None if seconds is None else now + seconds, "deadline": now + deadline}
     words = shared(context, OrderEntry(LOCKED_USER, key, value))
-    return SessionSweep(f"user {key} is locked", sort=USER, id=key, gentle=True, deadline=None, **words)
+    return SessionSweep(f"user {key} is locked", sort=USER, id=key, gentle=True, deadline=deadline, **words)
 
 
 def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
@@ -309,9 +312,11 @@ def operator_commands() -> list[ControlCommand]:
         _order(
             "user lock <user> [<word> <value>]…",
             _lock,
-            "Refuses a user as if his password were wrong, and ends his sessions as `kick` does.\n`until 2d` ends by "
-            "itself.",
-            {"word": Choice("until", "namespace"), **user},
+            "Refuses a user as if his password were wrong, and ends his sessions as `kick` does, all of them within "
+            f"{LOCK_SECONDS} s.\n`deadline 1m` leaves who is in a transfer, or has deleted mail and not said QUIT, so "
+            "much time; `deadline 0` none: deletes that are not committed are lost. Who has said QUIT always has his "
+            "reply. `until 2d` ends by itself.",
+            {"word": Choice("until", "deadline", "namespace"), **user},
         ),
         _order(
             "user unlock <user> [<word> <value>]…",

@@ -1,6 +1,10 @@
 """What the operator may order about logins: the sorts of orders, as the state file has them; and words about users."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor.control.variables import DAY
 
 DRAINED_BACKEND, DRAINED_VSERV = "backend drain", "vserv drain"
 HELD_USER, LOCKED_USER, ROUTED_USER, MOVING_USER = "user hold", "user lock", "user route", "user move"
@@ -11,10 +15,14 @@ USER, BACKEND, VSERV = "user", "backend", "vserv"
 NEW = "new"
 """In a drain: what becomes of those who want to come in."""
 
+LONGEST_DEADLINE = DAY
+
 HOLD_SECONDS = 30.0
 """For so long a login waits that is held, if nothing else was said; but not beyond authtimeout."""
 LONGEST_HOLD = 600
 """What may be said."""
+LOCK_SECONDS = 10
+"""For so long a session of a user who was locked goes on that would lose something, if nothing else was said."""
 
 
 def user_key(namespace: str, user: str) -> str:
@@ -35,3 +43,13 @@ def iso(moment: float | None) -> str | None:
 def hold_seconds(said: object) -> float:
     """For how long a login waits that is held: as was said, if that is a time."""
     return float(said) if isinstance(said, int | float) and 0 <= said <= LONGEST_HOLD else HOLD_SECONDS
+
+
+def seconds_to_deadline(sort: str, value: Mapping[str, Any], now: float) -> float | None:
+    """In how many seconds all sessions of a user are ended of whom another proxy has told; None: they end by
+    themselves. A proxy whose clock is another one keeps nobody for longer than may be said.
+    """
+    deadline = value.get("deadline")
+    if not isinstance(deadline, int | float):
+        return float(LOCK_SECONDS) if sort == LOCKED_USER else None
+    return min(max(0.0, deadline - now), float(LONGEST_DEADLINE))
