@@ -1,5 +1,6 @@
 """The commands about drains, kicks, holds, locks and moves: what is ordered by them, and what is refused. Pure."""
 
+import re
 import time
 from typing import Any
 
@@ -128,6 +129,19 @@ def test_a_move_is_whole(console: Console) -> None:
     assert isinstance(back, Move)
     state.change([*back.before, *back.behind])
     assert [entry.sort for entry in state.entries(0)] == ["user hold"]
+
+
+@pytest.mark.parametrize(("sort", "ident"), [("backend", "one"), ("vserv", "v1")])
+def test_who_shows_or_makes_what_is_drained_is_told(console: Console, sort: str, ident: str) -> None:
+    """It lasts beyond its `del`: who makes it anew would wonder that nobody comes in."""
+    assert console.say(f"{sort} show {ident}").data["drained_since"] is None
+    order(console, f"{sort} drain {ident}")
+    note = f"drained since .*Z: nobody new comes in; `{sort} undrain {ident}` ends it"
+    assert any(re.fullmatch(f"# {note}", line) for line in console.lines(f"{sort} show {ident}"))
+    assert console.say(f"{sort} show {ident}").data["drained_since"].endswith("Z")
+    console.say(f"{sort} del {ident}")
+    port = " port 1110" if sort == "vserv" else ""
+    assert re.search(f"is made; note: {note}", console.say(f"{sort} conf {ident}{port}").text)
 
 
 def test_the_end_of_a_hold_ends_no_lock(console: Console) -> None:

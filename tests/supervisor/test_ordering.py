@@ -14,7 +14,6 @@ from supervisor.master.ordering import Ordering
 from supervisor.master.sweeping import MOST_SWEEPS, Sweeps
 from supervisor.operatorstate import OrderEntry
 
-
 NOBODY = SweepFound()
 
 

@@ -199,6 +199,28 @@ def test_who_is_held_waits_and_who_is_locked_is_refused(site: Site) -> None:
         assert not proxy.control("user unlock joe").ok
 
 
+@pytest.mark.parametrize(
+    ("command", "does", "end", "reply"),
+    [
+        ("user lock joe", "refuses him as if his password were wrong", "user unlock joe", WRONG),
+        ("user hold joe for 1s", "lets him wait", "user release joe", LATER),
+        ("backend drain one", "lets nobody new in", "backend undrain one", LATER),
+        ("vserv drain v1", "lets nobody new in", "vserv undrain v1", LATER),
+        ("backend drain one new fake", "shows him an empty mailbox", "backend undrain one", b"+OK 0 messages"),
+    ],
+)
+def test_explain_names_the_order_by_which_it_is_so(site: Site, command: str, does: str, end: str, reply: bytes) -> None:
+    """Whoever asks why joe does not get in is told what somebody has ordered, and since when."""
+    site.proxy.said(command)
+    told = site.proxy.said("explain joe").lines
+    site.proxy.said(end)
+    (line,) = [line for line in told if line.startswith("ordered ")]
+    sort = " ".join(command.split()[:2])
+    assert re.fullmatch(rf"ordered    {sort} \S+ since \S+Z: {does}", line)
+    assert any(line.startswith(f"reply      {reply.decode()}") for line in told)
+    assert site.proxy.json("explain joe")["ordered"] == []
+
+
 def _polled_to_its_end(client: PopClient) -> bool:
     """Whether a client that never rests is ended."""
     end = time.monotonic() + PATIENCE

@@ -4,7 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from supervisor.control.context import CommandContext
 from supervisor.control.variables import DAY
+from supervisor.operatorstate import is_over
 
 DRAINED_BACKEND, DRAINED_VSERV = "backend drain", "vserv drain"
 HELD_USER, LOCKED_USER, ROUTED_USER, MOVING_USER = "user hold", "user lock", "user route", "user move"
@@ -53,3 +55,21 @@ def seconds_to_deadline(sort: str, value: Mapping[str, Any], now: float) -> floa
     if not isinstance(deadline, int | float):
         return float(LOCK_SECONDS) if sort == LOCKED_USER else None
     return min(max(0.0, deadline - now), float(LONGEST_DEADLINE))
+
+
+def _drained_since(context: CommandContext, sort: str, ident: str) -> str | None:
+    """Since when a backend or a virtual server lets nobody new in; None: it does not do so."""
+    drain = context.status.operator.of(sort).get(ident)
+    return None if drain is None or is_over(drain, time.time()) else iso(drain.get("since")) or "the beginning"
+
+
+def drain_note(context: CommandContext, sort: str, ident: str) -> str | None:
+    """That nobody new comes in, and how that ends; None: everybody may."""
+    since = _drained_since(context, sort, ident)
+    return since and f"drained since {since}: nobody new comes in; `{sort.replace('drain', 'undrain')} {ident}` ends it"
+
+
+def drain_of(context: CommandContext, sort: str, ident: str) -> tuple[Mapping[str, object], list[str]]:
+    """For `show`: as JSON has it, and as a comment for people."""
+    note = drain_note(context, sort, ident)
+    return {"drained_since": _drained_since(context, sort, ident)}, [f"# {note}"] if note else []
