@@ -68,6 +68,11 @@ class Outcome:
         """The lines of the reply."""
         return lines_of(self.data) if self.lines is None else list(self.lines)
 
+    def with_finding(self, text: str, data: Any, line: str) -> Self:
+        """This outcome with what was found when it was carried out: as a line, or in JSON where that was asked for."""
+        found = replace(self, text=text, data=data)
+        return replace(found, lines=(line,)) if self.lines is None else found.as_json()
+
     def as_json(self) -> Self:
         """This outcome with its data as one JSON line (`null` where there is none)."""
         return replace(self, lines=(json.dumps(self.data, ensure_ascii=True, separators=(", ", ": "), default=str),))
@@ -149,7 +154,8 @@ class Reapply(Outcome):
 
 @dataclass(frozen=True)
 class Order(Outcome):
-    """Something for the master to do.
+    """Something for the master to do. Where it has data whoever orders it is to see it: what was found, a number that
+    was given.
 
     `told`: has others know of it first, and brings what is to be kept with it (OrderEntry); if they cannot be told it
     holds here alone for now, or, where it must be `surely_told`, not at all. `told_by`: who has said it, where that was

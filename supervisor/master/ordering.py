@@ -86,8 +86,11 @@ class Ordering:
         def kept(_done: bool, unkept: str) -> None:
             def first(found: SweepFound) -> None:
                 company = _COMPANY if self._has_company() else ""
-                text = f"{order.text}: {described(found)}{_when_gone(found, order.deadline)}"
-                answer(True, noted(text, note, unkept, company), ())
+                line = f"{order.text}: {described(found)}{_when_gone(found, order.deadline)}"
+                data = {"sort": order.sort, "id": order.id, "left": found.left, "seconds_left": order.deadline}
+                data["found"] = described(found)
+                told = order.with_finding(noted(line, note, unkept, company), data, line)
+                answer(True, told.text, told.data_lines())
 
             cut = Cut.GENTLE if order.gentle else Cut.NONE
             self._sweeps.begin(

@@ -248,8 +248,9 @@ class CommandSender:
         if not answer.ok:
             self._refused(answer.text, command)
         else:
-            # That it was done the exit code tells; a note must be seen all the same.
-            text = answer.text if self._verbose else _notes(answer.text)
+            # That it was done the exit code tells, and what was found the data; a note must be seen all the same.
+            is_told = answer.lines == [answer.text.partition(NOTE)[0]]
+            text = answer.text if self._verbose and not is_told else _notes(answer.text)
             if text:
                 self._print(text)
         return answer.ok

@@ -1,5 +1,6 @@
 """Orders by which sessions are to end: who hears that nobody is left. Fakes of what carries them out."""
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -72,10 +73,15 @@ def ordering_of(around: Around, company: bool = False) -> Ordering:
 def test_the_answer_tells_when_they_will_be_gone(left: int, deadline: int | None, told: str) -> None:
     """Who locks a user wants to know that he is out, or when."""
     sweep = SessionSweep("joe", sort="user", id="default:joe", gentle=True, deadline=deadline)
-    answers: list[str] = []
+    answers: list[tuple[str, list[str]]] = []
     around = Around(found=SweepFound((0, 1, 0, 0, 2), left))
-    ordering_of(around).sweep(sweep, lambda _done, text, _lines: answers.append(text))
-    assert answers == [f"joe: {told}"]
+    for order in (sweep, sweep.as_json()):
+        ordering_of(around).sweep(order, lambda _done, text, lines: answers.append((text, list(lines))))
+    text = f"joe: {told}"
+    found = {"found": "1 idle, 2 with uncommitted deletes", "left": left, "seconds_left": deadline}
+    assert answers[0] == (text, [text]), "it is data, which is shown to who has not asked for more words"
+    assert answers[1][0] == text
+    assert json.loads(answers[1][1][0]) == {"sort": "user", "id": "default:joe", **found}
 
 
 LOCK = OrderEntry("user lock", "default:joe", {"until": None})

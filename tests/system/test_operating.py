@@ -139,6 +139,7 @@ def test_a_transfer_goes_to_its_end(site: Site) -> None:
         control = [program("pcontrol"), "-r", str(proxy.rundir), "--wait", "kick", "user", "eve"]
         waits = subprocess.Popen(control, stdout=subprocess.PIPE, text=True)
         assert waits.stdout is not None
+        assert waits.stdout.readline() == "user eve: 1 in a transfer\n", "what there was is told without -v too"
         assert "user default:eve: 1 in a transfer" in waits.stdout.readline()
         store.goes_on.set()
         assert waits.communicate()[0] == "nobody is left\n"

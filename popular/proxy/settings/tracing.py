@@ -224,7 +224,8 @@ def _start(context: CommandContext, arguments: Arguments, of: str) -> Outcome:
     path = _file_of(context, ident)
     value = {"of": of, **whom, "until": round(time.time() + seconds), "most": most, "file": path}
     text = f"trace {ident}: the next sessions of {of} {_name(value)}, in {path}"
-    return Ordered(text, entries=(OrderEntry(TRACE, str(ident), value),))
+    data = {"id": ident, "of": of, "name": _name(value), "file": path}
+    return Ordered(text, data, [text], entries=(OrderEntry(TRACE, str(ident), value),))
 
 
 def _whom(word: str, options: Mapping[str, Any], context: CommandContext) -> dict[str, str]:

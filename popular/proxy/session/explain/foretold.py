@@ -1,5 +1,6 @@
-"""Limits, orders, the health of backends and what is remembered of empty mailboxes, as `explain` has them: what they would
-say of a login, which is not counted.
+"""Limits, orders, the health of backends and what is remembered of empty mailboxes, as `explain` has them.
+
+It is what they would say of a login, which is not counted.
 """
 
 from collections.abc import Callable, Sequence
