@@ -40,6 +40,8 @@ def order(console: Console, line: str) -> dict[tuple[str, str], object]:
         ("kick network 2001:db8::/32 deadline 1m", "network", "2001:db8::/32", True, 60),
         ("kick backend one", "backend", "one", True, None),
         ("kick vserv v1", "vserv", "v1", True, None),
+        ("kick backend b2", "backend", "b2", True, None),
+        ("kick vserv v2", "vserv", "v2", True, None),
         ("backend drain one deadline 10m", "backend", "one", False, 600),
         ("vserv drain v1", "vserv", "v1", False, None),
         ("user lock joe", "user", "default:joe", True, 10),
@@ -49,7 +51,9 @@ def order(console: Console, line: str) -> dict[tuple[str, str], object]:
 def test_whose_sessions_go(
     console: Console, line: str, sort: str, ident: str, gentle: bool, deadline: int | None
 ) -> None:
-    """A kick cuts at once who loses nothing; a drain cuts nobody before its deadline."""
+    """A kick cuts at once who loses nothing; a drain cuts nobody before its deadline. What is gone from the
+    configuration, and still has sessions (b2, v2), can be kicked too.
+    """
     said = console.say(line)
     assert isinstance(said, SessionSweep)
     assert (said.sort, said.id, said.gentle, said.deadline) == (sort, ident, gentle, deadline)
@@ -64,6 +68,7 @@ def test_whose_sessions_go(
         ("backend drain one deadline 1s deadline 2s", "a word is there twice"),
         ("backend undrain one", "is not drained"),
         ("vserv undrain v1", "is not drained"),
+        ("kick backend b3", "no backend"),
         ("kick network here", "is not one network"),
         ("kick network 192.0.2.7,192.0.2.8", "is not one network"),
         ("kick backend one namespace x", "does not fit here; allowed: deadline"),

@@ -131,7 +131,7 @@ def _whom(sort: str, word: Word, said: Said, *, context: CommandContext) -> str:
             said["namespace"] = _namespace_at(said[VSERV], said, context)
         return found_user(context, *user_of(word, said, context)).key
     if sort != NETWORK:
-        return str(named(sort, word, context).id)
+        return str(word) if _serves(sort, word, context) else str(named(sort, word, context).id)
     try:
         (network,) = NetworkList().parse(word, context.lookups).networks
     except (Unfit, ValueError):
@@ -139,6 +139,11 @@ def _whom(sort: str, word: Word, said: Said, *, context: CommandContext) -> str:
             f"{shown(word)} is not one network; allowed: 192.0.2.0/24, 2001:db8::/32, or an address", word.column
         ) from None
     return str(network)
+
+
+def _serves(sort: str, ident: str, context: CommandContext) -> bool:
+    """Whether a thing is gone from the configuration, and sessions that began under it are still there."""
+    return ident not in context.config.things[sort] and any(row[sort] == ident for row in context.status.sessions())
 
 
 def _namespace_at(vserv: Word, said: Said, context: CommandContext) -> Word:
