@@ -165,6 +165,8 @@ class Order(Outcome):
     told: Job | None = field(default=None, kw_only=True)
     surely_told: bool = field(default=False, kw_only=True)
     told_by: str = field(default="", kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    """What must be seen when it is carried out."""
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,6 @@ class Move(Order):
     switched: tuple[MoveStep, ...] = field(default=(), kw_only=True)
     seconds: int = field(kw_only=True)
     deadline: int | None = field(default=None, kw_only=True)
-    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 def noted(text: str, *notes: str | None) -> str:

@@ -59,7 +59,10 @@ class Ordering:
     def order(self, order: Ordered, answer: Answer) -> None:
         """Something is ordered, or an order ended."""
         self.tell(
-            order, order.entries, answer, then=lambda entries, note: self.keep(order.text, entries, answer, note=note)
+            order,
+            order.entries,
+            answer,
+            then=lambda entries, note: self.keep(noted(order.text, *order.notes), entries, answer, note=note),
         )
 
     def keep(self, text: str, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
@@ -89,7 +92,7 @@ class Ordering:
                 line = f"{order.text}: {described(found)}{_when_gone(found, order.deadline)}"
                 data = {"sort": order.sort, "id": order.id, "left": found.left, "seconds_left": order.deadline}
                 data["found"] = described(found)
-                told = order.with_finding(noted(line, note, unkept, company), data, line)
+                told = order.with_finding(noted(line, *order.notes, note, unkept, company), data, line)
                 answer(True, told.text, told.data_lines())
 
             cut = Cut.GENTLE if order.gentle else Cut.NONE

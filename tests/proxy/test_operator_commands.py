@@ -10,7 +10,7 @@ from popular.proxy.settings import moving
 from popular.proxy.settings.cluster import TellKicked
 from popular.proxy.settings.explain import HERE, LoginToExplain
 from supervisor.control.lookups import AskWorker, Result
-from supervisor.control.outcome import Change, Move, Ordered, Replacement, Reply, Rollback, SessionSweep
+from supervisor.control.outcome import Change, Move, Order, Ordered, Replacement, Reply, Rollback, SessionSweep
 from supervisor.operatorstate import OrderEntry, unfinished
 from tests.proxy.console import Console, refused
 
@@ -91,6 +91,24 @@ def test_the_namespace_may_be_left_out_where_there_is_one(console: Console) -> N
     console.say("vserv conf v2 port 1111 namespace other")
     assert "there are: default, other" in refused(console, "user hold joe")
     assert ("user hold", "other:joe") in order(console, "user hold joe namespace other")
+
+
+@pytest.mark.parametrize(
+    "command", ["user lock joe", "user hold joe", "user move joe two", "kick user joe", "trace start user joe"]
+)
+def test_an_order_about_nobody_says_so(console: Console, command: str) -> None:
+    """The namespace may be a slip; or somebody is to be locked before he can come. Where clients say theirs it may be
+    any.
+    """
+    note = 'no virtual server has the namespace defualt; did you mean "default"?'
+    for namespace, notes in (("default", False), ("defualt", True)):
+        outcome = console.say(f"{command} namespace {namespace}")
+        assert isinstance(outcome, Order)
+        assert (note in outcome.notes) == notes
+    console.say('vserv conf v2 port 1111 namespace "USER"')
+    outcome = console.say(f"{command} namespace defualt")
+    assert isinstance(outcome, Order)
+    assert note not in outcome.notes
 
 
 def test_orders_are_in_no_configuration(console: Console) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from supervisor.control.lookups import Job, Result
-from supervisor.control.outcome import SessionSweep
+from supervisor.control.outcome import Ordered, SessionSweep
 from supervisor.lifeline import SweepFound
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
@@ -86,6 +86,16 @@ def test_the_answer_tells_when_they_will_be_gone(left: int, deadline: int | None
 
 LOCK = OrderEntry("user lock", "default:joe", {"until": None})
 TOLD = OrderEntry("cluster", "epoch", {"epoch": "e"})
+
+
+def test_what_must_be_seen_of_an_order_is_a_note() -> None:
+    """Of one that ends sessions, and of one that does not."""
+    texts: list[str] = []
+    orders = ordering_of(Around())
+    orders.order(Ordered("held", entries=(LOCK,), notes=("nobody",)), lambda _done, text, _lines: texts.append(text))
+    sweep = SessionSweep("locked", sort="user", id="x:joe", gentle=True, deadline=None, notes=("nobody",))
+    orders.sweep(sweep, lambda _done, text, _lines: texts.append(text))
+    assert texts == ["held; note: nobody", "locked: no session; note: nobody"]
 
 
 @pytest.mark.parametrize("company", [False, True])

@@ -13,7 +13,7 @@ from popular.proxy.settings import leading, moving_together
 from popular.proxy.settings.accounts import UNKNOWN, FoundUser, found_user
 from popular.proxy.settings.cluster import with_mark
 from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, LONGEST_DEADLINE, MOVING_USER, ROUTED_USER, USER
-from popular.proxy.settings.pairs import Said, time_of, user_of
+from popular.proxy.settings.pairs import Said, namespace_notes, time_of, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, Kind
 from supervisor.control.outcome import Change, Move, Outcome, Replacement, Rollback, noted
@@ -126,7 +126,10 @@ def _order(
         switched=(*leading.steps(context, whom, here=here, to=to), *together.switched),
         seconds=seconds,
         deadline=deadline,
-        notes=() if together.everywhere else ("it holds for this proxy only",),
+        notes=(
+            *namespace_notes(whom.namespace, context),
+            *(() if together.everywhere else ("it holds for this proxy only",)),
+        ),
     )
 
 

@@ -28,7 +28,7 @@ from popular.proxy.settings.orders import (
     iso,
     user_key,
 )
-from popular.proxy.settings.pairs import Said, time_of, user_of
+from popular.proxy.settings.pairs import Said, namespace_notes, time_of, user_of
 from popular.proxy.settings.variables import USER_NAMESPACE
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, shown
@@ -100,13 +100,15 @@ def _kick(context: CommandContext, arguments: Arguments) -> Outcome:
     pairs, everywhere = _with_cluster(arguments["word"] or [])
     said = Said(pairs, ("deadline", "namespace", VSERV) if sort == USER else ("deadline",))
     ident = _whom(sort, word, said, context=context)
+    notes = namespace_notes(ident.partition(":")[0], context) if sort == USER else ()
     deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
     if everywhere and sort not in (USER, NETWORK):
         raise CommandRefused(f"of a {sort} each proxy has its own; {_EVERYWHERE} is for {USER} and {NETWORK}")
     told = tell_kicked(context, sort, ident, deadline=deadline) if everywhere else None
     # Told when nothing hinders it any more: what is refused here has kicked nobody elsewhere.
     text = f"{sort} {word}"
-    return SessionSweep(text, sort=sort, id=ident, gentle=True, deadline=deadline, told=told, surely_told=everywhere)
+    sweep = partial(SessionSweep, text, sort=sort, id=ident, gentle=True, deadline=deadline, notes=notes)
+    return sweep(told=told, surely_told=everywhere)
 
 
 def _with_cluster(words: Sequence[Word]) -> tuple[dict[str, list[Word]], bool]:
@@ -168,24 +170,27 @@ def _kicks(context: CommandContext, _arguments: Arguments) -> Outcome:
 
 def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(arguments, ("for", "namespace"))
-    key = found_user(context, *user_of(arguments["user"], said, context)).key
+    whom = found_user(context, *user_of(arguments["user"], said, context))
+    key, notes = whom.key, namespace_notes(whom.namespace, context)
     seconds = time_of(said.get("for"), 1, LONGEST_HOLD)
     if key in _orders(context, MOVING_USER) or is_moved_elsewhere(context, key):
         raise CommandRefused(f"user {key} is being moved, and held by that", arguments["user"].column)
     value = {"since": time.time(), "seconds": seconds or HOLD_SECONDS}
     text = f"user {key} is held: a login waits {value['seconds']:g} s at most"
-    return Ordered(text, **shared(context, OrderEntry(HELD_USER, key, value)))
+    return Ordered(text, notes=notes, **shared(context, OrderEntry(HELD_USER, key, value)))
 
 
 def _lock(context: CommandContext, arguments: Arguments) -> Outcome:
     said, now = Said(arguments, ("until", "deadline", "namespace")), time.time()
-    key = found_user(context, *user_of(arguments["user"], said, context)).key
+    whom = found_user(context, *user_of(arguments["user"], said, context))
+    key, notes = whom.key, namespace_notes(whom.namespace, context)
     seconds = time_of(said.get("until"), 1, _YEAR)
     deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
     deadline = LOCK_SECONDS if deadline is None else deadline
     value = {"since": now, "until": None if seconds is None else now + seconds, "deadline": now + deadline}
     words = shared(context, OrderEntry(LOCKED_USER, key, value))
-    return SessionSweep(f"user {key} is locked", sort=USER, id=key, gentle=True, deadline=deadline, **words)
+    sweep = partial(SessionSweep, f"user {key} is locked", sort=USER, id=key, gentle=True, deadline=deadline)
+    return sweep(notes=notes, **words)
 
 
 def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
