@@ -86,6 +86,13 @@ def test_what_is_refused(console: Console, line: str, why: str) -> None:
     assert why in refused(console, line)
 
 
+def test_a_hold_says_how_long_a_login_waits(console: Console) -> None:
+    """Never beyond authtimeout."""
+    console.say("set authtimeout 2m")
+    told = [console.say(f"user hold joe for {time}").text.partition(": ")[2] for time in ("10m", "10s")]
+    assert told == ["a login waits 120 s at most", "a login waits 10 s at most"]
+
+
 def test_the_namespace_may_be_left_out_where_there_is_one(console: Console) -> None:
     """With two it must be said."""
     console.say("vserv conf v2 port 1111 namespace other")

@@ -176,7 +176,8 @@ def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
     if key in _orders(context, MOVING_USER) or is_moved_elsewhere(context, key):
         raise CommandRefused(f"user {key} is being moved, and held by that", arguments["user"].column)
     value = {"since": time.time(), "seconds": seconds or HOLD_SECONDS}
-    text = f"user {key} is held: a login waits {value['seconds']:g} s at most"
+    longest = min(value["seconds"], context.config.variables["authtimeout"] or value["seconds"])
+    text = f"user {key} is held: a login waits {longest:g} s at most"
     return Ordered(text, notes=notes, **shared(context, OrderEntry(HELD_USER, key, value)))
 
 
