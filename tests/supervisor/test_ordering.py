@@ -89,7 +89,7 @@ TOLD = OrderEntry("cluster", "epoch", {"epoch": "e"})
 
 
 def test_what_must_be_seen_of_an_order_is_a_note() -> None:
-    """Of one that ends sessions, and of one that does not."""
+    """One that ends sessions has it behind what was found, one that does not behind its own words."""
     texts: list[str] = []
     orders = ordering_of(Around())
     orders.order(Ordered("held", entries=(LOCK,), notes=("nobody",)), lambda _done, text, _lines: texts.append(text))
