@@ -80,8 +80,11 @@ def _iso(moment: float | None) -> str | None:
 
 
 def _drain(context: CommandContext, arguments: Arguments) -> Outcome:
-    number = arguments["number"]
-    following = next((one for one in context.status.generations() if one.generation > number), None)
+    number, in_force = arguments["number"], context.status.generations()
+    newest = in_force[-1].generation
+    if number > newest:
+        raise CommandRefused(f"there is no generation {number}; {newest} is in force (`generations`)")
+    following = next((one for one in in_force if one.generation > number), None)
     if following is None:
         raise CommandRefused(f"generation {number} is in force, and no later one is; `generations` lists them")
     return SessionSweep(

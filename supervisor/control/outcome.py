@@ -68,6 +68,11 @@ class Outcome:
         """The lines of the reply."""
         return lines_of(self.data) if self.lines is None else list(self.lines)
 
+    def with_finding(self, text: str, data: Any, line: str) -> Self:
+        """This outcome with what was found when it was carried out: as a line, or in JSON where that was asked for."""
+        found = replace(self, text=text, data=data)
+        return replace(found, lines=(line,)) if self.lines is None else found.as_json()
+
     def as_json(self) -> Self:
         """This outcome with its data as one JSON line (`null` where there is none)."""
         return replace(self, lines=(json.dumps(self.data, ensure_ascii=True, separators=(", ", ": "), default=str),))
@@ -153,7 +158,8 @@ class Reapply(Outcome):
 
 @dataclass(frozen=True)
 class Order(Outcome):
-    """Something for the master to do.
+    """Something for the master to do. Where it has data whoever orders it is to see it: what was found, a number that
+    was given.
 
     `told`: has others know of it first, and brings what is to be kept with it (OrderEntry); if they cannot be told it
     holds here alone for now, or, where it must be `surely_told`, not at all. `told_by`: who has said it, where that was
@@ -163,6 +169,8 @@ class Order(Outcome):
     told: Job | None = field(default=None, kw_only=True)
     surely_told: bool = field(default=False, kw_only=True)
     told_by: str = field(default="", kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    """What must be seen when it is carried out."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +230,7 @@ class SessionSweep(Order):
     sort: str = field(kw_only=True)
     id: str = field(kw_only=True)
     gentle: bool = field(kw_only=True)
-    deadline: int | None = field(kw_only=True)
+    deadline: float | None = field(kw_only=True)
     before: float | None = field(default=None, kw_only=True)
     """Only sessions that had begun by then (monotonic); None: by now."""
     gone: Job | None = field(default=None, kw_only=True)
@@ -242,6 +250,7 @@ class Move(Order):
 
     `before`, `behind` and `undone` are the orders of its beginning, of its end, and of its failure. Elsewhere are done:
     `announced`, when the hold is in force here; `alone`, when nobody is left here; `switched`, behind the command.
+    `deadline`: as of a sweep.
     """
 
     sort: str = field(kw_only=True)
@@ -254,4 +263,4 @@ class Move(Order):
     command: tuple[str, ...] = field(kw_only=True)
     switched: tuple[MoveStep, ...] = field(default=(), kw_only=True)
     seconds: int = field(kw_only=True)
-    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    deadline: int | None = field(default=None, kw_only=True)

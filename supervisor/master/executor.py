@@ -386,7 +386,7 @@ class Executor:
             self._refuse(task, text)
             return
         self._log_done(task)
-        task.answer(True, text or order.text, lines)
+        task.answer(True, text or order.text, lines or (order.data_lines() if order.data is not None else ()))
 
     def _answer(self, task: _Task, outcome: Outcome) -> None:
         self._log.debug("CTRL", "answer", text=outcome.text)

@@ -42,6 +42,8 @@ REST_SECONDS = 1.0
 LONGEST_SECONDS = 10.0
 _MIB = 1 << 20
 _START = "(start)"
+_PROGRAM = "program"
+"""Who has changed something that nobody has said: a configuration that was not confirmed, a host that has moved."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class KeepConfiguration(Job):
         return [*self.surplus, *make_room(self.statedir, self.most_octets)]
 
 
+def _signed(origin: Origin) -> tuple[str, str]:
+    """Who says it, and why."""
+    return origin.name or (_PROGRAM if origin.quiet else ""), origin.reason
+
+
 @dataclass(eq=False)
 class _Pending:
     """Changes of one person that are not written yet, and the configuration that they have led to."""
@@ -79,7 +86,7 @@ class _Pending:
 
     def is_of(self, origin: Origin) -> bool:
         """Whether the same one goes on."""
-        return self.origin is origin and self.signed == (origin.name, origin.reason)
+        return self.origin is origin and self.signed == _signed(origin)
 
     def add(self, command: str, config: Config) -> None:
         self.config = config
@@ -257,7 +264,7 @@ class ConfigHistory:
 
 def _pending(origin: Origin, config: Config, command: str) -> _Pending:
     """The first change of somebody."""
-    return _Pending(origin, (origin.name, origin.reason), config, commands=[command])
+    return _Pending(origin, _signed(origin), config, commands=[command])
 
 
 def _octets(directory: Directory, name: str) -> bytes:

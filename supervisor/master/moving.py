@@ -131,7 +131,7 @@ class Moves:
             move.order.sort,
             move.order.id,
             cut=Cut.GENTLE,
-            seconds=None,
+            seconds=move.order.deadline,
             first=lambda _found: None,
             over=lambda: self._do(move, move.order.alone, lambda: self._alone(move)),
         )
@@ -168,7 +168,8 @@ class Moves:
             return  # the command has a time of its own, and so has what is being taken back
         left = self._sweeps.left(move.sweep)
         self._sweeps.end(move.sweep)
-        self._give_up(move, f"after {move.order.seconds} s there is still: {described(_only_left(left))}")
+        ends = "" if move.order.deadline is not None else "; `deadline TIME` ends who stays"
+        self._give_up(move, f"after {move.order.seconds} s there is still: {described(_only_left(left))}{ends}")
 
     def _alone(self, move: _RunningMove) -> None:
         """The last session is gone, and nobody new comes in."""

@@ -22,6 +22,13 @@ def kept_with(result: Result) -> tuple[OrderEntry, ...]:
     return result.value if isinstance(result.value, tuple) else ()
 
 
+def _when_gone(found: SweepFound, seconds: float | None) -> str:
+    """When those who are left will be ended; nothing where that is up to them."""
+    if not found.left or seconds is None:
+        return ""
+    return f"; {found.left} left, " + (f"ended in {seconds:g} s at the latest" if seconds else "until QUIT is answered")
+
+
 class Ordering:
     """Orders beside the configuration."""
 
@@ -53,7 +60,10 @@ class Ordering:
     def order(self, order: Ordered, answer: Answer) -> None:
         """Something is ordered, or an order ended."""
         self.tell(
-            order, order.entries, answer, then=lambda entries, note: self.keep(order.text, entries, answer, note=note)
+            order,
+            order.entries,
+            answer,
+            then=lambda entries, note: self.keep(noted(order.text, *order.notes), entries, answer, note=note),
         )
 
     def keep(self, text: str, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
@@ -80,7 +90,11 @@ class Ordering:
         def kept(_done: bool, unkept: str) -> None:
             def first(found: SweepFound) -> None:
                 company = _COMPANY if self._has_company() else ""
-                answer(True, noted(f"{order.text}: {described(found)}", note, unkept, company), ())
+                line = f"{order.text}: {described(found)}{_when_gone(found, order.deadline)}"
+                data = {"sort": order.sort, "id": order.id, "left": found.left, "seconds_left": order.deadline}
+                data["found"] = described(found)
+                told = order.with_finding(noted(line, *order.notes, note, unkept, company), data, line)
+                answer(True, told.text, told.data_lines())
 
             cut = Cut.GENTLE if order.gentle else Cut.NONE
             self._sweeps.begin(

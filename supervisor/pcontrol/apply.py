@@ -40,6 +40,7 @@ from supervisor.pcontrol.connection import (
     ControlReply,
     NoConnection,
     TimedOut,
+    data_line,
     json_error,
 )
 from supervisor.runtime.plural import count_of
@@ -140,15 +141,19 @@ def run(connect: Connect, options: Namespace) -> int:
         else:
             told = Told([], _asked(connection, ROLLBACK if options.subcommand == "rollback" else "confirm").text)
     except NotTaken as error:
-        show(error.lines)
+        show(_for_host(error.lines, options))
         tell_refusal(error, options)
         return EXIT_REFUSED
     finally:
         connection.close()
-    show(told.lines)
+    show(_for_host(told.lines, options))
     if told.verdict:
         tell(told.verdict, options.quiet)
     return told.code
+
+
+def _for_host(lines: Iterable[str], options: Namespace) -> list[str]:
+    return [data_line(line, options.host) if options.json else line for line in lines]
 
 
 def show(lines: Iterable[str]) -> None:
@@ -170,7 +175,8 @@ def tell(message: str, quiet: bool) -> None:
 def tell_refusal(error: NotTaken, options: Namespace) -> None:
     """Prints all that is wrong; with --json an object for each fault."""
     if options.json and not options.quiet:
-        for line in [json_error("", fault) for fault in error.faults] or [json_error(str(error))]:
+        host = options.host
+        for line in [json_error("", one, host=host) for one in error.faults] or [json_error(str(error), host=host)]:
             print(line, file=sys.stderr, flush=True)
     else:
         tell(str(error), options.quiet)

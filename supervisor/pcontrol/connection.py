@@ -224,6 +224,7 @@ class CommandSender:
     def __init__(self, connection: Connection, options: Namespace) -> None:
         self.connection = connection
         self._json: bool = options.json
+        self._host: str | None = options.host
         self._quiet: bool = options.quiet
         self._verbose: bool = options.verbose
 
@@ -243,13 +244,14 @@ class CommandSender:
             self._print(f"> {line}")
         answer = self.connection.say(f"{_JSON}{line}" if self._json else line)
         for line in answer.lines:
-            print(line)
+            print(data_line(line, self._host) if self._json else line)
         sys.stdout.flush()
         if not answer.ok:
             self._refused(answer.text, command)
         else:
-            # That it was done the exit code tells; a note must be seen all the same.
-            text = answer.text if self._verbose else _notes(answer.text)
+            # That it was done the exit code tells, and what was found the data; a note must be seen all the same.
+            is_told = answer.lines == [answer.text.partition(NOTE)[0]]
+            text = answer.text if self._verbose and not is_told else _notes(answer.text)
             if text:
                 self._print(text)
         return answer.ok
@@ -269,7 +271,7 @@ class CommandSender:
     ) -> None:
         """Prints why something was not done; with --json as an object: error, file, line, column."""
         if self._json:
-            text = json_error(reason or text, fault, column)
+            text = json_error(reason or text, fault, column, host=self._host)
         self._print(text)
 
     def _print(self, message: str) -> None:
@@ -277,12 +279,22 @@ class CommandSender:
             print(message, file=sys.stderr, flush=True)
 
 
-def json_error(text: str, fault: FileFault | None = None, column: int | None = None) -> str:
-    """An error as one line of JSON; what is not known is null."""
+def json_error(text: str, fault: FileFault | None = None, column: int | None = None, *, host: str | None = None) -> str:
+    """An error as one line of JSON; what is not known is null. `host`: at which of several, if there are several."""
     import json
 
     place = fault.place._asdict() if fault is not None else {"file": None, "line": None, "column": column}
-    return json.dumps({"error": fault.text if fault is not None else text, **place})
+    where = {} if host is None else {"host": host}
+    return json.dumps({**where, "error": fault.text if fault is not None else text, **place})
+
+
+def data_line(line: str, host: str | None) -> str:
+    """A line of data that is JSON, with the host that it is of where several are asked."""
+    if host is None:
+        return line
+    import json
+
+    return f'{{"host": {json.dumps(host)}, "data": {line}}}'
 
 
 def fits(line: str) -> bool:

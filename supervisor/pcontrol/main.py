@@ -60,6 +60,7 @@ def _parse(argv: Sequence[str] | None, programs: Sequence[str]) -> Namespace:
     """The options, with `subcommand` (None if there is none), `commands` and `files`. Exits with 2."""
     parser = options_parser(programs)
     options = parser.parse_args(argv)
+    options.host = None  # the one of --hosts that is asked
     first, *rest = options.words or [""]
     options.subcommand = first if first in SUBCOMMANDS else None
     if options.subcommand is not None:
@@ -94,6 +95,7 @@ def _serve(options: Namespace) -> int:
     from supervisor.pcontrol.hosts import ControlTarget, at_each, hosts_in
 
     def at(host: ControlTarget) -> int:
+        options.host = host.name
         try:
             return _serve_one(options, lambda: host.connect(options.timeout))
         except (NoConnection, TimedOut) as error:
@@ -137,7 +139,7 @@ def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
             raise NoConnection(f"{connection.path}: {refused}")
         code = run(CommandSender(connection, options), options.commands, commands, ignore_errors=options.ignore_errors)
         if code == EXIT_REFUSED and len(options.words) and is_command(options.words[0]):
-            _hint(options.words[0], options)
+            _hint(connection, options.words[0], options)
         if options.wait and code == EXIT_DONE:
             said = [*options.commands, *(command.text for command in commands)]
             wait = wait_for_sweeps if any(map(_sweeps, said)) else wait_for_end
@@ -150,20 +152,30 @@ def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
 def _tells_faults(commands: Sequence[FileCommand], options: Namespace) -> bool:
     """Tells all faults of form before anything is said; whether there are any."""
     faults = [command.fault for command in commands if command.fault is not None]
-    lines = [json_error("", fault) for fault in faults] if options.json else told(faults)
+    lines = [json_error("", fault, host=options.host) for fault in faults] if options.json else told(faults)
     if not options.quiet:
         for line in lines:
             print(line, file=sys.stderr)
     return bool(faults)
 
 
-def _hint(word: str, options: Namespace) -> None:
-    """A refused first word may have been meant for a subcommand, or for a file."""
+def _hint(connection: Connection, word: str, options: Namespace) -> None:
+    """A first word that the program does not know may have been meant for a subcommand, or for a file. One that it
+    knows was meant: what is like it does something else.
+    """
     from difflib import get_close_matches
 
+    if options.quiet or options.json:
+        return
+    try:
+        found = connection.say(f"complete {word}")
+    except (NoConnection, TimedOut):
+        return
+    if not found.ok or word.lower() in found.lines:
+        return
     hints = [f"pcontrol {near}" for near in get_close_matches(word, SUBCOMMANDS, n=1) if near != word]
     hints += [f"pcontrol ./{word}"] if os.path.exists(word) else []
-    if hints and not options.quiet and not options.json:
+    if hints:
         print(f"pcontrol: did you mean: {' or '.join(hints)}?", file=sys.stderr)
 
 
@@ -218,7 +230,7 @@ def wait_for_sweeps(connection: Connection, timeout_seconds: float, quiet: bool)
 
 def _complain(error: Exception, options: Namespace) -> None:
     if not options.quiet:
-        print(json_error(str(error)) if options.json else f"pcontrol: {error}", file=sys.stderr)
+        print(json_error(str(error), host=options.host) if options.json else f"pcontrol: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,11 @@ def _add_connection_options(parser: argparse.ArgumentParser, programs: Sequence[
         help="who says this, for history and audit log: where several people are one user to the kernel")  # fmt: skip
     add("-m", "--message", metavar="TEXT", type=str, default=_default(parser, None), help="why, for the same")
     add("-q", "--quiet", action="store_true", help="no messages, only data and the exit code")
-    add("--json", action="store_true", help="data, and errors, as JSON, one line a command")
+    add(
+        "--json",
+        action="store_true",
+        help="data, and errors, as JSON, one line a command; with --hosts as an object with host and data",
+    )
     add("--timeout", metavar="SECONDS", type=seconds, default=_default(parser, _DEFAULT_TIMEOUT_SECONDS),
         help=f"longest wait for an answer, and of --wait (default: {_DEFAULT_TIMEOUT_SECONDS:g})")  # fmt: skip
 

@@ -63,7 +63,7 @@ class Console:
 
 
 def _completions(rest: str) -> Sequence[str]:
-    return ["echo"] if rest == "ec" else []
+    return {"ec": ["echo"], "config": ["config"]}.get(rest, [])
 
 
 @contextlib.contextmanager

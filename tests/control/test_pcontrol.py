@@ -280,6 +280,9 @@ def test_a_word_that_was_meant_otherwise(here: Console, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.endswith("pcontrol: did you mean: pcontrol apply or pcontrol ./aply?\n")
 
+    known = run(here, "config", "show", "99")  # which is like `confirm`, and means something else
+    assert (known.returncode, "did you mean" in known.stderr) == (1, False)
+
 
 @pytest.mark.parametrize("name", ["check", "apply", "confirm", "rollback"])
 def test_subcommands_have_their_own_help(here: Console, name: str) -> None:

@@ -1,5 +1,6 @@
 """The commands about drains, kicks, holds, locks and moves: what is ordered by them, and what is refused. Pure."""
 
+import re
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ from popular.proxy.settings import moving
 from popular.proxy.settings.cluster import TellKicked
 from popular.proxy.settings.explain import HERE, LoginToExplain
 from supervisor.control.lookups import AskWorker, Result
-from supervisor.control.outcome import Change, Move, Ordered, Replacement, Reply, Rollback, SessionSweep
+from supervisor.control.outcome import Change, Move, Order, Ordered, Replacement, Reply, Rollback, SessionSweep
 from supervisor.operatorstate import OrderEntry, unfinished
 from tests.proxy.console import Console, refused
 
@@ -39,15 +40,20 @@ def order(console: Console, line: str) -> dict[tuple[str, str], object]:
         ("kick network 2001:db8::/32 deadline 1m", "network", "2001:db8::/32", True, 60),
         ("kick backend one", "backend", "one", True, None),
         ("kick vserv v1", "vserv", "v1", True, None),
+        ("kick backend b2", "backend", "b2", True, None),
+        ("kick vserv v2", "vserv", "v2", True, None),
         ("backend drain one deadline 10m", "backend", "one", False, 600),
         ("vserv drain v1", "vserv", "v1", False, None),
-        ("user lock joe", "user", "default:joe", True, None),
+        ("user lock joe", "user", "default:joe", True, 10),
+        ("user lock joe deadline 0", "user", "default:joe", True, 0),
     ],
 )
 def test_whose_sessions_go(
     console: Console, line: str, sort: str, ident: str, gentle: bool, deadline: int | None
 ) -> None:
-    """A kick cuts at once who loses nothing; a drain cuts nobody before its deadline."""
+    """A kick cuts at once who loses nothing; a drain cuts nobody before its deadline. What is gone from the
+    configuration, and still has sessions (b2, v2), can be kicked too.
+    """
     said = console.say(line)
     assert isinstance(said, SessionSweep)
     assert (said.sort, said.id, said.gentle, said.deadline) == (sort, ident, gentle, deadline)
@@ -62,6 +68,7 @@ def test_whose_sessions_go(
         ("backend drain one deadline 1s deadline 2s", "a word is there twice"),
         ("backend undrain one", "is not drained"),
         ("vserv undrain v1", "is not drained"),
+        ("kick backend b3", "no backend"),
         ("kick network here", "is not one network"),
         ("kick network 192.0.2.7,192.0.2.8", "is not one network"),
         ("kick backend one namespace x", "does not fit here; allowed: deadline"),
@@ -71,6 +78,7 @@ def test_whose_sessions_go(
         ("user unmove joe", "was not moved"),
         ("user hold joe for 11m", "does not fit; allowed: 1s to 10m"),
         ("user move joe three", "no backend"),
+        ("user move joe two timeout 5s deadline 5s", "it must be before the timeout, 5 s"),
     ],
 )
 def test_what_is_refused(console: Console, line: str, why: str) -> None:
@@ -78,11 +86,36 @@ def test_what_is_refused(console: Console, line: str, why: str) -> None:
     assert why in refused(console, line)
 
 
+def test_a_hold_says_how_long_a_login_waits(console: Console) -> None:
+    """Never beyond authtimeout."""
+    console.say("set authtimeout 2m")
+    told = [console.say(f"user hold joe for {time}").text.partition(": ")[2] for time in ("10m", "10s")]
+    assert told == ["a login waits 120 s at most", "a login waits 10 s at most"]
+
+
 def test_the_namespace_may_be_left_out_where_there_is_one(console: Console) -> None:
     """With two it must be said."""
     console.say("vserv conf v2 port 1111 namespace other")
     assert "there are: default, other" in refused(console, "user hold joe")
     assert ("user hold", "other:joe") in order(console, "user hold joe namespace other")
+
+
+@pytest.mark.parametrize(
+    "command", ["user lock joe", "user hold joe", "user move joe two", "kick user joe", "trace start user joe"]
+)
+def test_an_order_about_nobody_says_so(console: Console, command: str) -> None:
+    """The namespace may be a slip; or somebody is to be locked before he can come. Where clients say theirs it may be
+    any.
+    """
+    note = 'no virtual server has the namespace defualt; did you mean "default"?'
+    for namespace, notes in (("default", False), ("defualt", True)):
+        outcome = console.say(f"{command} namespace {namespace}")
+        assert isinstance(outcome, Order)
+        assert (note in outcome.notes) == notes
+    console.say('vserv conf v2 port 1111 namespace "USER"')
+    outcome = console.say(f"{command} namespace defualt")
+    assert isinstance(outcome, Order)
+    assert note not in outcome.notes
 
 
 def test_orders_are_in_no_configuration(console: Console) -> None:
@@ -126,6 +159,19 @@ def test_a_move_is_whole(console: Console) -> None:
     assert isinstance(back, Move)
     state.change([*back.before, *back.behind])
     assert [entry.sort for entry in state.entries(0)] == ["user hold"]
+
+
+@pytest.mark.parametrize(("sort", "ident"), [("backend", "one"), ("vserv", "v1")])
+def test_who_shows_or_makes_what_is_drained_is_told(console: Console, sort: str, ident: str) -> None:
+    """It lasts beyond its `del`: who makes it anew would wonder that nobody comes in."""
+    assert console.say(f"{sort} show {ident}").data["drained_since"] is None
+    order(console, f"{sort} drain {ident}")
+    note = f"drained since .*Z: nobody new comes in; `{sort} undrain {ident}` ends it"
+    assert any(re.fullmatch(f"# {note}", line) for line in console.lines(f"{sort} show {ident}"))
+    assert console.say(f"{sort} show {ident}").data["drained_since"].endswith("Z")
+    console.say(f"{sort} del {ident}")
+    port = " port 1110" if sort == "vserv" else ""
+    assert re.search(f"is made; note: {note}", console.say(f"{sort} conf {ident}{port}").text)
 
 
 def test_the_end_of_a_hold_ends_no_lock(console: Console) -> None:

@@ -28,6 +28,7 @@ from popular.proxy.storeseen import EPOCH, SERIAL, StoreState
 from supervisor.control.outcome import Block, Move, Ordered, SessionSweep
 from supervisor.operatorstate import PENDING, SHARED, OperatorState, OrderEntry, pending
 from supervisor.table.remembered import Entry
+from tests.patience import patient
 from tests.proxy.console import Console, refused
 
 JOE, ANN = "default:joe", "default:ann"
@@ -204,6 +205,21 @@ def test_a_hold_of_a_move_has_his_sessions_leave() -> None:
     assert sweep.gone == GONE
     (retold,) = orders_of([StoredOrder(OrderEntry("user lock", JOE, {}), "")], lambda _entry: None)
     assert isinstance(retold, Ordered)
+
+
+def test_sessions_elsewhere_end_at_the_same_deadline() -> None:
+    """Whoever is locked is out everywhere; a lock of an older release says none, and a clock may be wrong."""
+    now = time.time()
+    told = [
+        stored("user lock", JOE, deadline=now + 60),
+        stored("user lock", JOE, deadline=now - 60),
+        stored("user lock", JOE),
+        stored("user lock", JOE, deadline=now + 1e8),
+        stored("user hold", JOE, move="m", deadline=now + 60),
+        stored("user hold", JOE, move="m"),
+    ]
+    deadlines = [cast(SessionSweep, one).deadline for one in orders_of(told, lambda _entry: GONE)]
+    assert deadlines == [pytest.approx(60, abs=patient(5)), 0, 10, 86400, pytest.approx(60, abs=patient(5)), None]
 
 
 def test_who_shares_a_name_does_not_say_that_nobody_is_left() -> None:

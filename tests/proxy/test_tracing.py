@@ -50,6 +50,7 @@ def test_a_trace_has_an_end_and_room_for_so_much(console: Console) -> None:
     console.say("backend conf b1 host 127.0.0.1")
     now = time.time()
     first = ordered(console, "trace start user joe@example.org")
+    assert console.lines("trace start backend b1") == [console.say("trace start backend b1").text], "its number is data"
     assert first.value is not None
     assert (first.sort, first.id, first.value["name"], first.value["most"]) == (TRACE, "1", "joe@example.org", 1 << 20)
     assert 590 < first.value["until"] - now < 610

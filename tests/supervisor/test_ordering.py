@@ -1,12 +1,13 @@
 """Orders by which sessions are to end: who hears that nobody is left. Fakes of what carries them out."""
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import pytest
 
 from supervisor.control.lookups import Job, Result
-from supervisor.control.outcome import SessionSweep
+from supervisor.control.outcome import Ordered, SessionSweep
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.ordering import Ordering
@@ -14,15 +15,18 @@ from supervisor.master.sweeping import MOST_SWEEPS, Sweeps
 from supervisor.operatorstate import OrderEntry
 from supervisor.workerline import SweepFound
 
+NOBODY = SweepFound()
+
 
 class TellThem(Job):
     def perform(self) -> None: ...
 
 
 class Around:
-    """A sweep that finds nobody, and the jobs that are sent."""
+    """A sweep that finds nobody, or whom a test wants, and the jobs that are sent."""
 
-    def __init__(self, under_way: int = 0) -> None:
+    def __init__(self, under_way: int = 0, found: SweepFound = NOBODY) -> None:
+        self.found = found
         self.sent: list[Job] = []
         self.dones: list[Callable[[Result], None]] = []
         self.wanted_by: list[list[tuple[str, str]]] = []
@@ -44,7 +48,7 @@ class Around:
         self, _sort: str, _ident: str, *, first: Callable[[SweepFound], None], over: Callable[[], None], **more: Any
     ) -> None:
         self.wanted_by.append(list(more["orders"]))
-        first(SweepFound())
+        first(self.found)
         over()
 
     def send(self, job: Job, done: Callable[[Result], None]) -> None:
@@ -57,8 +61,41 @@ def ordering_of(around: Around, company: bool = False) -> Ordering:
     return Ordering(cast(StateKeeper, made), cast(Sweeps, made), lambda: company, jobs=cast(Jobs, made))
 
 
+@pytest.mark.parametrize(
+    ("left", "deadline", "told"),
+    [
+        (0, 10, "1 idle, 2 with uncommitted deletes"),
+        (2, None, "1 idle, 2 with uncommitted deletes"),
+        (2, 10, "1 idle, 2 with uncommitted deletes; 2 left, ended in 10 s at the latest"),
+        (2, 0, "1 idle, 2 with uncommitted deletes; 2 left, until QUIT is answered"),
+    ],
+)
+def test_the_answer_tells_when_they_will_be_gone(left: int, deadline: int | None, told: str) -> None:
+    """Who locks a user wants to know that he is out, or when."""
+    sweep = SessionSweep("joe", sort="user", id="default:joe", gentle=True, deadline=deadline)
+    answers: list[tuple[str, list[str]]] = []
+    around = Around(found=SweepFound((0, 1, 0, 0, 2), left))
+    for order in (sweep, sweep.as_json()):
+        ordering_of(around).sweep(order, lambda _done, text, lines: answers.append((text, list(lines))))
+    text = f"joe: {told}"
+    found = {"found": "1 idle, 2 with uncommitted deletes", "left": left, "seconds_left": deadline}
+    assert answers[0] == (text, [text]), "it is data, which is shown to who has not asked for more words"
+    assert answers[1][0] == text
+    assert json.loads(answers[1][1][0]) == {"sort": "user", "id": "default:joe", **found}
+
+
 LOCK = OrderEntry("user lock", "default:joe", {"until": None})
 TOLD = OrderEntry("cluster", "epoch", {"epoch": "e"})
+
+
+def test_what_must_be_seen_of_an_order_is_a_note() -> None:
+    """One that ends sessions has it behind what was found, one that does not behind its own words."""
+    texts: list[str] = []
+    orders = ordering_of(Around())
+    orders.order(Ordered("held", entries=(LOCK,), notes=("nobody",)), lambda _done, text, _lines: texts.append(text))
+    sweep = SessionSweep("locked", sort="user", id="x:joe", gentle=True, deadline=None, notes=("nobody",))
+    orders.sweep(sweep, lambda _done, text, _lines: texts.append(text))
+    assert texts == ["held; note: nobody", "locked: no session; note: nobody"]
 
 
 @pytest.mark.parametrize("company", [False, True])

@@ -150,9 +150,9 @@ def test_orders_hold_at_all_proxies(pair: Pair) -> None:
     with ExitStack() as stack:
         stays = stack.enter_context(PopClient(other.port))
         assert stays.log_in("joe") == b"+OK one"
-        time.sleep(1.1)  # so long a session that said something counts as busy
-        one.proxy.said("user lock joe")
-        assert stays.rest() == b""
+        assert stays.ask("DELE 1") == b"+OK"
+        one.proxy.said("user lock joe deadline 0")
+        assert stays.rest() == b"", "nobody stays by a DELE, there either"
         assert other.tries("joe") == WRONG
         other.proxy.said("block 192.0.2.0/24")
         one.proxy.said("user hold ann for 20s")
@@ -241,7 +241,8 @@ def test_a_move_waits_for_all_proxies(pair: Pair) -> None:
         assert deletes.ask("DELE 1") == b"+OK"
         late = one.proxy.control("user move bob two timeout 2s")
         assert not late.ok
-        left = "not said in time that nobody is left there: proxy p1; everything is as it was before; note: held for "
+        ends = "`deadline TIME` ends who stays; everything is as it was before; note: held for "
+        left = f"not said in time that nobody is left there: proxy p1; {ends}"
         assert late.text.startswith(left)
         assert deletes.ask("STAT") == b"+OK"
         value = {"move": "m", "until": time.time() - 5}  # which nobody takes any more, or takes away yet

@@ -63,6 +63,7 @@ def test_what_was_in_force_comes_back(tmp_path: Path) -> None:
             assert client.line().startswith(b"+OK")
         said = [entry["commands"] for entry in proxy.json("config history 3")]
         assert said == [["rollback"], ["config rollback 1 confirm 1s"], ["config rollback 2"]]
+        assert [entry["as"] for entry in proxy.json("config history 2")] == ["program", ""]
         lines = [entry.fields["line"] for entry in proxy.log("sentence")][-3:]
         assert lines == ["config rollback 2", "config rollback 1 confirm 1s", "rollback"]
         (tmp_path / "set1").unlink()

@@ -23,6 +23,8 @@ def test_an_old_generation_is_drained(tmp_path: Path) -> None:
             assert [row["sessions"] for row in rows if row["what"] == "birth" and row["sessions"]] == [2]
             assert all(row["oldest"] is not None for row in rows if row["sessions"])
             assert "no later one is" in proxy.control(f"generations drain {first + 2}").text
+            none = f"there is no generation {first + 9}; {first + 2} is in force"
+            assert none in proxy.control(f"generations drain {first + 9}").text
             said = proxy.said(f"generations drain {first + 1}").text
             assert said.startswith(f"generation {first + 1} and those before it are to go: ")
             assert old.rest().count(b"\r\n") <= 1, "it was not logged in, and is gone at once"

@@ -54,7 +54,15 @@ def test_all_of_them_until_one_fails(tmp_path: Path, pcontrol: Callable[..., _Do
             assert one.said("show grace").lines == two.said("show grace").lines == ["grace 7s"]
             assert two.json("config history")[0]["as"] == "ann"
             told = pcontrol("--hosts", str(hosts), "--json", "status")
-            assert [json.loads(line)["workers"] for line in told.stdout.splitlines()] == [1, 1]
+            rows = [json.loads(line) for line in told.stdout.splitlines()]
+            assert [(row["host"], row["data"]["workers"]) for row in rows] == [("one", 1), ("two", 1)]
+            listed = pcontrol("--hosts", str(hosts), "--json", "show", "grace").stdout.splitlines()
+            assert [json.loads(line) for line in listed] == [
+                {"host": "one", "data": {"grace": 7}},
+                {"host": "two", "data": {"grace": 7}},
+            ]
+            wrong = pcontrol("--hosts", str(hosts), "--json", "show", "nothing").stderr.splitlines()[0]
+            assert (json.loads(wrong)["host"], "error" in json.loads(wrong)) == ("one", True)
             assert "pproxy 2" in pcontrol("--hosts", str(hosts), "status").stdout
             assert pcontrol("--hosts", str(hosts), "drift", str(rc)).code == 0
             two.said("set grace 9s")

@@ -111,7 +111,8 @@ def test_a_kick_knows_pop3(site: Site) -> None:
         assert moving.line() == b"+OK"
         wait_until(lambda: sum(row["deletes"] for row in proxy.sessions()) >= 1, "the table shows the deletes")
         said = proxy.said("kick backend one deadline 3s")
-        assert said.text == "backend one: 2 idle, 1 in a transfer, 1 with uncommitted deletes, 1 committing"
+        found = "2 idle, 1 in a transfer, 1 with uncommitted deletes, 1 committing"
+        assert said.text == f"backend one: {found}; 3 left, ended in 3 s at the latest"
         assert idle.rest() == other.rest() == b""
         assert proxy.json("kick list")[0]["left"] == 3
         assert site.tries("max") == b"+OK one"  # a kick is about those that were there
@@ -138,6 +139,7 @@ def test_a_transfer_goes_to_its_end(site: Site) -> None:
         control = [program("pcontrol"), "-r", str(proxy.rundir), "--wait", "kick", "user", "eve"]
         waits = subprocess.Popen(control, stdout=subprocess.PIPE, text=True)
         assert waits.stdout is not None
+        assert waits.stdout.readline() == "user eve: 1 in a transfer\n", "what there was is told without -v too"
         assert "user default:eve: 1 in a transfer" in waits.stdout.readline()
         store.goes_on.set()
         assert waits.communicate()[0] == "nobody is left\n"
@@ -183,10 +185,54 @@ def test_who_is_held_waits_and_who_is_locked_is_refused(site: Site) -> None:
         time.sleep(1.1)
         assert proxy.said("user lock joe").text == "user default:joe is locked: 1 idle"
         assert stays.rest() == b""
+        busy, deletes = site.log_in(stack, "kim"), site.log_in(stack, "lea")
+        assert deletes.ask("DELE 1") == b"+OK"
+        busy.ask("NOOP")
+        assert re.search(": 1 in a transfer; 1 left, ended in 1 s", proxy.said("user lock kim deadline 1s").text)
+        assert _polled_to_its_end(busy), "who says NOOP again and again is ended at the deadline"
+        assert proxy.said("user lock lea deadline 0").text.endswith(": 1 with uncommitted deletes")
+        assert deletes.rest() == b""
+        proxy.said("user unlock kim")
+        proxy.said("user unlock lea")
         assert site.tries("joe") == WRONG
         proxy.said("user unlock joe")
         assert site.tries("joe") == b"+OK one"
         assert not proxy.control("user unlock joe").ok
+
+
+@pytest.mark.parametrize(
+    ("command", "does", "end", "reply"),
+    [
+        ("user lock joe", "refuses him as if his password were wrong", "user unlock joe", WRONG),
+        ("user hold joe for 1s", "lets him wait", "user release joe", LATER),
+        ("backend drain one", "lets nobody new in", "backend undrain one", LATER),
+        ("vserv drain v1", "lets nobody new in", "vserv undrain v1", LATER),
+        ("backend drain one new fake", "shows him an empty mailbox", "backend undrain one", b"+OK 0 messages"),
+    ],
+)
+def test_explain_names_the_order_by_which_it_is_so(site: Site, command: str, does: str, end: str, reply: bytes) -> None:
+    """Whoever asks why joe does not get in is told what somebody has ordered, and since when."""
+    site.proxy.said(command)
+    told = site.proxy.said("explain joe").lines
+    site.proxy.said(end)
+    (line,) = [line for line in told if line.startswith("ordered ")]
+    sort = " ".join(command.split()[:2])
+    assert re.fullmatch(rf"ordered    {sort} \S+ since \S+Z: {does}", line)
+    assert any(line.startswith(f"reply      {reply.decode()}") for line in told)
+    assert site.proxy.json("explain joe")["ordered"] == []
+
+
+def _polled_to_its_end(client: PopClient) -> bool:
+    """Whether a client that never rests is ended."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            client.say(b"NOOP\r\n")
+            client.line()
+        except (AssertionError, OSError):  # the end comes in the middle of anything
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def copier(directory: Path, body: str) -> list[str]:
@@ -227,9 +273,12 @@ def test_a_user_is_moved_while_he_polls(moving: Site, tmp_path: Path) -> None:
         assert not proxy.control("user move ann two").ok
         late = proxy.control("user move bob two timeout 1s")
         assert not late.ok
-        left = "after 1 s there is still: 1 with uncommitted deletes; everything is as it was before; note: held for 1."
-        assert late.text.startswith(left)
+        left = "after 1 s there is still: 1 with uncommitted deletes; `deadline TIME` ends who stays; everything is as "
+        assert late.text.startswith(f"{left}it was before; note: held for 1.")
         assert deletes.ask("STAT") == b"+OK"
+        assert proxy.control("user move bob two deadline 0").ok
+        assert deletes.rest() == b""
+        assert proxy.control("user unmove bob").ok
     assert "exit code 3: no room; everything is as it was before" in proxy.control("user move kim two").text
     assert "was not done in time" in proxy.control("user move lea two timeout 1s").text
     assert {moving.tries(name) for name in ("bob", "kim", "lea")} == {b"+OK one"}
@@ -238,6 +287,8 @@ def test_a_user_is_moved_while_he_polls(moving: Site, tmp_path: Path) -> None:
     assert moving.tries("joe") == b"+OK one"
     assert (tmp_path / "copied").read_text().splitlines() == [
         "default ann one two",
+        "default bob one two",
+        "default bob two one",
         "default kim one two",
         "default lea one two",
         "default joe one two",

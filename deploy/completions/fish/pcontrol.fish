@@ -7,7 +7,7 @@ complete -c pcontrol -s p -l program -x -a 'pproxy pserv' -d 'program to speak t
 complete -c pcontrol -l as -x -d 'who says this, for history and audit log: where several people are one user to the kernel'
 complete -c pcontrol -s m -l message -x -d 'why, for the same'
 complete -c pcontrol -s q -l quiet -d 'no messages, only data and the exit code'
-complete -c pcontrol -l json -d 'data, and errors, as JSON, one line a command'
+complete -c pcontrol -l json -d 'data, and errors, as JSON, one line a command; with --hosts as an object with host and data'
 complete -c pcontrol -l timeout -x -d 'longest wait for an answer, and of --wait (default: 90)'
 complete -c pcontrol -l secret -d 'ask for a secret first, for the command that follows, such as explain'
 complete -c pcontrol -l secretfile -r -d 'the same, read from a file'

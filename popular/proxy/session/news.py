@@ -18,8 +18,8 @@ from popular.proxy.session.limits.cluster import AGAIN_SECONDS, Cluster
 from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.shared_orders import SharedOrders
 from popular.proxy.settings.limits import LimitRules
-from popular.proxy.settings.operating import LONGEST_DEADLINE, NETWORK
-from popular.proxy.settings.orders import USER
+from popular.proxy.settings.operating import NETWORK
+from popular.proxy.settings.orders import LONGEST_DEADLINE, USER
 from popular.proxy.sharedorders import ORDERED
 from supervisor.control.outcome import SessionSweep
 from supervisor.runtime.fault import kind_and_location_of

@@ -12,8 +12,8 @@ from popular.proxy.settings.orders import (
     DRAINED_BACKEND,
     DRAINED_VSERV,
     HELD_USER,
-    HOLD_SECONDS,
     LOCKED_USER,
+    NEW,
     ROUTED_USER,
     hold_seconds,
     user_key,
@@ -23,6 +23,8 @@ from supervisor.system import wall
 
 GO_ON, LOCKED, HELD, FAKE, DRAINED = "", "locked", "held", "fake", "drained"
 """What becomes of a login: as if nothing were ordered, a wrong password, it waits, an empty mailbox, later again."""
+LED = "led"
+"""Beside that: to another backend."""
 
 
 class AskedLogin(NamedTuple):
@@ -35,12 +37,13 @@ class AskedLogin(NamedTuple):
     account: str = ""
     """As whom his module has him, however he has written his name; "": as he has."""
 
-    def of(self, entries: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    def order_in(self, sort: str, orders: Mapping[str, Mapping[str, Any]]) -> OrderEntry | None:
         """What is ordered about him, by either name, and has not ended."""
         for name in (self.user, self.account):
-            found = entries.get(user_key(self.namespace, name))
+            key = user_key(self.namespace, name)
+            found = orders.get(key)
             if found is not None and not is_over(found, wall()):
-                return found
+                return OrderEntry(sort, key, found)
         return None
 
 
@@ -62,6 +65,9 @@ class LoginOrders(Protocol):
     def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """What becomes of the login; and, if it is held, for how many seconds at most."""
 
+    def heeded(self, asking: AskedLogin) -> Sequence[tuple[str, OrderEntry]]:
+        """The orders by which it is so, each with what it does."""
+
 
 class NoOrders:
     """Where nothing is ordered."""
@@ -76,6 +82,11 @@ class NoOrders:
         """Not asked."""
         del asking
         return GO_ON, 0.0
+
+    def heeded(self, asking: AskedLogin) -> Sequence[tuple[str, OrderEntry]]:
+        """Not asked."""
+        del asking
+        return ()
 
 
 NO_ORDERS = NoOrders()
@@ -106,22 +117,38 @@ class StandingOrders:
 
     def routed(self, asking: AskedLogin) -> AskedLogin:
         """See LoginOrders."""
-        moved = asking.of(self._routes) if self._routes else None
-        return asking if moved is None else asking._replace(backend=str(moved.get("to")))
+        way = self._way(asking)
+        return asking if way is None else asking._replace(backend=str((way.value or {}).get("to")))
 
     def verdict(self, asking: AskedLogin) -> tuple[str, float]:
-        """See LoginOrders. A lock goes before all else: it must look the same whatever else is ordered."""
-        lock, hold = asking.of(self._locks), asking.of(self._holds)
-        if lock is not None:
-            return LOCKED, 0.0
-        if hold is not None:
-            return HELD, hold_seconds(hold.get("seconds"))
-        if asking.vserv in self._vservs:
-            return DRAINED, 0.0
-        drained = self._backends.get(asking.backend)
-        if drained is None:
-            return GO_ON, 0.0
-        return {"hold": HELD, "fake": FAKE}.get(str(drained.get("new")), DRAINED), HOLD_SECONDS
+        """See LoginOrders."""
+        what, order = self._ruling(asking)
+        held = hold_seconds((order.value or {}).get("seconds")) if what == HELD and order is not None else 0.0
+        return what, held
+
+    def heeded(self, asking: AskedLogin) -> Sequence[tuple[str, OrderEntry]]:
+        """See LoginOrders."""
+        found = ((LED, self._way(asking)), self._ruling(asking))
+        return [(what, order) for what, order in found if order is not None]
+
+    def _way(self, asking: AskedLogin) -> OrderEntry | None:
+        return asking.order_in(ROUTED_USER, self._routes) if self._routes else None
+
+    def _ruling(self, asking: AskedLogin) -> tuple[str, OrderEntry | None]:
+        """What becomes of the login, and the order by which it does. A lock goes before all else: it must look the same
+        whatever else is ordered.
+        """
+        if lock := asking.order_in(LOCKED_USER, self._locks):
+            return LOCKED, lock
+        if hold := asking.order_in(HELD_USER, self._holds):
+            return HELD, hold
+        vserv, backend = self._vservs.get(asking.vserv), self._backends.get(asking.backend)
+        if vserv is not None:
+            return DRAINED, OrderEntry(DRAINED_VSERV, asking.vserv, vserv)
+        if backend is None:
+            return GO_ON, None
+        what = {"hold": HELD, "fake": FAKE}.get(str(backend.get(NEW)), DRAINED)
+        return what, OrderEntry(DRAINED_BACKEND, asking.backend, backend)
 
     def keep(self, row_number: int, asking: AskedLogin, *, go_on: Callable[[], None]) -> None:
         """A session waits for what holds it to end; `go_on` is called once, unless it is forgotten before."""

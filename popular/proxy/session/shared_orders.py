@@ -14,7 +14,7 @@ from popular.proxy.namesakes import identity_of, is_had_by, is_ours_alone, names
 from popular.proxy.session.limits.cluster import Cluster
 from popular.proxy.settings.blocking import seconds_left
 from popular.proxy.settings.cluster import TellGone
-from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, USER
+from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, USER, seconds_to_deadline
 from popular.proxy.sharedorders import MOVE, ORDERED, SORTS, StoredOrder, reconciled
 from popular.proxy.storeseen import KnownChange, ended
 from supervisor.control.outcome import Block, Order, Ordered, SessionSweep
@@ -51,7 +51,8 @@ def orders_of(told: Iterable[StoredOrder], gone: Gone) -> list[Order]:
                 block = partial(Block, text_of(one), network=ip_network(ident), seconds=seconds)
                 orders.append(block(entries=(one.entry,), told_by=by))
         elif value is not None and by and (sort == LOCKED_USER or leaves is not None):
-            sweep = partial(SessionSweep, text_of(one), sort=USER, id=ident, gentle=True, deadline=None)
+            sweep = partial(SessionSweep, text_of(one), sort=USER, id=ident, gentle=True)
+            sweep = partial(sweep, deadline=seconds_to_deadline(sort, value, wall()))
             orders.append(sweep(entries=(one.entry,), gone=leaves, told_by=by))
         else:
             plain.setdefault(ident, []).append(one)

@@ -21,6 +21,7 @@ from popular.proxy.settings.backend import (
     let_everybody_in,
 )
 from popular.proxy.settings.health import known_of
+from popular.proxy.settings.orders import DRAINED_BACKEND, drain_note
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
 from supervisor.control.things import Sort
@@ -47,11 +48,13 @@ def _check(context: CommandContext, config: Config, backend: Backend) -> str | N
                 f"{','.join(backend.addresses)} port {backend.port} is our own vserv {vserv.id}: the proxy would call "
                 "itself"
             )
-    return "; ".join(_doubts(config, backend)) or None
+    return "; ".join(_doubts(context, config, backend)) or None
 
 
-def _doubts(config: Config, backend: Backend) -> Iterator[str]:
+def _doubts(context: CommandContext, config: Config, backend: Backend) -> Iterator[str]:
     """What may be meant so, or be a mistake."""
+    if drained := drain_note(context, DRAINED_BACKEND, backend.id):
+        yield drained
     if backend.backup and backend.backup not in config.things["backend"]:
         yield f'no backend "{backend.backup}" is configured yet'
     for double in backend.host.doubles:

@@ -117,12 +117,15 @@ class AwaitGone(Job):
     move: str
     us: str
     until: float
+    ends: bool = False
+    """Whether the others end who stays."""
 
     def perform(self) -> None:
         with _failures_for_people():
             silent = sharedorders.wait_until_gone(self.url, self.passwordfile, self.move, us=self.us, until=self.until)
         if silent:
-            raise Unfit(f"not said in time that nobody is left there: proxy {', '.join(silent)}")
+            advice = "" if self.ends else "; `deadline TIME` ends who stays"
+            raise Unfit(f"not said in time that nobody is left there: proxy {', '.join(silent)}{advice}")
 
 
 @dataclass(frozen=True)

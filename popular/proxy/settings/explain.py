@@ -18,6 +18,14 @@ from supervisor.control.words import CommandRefused, Word
 
 MECHANISMS = ("USER", "APOP", "PLAIN", "LOGIN", "SCRAM-SHA-256", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")
 """By which a client may log in; USER is USER and PASS (session/explain/dialogues.py)."""
+_DOES = {
+    "locked": "refuses him as if his password were wrong",
+    "held": "lets him wait",
+    "fake": "shows him an empty mailbox",
+    "drained": "lets nobody new in",
+    "led": "leads him to ",
+}
+"""By what becomes of a login (session/orders.py)."""
 FROM, ON, MECHANISM = WORDS = ("from", "on", "mechanism")
 _ANSWERS = {
     "authenticated": "lets him in",
@@ -109,6 +117,7 @@ def lines_of(data: Mapping[str, Any]) -> list[str]:
     ]
     if data["decision"]:
         lines.append(f"decision   {data['decision']}")
+    lines += [f"ordered    {_order(row)}" for row in data["ordered"]]
     if data["backend"]:
         lines.append(f"backend    {_backend(data['backend'])}")
         lines.append(f"mail check {'is made' if data['mail_check'] else 'is not made'}")
@@ -158,6 +167,12 @@ def _route(route: Mapping[str, Any]) -> str:
     return f"backend {route['backend']}{server}, target {route['target']!r}, password {route['password']}{flags}"
 
 
+def _order(row: Mapping[str, Any]) -> str:
+    """An order by what it does to him."""
+    times = "".join(f" {word} {row[word]}" for word in ("since", "until") if row[word])
+    return f"{row['order']} {row['id']}{times}: {_DOES[row['does']]}{row['to'] or ''}"
+
+
 def _backend(row: Mapping[str, Any]) -> str:
     if row["state"] is None:
         return f"{row['id']}: it is not configured"
@@ -173,11 +188,11 @@ def explain_command() -> ControlCommand:
         _explain,
         "Tells what would become of a login, step by step, without one.\nThe user is named as the client would name "
         "him. `from IP` is where it comes from, `on VSERV` may be left out where there is one, `mechanism M` is how it "
-        "logs in. Namespace, TLS, each limit, each module's answer and time, the way to the mailbox, the backend, and "
-        "the reply to the client. Without a password the right one is supposed, and a module that cannot be asked so "
-        "says so. With one (`pcontrol --secret explain …`, or `secret` on the same connection) the modules are asked "
-        "as by a login, and it counts as an attempt. One worker is asked; caches, and what it knows of modules that "
-        "fail, are its own.",
+        "logs in. Namespace, TLS, each limit, each module's answer and time, what the operator has ordered (a lock, a "
+        "hold, a drain, a move), the way to the mailbox, the backend, and the reply to the client. Without a password "
+        "the right one is supposed, and a module that cannot be asked so says so. With one (`pcontrol --secret explain "
+        "…`, or `secret` on the same connection) the modules are asked as by a login, and it counts as an attempt. One "
+        "worker is asked; caches, and what it knows of modules that fail, are its own.",
         {
             "user": lambda _context, _said: (),
             "word": Choice(*WORDS),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from popular.proxy.settings.announced import checksum_of, stamp
 from popular.proxy.settings.announced import known_of as announced_of
 from popular.proxy.settings.drift import DRIFT, missing_of
+from popular.proxy.settings.orders import DRAINED_BACKEND, drain_of
 from supervisor.control.context import CommandContext
 from supervisor.table import contents
 from supervisor.table.contents import Column, RecordShape
@@ -93,7 +94,8 @@ def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object
     missing = missing_of(context.status.records(DRIFT.name).get(backend.id), backend.id)
     lacks = [f"# lacks what is announced by {one}" for one in missing]
     health = [f"# found: {told(condition)}"] if condition.since else []
-    return {**facts, **found, **moved, "lacks": missing}, [*health, *strayed, *lacks, *lines]
+    drain, drained = drain_of(context, DRAINED_BACKEND, backend.id)
+    return {**facts, **found, **drain, **moved, "lacks": missing}, [*drained, *health, *strayed, *lacks, *lines]
 
 
 def told(condition: Condition) -> str:

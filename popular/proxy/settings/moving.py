@@ -12,8 +12,8 @@ from typing import Any
 from popular.proxy.settings import leading, moving_together
 from popular.proxy.settings.accounts import UNKNOWN, FoundUser, found_user
 from popular.proxy.settings.cluster import with_mark
-from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, MOVING_USER, ROUTED_USER, USER
-from popular.proxy.settings.pairs import Said, time_of, user_of
+from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, LONGEST_DEADLINE, MOVING_USER, ROUTED_USER, USER
+from popular.proxy.settings.pairs import Said, namespace_notes, time_of, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, Kind
 from supervisor.control.outcome import Change, Comparison, Move, Outcome, Replacement, Rollback
@@ -27,6 +27,7 @@ from supervisor.runtime.plural import count_of
 
 MOVE_SECONDS = 60
 """For the sessions to be gone, and the command to be done, if nothing else was said."""
+_WORDS = ("timeout", "deadline", "namespace")
 _command: list[str] = []
 """The start option's; one at most."""
 
@@ -51,7 +52,7 @@ def _route(context: CommandContext, key: str) -> Mapping[str, Any] | None:
 
 def _move(context: CommandContext, arguments: Arguments) -> Outcome:
     to = str(named("backend", arguments["backend"], context).id)
-    said = Said(arguments, ("timeout", "namespace"))
+    said = Said(arguments, _WORDS)
     whom = found_user(context, *user_of(arguments["user"], said, context))
     route = _route(context, whom.key)
     here = str(route.get("to")) if route is not None else whom.backend
@@ -62,7 +63,7 @@ def _move(context: CommandContext, arguments: Arguments) -> Outcome:
 
 
 def _unmove(context: CommandContext, arguments: Arguments) -> Outcome:
-    said = Said(arguments, ("timeout", "namespace"))
+    said = Said(arguments, _WORDS)
     typed = FoundUser(*user_of(arguments["user"], said, context))
     whom = found_user(context, typed.namespace, typed.account)
     if _route(context, typed.key) is not None and whom.key != typed.key:
@@ -102,12 +103,15 @@ def _order(
     released = () if is_held else (OrderEntry(HELD_USER, key),)
     begun = {"from": here, "to": to, "since": now, UNDO: [[one.sort, one.id] for one in released]}
     seconds = time_of(said.get("timeout"), 1, moving_together.LONGEST_MOVE) or MOVE_SECONDS
+    deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
+    if deadline is not None and deadline >= seconds:
+        raise CommandRefused(f"deadline: it must be before the timeout, {seconds} s", said["deadline"].column)
     route = leading.route(context, whom, here=here, to=to, seconds=seconds)
     if route is None and to != home:
         route = {"to": to, "from": home, "since": now}
     held = () if is_held else (OrderEntry(HELD_USER, key, {"seconds": HOLD_SECONDS, "since": now}),)
     routed = OrderEntry(ROUTED_USER, key, route)
-    together = moving_together.steps(context, routed, seconds=seconds)
+    together = moving_together.steps(context, routed, seconds=seconds, deadline=deadline)
     if together.everywhere and route is not None:
         routed = with_mark(routed)
     return Move(
@@ -122,7 +126,11 @@ def _order(
         alone=together.alone,
         switched=(*leading.steps(context, whom, here=here, to=to), *together.switched),
         seconds=seconds,
-        notes=() if together.everywhere else ("it holds for this proxy only",),
+        deadline=deadline,
+        notes=(
+            *namespace_notes(whom.namespace, context),
+            *(() if together.everywhere else ("it holds for this proxy only",)),
+        ),
     )
 
 
@@ -172,13 +180,14 @@ def move_commands() -> list[ControlCommand]:
     def nothing(_context: CommandContext, _arguments: Arguments) -> list[str]:
         return []
 
-    pairs: dict[str, Kind | Completer] = {"word": Choice("timeout", "namespace"), "value": nothing}
+    pairs: dict[str, Kind | Completer] = {"word": Choice(*_WORDS), "value": nothing}
     return [
         _row(
             "user move <user> <backend> [<word> <value>]…",
             _move,
             "Leads a user to another backend, while he is logged in.\nHis new logins wait; the sessions that are there "
-            "are ended as by `kick`, without a deadline; when the last one is gone the program of --move-command "
+            "are ended as by `kick`: who has deleted mail and not said QUIT, or keeps busy, at the `deadline 10s` "
+            "only, and by himself where none is said; when the last one is gone the program of --move-command "
             "copies his mail; then he is led to the other backend, whatever modules say, and who waited goes on there; "
             "or the module that knows him is told, if `pdm conf ID moves` is on. If that is not done within `timeout "
             f"2m` (default {MOVE_SECONDS}s), or the program fails, all is as before, and the reply says where it "

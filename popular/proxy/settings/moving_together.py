@@ -35,11 +35,12 @@ class Together(NamedTuple):
     switched: tuple[MoveStep, ...] = ()
 
 
-def steps(context: CommandContext, routed: OrderEntry, *, seconds: int) -> Together:
+def steps(context: CommandContext, routed: OrderEntry, *, seconds: int, deadline: int | None) -> Together:
     """`routed`: where the user is led behind it. Nothing where there is no cluster. Raises CommandRefused."""
     now, operator, key = time.time(), context.status.operator, routed.id
     move = os.urandom(8).hex()
     hold = {"seconds": HOLD_SECONDS, "since": now, "until": now + seconds + _MARGIN_SECONDS, MOVE: move}
+    hold |= {} if deadline is None else {"deadline": now + deadline}
     told = tell_ordered(context, [])
     if told is None:
         return Together()
@@ -56,7 +57,8 @@ def steps(context: CommandContext, routed: OrderEntry, *, seconds: int) -> Toget
     if held is not None:
         ends = replace(told, entries=(was_held,))
     switch = replace(told, entries=(routed, was_held))
-    waits = AwaitGone(holds.url, holds.passwordfile, move, us=holds.us, until=now + seconds - _BEFORE_THE_END_SECONDS)
+    until = now + seconds - _BEFORE_THE_END_SECONDS
+    waits = AwaitGone(holds.url, holds.passwordfile, move, us=holds.us, until=until, ends=deadline is not None)
     return Together(
         everywhere=True,
         announced=(MoveStep(holds, ends),),

@@ -16,7 +16,9 @@ from popular.proxy.settings.orders import (
     DRAINED_VSERV,
     HELD_USER,
     HOLD_SECONDS,
+    LOCK_SECONDS,
     LOCKED_USER,
+    LONGEST_DEADLINE,
     LONGEST_HOLD,
     MOVING_USER,
     NEW,
@@ -26,7 +28,7 @@ from popular.proxy.settings.orders import (
     iso,
     user_key,
 )
-from popular.proxy.settings.pairs import Said, time_of, user_of
+from popular.proxy.settings.pairs import Said, namespace_notes, time_of, user_of
 from popular.proxy.settings.variables import USER_NAMESPACE
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, shown
@@ -42,7 +44,6 @@ NETWORK = "network"
 _KICKED = (USER, NETWORK, BACKEND, VSERV)
 _EVERYWHERE = "cluster"
 _OF_KICK = ("deadline TIME", "namespace NAME", "vserv NAME", _EVERYWHERE)
-LONGEST_DEADLINE = DAY
 _YEAR = 366 * DAY
 _DRAINS = {BACKEND: DRAINED_BACKEND, VSERV: DRAINED_VSERV}
 _ABOUT_USERS = {HELD_USER: "held", LOCKED_USER: "locked", MOVING_USER: "being moved", ROUTED_USER: "moved"}
@@ -99,13 +100,15 @@ def _kick(context: CommandContext, arguments: Arguments) -> Outcome:
     pairs, everywhere = _with_cluster(arguments["word"] or [])
     said = Said(pairs, ("deadline", "namespace", VSERV) if sort == USER else ("deadline",))
     ident = _whom(sort, word, said, context=context)
+    notes = namespace_notes(ident.partition(":")[0], context) if sort == USER else ()
     deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
     if everywhere and sort not in (USER, NETWORK):
         raise CommandRefused(f"of a {sort} each proxy has its own; {_EVERYWHERE} is for {USER} and {NETWORK}")
     told = tell_kicked(context, sort, ident, deadline=deadline) if everywhere else None
     # Told when nothing hinders it any more: what is refused here has kicked nobody elsewhere.
     text = f"{sort} {word}"
-    return SessionSweep(text, sort=sort, id=ident, gentle=True, deadline=deadline, told=told, surely_told=everywhere)
+    sweep = partial(SessionSweep, text, sort=sort, id=ident, gentle=True, deadline=deadline, notes=notes)
+    return sweep(told=told, surely_told=everywhere)
 
 
 def _with_cluster(words: Sequence[Word]) -> tuple[dict[str, list[Word]], bool]:
@@ -130,7 +133,7 @@ def _whom(sort: str, word: Word, said: Said, *, context: CommandContext) -> str:
             said["namespace"] = _namespace_at(said[VSERV], said, context)
         return found_user(context, *user_of(word, said, context)).key
     if sort != NETWORK:
-        return str(named(sort, word, context).id)
+        return str(word) if _serves(sort, word, context) else str(named(sort, word, context).id)
     try:
         (network,) = NetworkList().parse(word, context.lookups).networks
     except (Unfit, ValueError):
@@ -138,6 +141,11 @@ def _whom(sort: str, word: Word, said: Said, *, context: CommandContext) -> str:
             f"{shown(word)} is not one network; allowed: 192.0.2.0/24, 2001:db8::/32, or an address", word.column
         ) from None
     return str(network)
+
+
+def _serves(sort: str, ident: str, context: CommandContext) -> bool:
+    """Whether a thing is gone from the configuration, and sessions that began under it are still there."""
+    return ident not in context.config.things[sort] and any(row[sort] == ident for row in context.status.sessions())
 
 
 def _namespace_at(vserv: Word, said: Said, context: CommandContext) -> Word:
@@ -162,22 +170,28 @@ def _kicks(context: CommandContext, _arguments: Arguments) -> Outcome:
 
 def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(arguments, ("for", "namespace"))
-    key = found_user(context, *user_of(arguments["user"], said, context)).key
+    whom = found_user(context, *user_of(arguments["user"], said, context))
+    key, notes = whom.key, namespace_notes(whom.namespace, context)
     seconds = time_of(said.get("for"), 1, LONGEST_HOLD)
     if key in _orders(context, MOVING_USER) or is_moved_elsewhere(context, key):
         raise CommandRefused(f"user {key} is being moved, and held by that", arguments["user"].column)
     value = {"since": time.time(), "seconds": seconds or HOLD_SECONDS}
-    text = f"user {key} is held: a login waits {value['seconds']:g} s at most"
-    return Ordered(text, **shared(context, OrderEntry(HELD_USER, key, value)))
+    longest = min(value["seconds"], context.config.variables["authtimeout"] or value["seconds"])
+    text = f"user {key} is held: a login waits {longest:g} s at most"
+    return Ordered(text, notes=notes, **shared(context, OrderEntry(HELD_USER, key, value)))
 
 
 def _lock(context: CommandContext, arguments: Arguments) -> Outcome:
-    said = Said(arguments, ("until", "namespace"))
-    key = found_user(context, *user_of(arguments["user"], said, context)).key
+    said, now = Said(arguments, ("until", "deadline", "namespace")), time.time()
+    whom = found_user(context, *user_of(arguments["user"], said, context))
+    key, notes = whom.key, namespace_notes(whom.namespace, context)
     seconds = time_of(said.get("until"), 1, _YEAR)
-    value = {"since": time.time(), "until": None if seconds is None else time.time() + seconds}
+    deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
+    deadline = LOCK_SECONDS if deadline is None else deadline
+    value = {"since": now, "until": None if seconds is None else now + seconds, "deadline": now + deadline}
     words = shared(context, OrderEntry(LOCKED_USER, key, value))
-    return SessionSweep(f"user {key} is locked", sort=USER, id=key, gentle=True, deadline=None, **words)
+    sweep = partial(SessionSweep, f"user {key} is locked", sort=USER, id=key, gentle=True, deadline=deadline)
+    return sweep(notes=notes, **words)
 
 
 def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
@@ -309,9 +323,11 @@ def operator_commands() -> list[ControlCommand]:
         _order(
             "user lock <user> [<word> <value>]…",
             _lock,
-            "Refuses a user as if his password were wrong, and ends his sessions as `kick` does.\n`until 2d` ends by "
-            "itself.",
-            {"word": Choice("until", "namespace"), **user},
+            "Refuses a user as if his password were wrong, and ends his sessions as `kick` does, all of them within "
+            f"{LOCK_SECONDS} s.\n`deadline 1m` leaves who is in a transfer, or has deleted mail and not said QUIT, so "
+            "much time; `deadline 0` none: deletes that are not committed are lost. Who has said QUIT always has his "
+            "reply. `until 2d` ends by itself.",
+            {"word": Choice("until", "deadline", "namespace"), **user},
         ),
         _order(
             "user unlock <user> [<word> <value>]…",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from popular.proxy.settings.variables import USER_NAMESPACE
 from supervisor.control.context import Arguments, CommandContext
-from supervisor.control.kinds import Id, Time
+from supervisor.control.kinds import Id, Time, nearest
 from supervisor.control.language import fit
 from supervisor.control.lookups import Lookups
 from supervisor.control.words import CommandRefused, Word
@@ -38,6 +38,17 @@ def user_of(word: Word, said: Said, context: CommandContext) -> tuple[str, str]:
     if len(there) > 1:
         raise CommandRefused(f"say which namespace: `namespace NAME`; there are: {', '.join(sorted(there))}")
     return there.pop(), str(word)
+
+
+def namespace_notes(namespace: str, context: CommandContext) -> tuple[str, ...]:
+    """That nobody can log in with a namespace: an order about its users may be meant so, or be a slip. Where clients
+    say theirs themselves it may be any.
+    """
+    vservs = context.config.things["vserv"].values()
+    if any(one.namespace in (namespace, USER_NAMESPACE) for one in vservs):
+        return ()
+    there = sorted({str(one.namespace) for one in vservs})
+    return (f"no virtual server has the namespace {namespace}{nearest(namespace, there)}",) if there else ()
 
 
 def split_key(word: str, context: CommandContext) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from popular.proxy.settings.blocking import OneNetwork
 from popular.proxy.settings.orders import iso, user_key
-from popular.proxy.settings.pairs import Said, split_key, user_of
+from popular.proxy.settings.pairs import Said, namespace_notes, split_key, user_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Choice, Id, Int, Kind, Time, shown
 from supervisor.control.lookups import Job, Lookups, Unfit
@@ -224,7 +224,9 @@ def _start(context: CommandContext, arguments: Arguments, of: str) -> Outcome:
     path = _file_of(context, ident)
     value = {"of": of, **whom, "until": round(time.time() + seconds), "most": most, "file": path}
     text = f"trace {ident}: the next sessions of {of} {_name(value)}, in {path}"
-    return Ordered(text, entries=(OrderEntry(TRACE, str(ident), value),))
+    data = {"id": ident, "of": of, "name": _name(value), "file": path}
+    notes = namespace_notes(whom["namespace"], context) if of == USER else ()
+    return Ordered(text, data, [text], entries=(OrderEntry(TRACE, str(ident), value),), notes=notes)
 
 
 def _whom(word: str, options: Mapping[str, Any], context: CommandContext) -> dict[str, str]:

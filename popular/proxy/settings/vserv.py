@@ -11,6 +11,7 @@ from popular.protocol.lines import LONGEST_REPLY
 from popular.proxy.settings.backend import leads_back
 from popular.proxy.settings.limits import OWN, VSERV_LOGINS, VSERV_SESSIONS, Limit, LimitRules, limit_rules
 from popular.proxy.settings.mechanisms import USUAL, MechanismList
+from popular.proxy.settings.orders import DRAINED_VSERV, drain_note, drain_of
 from popular.proxy.settings.variables import USER_NAMESPACE
 from popular.tls.authorities import Authorities, CaFile
 from popular.tls.directory import DEFAULT
@@ -190,7 +191,7 @@ def _check(context: CommandContext, config: Config, vserv: Vserv) -> str | None:
             raise CommandRefused(
                 f"{vserv.iface} port {vserv.port} is the backend {backend.id}: the proxy would call itself"
             )
-    return None
+    return drain_note(context, DRAINED_VSERV, vserv.id)
 
 
 def _check_tls(vserv: Vserv) -> None:
@@ -206,4 +207,8 @@ def _check_alone(config: Config, vserv: Vserv) -> None:
             raise CommandRefused(f"vserv {other.id} listens on {vserv.iface} port {vserv.port} already")
 
 
-VSERV = Sort("vserv", Vserv, "virtual server", check=_check, source=CHAPTER)
+def _known_of(context: CommandContext, vserv: Vserv) -> tuple[Mapping[str, object], list[str]]:
+    return drain_of(context, DRAINED_VSERV, vserv.id)
+
+
+VSERV = Sort("vserv", Vserv, "virtual server", check=_check, known=_known_of, source=CHAPTER)

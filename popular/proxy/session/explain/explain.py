@@ -35,7 +35,7 @@ from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
 from popular.pdm.servers import placed
 from popular.protocol.scram import USUAL_SALT, keys_of
 from popular.proxy.leases import HeldInCluster
-from popular.proxy.session.explain.foretold import ForetoldLimits, SupposedPolls, foretold
+from popular.proxy.session.explain.foretold import ForetoldLimits, SupposedPolls, ToldOrders, foretold
 from popular.proxy.session.explain.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
 from popular.proxy.session.known import PollMemory, Who
 from popular.proxy.session.limits.limit_entries import account_of
@@ -94,6 +94,7 @@ class Explanation:
         self._sid = runtime.context.session_id(runtime.sidprefix, wall())
         self._blocked = runtime.limits.blocks(login.client_ip)
         self._elsewhere: HeldInCluster | None = None
+        self._orders = ToldOrders(runtime.orders)
 
     async def made(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -115,6 +116,7 @@ class Explanation:
             "decision": "",
             "identified_by": "",
             "account": "",
+            "ordered": [],
             "backend": None,
             "mail_check": False,
             "absorbed": False,
@@ -140,6 +142,7 @@ class Explanation:
                 await self._ask_cluster(played, heard.decision)
                 played.decided(heard.decision)
             data |= {"modules": heard.rows, "certain": heard.certain, "decision": _decided(heard.decision, rules)}
+            data["ordered"] = self._orders.told()
             data["identified_by"] = getattr(heard.decision, "identified_by", "")
             own = heard.decision.limits if isinstance(heard.decision, (Admitted, ToProve)) else None
             data["account"] = own.account if own is not None else ""
@@ -164,7 +167,7 @@ class Explanation:
         limits = ForetoldLimits(self._runtime.limits, attempt is not None, elsewhere=lambda: self._elsewhere)
         verbs = Unreal(self._sid, blocked=self._blocked) if attempt is None else attempt
         backends = {ident: foretold(one) for ident, one in self._runtime.around.backends.items()}
-        client, orders = (self._login.client_ip, 0), self._runtime.orders
+        client, orders = (self._login.client_ip, 0), self._orders
         return Rehearsal(self._rules, client, verbs, backends=backends, limits=limits, orders=orders, polls=polls)
 
     def _played(self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:

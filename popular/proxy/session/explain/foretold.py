@@ -1,8 +1,10 @@
-"""Limits, the health of backends and what is remembered of empty mailboxes, as `explain` has them: what they would say
-of a login, which is not counted.
+"""Limits, orders, the health of backends and what is remembered of empty mailboxes, as `explain` has them.
+
+It is what they would say of a login, which is not counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from popular.pdm.contract import Secret, UserLimits
 from popular.proxy.leases import HeldInCluster
@@ -10,8 +12,11 @@ from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.known import NOT_NOW, WELCOME, BackendFailure, HealthKnowledge, Hindrance, Poll, Who
 from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.limits.standings import Standing, standings
+from popular.proxy.session.orders import AskedLogin, LoginOrders
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
+from popular.proxy.settings.orders import iso
+from supervisor.operatorstate import OrderEntry
 
 
 class ForetoldLimits:
@@ -59,6 +64,35 @@ class ForetoldLimits:
 
     def _standing(self, limit: str, who: Who) -> Standing:
         return next(one for one in standings(self._limits.entries, who) if one.limit == limit)
+
+
+class ToldOrders:
+    """What the operator has ordered, for a session that is only played: it tells what a login would heed."""
+
+    def __init__(self, orders: LoginOrders) -> None:
+        self._orders = orders
+        self._heeded: dict[tuple[str, str], dict[str, Any]] = {}
+        self.any = orders.any
+
+    def told(self) -> list[dict[str, Any]]:
+        """What was heeded so far, as JSON has it."""
+        return list(self._heeded.values())
+
+    def routed(self, asking: AskedLogin) -> AskedLogin:
+        """As it is."""
+        return self._orders.routed(asking)
+
+    def heeded(self, asking: AskedLogin) -> Sequence[tuple[str, OrderEntry]]:
+        """As it is."""
+        return self._orders.heeded(asking)
+
+    def verdict(self, asking: AskedLogin) -> tuple[str, float]:
+        """As it is."""
+        for what, (sort, ident, value) in self.heeded(asking):
+            said = value or {}
+            moments = {name: iso(said.get(name)) for name in ("since", "until")}
+            self._heeded[sort, ident] = {"order": sort, "id": ident, "does": what, "to": said.get("to"), **moments}
+        return self._orders.verdict(asking)
 
 
 class ForetoldHealth(HealthKnowledge):
