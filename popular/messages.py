@@ -232,6 +232,16 @@ BACKUP_USED = Message(
     most=EACH_MINUTE,
     by="backend",
 )
+HEALTHUSER_REFUSED = Message(
+    0x0367,
+    "ADM",
+    "healthuser_refused",
+    "A backend refuses the mailbox of its check (`health login`), and answers otherwise: a wrong password, or a "
+    "mailbox in use. It counts as well; that it lets users in is not checked meanwhile. Told once.",
+)
+HEALTHUSER_LET_IN = Message(
+    0x0368, "ADM", "healthuser_let_in", "A backend lets the mailbox of its check in again, which it had refused."
+)
 CAPABILITIES_DIFFER = Message(
     0x0363,
     "ADM",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from popular.proxy.settings.announced import checksum_of, stamp
 from popular.proxy.settings.announced import known_of as announced_of
 from popular.proxy.settings.drift import DRIFT, missing_of
+from popular.proxy.settings.healthuser import HEALTHUSER, told_of
 from supervisor.control.context import CommandContext
 from supervisor.table import contents
 from supervisor.table.contents import Column, RecordShape
@@ -91,9 +92,10 @@ def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object
     ]
     moved = {"host_moved": {name: list(addresses) for name, addresses in backend.strayed}}
     missing = missing_of(context.status.records(DRIFT.name).get(backend.id), backend.id)
+    refused, refusal = told_of(context.status.records(HEALTHUSER.name).get(backend.id), backend.id)
     lacks = [f"# lacks what is announced by {one}" for one in missing]
     health = [f"# found: {told(condition)}"] if condition.since else []
-    return {**facts, **found, **moved, "lacks": missing}, [*health, *strayed, *lacks, *lines]
+    return {**facts, **found, **refused, **moved, "lacks": missing}, [*health, *refusal, *strayed, *lacks, *lines]
 
 
 def told(condition: Condition) -> str:
