@@ -305,9 +305,9 @@ def test_behind_whom_it_concerns_another_may_log_in(worker: Worker, backend_too:
     recording.end("quit")
     of_joe = ["C>P USER joe", "-- what joe does"] * 2
     left = [*of_joe, "C>P USER ann", "-- somebody else wants to log in"]
-    assert worker.written(1) == left[1:]
+    assert worker.written(1) == left
     assert worker.written(2) == [*left, "-- what ann does", "-- the end: quit"]
-    assert worker.written(3) == (left[1:] if backend_too else [])
+    assert worker.written(3) == (left if backend_too else [])
 
 
 def test_behind_a_balancer_others_are_done_with_by_their_address(worker: Worker) -> None:
@@ -371,7 +371,7 @@ def test_what_happened_is_one_line(worker: Worker) -> None:
 
 
 def test_two_traces_of_one_session(worker: Worker) -> None:
-    """Each has all of it from where it concerned it, and before."""
+    """Each has all of it, from its beginning: also who it turns out to concern when another has had that already."""
     worker.orders(1, "vserv", "v1")
     worker.orders(2, "user", "joe")
     recording = kept(worker)
@@ -380,8 +380,45 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
     recording.tell("second")
     recording.end("quit")
     assert worker.written(1) == ["-- first", "-- second", "-- the end: quit"]
-    assert worker.written(2) == ["-- second", "-- the end: quit"]
+    assert worker.written(2) == worker.written(1)
     assert worker.counted["sessions_recorded"] == 1
+
+
+def test_a_beginning_that_another_trace_has_had_is_bounded(worker: Worker) -> None:
+    """Four KiB, as where nobody has had it, and how much is not there; none behind the login."""
+    worker.orders(1, "vserv", "v1")
+    worker.orders(2, "user", "joe")
+    recording = kept(worker)
+    for number in range(1000):
+        recording.keep("C>P", text(f"NOOP {number}"), b"x" * 100)
+    recording.asks_for("ns", "joe")
+    recording.decide()
+    recording.end("quit")
+    lines = worker.written(2)
+    assert lines[0] == "C>P NOOP 0"
+    assert lines[-2:] == [f"-- {1000 - len(lines) + 2} more before this: too much to be kept", "-- the end: quit"]
+    assert 50 < len(lines) < 200
+    assert len(worker.written(1)) == 1001
+    assert recording._beginning is None
+
+
+def test_the_beginning_holds_nothing_of_the_login_of_another(worker: Worker) -> None:
+    """In the trace of the one who logs in at last: of the other who failed there are the words of the client and ours."""
+    worker.orders(1, "vserv", "v1")
+    worker.orders(2, "user", "joe")
+    worker.orders(3, "user", "ann")
+    recording = kept(worker)
+    recording.begin("p01.1.2", (HOME, 1234), "v1")
+    for user in ("ann", "joe"):
+        recording.client_line(b"USER " + user.encode())
+        recording.asks_for("ns", user)
+        recording.tell(f"asked for {user}")
+        recording.keep_now("B>P", transcript.from_backend, b"+OK " + user.encode() + b"\r\n")
+    recording.end("quit")
+    first, *lines = worker.written(2)
+    assert first.startswith(f"-- session of {HOME}")
+    assert lines == ["C>P USER ann", "C>P USER joe", "-- asked for joe", "B>P +OK joe", "-- the end: quit"]
+    assert worker.written(3)[1:4] == ["C>P USER ann", "-- asked for ann", "B>P +OK ann"]
 
 
 def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
