@@ -208,7 +208,10 @@ TRACE_NOT_WRITTEN = Message(
     0x0370,
     "ADM",
     "trace_not_written",
-    "The file of a trace cannot be written; a worker records nothing more for it.",
+    "The file of a trace cannot be written. What sessions say is lost for it until it can be again, which a worker "
+    "tries whenever there is something to write; told once until then.",
+    most=EACH_MINUTE,
+    by="file",
 )
 LAST_LOGINS_LOST = Message(
     0x0372,

@@ -41,8 +41,11 @@ _USUAL_SECONDS, _LONGEST = 10 * 60, 7 * 86_400
 _USUAL_OCTETS = _MEGABYTE
 _MOST_SHOWN = 4 * _MEGABYTE
 _SUFFIX = ".trace"
-FULL_MODE = stat.S_IRUSR | stat.S_IWUSR | stat.S_ISVTX
-"""The mode of a trace's file that has all it may have; its last bit means nothing else for a file."""
+FULL, UNWRITTEN = stat.S_ISVTX, stat.S_ISGID
+"""Bits of the mode of a trace's file: it has all it may have; what was last to be written could not be. They mean
+nothing else for a file that nobody executes.
+"""
+_UNWRITTEN = "what was said last could not be written: trace_not_written in the log says why"
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class TraceFile:
     octets: int
     changed: float
     full: bool
+    error: str = ""
+    """Why nothing is written there now."""
     sessions: int | None = None
     """How many were recorded to their end; None where nobody has counted."""
 
@@ -95,11 +100,15 @@ class ListTraces(Job):
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     if match is not None and stat.S_ISREG(status.st_mode):
-                        full = stat.S_IMODE(status.st_mode) == FULL_MODE
-                        sessions = _count_ends(entry.path) if self.counts else None
-                        found.append(
-                            TraceFile(int(match[1]), status.st_size, status.st_mtime, full=full, sessions=sessions)
+                        said = TraceFile(
+                            int(match[1]),
+                            status.st_size,
+                            status.st_mtime,
+                            full=bool(status.st_mode & FULL),
+                            error=_UNWRITTEN if status.st_mode & UNWRITTEN else "",
+                            sessions=_count_ends(entry.path) if self.counts else None,
                         )
+                        found.append(said)
         return sorted(found, key=lambda one: one.id)
 
 
@@ -270,6 +279,7 @@ def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
             "octets": files[ident].octets if ident in files else 0,
             "max": orders.get(str(ident), {}).get("most"),
             "full": ident in files and files[ident].full,
+            "error": files[ident].error if ident in files and str(ident) in living else "",
             "last": iso(files[ident].changed) if ident in files else None,
         }
         for ident in sorted({*files, *map(int, living)})

@@ -15,7 +15,18 @@ from popular.proxy.session.backend import breaker
 from popular.proxy.session.backend.breaker import BreakerTerms
 from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, BackendFailure, HealthKnowledge
 from popular.proxy.settings.backend import OFF, Backend
-from popular.proxy.settings.health import DOWN, PROBING, RECOVERING, UP, WORDS, Condition, condition_of, is_of, record_of, told
+from popular.proxy.settings.health import (
+    DOWN,
+    PROBING,
+    RECOVERING,
+    UP,
+    WORDS,
+    Condition,
+    condition_of,
+    is_of,
+    record_of,
+    told,
+)
 from popular.proxy.settings.limits import network_of
 from supervisor.config import Config
 from supervisor.runtime.messages import Message
