@@ -226,6 +226,7 @@ def test_the_check_ends_a_recovery_in_which_nobody_logs_in(for_certain: bool) ->
         store.passes(TERMS.slowstart * 0.4)
     assert states == [RECOVERING, RECOVERING, RECOVERING, UP]
     assert [name for name, _ in store.news] == ["backend_down", "backend_recovering", "backend_up"]
+    assert check.says().endswith("(it was down: it says nothing)"), "that is no reason to be up"
 
 
 def test_who_is_hated_cannot_keep_it_from_coming_back() -> None:

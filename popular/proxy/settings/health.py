@@ -100,5 +100,6 @@ def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object
 
 def told(condition: Condition) -> str:
     """For people: how it is, since when and why."""
-    since = stamp(condition.since)
-    return " ".join(filter(None, (condition.word, since and f"since {since}", condition.why and f"({condition.why})")))
+    since, was = stamp(condition.since), "it was down: " if condition.state == UP else ""
+    why = f"({was}{condition.why})" if condition.why else ""
+    return " ".join(filter(None, (condition.word, since and f"since {since}", why)))
