@@ -22,6 +22,7 @@ from popular.proxy.settings.blocking import OneNetwork
 from popular.proxy.settings.orders import iso, user_key
 from popular.proxy.settings.pairs import Said, split_key, user_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.history import IsDirectory
 from supervisor.control.kinds import Choice, Id, Int, Kind, Time, shown
 from supervisor.control.lookups import Job, Lookups, Unfit
 from supervisor.control.outcome import Ordered, Outcome, Reply
@@ -279,12 +280,20 @@ def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
             "octets": files[ident].octets if ident in files else 0,
             "max": orders.get(str(ident), {}).get("most"),
             "full": ident in files and files[ident].full,
-            "error": files[ident].error if ident in files and str(ident) in living else "",
+            "error": _error_of(context, files.get(ident)) if str(ident) in living else "",
             "last": iso(files[ident].changed) if ident in files else None,
         }
         for ident in sorted({*files, *map(int, living)})
     ]
     return Reply(count_of(len(rows), "trace"), data=rows, lines=None if rows else ["nothing is traced"])
+
+
+def _error_of(context: CommandContext, file: TraceFile | None) -> str:
+    """Why nothing is written for a trace that is at work; "" if something is, or nobody came yet."""
+    if file is not None:
+        return file.error
+    statedir = context.status.statedir
+    return "" if _found(context, IsDirectory(str(statedir))) else f"{statedir} is gone"
 
 
 def _ids(context: CommandContext, _arguments: Arguments) -> list[str]:
