@@ -8,7 +8,7 @@ from typing import Any
 
 from popular.proxy.session.tracing.recorder import Recorder
 from popular.proxy.session.tracing.recording import PASSING, Recording, recording_of, recording_of_later
-from popular.proxy.settings.tracing import TRACE
+from popular.proxy.settings.tracing import HEAD, TRACE
 from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.runtime.messages import Message
 from supervisor.system import Clock
@@ -70,7 +70,8 @@ class Worker:
     def written(self, ident: int) -> list[str]:
         """The lines without session id and time, when all is written."""
         self.settle()
-        lines = self.path(ident).read_text().splitlines() if self.path(ident).exists() else []
+        head, *lines = self.path(ident).read_text().splitlines() if self.path(ident).exists() else [HEAD]
+        assert head.startswith(HEAD), "whose trace it is"
         return [line.split(" ", 2)[2] for line in lines]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from popular.proxy.session.tracing.recorder import OrderedTrace, append
 from popular.proxy.settings.tracing import MOST_TRACES, TRACE, ListTraces
 from supervisor.control.historyfile import HistoryEntry, KeptConfigurations
 from supervisor.control.outcome import Ordered
@@ -121,6 +122,21 @@ def test_there_are_not_more_than_so_many(console: Console) -> None:
         ordered(console, f"trace start user u{number} max 4K")
     with pytest.raises(CommandRefused, match="100 traces are there already"):
         console.say("trace start user joe max 4K")
+
+
+def test_whose_a_trace_was_stays_known_when_it_is_over(console: Console) -> None:
+    """By its file; of a name in which there is whatever somebody likes, too. One of a release before says nothing."""
+    name = "j\N{LATIN SMALL LETTER O WITH DIAERESIS} e: x"
+    order = ordered(console, f'trace start user "{name}" namespace there')
+    assert order.value is not None
+    trace = OrderedTrace.ordered(order.id, order.value)
+    append(trace.path, b"a.1 +0.0 -- the end: quit\n", 4096, head=trace.head())
+    before = console.say("trace list").data
+    ordered(console, "trace stop 1")
+    Path(trace.path).with_name("pproxy-2.trace").write_bytes(b"a.1 +0.0 -- trace 2: user joe\n")
+    rows = console.say("trace list").data
+    assert [(row["of"], row["name"]) for row in [*before, *rows]] == [("user", f"there:{name}")] * 2 + [(None, None)]
+    assert rows[0]["sessions"] == 1
 
 
 def test_a_state_directory_that_is_gone_is_said_to_be(console: Console, tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 from popular.messages import TRACE_FULL, TRACE_NOT_WRITTEN
 from popular.net.networks import octets_of, plain
+from popular.protocol.printable import printable
 from popular.proxy.session.tracing.inforce import TracesInForce, TracesKnown
 from popular.proxy.settings.orders import user_key
-from popular.proxy.settings.tracing import BACKEND, FULL, NETWORK, TRACE, UNWRITTEN, USER, VSERV, well_formed
+from popular.proxy.settings.tracing import BACKEND, FULL, HEAD, NETWORK, TRACE, UNWRITTEN, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
 
@@ -53,6 +54,10 @@ class OrderedTrace:
     def is_at_work(self) -> bool:
         """Whether something is still to be recorded for it."""
         return not self.is_full and self.until > wall()
+
+    def head(self) -> bytes:
+        """The first line of its file, by which `trace list` knows whose it was when the order is over."""
+        return f"{HEAD}{self.ident}: {self.of} {printable(self.name)}\n".encode("utf-8", "replace")
 
     def gap(self) -> bytes:
         """A line of its file for what could not be written; nothing where there is no such."""
@@ -193,7 +198,8 @@ class Recorder(TracesKnown):
 
     def _send(self, trace: OrderedTrace) -> None:
         octets, trace.waiting = b"".join(trace.waiting), []
-        trace.writing = self._context.pool.submit(append, trace.path, trace.gap() + octets, trace.most)
+        octets_now = trace.gap() + octets
+        trace.writing = self._context.pool.submit(append, trace.path, octets_now, trace.most, head=trace.head())
         written = wrap_future(trace.writing, loop=self._context.loop)
         written.add_done_callback(lambda done: self._written(trace, len(octets), done))
 
@@ -234,11 +240,11 @@ class Recorder(TracesKnown):
                 wait([trace.writing], _LONGEST_WAIT_SECONDS)
             if trace.waiting:
                 with suppress(OSError):
-                    append(trace.path, b"".join(trace.waiting), trace.most)
+                    append(trace.path, b"".join(trace.waiting), trace.most, head=trace.head())
 
 
-def append(path: str, octets: bytes, most: int) -> Written:
-    """Writes whole lines behind what is there, for nobody else to read. Raises OSError.
+def append(path: str, octets: bytes, most: int, *, head: bytes = b"") -> Written:
+    """Writes whole lines behind what is there, or behind `head` if nothing is, for nobody else to read. Raises OSError.
 
     The mode of a file tells the others who write there, and `trace list`, that it is full (FULL), which is told once,
     or that what was last to be written could not be (UNWRITTEN), of which it then holds nothing. They come one after
@@ -250,6 +256,7 @@ def append(path: str, octets: bytes, most: int) -> Written:
         fcntl.flock(fd, fcntl.LOCK_EX)
         status = os.fstat(fd)
         mode = stat.S_IMODE(status.st_mode)
+        octets = octets if status.st_size else head + octets
         room = max(0, most - status.st_size)
         fits = octets if len(octets) <= room else octets[: octets.rfind(b"\n", 0, room) + 1]
         left_out = len(octets) - len(fits)
