@@ -47,11 +47,13 @@ def _check(context: CommandContext, config: Config, backend: Backend) -> str | N
                 f"{','.join(backend.addresses)} port {backend.port} is our own vserv {vserv.id}: the proxy would call "
                 "itself"
             )
-    return "; ".join(_doubts(config, backend)) or None
+    return "; ".join(_doubts(context, config, backend)) or None
 
 
-def _doubts(config: Config, backend: Backend) -> Iterator[str]:
-    """What may be meant so, or be a mistake."""
+def _doubts(context: CommandContext, config: Config, backend: Backend) -> Iterator[str]:
+    """What may be meant so, or be a mistake. An address may come to this host later (VRRP)."""
+    if backend.source and not context.lookups.local_address(backend.source):
+        yield f"source: {backend.source} is none of this host's addresses now; until it is, nobody gets to the backend"
     if backend.backup and backend.backup not in config.things["backend"]:
         yield f'no backend "{backend.backup}" is configured yet'
     for double in backend.host.doubles:
