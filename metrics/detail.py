@@ -18,8 +18,9 @@ from supervisor.table.contents import UP, Column
 from supervisor.watched import ThingTable
 
 MOST_BROKEN = 20
-_HIDDEN = frozenset({"ident", "of", "word", "state", "since", "why", "networks"})
+_HIDDEN = frozenset({"ident", "of", "word", "state", "since", "why", "networks", "refused"})
 """Columns of a record that are of no use to people, or stand above."""
+_END = "until"
 _FORMS = {"d": "moment", "I": "number", "Q": "number", "B": "number"}
 
 
@@ -80,13 +81,15 @@ def orders(known: Known) -> list[dict[str, Any]]:
     return [{"what": words.get(one.sort, one.sort), "count": one.number, "since": one.since or None} for one in told]
 
 
-def detail(known: Known, wanted: str, tables: Sequence[SeenTable]) -> dict[str, Any]:
-    """The page of one thing. Raises UnknownThing."""
+def detail(known: Known, wanted: str, tables: Sequence[SeenTable], *, now: float, words: bool) -> dict[str, Any]:
+    """The page of one thing. `words`: for who may hear what it has said itself. Raises UnknownThing."""
     facts, _, ident = wanted.partition("/")
     for table, found in tables:
         for one in found:
             if (table.things.facts, one.ident) == (facts, ident):
-                return _detail(known, table, one)
+                page = _detail(known, table, one)
+                page["facts"] += _found(known, table, ident, now=now, words=words)
+                return page
     raise UnknownThing(f"thing: there is no {wanted} that can fail")
 
 
@@ -118,6 +121,16 @@ def _detail(known: Known, table: ThingTable, one: ThingSeen) -> dict[str, Any]:
         "took": [{"title": title, **_took(took)} for title, took in one.took.items()],
         "failures": [seen._asdict() for seen in known.watch.failures.of(table.things.sort, one.ident)],
     }
+
+
+def _found(known: Known, table: ThingTable, ident: str, *, now: float, words: bool) -> list[dict[str, Any]]:
+    """What stands in further records of it, as long as that counts."""
+    told = []
+    for row in known.view.layout.records:
+        record = known.view.records(row.name).get(ident, {}) if row.name in table.found else {}
+        if record.get("ident") == ident and record[_END] >= now:
+            told += _told([column for column in row.columns if column.name != _END], record)
+    return [one for one in told if words or one["kind"] != "text"]
 
 
 def _about(described: Mapping[str, Any]) -> list[tuple[str, Any]]:

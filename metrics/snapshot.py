@@ -66,7 +66,7 @@ def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
     if not asked.words:
         healths = {sort: [without_its_words(one) for one in found] for sort, found in healths.items()}
         things = without_their_words(things)
-    one = detail(known, asked.thing, things) if asked.thing else None
+    one = detail(known, asked.thing, things, now=moment.now, words=asked.words) if asked.thing else None
     said = headline(gauges, len(sessions), facts, healths=healths, now=moment.now, servers=known.watched.servers)
     return {
         "program": known.program,

@@ -208,7 +208,10 @@ TRACE_NOT_WRITTEN = Message(
     0x0370,
     "ADM",
     "trace_not_written",
-    "The file of a trace cannot be written; a worker records nothing more for it.",
+    "The file of a trace cannot be written. What sessions say is lost for it until it can be again, which a worker "
+    "tries whenever there is something to write; told once until then.",
+    most=EACH_MINUTE,
+    by="file",
 )
 LAST_LOGINS_LOST = Message(
     0x0372,
@@ -231,6 +234,16 @@ BACKUP_USED = Message(
     "A user's backend is down: he is led to its backup.",
     most=EACH_MINUTE,
     by="backend",
+)
+HEALTHUSER_REFUSED = Message(
+    0x0367,
+    "ADM",
+    "healthuser_refused",
+    "A backend refuses the mailbox of its check (`health login`), and answers otherwise: a wrong password, or a "
+    "mailbox in use. It counts as well; that it lets users in is not checked meanwhile. Told once.",
+)
+HEALTHUSER_LET_IN = Message(
+    0x0368, "ADM", "healthuser_let_in", "A backend lets the mailbox of its check in again, which it had refused."
 )
 CAPABILITIES_DIFFER = Message(
     0x0363,

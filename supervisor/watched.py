@@ -45,6 +45,8 @@ class ThingTable(NamedTuple):
     """Title and histogram of what each of them takes its time for."""
     standing: str = ""
     """The record in which the master says what the operator has made of each of them, if there is one."""
+    found: tuple[str, ...] = ()
+    """Further records of what was found of each, for its page: until their column `until`."""
     kick: tuple[str, ...] = ()
     """See ThingLook."""
 

@@ -57,7 +57,7 @@ BACKENDS = Board(
                     "Not at the first address",
                     rate("backend_elsewhere_total", "backend"),
                     note="Connections to another of its addresses than the one that is preferred.",
-                    width=12,
+                    width=6,
                 ),
                 graph(
                     "Host names that have moved",
@@ -69,6 +69,12 @@ BACKENDS = Board(
                     "Capabilities that differ",
                     gauge("backend_capabilities_lacking", "backend", how="max"),
                     note="Virtual servers that announce what the backend does not.",
+                    width=6,
+                ),
+                graph(
+                    "Healthuser refused",
+                    gauge("backend_healthuser_refused", "backend", how="max"),
+                    note="The backend is well otherwise; backend show says why.",
                     width=6,
                 ),
                 graph(

@@ -11,6 +11,7 @@ from popular.proxy.session.machine.endings import LOGIN_FAILURES
 from popular.proxy.session.module_chain import ANSWERS
 from popular.proxy.session.question_queue import DROPPED
 from popular.proxy.settings.drift import DRIFT
+from popular.proxy.settings.healthuser import HEALTHUSER
 from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS
 from popular.proxy.settings.standing import RECORD
@@ -277,6 +278,12 @@ _BACKENDS = (
         "popular_backend_capabilities_lacking",
         "Virtual servers that announce (CAPA) what the backend does not, as its check (`health`) has found.",
         OfRecord(DRIFT.name, "lacking"),
+        (BACKEND,),
+    ),
+    Metric(
+        "popular_backend_healthuser_refused",
+        "1: the backend refuses the mailbox of its check (healthuser), and is well otherwise; 0: it does not.",
+        OfRecord(HEALTHUSER.name, "refused"),
         (BACKEND,),
     ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),

@@ -17,6 +17,7 @@ from popular.proxy.settings.description import describe
 from popular.proxy.settings.drift import DRIFT
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
+from popular.proxy.settings.healthuser import HEALTHUSER
 from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.moving import set_move_command
 from popular.proxy.settings.orders import (
@@ -92,6 +93,7 @@ WATCHED = Watched(
             health=Health(by="backend", good="backend_logins", bad="backend_failures", record=HEALTH.name),
             durations=(("connect", "backend_connect_duration"), ("login", "backend_login_duration")),
             standing=STANDING.record.name,
+            found=(HEALTHUSER.name,),
             kick=("kick", "backend", "=id"),
         ),
     ),
@@ -197,7 +199,7 @@ PROGRAM = Program(
     ordered=_ordered,
     finish=_finish,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC, resolving.PERIODIC),
-    records=(ANNOUNCED, HEALTH, DRIFT),
+    records=(ANNOUNCED, HEALTH, DRIFT, HEALTHUSER),
     standings=(STANDING,),
     remembers=True,
     helper=CHECKER,

@@ -78,6 +78,16 @@ class FindKept(Job):
         return frozenset(self.unwritten)
 
 
+@dataclass(frozen=True)
+class IsDirectory(Job):
+    """Whether a directory is there."""
+
+    path: str
+
+    def perform(self) -> bool:
+        return os.path.isdir(self.path)
+
+
 def _there(context: CommandContext) -> list[HistoryEntry]:
     """Those whose files are there."""
     kept = context.status.history
@@ -112,10 +122,18 @@ def _history(context: CommandContext, arguments: Arguments) -> Outcome:
     text = count_of(len(rows), "configuration")
     if not rows:
         kept = context.status.history
-        gone = "traces have needed the room (tracespace)" if kept.entries else ""
-        why = kept.trouble or gone or "nothing was changed since the program was started"
+        why = kept.trouble or _gone(context) or "nothing was changed since the program was started"
         return Reply(text, data=rows, lines=[f"none is kept: {why}"])
     return Reply(text, data=rows, lines=lines_of(lines))
+
+
+def _gone(context: CommandContext) -> str:
+    """Why those that were kept are not there any more; "" if there were none."""
+    kept = context.status.history
+    if not kept.entries:
+        return ""
+    is_there = context.lookups.find(IsDirectory(kept.directory))
+    return "traces have needed the room (tracespace)" if is_there else f"{kept.directory} is gone"
 
 
 def _show(context: CommandContext, arguments: Arguments) -> Outcome:

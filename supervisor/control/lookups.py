@@ -119,7 +119,8 @@ class FindLocalAddress(Job):
             try:
                 probe.bind(where)
             except OSError as error:
-                if error.errno == errno.EADDRNOTAVAIL:
+                # The second: a link-local address without its interface.
+                if error.errno in (errno.EADDRNOTAVAIL, errno.EINVAL):
                     return False
                 raise
         return True

@@ -24,6 +24,7 @@ from metrics.watch import Moment
 from popular.proxy.program import PROGRAM
 from popular.proxy.session.machine.phases import Phase
 from popular.proxy.settings.health import DOWN, Condition
+from popular.proxy.settings.healthuser import HEALTHUSER, HealthuserRefusal, record_of
 from supervisor.exporterline import Pulse, Queue
 from supervisor.master.accounting import table_layout
 from supervisor.master.health import HealthWatch
@@ -290,6 +291,20 @@ def test_only_who_has_the_token_reads_what_a_backend_has_said(known: Known, tabl
         told = [json.dumps(document(known, query_of(given, private), at(0))) for private in (False, True)]
         assert [said in one for one in told] == [False, True]
         assert "found by the check" in told[0]
+
+
+@pytest.mark.parametrize(("left", "private", "shown"), [(9, True, 2), (9, False, 1), (-1, True, 0)])
+def test_the_page_of_a_backend_tells_that_its_check_is_refused(
+    known: Known, table: Segment, left: float, private: bool, *, shown: int
+) -> None:
+    """Since when, to everybody; in the backend's words, to who has the token; nothing once that counts no more."""
+    places = CounterIndexes(table).settle({"backend": {"store": None}})
+    HealthWatch(table).look(places, NOW)
+    record = record_of("store", HealthuserRefusal(NOW - 9, "-ERR [AUTH] no ann@host7"), NOW + left)
+    Records(table.layout, table.map, HEALTHUSER.name).write(places["backend"]["store"], record)
+    told = document(known, query_of({"thing": "backends/store"}, private), at(0))["thing"]
+    facts = {one["title"]: one["value"] for one in told["facts"] if "refused" in one["title"]}
+    assert list(facts.values()) == [NOW - 9, "-ERR [AUTH] no ann@host7"][:shown]
 
 
 def test_rates_come_from_the_samples(known: Known, table: Segment) -> None:

@@ -213,6 +213,22 @@ def test_when_it_is_back_a_share_is_let_through_that_grows() -> None:
     assert [name for name, _ in store.news] == ["backend_down", "backend_recovering", "backend_up"]
 
 
+@pytest.mark.parametrize("for_certain", [True, False])
+def test_the_check_ends_a_recovery_in_which_nobody_logs_in(for_certain: bool) -> None:
+    """What it has found down is up when it was well for slowstart, not before, and that is told."""
+    store = Store()
+    check = store.worker(backend("pop"))
+    check.found_down("it says nothing", least=0.0)
+    states = []
+    for _ in range(4):
+        check.found_well(for_certain=for_certain)
+        states.append(store.condition.state)
+        store.passes(TERMS.slowstart * 0.4)
+    assert states == [RECOVERING, RECOVERING, RECOVERING, UP]
+    assert [name for name, _ in store.news] == ["backend_down", "backend_recovering", "backend_up"]
+    assert check.says().endswith("(it was down: it says nothing)"), "that is no reason to be up"
+
+
 def test_who_is_hated_cannot_keep_it_from_coming_back() -> None:
     """He has one probe like everybody else, however often he comes."""
     store = Store()

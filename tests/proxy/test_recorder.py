@@ -1,12 +1,6 @@
-"""The flight recorder of a worker: whose sessions it keeps, for how long, and what it writes."""
+"""The flight recorder of a worker: whose sessions it keeps, and for how long."""
 
-import asyncio
-import os
-import stat
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,74 +11,15 @@ from popular.pdm.contract import CHALLENGE, PASSWORD
 from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.tracing import recorder as recorders
-from popular.proxy.session.tracing import recording as recordings
 from popular.proxy.session.tracing import transcript
 from popular.proxy.session.tracing.inforce import MOST_STRANGERS
 from popular.proxy.session.tracing.recorded_lines import lines_for
-from popular.proxy.session.tracing.recorder import Recorder, append
-from popular.proxy.session.tracing.recording import PASSING, Recording, recording_of, recording_of_later
-from popular.proxy.settings.tracing import FULL_MODE, TRACE
-from supervisor.operatorstate import OperatorState, OrderEntry
-from supervisor.runtime.messages import Message
-from supervisor.system import Clock
+from popular.proxy.session.tracing.recording import Recording
+from popular.proxy.settings.tracing import TRACE
+from supervisor.operatorstate import OrderEntry
+from tests.proxy.recording_worker import HOME, Worker, kept
 from tests.proxy.session_double import SessionDouble
 from tests.proxy.session_rules import rules
-
-LATER = 4e9
-HOME = "192.0.2.7"
-
-
-class Worker:
-    """What a recorder needs of a worker."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.operator = OperatorState()
-        self.clock = Clock()
-        self.loop = asyncio.new_event_loop()
-        self.pool = ThreadPoolExecutor(1)
-        self.counted: Counter[str] = Counter()
-        self.logged: list[dict[str, Any]] = []
-        context: Any = self
-        self.recorder = Recorder(context)
-
-    def count(self, counter: str, label: str = "", *, amount: int = 1) -> None:
-        self.counted[f"{counter} {label}".rstrip()] += amount
-
-    def log(self, message: Message, _sid: str, **fields: Any) -> None:
-        self.logged.append({"event": message.name, **fields})
-
-    def path(self, ident: int) -> Path:
-        return self.directory / "traces" / f"pproxy-{ident}.trace"
-
-    def orders(self, ident: int, of: str, name: str, **other: Any) -> None:
-        value = {"of": of, "name": name, "until": LATER, "most": 1 << 20, "file": str(self.path(ident)), **other}
-        if of == "user":
-            value.setdefault("namespace", "ns")
-        self.change(OrderEntry(TRACE, str(ident), value))
-
-    def change(self, *entries: OrderEntry) -> None:
-        self.operator.change(entries)
-        self.recorder.changed()
-
-    def session(self, vserv: str = "v1", address: str | None = HOME) -> Recording | None:
-        recording = recording_of(self.recorder, vserv, address)
-        if recording is PASSING:
-            recording = recording_of_later(self.recorder, self.recorder.in_force, self.clock.now)
-        if recording is not None:
-            recording.sid = "p01.1.2"
-        return recording
-
-    def written(self, ident: int) -> list[str]:
-        """The lines without session id and time, when all is written."""
-
-        async def settle() -> None:
-            while any(trace.is_writing for trace in self.recorder._traces.values()):
-                await asyncio.sleep(0.001)
-
-        self.loop.run_until_complete(settle())
-        lines = self.path(ident).read_text().splitlines() if self.path(ident).exists() else []
-        return [line.split(" ", 2)[2] for line in lines]
 
 
 @pytest.fixture
@@ -97,12 +32,6 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
 
 def text(*lines: str) -> Callable[[bytes], tuple[str, ...]]:
     return lambda _said: lines
-
-
-def kept(worker: Worker) -> Recording:
-    recording = worker.session()
-    assert recording is not None
-    return recording
 
 
 def waiting(recording: Recording) -> list[Any]:
@@ -305,9 +234,9 @@ def test_behind_whom_it_concerns_another_may_log_in(worker: Worker, backend_too:
     recording.end("quit")
     of_joe = ["C>P USER joe", "-- what joe does"] * 2
     left = [*of_joe, "C>P USER ann", "-- somebody else wants to log in"]
-    assert worker.written(1) == left[1:]
+    assert worker.written(1) == left
     assert worker.written(2) == [*left, "-- what ann does", "-- the end: quit"]
-    assert worker.written(3) == (left[1:] if backend_too else [])
+    assert worker.written(3) == (left if backend_too else [])
 
 
 def test_behind_a_balancer_others_are_done_with_by_their_address(worker: Worker) -> None:
@@ -371,7 +300,7 @@ def test_what_happened_is_one_line(worker: Worker) -> None:
 
 
 def test_two_traces_of_one_session(worker: Worker) -> None:
-    """Each has all of it from where it concerned it, and before."""
+    """Each has all of it, from its beginning: also who it turns out to concern when another has had that already."""
     worker.orders(1, "vserv", "v1")
     worker.orders(2, "user", "joe")
     recording = kept(worker)
@@ -380,8 +309,45 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
     recording.tell("second")
     recording.end("quit")
     assert worker.written(1) == ["-- first", "-- second", "-- the end: quit"]
-    assert worker.written(2) == ["-- second", "-- the end: quit"]
+    assert worker.written(2) == worker.written(1)
     assert worker.counted["sessions_recorded"] == 1
+
+
+def test_a_beginning_that_another_trace_has_had_is_bounded(worker: Worker) -> None:
+    """Four KiB, as where nobody has had it, and how much is not there; none behind the login."""
+    worker.orders(1, "vserv", "v1")
+    worker.orders(2, "user", "joe")
+    recording = kept(worker)
+    for number in range(1000):
+        recording.keep("C>P", text(f"NOOP {number}"), b"x" * 100)
+    recording.asks_for("ns", "joe")
+    recording.decide()
+    recording.end("quit")
+    lines = worker.written(2)
+    assert lines[0] == "C>P NOOP 0"
+    assert lines[-2:] == [f"-- {1000 - len(lines) + 2} more before this: too much to be kept", "-- the end: quit"]
+    assert 50 < len(lines) < 200
+    assert len(worker.written(1)) == 1001
+    assert recording._beginning is None
+
+
+def test_the_beginning_holds_nothing_of_the_login_of_another(worker: Worker) -> None:
+    """In the trace of who logs in at last, of the other who failed there are the words of the client and ours."""
+    worker.orders(1, "vserv", "v1")
+    worker.orders(2, "user", "joe")
+    worker.orders(3, "user", "ann")
+    recording = kept(worker)
+    recording.begin("p01.1.2", (HOME, 1234), "v1")
+    for user in ("ann", "joe"):
+        recording.client_line(b"USER " + user.encode())
+        recording.asks_for("ns", user)
+        recording.tell(f"asked for {user}")
+        recording.keep_now("B>P", transcript.from_backend, b"+OK " + user.encode() + b"\r\n")
+    recording.end("quit")
+    first, *lines = worker.written(2)
+    assert first.startswith(f"-- session of {HOME}")
+    assert lines == ["C>P USER ann", "C>P USER joe", "-- asked for joe", "B>P +OK joe", "-- the end: quit"]
+    assert worker.written(3)[1:4] == ["C>P USER ann", "-- asked for ann", "B>P +OK ann"]
 
 
 def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,105 +367,6 @@ def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.Monke
     recording.end("quit")
     assert worker.written(1) == ["-- first"]
     assert worker.written(2) == ["-- first", "-- second"]
-
-
-def test_a_file_has_room_for_so_much(worker: Worker) -> None:
-    """In whole lines; then nobody is recorded for it any more."""
-    worker.orders(1, "vserv", "v1", most=4096)
-    recording = kept(worker)
-    for number in range(1000):
-        recording.tell("%04d", (number,))
-    recording.end("quit")
-    assert worker.written(1)[-1].startswith("-- 0")
-    assert 3900 < worker.path(1).stat().st_size <= 4096
-    assert worker.session() is None
-    assert [entry["event"] for entry in worker.logged] == ["trace_full"]
-    assert worker.counted["traces_filled"] == 1
-    assert worker.counted["trace_octets written"] == worker.path(1).stat().st_size
-    assert worker.counted["trace_octets dropped"] > 0
-
-
-def test_it_is_told_once_that_it_is_full(worker: Worker) -> None:
-    """By whichever worker it was; and none has more than the room that was left."""
-    other = Recorder(worker)  # type: ignore[arg-type]
-    worker.orders(1, "vserv", "v1", most=4096)
-    other.changed()
-    for recorder in (worker.recorder, other):
-        recording = recording_of(recorder, "v1", HOME)
-        assert recording is not None
-        for number in range(500):
-            recording.tell("%04d", (number,))
-        recording.flush()
-        worker.loop.run_until_complete(asyncio.sleep(0.01))
-        while any(trace.is_writing for trace in recorder._traces.values()):
-            worker.loop.run_until_complete(asyncio.sleep(0.001))
-    assert [entry["event"] for entry in worker.logged] == ["trace_full"]
-    assert worker.counted["traces_filled"] == 1
-    status = worker.path(1).stat()
-    assert (stat.S_IMODE(status.st_mode), status.st_size <= 4096) == (FULL_MODE, True)
-
-
-def test_who_may_read_it(tmp_path: Path) -> None:
-    """Nobody but the program's user; and a link that somebody has put there is not followed."""
-    path = tmp_path / "traces" / "pproxy-1.trace"
-    assert not append(str(path), b"a\n", 4096).is_full
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert not append(str(path), b"b\n", 4096).is_full
-    assert path.read_text() == "a\nb\n"
-    (tmp_path / "other").write_text("")
-    path.unlink()
-    path.symlink_to(tmp_path / "other")
-    with pytest.raises(OSError, match="symbolic links"):
-        append(str(path), b"c\n", 4096)
-
-
-def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(worker: Worker) -> None:
-    """Once, however long a session goes on that was recorded; and nobody is recorded for it any more."""
-    worker.orders(1, "vserv", "v1", file=str(worker.directory / "file" / "x.trace"))
-    (worker.directory / "file").write_text("")
-    recording = kept(worker)
-    for _ in range(3):
-        recording.tell("something")
-        recording.flush()
-        assert worker.written(1) == []
-    recording.end("quit")
-    assert worker.written(1) == []
-    assert [fields["reason"] for fields in worker.logged] == [os.strerror(17)]
-    assert worker.session() is None
-
-
-def test_what_waits_for_the_disk_is_bounded(worker: Worker) -> None:
-    """Threads that are all at something else, or a slow disk: no more is kept than the file has room for."""
-    go_on = threading.Event()
-    worker.pool.submit(go_on.wait)
-    worker.orders(1, "vserv", "v1", most=4096)
-    recording = kept(worker)
-    for number in range(10_000):
-        recording.tell(f"{number:04}")
-        recording.flush()
-    (trace,) = worker.recorder._traces.values()
-    assert sum(map(len, trace.waiting)) < 5000
-    go_on.set()
-    assert worker.written(1)[:2] == ["-- 0000", "-- 0001"]
-    assert worker.path(1).stat().st_size <= 4096
-
-
-def test_what_waits_is_bounded_where_the_file_is_not(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trace may have a gigabyte, and there may be a hundred: a disk that hangs costs a worker little of that."""
-    monkeypatch.setattr(recorders, "MOST_OWED", 4096)
-    go_on = threading.Event()
-    worker.pool.submit(go_on.wait)
-    worker.orders(1, "vserv", "v1", most=1 << 30)
-    recording = kept(worker)
-    for number in range(1000):
-        recording.tell(f"{number:04}")
-        recording.flush()
-    (trace,) = worker.recorder._traces.values()
-    assert trace.owed < 5000
-    go_on.set()
-    worker.written(1)
-    assert worker.counted["trace_octets dropped"] > 10_000
 
 
 @pytest.mark.parametrize(
@@ -535,14 +402,3 @@ def test_of_a_password_not_even_its_size(worker: Worker) -> None:
         "C>P AUTH CRAM-MD5",
         "C>P **** (4 octets)",
     ]
-
-
-def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many there are: one is written behind the other."""
-    monkeypatch.setattr(recordings, "_PIECE", 64)
-    worker.orders(1, "vserv", "v1")
-    recording = kept(worker)
-    for number in range(500):
-        recording.tell("%04d", (number,))
-    recording.end("quit")
-    assert worker.written(1) == [*(f"-- {number:04}" for number in range(500)), "-- the end: quit"]

@@ -41,6 +41,15 @@ def test_only_an_address_is_one(word: str) -> None:
         Console().say(f"backend conf b host 127.0.0.1 source {word}")
 
 
+def test_one_that_is_not_ours_yet_is_taken_with_a_note() -> None:
+    """It may come with the network, or from another proxy; or it was mistyped."""
+    console = Console()
+    told = console.say("backend conf b host 127.0.0.1 source 192.0.2.77").text
+    assert "source: 192.0.2.77 is none of this host's addresses now" in told
+    assert console.config.things["backend"]["b"].source == "192.0.2.77"
+    assert "source" not in console.say("backend conf b source 127.0.0.9").text
+
+
 def test_it_has_to_fit_the_host_whichever_is_said_first() -> None:
     """Nothing is changed by what does not."""
     console = Console()

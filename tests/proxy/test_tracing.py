@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from popular.proxy.session.tracing.recorder import OrderedTrace, append
 from popular.proxy.settings.tracing import MOST_TRACES, TRACE, ListTraces
+from supervisor.control.historyfile import HistoryEntry, KeptConfigurations
 from supervisor.control.outcome import Ordered
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import OrderEntry
@@ -121,3 +123,33 @@ def test_there_are_not_more_than_so_many(console: Console) -> None:
         ordered(console, f"trace start user u{number} max 4K")
     with pytest.raises(CommandRefused, match="100 traces are there already"):
         console.say("trace start user joe max 4K")
+
+
+def test_whose_a_trace_was_stays_known_when_it_is_over(console: Console) -> None:
+    """By its file; of a name in which there is whatever somebody likes, too. One of a release before says nothing."""
+    name = "j\N{LATIN SMALL LETTER O WITH DIAERESIS} e: x"
+    order = ordered(console, f'trace start user "{name}" namespace there')
+    assert order.value is not None
+    trace = OrderedTrace.ordered(order.id, order.value)
+    append(trace.path, b"a.1 +0.0 -- the end: quit\n", 4096, head=trace.head())
+    before = console.say("trace list").data
+    ordered(console, "trace stop 1")
+    Path(trace.path).with_name("pproxy-2.trace").write_bytes(b"a.1 +0.0 -- trace 2: user joe\n")
+    rows = console.say("trace list").data
+    assert [(row["of"], row["name"]) for row in [*before, *rows]] == [("user", f"there:{name}")] * 2 + [(None, None)]
+    assert rows[0]["sessions"] == 1
+
+
+def test_a_state_directory_that_is_gone_is_said_to_be(console: Console, tmp_path: Path) -> None:
+    """By `trace list`, of traces that are at work, and by `config history`: traces have not taken its room."""
+    ordered(console, "trace start user joe")
+    assert [row["error"] for row in console.say("trace list").data] == [""]
+    told = HistoryEntry(1, 1e9, 0, 1, "", "", commands=("set grace 3s",), more=0, comes=1, goes=0)
+    console.status.history = KeptConfigurations([told], str(tmp_path / "history"))
+    (tmp_path / "history").mkdir()
+    assert console.lines("config history") == ["none is kept: traces have needed the room (tracespace)"]
+    console.known.clear()
+    (tmp_path / "history").rmdir()
+    tmp_path.rmdir()
+    assert [row["error"] for row in console.say("trace list").data] == [f"{tmp_path} is gone"]
+    assert console.lines("config history") == [f"none is kept: {tmp_path}/history is gone"]

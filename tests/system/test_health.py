@@ -25,8 +25,16 @@ SECRET = b"correct-horse"
 PATIENT = Patience(patient(5), patient(5))
 
 
+REFUSALS = {
+    "sick": b"-ERR [SYS/TEMP] not now\r\n",
+    "busy": b"-ERR [IN-USE] somebody has it\r\n",
+    "curt": b"-ERR no\r\n",
+}
+"""What a store says to every password, by its mood."""
+
+
 class Store:
-    """A POP3 server with moods: it is well, says `[SYS/TEMP]` to every login, or nothing at all."""
+    """A POP3 server with moods: it is well, refuses every login, or says nothing at all."""
 
     def __init__(self) -> None:
         self.mood = "well"
@@ -51,8 +59,8 @@ class Store:
                     peer.say(b"+OK\r\nUIDL\r\n" + (b"EXPIRE NEVER\r\n" if logged_in else b"TOP\r\n") + b".\r\n")
                 case b"USER":
                     peer.say(b"+OK\r\n")
-                case b"PASS" if self.mood == "sick":
-                    peer.say(b"-ERR [SYS/TEMP] not now\r\n")
+                case b"PASS" if self.mood in REFUSALS:
+                    peer.say(REFUSALS[self.mood])
                 case b"PASS" if argument == SECRET:
                     logged_in = True
                     peer.say(b"+OK\r\n")
@@ -77,10 +85,11 @@ def served() -> Iterator[tuple[Store, ScriptedBackend]]:
             store.release()
 
 
-def backend(port: int, health: str, secret: bytes = SECRET) -> Backend:
+def backend(port: int, health: str, secret: bytes = SECRET, *, login: str = "user") -> Backend:
     kept = KeptSecret("/file", secret)
-    words = {"host": ResolvedHost(LOOPBACK, LOOPBACK), "port": port, "health": health}
-    return any_backend("pop").with_parameters(words | {"healthuser": "canary", "healthsecret": kept})
+    words = {"host": ResolvedHost(LOOPBACK, LOOPBACK), "port": port, "health": health, "login": login}
+    master = {"masteruser": "us", "mastersecret": kept} if login == "master" else {}
+    return any_backend("pop").with_parameters(words | {"healthuser": "canary", "healthsecret": kept} | master)
 
 
 def test_each_check_says_as_much_as_it_needs() -> None:
@@ -104,7 +113,6 @@ def test_each_check_says_as_much_as_it_needs() -> None:
     ("mood", "health", "secret", "why"),
     [
         ("sick", "login", SECRET, "healthuser is refused while sending the password: -ERR [SYS/TEMP] not now"),
-        ("well", "login", b"wrong-secret", "healthuser is refused while sending the password: -ERR (not shown: the"),
         ("late", "login", SECRET, "no proper reply to STAT: (not shown: a secret is in it)"),
         ("silent", "greeting", SECRET, "no answer within 0.3 s"),
     ],
@@ -117,6 +125,32 @@ def test_what_is_wrong_is_said_and_no_secret(mood: str, health: str, secret: byt
         found = check(backend(server.port, health, secret), None, patience).why
     assert found.startswith(why)
     assert secret.decode() not in found
+
+
+@pytest.mark.parametrize(
+    ("mood", "secret", "how"),
+    [
+        ("well", b"wrong-secret", "-ERR (not shown: the"),
+        ("busy", SECRET, "-ERR [IN-USE] somebody has it"),
+        ("curt", SECRET, "-ERR no"),
+    ],
+)
+def test_who_refuses_the_mailbox_of_the_check_alone_is_well(mood: str, secret: bytes, how: str) -> None:
+    """A wrong password or a mailbox in use is no fault of the backend."""
+    with served() as (store, server):
+        store.mood = mood
+        found = check(backend(server.port, "login", secret), None, PATIENT)
+    assert found.refused.startswith(f"healthuser is refused while sending the password: {how}")
+    assert (found.why, found.before, found.after) == ("", ("UIDL", "TOP"), None)
+    assert secret.decode() not in found.refused
+
+
+def test_who_refuses_our_master_password_is_not_well() -> None:
+    """Nobody is let in then."""
+    with served() as (store, server):
+        store.mood = "curt"
+        found = check(backend(server.port, "login", login="master"), None, PATIENT)
+    assert (found.why, found.refused) == ("healthuser is refused while sending the password: -ERR no", "")
 
 
 def test_one_that_is_not_there_is_down() -> None:
@@ -228,6 +262,48 @@ def test_one_falls_and_comes_back(tmp_path: Path) -> None:
             proxy.said("backend conf store health off")
             assert checker not in children(proxy), "no checker is needed"
             assert SECRET.decode() not in proxy.logfile.read_text()
+
+
+def test_a_wrong_password_of_the_check_takes_the_backend_from_nobody(tmp_path: Path) -> None:
+    """It is told once when it begins and once when it ends, and stands in `backend show` and a metric meanwhile."""
+    port = free_port()
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"of last month\n")
+    secret.chmod(0o600)
+    check_it = (
+        f"backend conf store health login healthuser canary healthsecret {secret} healthinterval 1s fall 1 rise 1"
+    )
+    with (
+        served() as (store, server),
+        Proxy(
+            tmp_path,
+            [
+                f"backend conf store host {LOOPBACK} port {server.port} state online pipelining off slowstart 0",
+                check_it,
+                "pdm add all any store",
+                f"vserv conf v iface {LOOPBACK} port {port} state online",
+            ],
+            metrics=f"{LOOPBACK}:0",
+        ) as proxy,
+    ):
+        wait_until(lambda: store.said.count(b"USER canary") > 2, "it is checked, more than once")
+        (told,) = proxy.log("healthuser_refused")
+        assert (told.fields["backend"], told.fields["user"]) == ("store", "canary")
+        assert log_in(port).startswith(b"+OK")
+        shown = proxy.json("backend show store")
+        assert (shown["condition"], shown["healthuser_refused"]) == ("up", told.fields["reason"])
+        assert any("# healthuser is refused" in line for line in proxy.said("backend show store").lines)
+        assert scrape(proxy).value("popular_backend_healthuser_refused", backend="store") == 1
+        store.mood = "sick"
+        wait_until(lambda: proxy.log("backend_down"), "what is its own affair still counts")
+        store.mood = "well"
+        wait_until(lambda: proxy.log("backend_up"), "it is there")
+        secret.write_bytes(SECRET + b"\n")
+        proxy.said(f"backend conf store healthsecret {secret}")
+        wait_until(lambda: proxy.log("healthuser_let_in"), "the check is let in")
+        assert proxy.json("backend show store")["healthuser_refused"] == ""
+        assert scrape(proxy).value("popular_backend_healthuser_refused", backend="store") == 0
+        assert (len(proxy.log("healthuser_refused")), len(proxy.log("healthuser_let_in"))) == (1, 1)
 
 
 @pytest.mark.nightly

@@ -5,6 +5,8 @@
     capa      and STLS is done where the backend has it, and CAPA answered
     login     and the canary is let in as the backend's `login` says, CAPA asked again, STAT and QUIT answered
 
+A backend that refuses the canary alone (a wrong password, a mailbox in use) is well, as `capa` would find it.
+
 Blocks, for no longer than its Patience says: it runs in a thread of the helper. No secret is in what it says.
 """
 
@@ -17,11 +19,23 @@ from popular.pdm.contract import Secret
 from popular.protocol.capabilities import LONGEST_LIST, is_capability
 from popular.protocol.lines import LONGEST_REPLY, is_ok
 from popular.protocol.proxyheader import build
+from popular.protocol.replies import known_code
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.checks.reaching import reach
 from popular.proxy.session.backend.backend_auth import Credentials, login_for
 from popular.proxy.session.backend.backend_login import Broken, LoggedIn, Rejected
-from popular.proxy.settings.backend import CAPA, CONNECT, GREETING, IMPLICIT, LOGIN, OFF, STARTTLS, Backend
+from popular.proxy.session.backend.refusals import Affair, affair
+from popular.proxy.settings.backend import (
+    CAPA,
+    CONNECT,
+    GREETING,
+    IMPLICIT,
+    LOGIN,
+    OFF,
+    STARTTLS,
+    Backend,
+    looks_at_passwords,
+)
 
 _OK = b"+OK\r\n"
 
@@ -49,6 +63,8 @@ class Finding(NamedTuple):
     """What it announces before the login."""
     after: tuple[str, ...] | None = None
     """And after it."""
+    refused: str = ""
+    """How the canary is refused, which is no fault of the backend; "" if it is not."""
 
 
 def check(backend: Backend, tls: BackendTls | None, patience: Patience) -> Finding:
@@ -56,7 +72,8 @@ def check(backend: Backend, tls: BackendTls | None, patience: Patience) -> Findi
     began = time.monotonic()
     try:
         with _CanaryConnection(backend, tls, patience) as connection:
-            return _converse(connection, backend)
+            found = _converse(connection, backend)
+            return found._replace(refused=_without_secrets(found.refused, backend))
     except Failed as failed:
         return Finding(_without_secrets(str(failed), backend))
     except TimeoutError:
@@ -91,7 +108,8 @@ def _converse(connection: "_CanaryConnection", backend: Backend) -> Finding:
         connection.quit()
         return Finding(before=before)
     assert backend.health == LOGIN
-    _log_in(connection, backend)
+    if refused := _log_in(connection, backend):
+        return Finding(before=before, refused=refused)
     after = connection.capabilities()
     connection.say(b"STAT\r\n")
     connection.expect_ok("STAT")
@@ -99,8 +117,10 @@ def _converse(connection: "_CanaryConnection", backend: Backend) -> Finding:
     return Finding(before=before, after=after)
 
 
-def _log_in(connection: "_CanaryConnection", backend: Backend) -> None:
-    """By the dialogue of any other login; the greeting and TLS are behind us."""
+def _log_in(connection: "_CanaryConnection", backend: Backend) -> str:
+    """By the dialogue of any other login; the greeting and TLS are behind us. Tells how the canary is refused, where
+    that is its own affair.
+    """
     secret = Secret(backend.healthsecret.octets) if backend.healthsecret.path else None
     shown = Credentials(backend.healthuser, secret)
     try:
@@ -114,10 +134,20 @@ def _log_in(connection: "_CanaryConnection", backend: Backend) -> None:
                 connection.say(progress)
             case Rejected():
                 said = progress.reply.decode("utf-8", "replace")
-                raise Failed(f"healthuser is refused while {progress.step}: {said}")
+                refusal = f"healthuser is refused while {progress.step}: {said}"
+                if _is_its_own(progress, backend):
+                    return refusal
+                raise Failed(refusal)
             case Broken():
                 raise Failed(progress.reason)
         progress = login.hear(connection.line() + b"\r\n")
+    return ""
+
+
+def _is_its_own(rejected: Rejected, backend: Backend) -> bool:
+    code, of_user = known_code(rejected.code), looks_at_passwords(backend)
+    whose = affair(rejected, code, in_clear=backend.tls == OFF, of_user=of_user, user=backend.healthuser)
+    return whose not in (Affair.BACKEND, Affair.TLS)
 
 
 class _CanaryConnection:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from popular import messages
+from popular.protocol.printable import printable
 from popular.proxy.backend_tls import BackendsInTls, BackendTls
 from popular.proxy.checks.canary import Finding, check
 from popular.proxy.checks.drift import Missing, Promised, promised, undelivered
@@ -19,9 +20,11 @@ from popular.proxy.session.backend.announced import Announced
 from popular.proxy.session.backend.backend_health import BackendHealth, terms_of
 from popular.proxy.session.backend.breaker import BreakerTerms
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.backend import LOGIN, OFF, Backend
+from popular.proxy.settings.backend import OFF, Backend
 from popular.proxy.settings.drift import DRIFT, record_of
 from popular.proxy.settings.health import HEALTH
+from popular.proxy.settings.healthuser import HEALTHUSER, HealthuserRefusal, last_refusal
+from popular.proxy.settings.healthuser import record_of as healthuser_record_of
 from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 from supervisor.control.words import CommandRefused
@@ -59,6 +62,7 @@ class BackendChecker:
         self._segment = inheritance.segment
         self._records = Records(self._segment.layout, self._segment.map, HEALTH.name)
         self._drifts = Records(self._segment.layout, self._segment.map, DRIFT.name)
+        self._refusals = Records(self._segment.layout, self._segment.map, HEALTHUSER.name)
         self._announced = Records(self._segment.layout, self._segment.map, ANNOUNCED.name)
         self._assignments: dict[str, tuple[Assignment, asyncio.Task[None]]] = {}
         self._tls: BackendsInTls | None = None
@@ -109,6 +113,7 @@ class BackendChecker:
                 is_well = streak.add(not found.why)
                 self._heed(health, is_well, found)
                 self._learn(assignment, found)
+                self._tell_refusal(assignment, found)
                 seen = self._tell_drift(assignment, found, seen)
             except Exception as error:
                 self._tell_fault(error)
@@ -133,7 +138,7 @@ class BackendChecker:
     def _heed(self, health: BackendHealth, is_well: bool | None, found: Finding) -> None:
         backend = health.backend
         if is_well:
-            health.found_well(for_certain=backend.health == LOGIN)
+            health.found_well(for_certain=found.after is not None)
         elif is_well is False:
             health.found_down(found.why, least=2 * backend.healthinterval + LONGEST_CHECK)
 
@@ -143,13 +148,29 @@ class BackendChecker:
             announced = Announced(assignment.backend, assignment.record, self._announced, clock=Clock(), ask=_nobody)
             announced.checked(found.before)
 
+    def _tell_refusal(self, assignment: Assignment, found: Finding) -> None:
+        """That the backend is well, but its canary refused, is told when it begins, and when it ends."""
+        if found.why:
+            return  # nobody knows
+        backend, records = assignment.backend, self._refusals
+        had = last_refusal(records.read(assignment.record), backend.id)
+        refused = HealthuserRefusal(had.since if had else time.time(), found.refused) if found.refused else None
+        if refused is not None or found.after is not None:
+            until = _counts_until(backend)
+            records.write(assignment.record, healthuser_record_of(backend.id, refused, until))
+        fields: dict[str, object] = {"backend": backend.id, "user": backend.healthuser}
+        if refused is not None and had is None:
+            self._tell(messages.HEALTHUSER_REFUSED, fields | {"reason": printable(refused.how)})
+        elif had is not None and found.after is not None:
+            self._tell(messages.HEALTHUSER_LET_IN, fields)
+
     def _tell_drift(self, assignment: Assignment, found: Finding, seen: Missing) -> Missing:
         """Each capability that a virtual server announces and the backend lacks is told once."""
         if found.before is None:
             return seen
         missing = undelivered(assignment.promised, found.before, found.after)
-        counts = time.time() + 3 * assignment.backend.healthinterval + LONGEST_CHECK
-        self._drifts.write(assignment.record, record_of(assignment.backend.id, missing, counts))
+        until = _counts_until(assignment.backend)
+        self._drifts.write(assignment.record, record_of(assignment.backend.id, missing, until))
         for vserv, names in sorted(missing - seen):
             fields: dict[str, object] = {"backend": assignment.backend.id, "vserv": vserv, "missing": names}
             self._tell(messages.CAPABILITIES_DIFFER, fields)
@@ -170,6 +191,11 @@ class BackendChecker:
             self._lifeline.send(message)
         except LifelineLost:
             os._exit(0)
+
+
+def _counts_until(backend: Backend) -> float:
+    """For how long counts what was found just now: until the next checks, of which one or two may fail."""
+    return time.time() + 3 * backend.healthinterval + LONGEST_CHECK
 
 
 def _nobody(_announced: Announced) -> None:

@@ -208,7 +208,12 @@ class Backend(Thing):
         "second at least; so with fall 2 a backend that says nothing any more is found down within two intervals. One "
         "that is often slower wants more: a check may then last so long, also where healthinterval is shorter.",
     )
-    healthuser: str = parameter(String(_LONGEST_MASTER), "", "Whose mailbox the check opens (health login).")
+    healthuser: str = parameter(
+        String(_LONGEST_MASTER),
+        "",
+        "Whose mailbox the check opens (health login). A backend that refuses it for a reason of the mailbox's own, "
+        "such as a wrong password, counts as well all the same; healthuser_refused is logged then.",
+    )
     healthsecret: KeptSecret = parameter(
         SecretInFile(),
         KeptSecret(),

@@ -52,9 +52,11 @@ def _check(context: CommandContext, config: Config, backend: Backend) -> str | N
 
 
 def _doubts(context: CommandContext, config: Config, backend: Backend) -> Iterator[str]:
-    """What may be meant so, or be a mistake."""
+    """What may be meant so, or be a mistake. An address may come to this host later (VRRP)."""
     if drained := drain_note(context, DRAINED_BACKEND, backend.id):
         yield drained
+    if backend.source and not context.lookups.local_address(backend.source):
+        yield f"source: {backend.source} is none of this host's addresses now; until it is, nobody gets to the backend"
     if backend.backup and backend.backup not in config.things["backend"]:
         yield f'no backend "{backend.backup}" is configured yet'
     for double in backend.host.doubles:

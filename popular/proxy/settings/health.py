@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from popular.proxy.settings.announced import checksum_of, stamp
 from popular.proxy.settings.announced import known_of as announced_of
 from popular.proxy.settings.drift import DRIFT, missing_of
+from popular.proxy.settings.healthuser import HEALTHUSER, told_of
 from popular.proxy.settings.orders import DRAINED_BACKEND, drain_of
 from supervisor.control.context import CommandContext
 from supervisor.table import contents
@@ -92,13 +93,16 @@ def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object
     ]
     moved = {"host_moved": {name: list(addresses) for name, addresses in backend.strayed}}
     missing = missing_of(context.status.records(DRIFT.name).get(backend.id), backend.id)
+    refused, refusal = told_of(context.status.records(HEALTHUSER.name).get(backend.id), backend.id)
     lacks = [f"# lacks what is announced by {one}" for one in missing]
     health = [f"# found: {told(condition)}"] if condition.since else []
     drain, drained = drain_of(context, DRAINED_BACKEND, backend.id)
-    return {**facts, **found, **drain, **moved, "lacks": missing}, [*drained, *health, *strayed, *lacks, *lines]
+    facts = {**facts, **found, **refused, **drain, **moved, "lacks": missing}
+    return facts, [*drained, *health, *refusal, *strayed, *lacks, *lines]
 
 
 def told(condition: Condition) -> str:
     """For people: how it is, since when and why."""
-    since = stamp(condition.since)
-    return " ".join(filter(None, (condition.word, since and f"since {since}", condition.why and f"({condition.why})")))
+    since, was = stamp(condition.since), "it was down: " if condition.state == UP else ""
+    why = f"({was}{condition.why})" if condition.why else ""
+    return " ".join(filter(None, (condition.word, since and f"since {since}", why)))

@@ -13,7 +13,7 @@ import stat
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from popular.proxy.settings.blocking import OneNetwork
 from popular.proxy.settings.orders import iso, user_key
 from popular.proxy.settings.pairs import Said, namespace_notes, split_key, user_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.history import IsDirectory
 from supervisor.control.kinds import Choice, Id, Int, Kind, Time, shown
 from supervisor.control.lookups import Job, Lookups, Unfit
 from supervisor.control.outcome import Ordered, Outcome, Reply
@@ -41,8 +42,15 @@ _USUAL_SECONDS, _LONGEST = 10 * 60, 7 * 86_400
 _USUAL_OCTETS = _MEGABYTE
 _MOST_SHOWN = 4 * _MEGABYTE
 _SUFFIX = ".trace"
-FULL_MODE = stat.S_IRUSR | stat.S_IWUSR | stat.S_ISVTX
-"""The mode of a trace's file that has all it may have; its last bit means nothing else for a file."""
+FULL, UNWRITTEN = stat.S_ISVTX, stat.S_ISGID
+"""Bits of the mode of a trace's file: it has all it may have; what was last to be written could not be. They mean
+nothing else for a file that nobody executes.
+"""
+HEAD = "- +0.000000 -- trace "
+"""So the first line of such a file begins; then come the trace's id, the sort of its target, and that."""
+_WHOSE = re.compile(rf"{re.escape(HEAD)}[0-9]+: (\w+) ([^\n]+)\n".encode())
+_LONGEST_HEAD = 2048
+_UNWRITTEN = "what was said last could not be written: trace_not_written in the log says why"
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,13 @@ class TraceFile:
     octets: int
     changed: float
     full: bool
+    error: str = ""
+    """Why nothing is written there now."""
     sessions: int | None = None
     """How many were recorded to their end; None where nobody has counted."""
+    of: str | None = None
+    name: str | None = None
+    """Whose it is, as it says itself; None where nobody has read it, or it does not."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ class ListTraces(Job):
     directory: str
     program: str
     counts: bool = False
-    """The sessions in them are counted, too."""
+    """They are read too: whose they are, and how many sessions are in them."""
 
     def perform(self) -> list[TraceFile]:
         found = []
@@ -95,32 +108,42 @@ class ListTraces(Job):
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     if match is not None and stat.S_ISREG(status.st_mode):
-                        full = stat.S_IMODE(status.st_mode) == FULL_MODE
-                        sessions = _count_ends(entry.path) if self.counts else None
-                        found.append(
-                            TraceFile(int(match[1]), status.st_size, status.st_mtime, full=full, sessions=sessions)
+                        said = TraceFile(
+                            int(match[1]),
+                            status.st_size,
+                            status.st_mtime,
+                            full=bool(status.st_mode & FULL),
+                            error=_UNWRITTEN if status.st_mode & UNWRITTEN else "",
                         )
+                        found.append(_read(entry.path, said) if self.counts else said)
         return sorted(found, key=lambda one: one.id)
 
 
 _END_OF_SESSION, _BEFORE_IT = b" -- the end: ", re.compile(rb"\S+ \S+")
 
 
-def _count_ends(path: str) -> int:
-    """How many sessions are in it to their end. No line in it begins as somebody else likes, but it may go on so. Not
-    line by line: it may be of a gigabyte, and there may be many.
-    """
+def _read(path: str, said: TraceFile) -> TraceFile:
+    """With what is in it."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(fd, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
-            return 0
+            return replace(said, sessions=0)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as octets:
-            count, at = 0, octets.find(_END_OF_SESSION)
-            while at >= 0:
-                begin = octets.rfind(b"\n", 0, at) + 1
-                count += _BEFORE_IT.fullmatch(octets[begin:at]) is not None
-                at = octets.find(_END_OF_SESSION, at + 1)
-            return count
+            whose = _WHOSE.match(octets[:_LONGEST_HEAD])
+            of, name = [word.decode("utf-8", "replace") for word in whose.groups()] if whose else (None, None)
+            return replace(said, sessions=_count_ends(octets), of=of, name=name)
+
+
+def _count_ends(octets: mmap.mmap) -> int:
+    """How many sessions are in it to their end. No line in it begins as somebody else likes, but it may go on so. Not
+    line by line: it may be of a gigabyte, and there may be many.
+    """
+    count, at = 0, octets.find(_END_OF_SESSION)
+    while at >= 0:
+        begin = octets.rfind(b"\n", 0, at) + 1
+        count += _BEFORE_IT.fullmatch(octets[begin:at]) is not None
+        at = octets.find(_END_OF_SESSION, at + 1)
+    return count
 
 
 @dataclass(frozen=True)
@@ -147,7 +170,8 @@ class ReadTrace(Job):
             return []
         with open(fd, "rb") as file:
             file.seek(max(0, os.fstat(fd).st_size - _MOST_SHOWN))
-            return file.read(_MOST_SHOWN).decode("utf-8", "replace").split("\n")[:-1]
+            lines = file.read(_MOST_SHOWN).decode("utf-8", "replace").split("\n")[:-1]
+        return lines[1:] if lines and lines[0].startswith(HEAD) else lines
 
 
 def well_formed(orders: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -263,20 +287,37 @@ def _make_room(
 def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
     living, files, orders = _living(context), _files(context, counts=True), _ordered(context)
     rows = [
-        {
-            "id": ident,
-            "of": orders.get(str(ident), {}).get("of"),
-            "name": _name(orders.get(str(ident), {})),
-            "until": iso(living[str(ident)]["until"]) if str(ident) in living else None,
-            "sessions": files[ident].sessions if ident in files else 0,
-            "octets": files[ident].octets if ident in files else 0,
-            "max": orders.get(str(ident), {}).get("most"),
-            "full": ident in files and files[ident].full,
-            "last": iso(files[ident].changed) if ident in files else None,
-        }
+        _row(context, ident, orders.get(str(ident)), file=files.get(ident))
         for ident in sorted({*files, *map(int, living)})
     ]
     return Reply(count_of(len(rows), "trace"), data=rows, lines=None if rows else ["nothing is traced"])
+
+
+def _row(
+    context: CommandContext, ident: int, order: Mapping[str, Any] | None, *, file: TraceFile | None
+) -> dict[str, Any]:
+    """One trace: by its order, which is soon gone when it is over, and by its file, which there may not be yet."""
+    at_work = order is not None and not is_over(order, time.time())
+    return {
+        "id": ident,
+        "of": order["of"] if order else file and file.of,
+        "name": _name(order) if order else file and file.name,
+        "until": iso(order["until"]) if order and at_work else None,
+        "sessions": file.sessions if file else 0,
+        "octets": file.octets if file else 0,
+        "max": order["most"] if order else None,
+        "full": file is not None and file.full,
+        "error": _error_of(context, file) if at_work else "",
+        "last": iso(file.changed) if file else None,
+    }
+
+
+def _error_of(context: CommandContext, file: TraceFile | None) -> str:
+    """Why nothing is written for a trace that is at work; "" if something is, or nobody came yet."""
+    if file is not None:
+        return file.error
+    statedir = context.status.statedir
+    return "" if _found(context, IsDirectory(str(statedir))) else f"{statedir} is gone"
 
 
 def _ids(context: CommandContext, _arguments: Arguments) -> list[str]:

@@ -15,7 +15,18 @@ from popular.proxy.session.backend import breaker
 from popular.proxy.session.backend.breaker import BreakerTerms
 from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, BackendFailure, HealthKnowledge
 from popular.proxy.settings.backend import OFF, Backend
-from popular.proxy.settings.health import DOWN, PROBING, UP, WORDS, Condition, condition_of, is_of, record_of, told
+from popular.proxy.settings.health import (
+    DOWN,
+    PROBING,
+    RECOVERING,
+    UP,
+    WORDS,
+    Condition,
+    condition_of,
+    is_of,
+    record_of,
+    told,
+)
 from popular.proxy.settings.limits import network_of
 from supervisor.config import Config
 from supervisor.runtime.messages import Message
@@ -124,8 +135,12 @@ class BackendHealth(HealthKnowledge):
         self._become(before, after._replace(turns=before.turns) if before.state == DOWN else after)
 
     def found_well(self, *, for_certain: bool) -> None:
-        """A check has found it well. What logins have found counts for more, unless the check has logged in."""
+        """A check has found it well. What logins have found counts for more, unless the check has logged in. Its
+        recovery ends by this too: maybe nobody logs in.
+        """
         before = self.condition()
+        if before.state == RECOVERING:
+            self._become(before, self._by_now(before))
         if before.state == PROBING or (before.state == DOWN and (for_certain or before.by == breaker.CHECK)):
             self._become(before, breaker.recovered(before, self.terms, self._wall(), logins=self._logins()))
 

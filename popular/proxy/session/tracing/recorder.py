@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 from popular.messages import TRACE_FULL, TRACE_NOT_WRITTEN
 from popular.net.networks import octets_of, plain
+from popular.protocol.printable import printable
 from popular.proxy.session.tracing.inforce import TracesInForce, TracesKnown
 from popular.proxy.settings.orders import user_key
-from popular.proxy.settings.tracing import BACKEND, FULL_MODE, NETWORK, TRACE, USER, VSERV, well_formed
+from popular.proxy.settings.tracing import BACKEND, FULL, HEAD, NETWORK, TRACE, UNWRITTEN, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
 
@@ -44,11 +45,24 @@ class OrderedTrace:
     writing: "WorkOfThread[Written] | None" = None
     """The last piece that was given to a thread."""
     is_full: bool = False
-    """Nothing more is written: it has as much as it may have, or cannot be written."""
+    """Nothing more is written: it has as much as it may have."""
+    error: str = ""
+    """Why what was to be written last could not be; the next piece is tried all the same."""
+    lost: int = 0
+    """Octets that could not be written; the file is told when it can be again."""
 
     def is_at_work(self) -> bool:
         """Whether something is still to be recorded for it."""
         return not self.is_full and self.until > wall()
+
+    def head(self) -> bytes:
+        """The first line of its file, by which `trace list` knows whose it was when the order is over."""
+        return f"{HEAD}{self.ident}: {self.of} {printable(self.name)}\n".encode("utf-8", "replace")
+
+    def gap(self) -> bytes:
+        """A line of its file for what could not be written; nothing where there is no such."""
+        said = f"- +0.000000 -- {self.lost:,} octets are missing here: {self.error}\n"
+        return said.encode("utf-8", "replace") if self.lost else b""
 
     @classmethod
     def ordered(cls, ident: str, value: Mapping[str, Any]) -> "OrderedTrace":
@@ -73,9 +87,12 @@ _LONGEST_WAIT_SECONDS = 1.0
 
 
 class Written(NamedTuple):
-    """What came of a piece: how many octets of it are in the file, whether that is full, and whether it was before."""
+    """What came of a piece: how many octets of it are in the file, how many found no room there, whether it is full,
+    and whether it was before.
+    """
 
     octets: int
+    left_out: int
     is_full: bool
     was_full: bool
 
@@ -181,7 +198,8 @@ class Recorder(TracesKnown):
 
     def _send(self, trace: OrderedTrace) -> None:
         octets, trace.waiting = b"".join(trace.waiting), []
-        trace.writing = self._context.pool.submit(append, trace.path, octets, trace.most)
+        octets_now = trace.gap() + octets
+        trace.writing = self._context.pool.submit(append, trace.path, octets_now, trace.most, head=trace.head())
         written = wrap_future(trace.writing, loop=self._context.loop)
         written.add_done_callback(lambda done: self._written(trace, len(octets), done))
 
@@ -190,11 +208,14 @@ class Recorder(TracesKnown):
         error = done.exception()
         if error is not None:
             reason = (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
-            self._context.log(TRACE_NOT_WRITTEN, "-", file=trace.path, reason=reason)
-            trace.is_full = True
+            if not trace.error:
+                self._context.log(TRACE_NOT_WRITTEN, "-", file=trace.path, reason=reason)
+            trace.error = reason
+            trace.lost += length
             self._drop(length)
         else:
-            self._has_written(trace, length, done.result())
+            trace.error, trace.lost = "", 0
+            self._has_written(trace, done.result())
         if trace.is_full:
             self._drop(trace.owed)
             trace.waiting.clear()
@@ -203,10 +224,10 @@ class Recorder(TracesKnown):
         if trace.is_writing:
             self._send(trace)
 
-    def _has_written(self, trace: OrderedTrace, length: int, written: Written) -> None:
+    def _has_written(self, trace: OrderedTrace, written: Written) -> None:
         if written.octets:
             self._context.count("trace_octets", "written", amount=written.octets)
-        self._drop(length - written.octets)
+        self._drop(written.left_out)
         trace.is_full = trace.is_full or written.is_full
         if written.is_full and not written.was_full:
             self._context.count("traces_filled")
@@ -219,27 +240,45 @@ class Recorder(TracesKnown):
                 wait([trace.writing], _LONGEST_WAIT_SECONDS)
             if trace.waiting:
                 with suppress(OSError):
-                    append(trace.path, b"".join(trace.waiting), trace.most)
+                    append(trace.path, b"".join(trace.waiting), trace.most, head=trace.head())
 
 
-def append(path: str, octets: bytes, most: int) -> Written:
-    """Writes whole lines behind what is there, for nobody else to read. Raises OSError.
+def append(path: str, octets: bytes, most: int, *, head: bytes = b"") -> Written:
+    """Writes whole lines behind what is there, or behind `head` if nothing is, for nobody else to read. Raises OSError.
 
-    A file that is full has another mode (FULL_MODE), by which the others know it who write there too: it is told once.
-    They come one after the other (flock), so none has more than its room.
+    The mode of a file tells the others who write there, and `trace list`, that it is full (FULL), which is told once,
+    or that what was last to be written could not be (UNWRITTEN), of which it then holds nothing. They come one after
+    the other (flock), so none has more than its room.
     """
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         status = os.fstat(fd)
-        was_full = stat.S_IMODE(status.st_mode) == FULL_MODE
+        mode = stat.S_IMODE(status.st_mode)
+        octets = octets if status.st_size else head + octets
         room = max(0, most - status.st_size)
         fits = octets if len(octets) <= room else octets[: octets.rfind(b"\n", 0, room) + 1]
-        written = os.write(fd, fits)
-        is_full = written < len(octets)
-        if is_full and not was_full:
-            os.fchmod(fd, FULL_MODE)
-        return Written(written, is_full, was_full)
+        left_out = len(octets) - len(fits)
+        try:
+            _write_whole(fd, fits, status.st_size)
+        except OSError:
+            with suppress(OSError):
+                os.fchmod(fd, mode | UNWRITTEN)
+            raise
+        now = (mode & ~UNWRITTEN if fits else mode) | (FULL if left_out else 0)
+        if now != mode:
+            os.fchmod(fd, now)
+        return Written(len(fits), left_out, is_full=left_out > 0, was_full=bool(mode & FULL))
     finally:
         os.close(fd)
+
+
+def _write_whole(fd: int, octets: bytes, size: int) -> None:
+    """All of it behind so many that are there, or nothing."""
+    try:
+        while octets:
+            octets = octets[os.write(fd, octets) :]
+    except OSError:
+        os.ftruncate(fd, size)
+        raise

@@ -28,12 +28,12 @@ cdef class Recording:
     cdef public Clock _clock
     cdef public TracesInForce _in_force
     cdef public KeptThing _kept
-    cdef public list _text, matched
+    cdef public list _beginning, _text, matched
     cdef public bint _over, quiet
     cdef public str _asked_for, _asked_in, _vserv, sid
     cdef public tuple _peer
     cdef public double _began, _began_at
-    cdef public long _left_out, _length, _octets, _waiting
+    cdef public long _beginning_left_out, _beginning_octets, _left_out, _length, _octets, _waiting
     cdef _set_up(self, recorder, TracesInForce in_force, double now)
     cpdef was_at(self, double moment)
     cpdef asking(self, str namespace, str user)

@@ -33,6 +33,7 @@ _PASS, _USER = word_at(b"PASS"), word_at(b"USER")
 _CAPA, _STLS, _QUIT, _NOOP = word_at(b"CAPA"), word_at(b"STLS"), word_at(b"QUIT"), word_at(b"NOOP")
 _BLANK, _CR, _LF = 32, 13, 10
 _SHOWN_PASS = f"PASS {HIDDEN}"
+_WITH_CLIENT = ("C>P", "P>C")
 _NOBODY: list[OrderedTrace] = []
 """Never changed: nearly every session has this one."""
 
@@ -88,6 +89,10 @@ def _begun(peer: tuple[str, int], vserv: str, moment: float) -> str:
     return f"session of {peer[0]} port {peer[1]} at {vserv}, {when}"
 
 
+def _too_much(things: int) -> str:
+    return f"{things} more before this: too much to be kept"
+
+
 def _told(text: str, facts: tuple[object, ...]) -> Iterator[str]:
     yield printable(text % facts)
 
@@ -114,6 +119,9 @@ class Recording:
         "_asked_in",
         "_began",
         "_began_at",
+        "_beginning",
+        "_beginning_left_out",
+        "_beginning_octets",
         "_clock",
         "_in_force",
         "_kept",
@@ -160,6 +168,11 @@ class Recording:
         """Lines that are not written yet; None: none."""
         self._length = 0
         self._passed: PassedOn | None = None
+        self._beginning: list[tuple[str, str]] | None = None
+        """Legs and lines that some have had already, for whom it turns out to concern later; None: it is no use."""
+        if in_force.by_network or now < in_force.late_until:
+            self._beginning = []
+        self._beginning_octets = self._beginning_left_out = 0
 
     # Whose it is
 
@@ -175,8 +188,11 @@ class Recording:
 
     def asks_for(self, namespace: str, user: str) -> None:
         """Who wants to log in. Whether his backend is traced nobody knows yet."""
-        if self.matched and (user != self._asked_for or namespace != self._asked_in):
-            self._leave(user_key(namespace, user))
+        if user != self._asked_for or namespace != self._asked_in:
+            if self.matched:
+                self._leave(user_key(namespace, user))
+            if self._asked_for and self._beginning:
+                self._forget_login()
         self._asked_for, self._asked_in = user, namespace
         if user in self._in_force.users:
             self.matches(self._recorder.named(USER, user_key(namespace, user)))
@@ -198,6 +214,14 @@ class Recording:
             self.matched = stay
             self._octets = 0
 
+    def _forget_login(self) -> None:
+        """What somebody else's login said to the backend, or heard from it, is no beginning of this one."""
+        if self.matched:
+            self._release()
+        assert self._beginning is not None
+        first, *others = self._beginning
+        self._beginning = [first, *((leg, line) for leg, line in others if leg in _WITH_CLIENT)]
+
     def matches(self, traces: list[OrderedTrace]) -> None:
         """It concerns these."""
         if not traces:
@@ -207,11 +231,23 @@ class Recording:
             return
         if self.matched:
             self.flush()
+            self._catch_up(found)
             self.matched = [*self.matched, *found]
         else:
+            self._catch_up(found)
             self.matched = found
             self._release()
             self._recorder.count()
+
+    def _catch_up(self, traces: list[OrderedTrace]) -> None:
+        """What others have had already."""
+        if not self._beginning:
+            return
+        text = "".join([line for _, line in self._beginning])
+        if self._beginning_left_out:
+            text += self._line(self._clock.now - self._began, "--", _too_much(self._beginning_left_out))
+        for trace in traces:
+            self._recorder.write(trace, text)
 
     # What is said
 
@@ -324,10 +360,19 @@ class Recording:
                 self._put(one.moment, one.leg, line)
         if self._left_out:
             left_out, self._left_out = self._left_out, 0
-            self._put(0.0, "--", f"{left_out} more before this: too much to be kept")
+            self._put(0.0, "--", _too_much(left_out))
+
+    def _line(self, moment: float, leg: str, line: str) -> str:
+        return f"{self.sid} {moment:+.6f} {leg} {line}\n"
 
     def _put(self, moment: float, leg: str, line: str) -> None:
-        text = f"{self.sid} {moment:+.6f} {leg} {line}\n"
+        text = self._line(moment, leg, line)
+        if self._beginning is not None:
+            self._beginning_octets += len(text)
+            if self._beginning_octets <= _MOST_KEPT:
+                self._beginning.append((leg, text))
+            else:
+                self._beginning_left_out += 1
         if self._text is None:
             self._text = [text]
         else:
@@ -353,6 +398,7 @@ class Recording:
 
     def decide(self) -> None:
         """By now it is known whose session it is: if it is nobody's, nothing is kept any more."""
+        self._beginning = None
         if not self.matched:
             self._kept = None
             self.quiet = self._over = True

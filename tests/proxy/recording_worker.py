@@ -1,0 +1,81 @@
+"""What a recorder needs of a worker, for tests of what it records and of the files it writes."""
+
+import asyncio
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from popular.proxy.session.tracing.recorder import Recorder
+from popular.proxy.session.tracing.recording import PASSING, Recording, recording_of, recording_of_later
+from popular.proxy.settings.tracing import HEAD, TRACE
+from supervisor.operatorstate import OperatorState, OrderEntry
+from supervisor.runtime.messages import Message
+from supervisor.system import Clock
+
+LATER = 4e9
+HOME = "192.0.2.7"
+
+
+class Worker:
+    """What a recorder needs of a worker."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.operator = OperatorState()
+        self.clock = Clock()
+        self.loop = asyncio.new_event_loop()
+        self.pool = ThreadPoolExecutor(1)
+        self.counted: Counter[str] = Counter()
+        self.logged: list[dict[str, Any]] = []
+        context: Any = self
+        self.recorder = Recorder(context)
+
+    def count(self, counter: str, label: str = "", *, amount: int = 1) -> None:
+        self.counted[f"{counter} {label}".rstrip()] += amount
+
+    def log(self, message: Message, _sid: str, **fields: Any) -> None:
+        self.logged.append({"event": message.name, **fields})
+
+    def path(self, ident: int) -> Path:
+        return self.directory / "traces" / f"pproxy-{ident}.trace"
+
+    def orders(self, ident: int, of: str, name: str, **other: Any) -> None:
+        value = {"of": of, "name": name, "until": LATER, "most": 1 << 20, "file": str(self.path(ident)), **other}
+        if of == "user":
+            value.setdefault("namespace", "ns")
+        self.change(OrderEntry(TRACE, str(ident), value))
+
+    def change(self, *entries: OrderEntry) -> None:
+        self.operator.change(entries)
+        self.recorder.changed()
+
+    def session(self, vserv: str = "v1", address: str | None = HOME) -> Recording | None:
+        recording = recording_of(self.recorder, vserv, address)
+        if recording is PASSING:
+            recording = recording_of_later(self.recorder, self.recorder.in_force, self.clock.now)
+        if recording is not None:
+            recording.sid = "p01.1.2"
+        return recording
+
+    def settle(self) -> None:
+        """Waits until all is written."""
+
+        async def settle() -> None:
+            while any(trace.is_writing for trace in self.recorder._traces.values()):
+                await asyncio.sleep(0.001)
+
+        self.loop.run_until_complete(settle())
+
+    def written(self, ident: int) -> list[str]:
+        """The lines without session id and time, when all is written."""
+        self.settle()
+        head, *lines = self.path(ident).read_text().splitlines() if self.path(ident).exists() else [HEAD]
+        assert head.startswith(HEAD), "whose trace it is"
+        return [line.split(" ", 2)[2] for line in lines]
+
+
+def kept(worker: Worker) -> Recording:
+    recording = worker.session()
+    assert recording is not None
+    return recording
