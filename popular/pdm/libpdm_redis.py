@@ -91,9 +91,9 @@ class Redis(AsyncModule):
             async with self._places:
                 record = await self._connected.client.hgetall(self._key(user))
         except self._errors.ResponseError as error:
-            if not str(error).startswith("WRONGTYPE"):
+            if (reason := _of_one(str(error))) is None:
                 raise ModuleFailed(f"the server: {type(error).__name__}") from None
-            raise QuestionFailed("the user's key is no hash") from None
+            raise QuestionFailed(reason) from None
         except (self._errors.RedisError, self._errors.RedisClusterException, OSError) as error:
             raise ModuleFailed(f"the server: {type(error).__name__}") from None
         return stored_user(user, record, self._defaults) if record else None
@@ -120,6 +120,15 @@ class Redis(AsyncModule):
         if self._connected is not None:
             await self._connected.aclose()
         self._verifier.close()
+
+
+def _of_one(error: str) -> str | None:
+    """What the server has against this user's key; None if it is against anything else."""
+    if error.startswith("WRONGTYPE"):
+        return "the user's key is no hash"
+    if "one of the keys" in error:  # Redis 7 and Valkey leave the code out here
+        return "the user's key is none that the server's user may read"
+    return None
 
 
 def _place(url: str, words: Mapping[str, str]) -> RedisPlace:

@@ -1,7 +1,8 @@
 """How each kind of SQL database is asked: one class for each, with the same two or three functions.
 
 Whatever a driver raises becomes a ModuleFailed that says the kind of error, and not its text: that may quote the
-parameters.
+parameters. Where the database has answered, and says that something is wrong with what is stored of this user or with
+his name, it is a QuestionFailed: nobody else is to wait for his record.
 """
 
 import os
@@ -23,8 +24,18 @@ IDLE_SECONDS = 300
 _SQLITE_WAIT_SECONDS = 2.0
 _DEAD_PEER = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 10_000}
 """Until a server that has vanished without a word is given up (libpq's names; seconds, milliseconds)."""
-_ONE_NAME = frozenset({1267, 1270, 1271, 1366})
-"""MySQL: these letters cannot be compared with what the column has."""
+_STATES_OF_ONE = ("21", "22", "38", "39", "P0")
+"""PostgreSQL, the beginning of SQLSTATE: cardinality, data, and what a function says of what it was asked."""
+_NUMBERS_OF_ONE = frozenset(
+    {
+        *(1267, 1270, 1271, 1300, 1366),  # these letters cannot be compared with what the column has
+        *(1139, 1242, 1292, 1365, 1411, 1690, 1741),  # a pattern, several rows of a subquery, values out of range
+        *(1172, 1329, 1643, 1644),  # what a function found, or says
+        *(4036, 4037, 4038, 4042, 4076, 3140, 3141, 3143),  # JSON that is none: MariaDB, MySQL
+    }
+)
+"""MySQL: wrong with one record, or one name."""
+_SQLITE_CODES_OF_ONE = frozenset({sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_CONSTRAINT})
 
 
 class AsyncEngine(Protocol):
@@ -81,11 +92,29 @@ class SqliteEngine:
 
     def rows(self, parameters: Mapping[str, str], most: int) -> Sequence[Row]:
         """See AsyncEngine."""
+        bound = {name: parameters[name] for name in self._query.names}
         with _told(sqlite3.Error, OSError):
-            cursor = self._connection().execute(
-                self._query.text, {name: parameters[name] for name in self._query.names}
-            )
-            return [dict(zip(row.keys(), row, strict=True)) for row in cursor.fetchmany(most)]
+            connection = self._connection()
+            try:
+                cursor = connection.execute(self._query.text, bound)
+                return [dict(zip(row.keys(), row, strict=True)) for row in cursor.fetchmany(most)]
+            except sqlite3.Error as error:
+                if self._is_of_one(error, connection, bound):
+                    raise QuestionFailed(f"the database: {type(error).__name__}") from None
+                raise
+
+    def _is_of_one(self, error: sqlite3.Error, connection: sqlite3.Connection, bound: Mapping[str, str]) -> bool:
+        """Whether only what is stored of one user is wrong. The library's own code for it is that of a faulty query,
+        too; so whether that can be explained.
+        """
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code != sqlite3.SQLITE_ERROR:
+            return code in _SQLITE_CODES_OF_ONE
+        try:
+            connection.execute(f"EXPLAIN {self._query.text}", bound).fetchone()
+        except sqlite3.Error:
+            return False
+        return True
 
     def change(self, update: Query, parameters: Mapping[str, str], most: int) -> None:
         """See AsyncEngine."""
@@ -113,6 +142,7 @@ class SqliteEngine:
             self._local.which = which
             found = sqlite3.connect(self._uri, uri=True, timeout=_SQLITE_WAIT_SECONDS, check_same_thread=False)
             found.row_factory = sqlite3.Row
+            found.text_factory = bytes  # what is no UTF-8 is wrong with its field, where that is one of ours
             self._local.connection = found
             self._all.append(found)
         return found
@@ -167,10 +197,19 @@ class PostgresqlEngine:
             async with self._pool.connection() as connection:
                 try:
                     cursor = await connection.execute(self._query.pyformat, bound)
-                except self._psycopg.DataError as error:
-                    raise QuestionFailed(f"the database: {type(error).__name__}") from None
-                found: Sequence[Row] = await cursor.fetchmany(most)
+                    found: Sequence[Row] = await cursor.fetchmany(most)
+                except (self._psycopg.Error, ValueError, ArithmeticError) as error:
+                    if self._is_of_one(error):
+                        raise QuestionFailed(f"the database: {type(error).__name__}") from None
+                    raise
                 return found
+
+    def _is_of_one(self, error: Exception) -> bool:
+        """Whether only what is stored of one user is wrong: by the server's word, or by psycopg's, which reads it."""
+        if not isinstance(error, self._psycopg.Error):
+            return True
+        state = error.sqlstate
+        return state.startswith(_STATES_OF_ONE) if state else isinstance(error, self._psycopg.DataError)
 
     async def change(self, update: Query, parameters: Mapping[str, str], most: int) -> None:
         """See AsyncEngine."""
@@ -240,7 +279,7 @@ class MysqlEngine:
                 whole = True
                 return found
             except self._errors.Error as error:
-                if error.args[:1] and error.args[0] in _ONE_NAME:
+                if error.args[:1] and error.args[0] in _NUMBERS_OF_ONE:
                     raise QuestionFailed(f"the database: {type(error).__name__}") from None
                 raise
             finally:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from popular.pdm import loader
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, Record, RefusedLogin
 from popular.pdm.contract import CannotTell, Question, Secret, UserAt
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
+from tests.databases.faults import FAULTS
 from tests.databases.servers import PASSWORD, SERVERS, USERS, Server
 from tests.patience import patient, within
 
@@ -60,12 +61,20 @@ class Events(Unheard):
 Ask = Callable[..., Awaitable[Decision]]
 
 
-def asked(server: Server, dialogue: Callable[[Ask], Awaitable[None]], breaker: int = 0) -> Events:
-    """Opens the module, has the dialogue with it, and closes it. No error of the module's own may come."""
+def asked(
+    server: Server,
+    dialogue: Callable[[Ask], Awaitable[None]],
+    breaker: int = 0,
+    *,
+    words: Sequence[str] = (),
+) -> Events:
+    """Opens the module (with these words), has the dialogue with it, and closes it. No error of the module's own may
+    come.
+    """
     events = Events()
 
     async def run() -> None:
-        guarded = Guarded(loader.load(MODULES, server.module, "m", arguments=server.arguments()))
+        guarded = Guarded(loader.load(MODULES, server.module, "m", arguments=list(words) or server.arguments()))
         how = Asking(Terms(timeout=patient(DEADLINE), breaker=breaker, pause=0.2), events)
 
         async def ask(user: str, password: str | bytes = PASSWORD) -> Decision:
@@ -133,6 +142,19 @@ def test_many_questions_at_once_get_each_its_own_answer(server: Server) -> None:
             assert isinstance(decision, Admitted if number % 2 else RefusedLogin), (number, decision)
 
     asked(server, dialogue)
+
+
+def test_what_is_wrong_with_one_user_closes_the_module_to_nobody(server: Server) -> None:
+    """Neither a faulty record nor a name at which the server fails, however often he comes."""
+    for name, words in FAULTS[type(server)](server) if type(server) in FAULTS else ():
+
+        async def dialogue(ask: Ask, name: str = name) -> None:
+            for _ in range(3):
+                assert isinstance(await ask(name), CannotTell), name
+            let_in = await ask("joe")
+            assert isinstance(let_in, Admitted), (name, let_in)
+
+        asked(server, dialogue, breaker=2, words=words)
 
 
 def test_a_server_that_stalls_is_no_unknown_user(server: Server) -> None:

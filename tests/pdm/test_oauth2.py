@@ -346,6 +346,25 @@ def test_who_gives_up_does_not_end_the_fetching_for_others() -> None:
 # The issuer's state
 
 
+def test_a_token_at_which_the_issuer_fails_closes_the_module_to_nobody(issuer: Issuer, tmp_path: Path) -> None:
+    """Whoever likes can make one up. What the issuer says of us is everybody's."""
+    issuer.opaque["t"] = {"username": "ann@example.org"}
+
+    async def dialogue(ask: Ask) -> None:
+        for status, body in ((500, None), (400, None), (200, b"[1]"), (200, b"nonsense")):
+            issuer.status, issuer.body = status, body
+            assert isinstance(await ask("odd"), CannotTell), status
+        issuer.status, issuer.body = 200, None
+        assert isinstance(await ask("t"), Authenticated)
+        issuer.status = 401
+        for _ in range(3):
+            answer = await ask("t")
+        assert isinstance(answer, CannotTell)
+        assert "not asked for" in answer.reason
+
+    asked(by_asking(issuer, tmp_path), dialogue, Terms(breaker=2))
+
+
 @pytest.mark.parametrize("way", ["keys", "asking"])
 def test_an_issuer_that_is_down_stalls_or_talks_nonsense_cannot_tell(issuer: Issuer, tmp_path: Path, way: str) -> None:
     """And is asked again as soon as it is well."""
