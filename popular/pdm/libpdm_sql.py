@@ -31,8 +31,10 @@ from collections.abc import Callable, Mapping, Sequence
 from popular.pdm import linefile
 from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, Module, ModuleFailed, Question, QuestionFailed, Secret
+from popular.pdm.mysql import MysqlEngine
+from popular.pdm.postgresql import PostgresqlEngine
 from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
-from popular.pdm.sqlengines import AsyncEngine, MysqlEngine, PostgresqlEngine, SqliteEngine
+from popular.pdm.sqlengines import AsyncEngine, SqliteEngine
 from popular.pdm.sqlquery import OF_UPDATE, PARAMETERS, Query
 
 MOST_ROWS = 10

@@ -1,9 +1,12 @@
-"""What can be wrong with one user alone, in each database: the record that is stored of him, or his name itself."""
+"""What can be wrong with one user alone, in each database: the record that is stored of him, or his name itself. And
+why a database lets nobody connect.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tests.databases.servers import SERVER_SECRET, AuthHttp, Mariadb, Postgresql, RedisServer, Server
+from tests.system.wire import free_port
 
 
 class FaultyUser(NamedTuple):
@@ -52,3 +55,32 @@ FAULTS: Mapping[type[Server], Callable[[Any], list[FaultyUser]]] = {
     AuthHttp: _http,
 }
 """Who is to be found faulty in a server; makes their records."""
+
+
+class Refusal(NamedTuple):
+    """What a module is opened with whom the server refuses, and what is said of that."""
+
+    words: list[str]
+    reason: str
+
+
+def refusals(server: Postgresql | Mariadb) -> list[Refusal]:
+    """A wrong password; a database, a server, and TLS that are not there."""
+    wrong = server.home / "wrong"
+    wrong.write_text("canary-4711\n")
+    wrong.chmod(0o600)
+    url, word, _secret, *words = server.arguments()
+    elsewhere = [f"{url}-gone", *server.arguments()[1:]]
+    down = [url.replace(f":{server.port}", f":{free_port()}"), *server.arguments()[1:]]
+    if isinstance(server, Mariadb):
+        return [
+            Refusal([url, word, str(wrong), *words], "OperationalError 1045"),
+            Refusal(elsewhere, "OperationalError 1044"),
+            Refusal(down, "OperationalError 2003"),
+        ]
+    return [
+        Refusal([url, word, str(wrong), *words], "OperationalError 28P01"),
+        Refusal(elsewhere, "OperationalError 3D000 or 28000"),
+        Refusal(down, "OperationalError ECONNREFUSED"),
+        Refusal([f"{url}?sslmode=require", *server.arguments()[1:]], "OperationalError it has no TLS"),
+    ]

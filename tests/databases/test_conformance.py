@@ -13,8 +13,8 @@ from popular.pdm import loader
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, Record, RefusedLogin
 from popular.pdm.contract import CannotTell, Question, Secret, UserAt
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
-from tests.databases.faults import FAULTS
-from tests.databases.servers import PASSWORD, SERVERS, USERS, Server
+from tests.databases.faults import FAULTS, refusals
+from tests.databases.servers import PASSWORD, SERVERS, USERS, Mariadb, Postgresql, Server
 from tests.patience import patient, within
 
 HOSTILE = (
@@ -187,6 +187,23 @@ def test_a_server_that_is_killed_is_no_unknown_user_and_is_found_again(server: S
         await until_admitted(ask)
 
     asked(server, dialogue, breaker=2)
+
+
+def test_why_a_database_cannot_be_asked_is_told_at_once(server: Server) -> None:
+    """Without what the server quotes; and nobody waits for the deadline to hear it."""
+    if not isinstance(server, (Postgresql, Mariadb)):
+        return
+    reasons: list[str] = []
+
+    async def dialogue(ask: Ask) -> None:
+        answer = await ask("joe")
+        assert isinstance(answer, CannotTell)
+        reasons.append(answer.reason)
+
+    expected = refusals(server)
+    for words, _reason in expected:
+        asked(server, dialogue, words=words)
+    assert reasons == [f"m: the database: {reason}" for _words, reason in expected]
 
 
 def test_a_user_is_led_to_another_backend(server: Server) -> None:
