@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from popular.pdm import scramstored
-from popular.pdm.arguments import PASSWORDFILE, needs, pairs, secret_from
+from popular.pdm.arguments import PASSWORDFILE, needs, pairs, refuse_password_in, secret_from
 from popular.pdm.contract import (
     PASSWORD,
     SCRAM,
@@ -47,7 +47,7 @@ from popular.pdm.contract import (
     UserLimits,
 )
 from popular.pdm.record import Defaults, StoredUser, Verifier, is_name
-from popular.pdm.target import PLACEHOLDERS
+from popular.pdm.target import PLACEHOLDERS, names_user
 
 _WORDS = (
     "base",
@@ -94,6 +94,7 @@ class Ldap(Module):
         self.ident, self.arguments = ident, tuple(arguments)
         self._servers = arguments[0].split(",")
         for server in self._servers:
+            refuse_password_in("ldap", server)
             if not server.startswith(("ldap://", "ldaps://", "ldapi://")):
                 raise ModuleFailed(
                     f"ldap: '{server}' is no URL of a directory: ldap://HOST[:PORT], ldaps:// or ldapi://"
@@ -108,6 +109,8 @@ class Ldap(Module):
         self._words = words
         for name in ("filter", "binduser"):
             _filled(words.get(name, ""), {})
+            if name in words and not names_user(words[name]):
+                raise ModuleFailed(f"ldap: {name} '{words[name]}' asks for no user: it needs %u, or %n and %d")
         self._secret: Secret | None = None
         if PASSWORDFILE in words:
             self._secret, self.files = secret_from(words[PASSWORDFILE])

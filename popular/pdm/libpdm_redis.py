@@ -25,7 +25,7 @@ from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_pas
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, ModuleFailed, Question, QuestionFailed
 from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
 from popular.pdm.redisclient import ASYNC, CLUSTER, SENTINEL, Connected, RedisPlace, place_of
-from popular.pdm.target import filled
+from popular.pdm.target import filled, names_user
 
 _WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, TAKES, "connections", "cafile")
 _LEAD = """
@@ -53,7 +53,10 @@ class Redis(AsyncModule):
         self._url = arguments[0]
         refuse_password_in("redis", self._url)
         words = pairs("redis", arguments[1:], _WORDS)
-        self._key = filled("redis", words.get("key", "user:%u"))
+        key = words.get("key", "user:%u")
+        if not names_user(key):
+            raise ModuleFailed(f"redis: the key '{key}' is of no user: it needs %u, or %n and %d")
+        self._key = filled("redis", key)
         self._defaults = Defaults.of("redis", words)
         self.takes = takes_of("redis", words)
         self._verifier = Verifier(self._url)
