@@ -31,7 +31,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from popular.pdm.arguments import PASSWORDFILE, kinds, number, pairs, refuse_password_in, secret_from
+from popular.pdm.arguments import PASSWORDFILE, is_at_host, kinds, number, pairs, refuse_password_in, secret_from
 from popular.pdm.contract import (
     CERTIFICATE,
     CHALLENGE,
@@ -165,7 +165,8 @@ class Http(AsyncModule):
         self.ident, self.arguments = ident, tuple(arguments)
         self._url = arguments[0]
         refuse_password_in("http", self._url)
-        if urlsplit(self._url).scheme not in ("http", "https") or not urlsplit(self._url).hostname:
+        parts = urlsplit(self._url)
+        if parts.scheme not in ("http", "https") or not is_at_host(parts):
             raise ModuleFailed("http: URL is http://HOST[:PORT]/PATH, or https://…")
         words = pairs("http", arguments[1:], _WORDS)
         self._backend = words.get("backend", "")

@@ -26,9 +26,10 @@ locked, as by (!(pwdAccountLockedTime=*)).
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from popular.pdm import scramstored
-from popular.pdm.arguments import PASSWORDFILE, needs, pairs, refuse_password_in, secret_from
+from popular.pdm.arguments import PASSWORDFILE, is_at_host, needs, pairs, refuse_password_in, secret_from
 from popular.pdm.contract import (
     PASSWORD,
     SCRAM,
@@ -95,7 +96,8 @@ class Ldap(Module):
         self._servers = arguments[0].split(",")
         for server in self._servers:
             refuse_password_in("ldap", server)
-            if not server.startswith(("ldap://", "ldaps://", "ldapi://")):
+            parts = urlsplit(server)
+            if parts.scheme not in ("ldap", "ldaps", "ldapi") or (parts.scheme != "ldapi" and not is_at_host(parts)):
                 raise ModuleFailed(
                     f"ldap: '{server}' is no URL of a directory: ldap://HOST[:PORT], ldaps:// or ldapi://"
                 )
@@ -111,6 +113,7 @@ class Ldap(Module):
             _filled(words.get(name, ""), {})
             if name in words and not names_user(words[name]):
                 raise ModuleFailed(f"ldap: {name} '{words[name]}' asks for no user: it needs %u, or %n and %d")
+        self._check_filter(words.get("filter", ""))
         self._secret: Secret | None = None
         if PASSWORDFILE in words:
             self._secret, self.files = secret_from(words[PASSWORDFILE])
@@ -120,6 +123,18 @@ class Ldap(Module):
         self._scram = words.get("scramattribute", "")
         self.takes = frozenset({PASSWORD, SCRAM} if self._scram else {PASSWORD})
         self._verifier = Verifier(arguments[0])
+
+    def _check_filter(self, text: str) -> None:
+        """By the library itself: it reads a filter before it connects, here to nowhere. Raises ModuleFailed."""
+        nowhere = self._ldap.initialize("ldapi://%2Fnonexistent%2F")
+        try:
+            nowhere.search_ext("", self._ldap.SCOPE_BASE, _filled(text, dict.fromkeys(PLACEHOLDERS, "x")) or None)
+        except self._ldap.FILTER_ERROR:
+            raise ModuleFailed(f"ldap: '{text}' is no filter: (mail=%u), or as RFC 4515 has it") from None
+        except self._ldap.LDAPError:
+            pass
+        finally:
+            nowhere.unbind_s()
 
     def check(self, question: Question) -> Answer:
         """See Module."""

@@ -32,7 +32,16 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from popular.pdm import linefile
-from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from, text_of
+from popular.pdm.arguments import (
+    PASSWORDFILE,
+    is_at_host,
+    needs,
+    number,
+    pairs,
+    refuse_password_in,
+    secret_from,
+    text_of,
+)
 from popular.pdm.contract import (
     TOKEN,
     UNKNOWN,
@@ -244,9 +253,9 @@ def _check_url(url: str) -> None:
     """A token must not travel in clear, nor may anybody on the way exchange the keys. Raises ModuleFailed."""
     refuse_password_in("oauth2", url)
     parts = urlsplit(url)
-    if not parts.hostname or parts.scheme not in ("http", "https"):
+    if not is_at_host(parts) or parts.scheme not in ("http", "https"):
         raise ModuleFailed("oauth2: a URL is https://HOST[:PORT]/PATH; a file begins with /")
-    if parts.scheme == "http" and not _is_this_host(parts.hostname):
+    if parts.scheme == "http" and not _is_this_host(parts.hostname or ""):
         raise ModuleFailed("oauth2: http:// is allowed to this host only; say https://")
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from popular.pdm.arguments import needs, text_of
+from popular.pdm.arguments import is_at_host, needs, text_of
 from popular.pdm.contract import ModuleFailed, QuestionFailed, Secret
 from popular.pdm.sqlengines import CONNECT_SECONDS, IDLE_SECONDS, Row, check_number, kind_of, told
 from popular.pdm.sqlquery import Query
@@ -18,13 +18,6 @@ _NUMBERS_OF_ONE = frozenset(
     }
 )
 """Of errors: wrong with one record, or one name."""
-
-
-def _is_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port is None or parts.port > 0
-    except ValueError:
-        return False
 
 
 def _check_understood(query: Query) -> None:
@@ -43,7 +36,7 @@ class MysqlEngine:
         if parts.query or parts.fragment:
             raise ModuleFailed("sql: mysql: nothing may stand behind the database's name")
         _check_understood(query)
-        if not parts.hostname or len(parts.path) < 2 or not parts.username or not _is_port(parts):
+        if not is_at_host(parts) or len(parts.path) < 2 or not parts.username:
             raise ModuleFailed("sql: this is no URL of MySQL: mysql://USER@HOST[:PORT]/DB")
         self._where = {
             "host": parts.hostname,

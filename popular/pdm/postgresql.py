@@ -53,7 +53,9 @@ class PostgresqlEngine:
         try:
             said = self._psycopg.conninfo.conninfo_to_dict(url)
         except self._psycopg.Error:
-            raise ModuleFailed("sql: this is no URL of PostgreSQL: postgresql://USER@HOST[:PORT]/DB") from None
+            said = None
+        if said is None or not all(_is_port(port) for port in str(said.get("port") or 5432).split(",")):
+            raise ModuleFailed("sql: this is no URL of PostgreSQL: postgresql://USER@HOST[:PORT]/DB")
         self._words: dict[str, Any] = {
             "autocommit": True,
             "connect_timeout": CONNECT_SECONDS,
@@ -141,6 +143,10 @@ class PostgresqlEngine:
         self._is_closed = True
         while self._kept:
             await self._kept.pop().connection.close()
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 65536
 
 
 def _refusal(text: str) -> str:

@@ -48,3 +48,24 @@ def test_a_url_with_a_password_is_refused_without_showing_it(module: str) -> Non
 )
 def test_what_asks_for_no_user_would_let_in_everybody_as_one(module: str, words: tuple[str, ...]) -> None:
     assert "no user: it needs" in refused(module, *words)
+
+
+@pytest.mark.parametrize("place", ["", "h:abc", "h:99999", "h:0", ":110"])
+@pytest.mark.parametrize("module", OF_URL)
+def test_a_url_without_a_host_or_with_a_port_that_is_none(module: str, place: str) -> None:
+    """It is told when it is added, and by what is allowed."""
+    if place in ("", ":110") and OF_URL[module][0].startswith("postgresql"):
+        pytest.skip("libpq has a host of its own")
+    if place and OF_URL[module][0].startswith("mysql"):
+        place = f"u@{place}"
+    assert "//" in refused(module, *(word.format(place) for word in OF_URL[module]))
+
+
+@pytest.mark.parametrize("text", ["((mail=%u", "(mail=%u))", "(&(mail=%u)(", "mail=%u)"])
+def test_a_filter_that_is_none(text: str) -> None:
+    assert "is no filter" in refused("ldap", "ldap://127.0.0.1", *BASE, "filter", text)
+
+
+@pytest.mark.parametrize("place", ["h:x", "h:99999", "h:0", ":24", "h:\u00b2"])
+def test_a_place_of_dovecot_that_is_none(place: str) -> None:
+    assert "HOST:PORT" in refused("dovecot", place, "backend", "store1")
