@@ -25,6 +25,7 @@ locked, as by (!(pwdAccountLockedTime=*)).
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -204,7 +205,7 @@ class Ldap(Module):
             except self._ldap.SIZELIMIT_EXCEEDED:
                 raise QuestionFailed("more than one entry of the directory fits the user's name") from None
             except self._ldap.LDAPError as error:
-                self._local.connection = None
+                self._drop()
                 if kept and isinstance(error, (self._ldap.SERVER_DOWN, self._ldap.CONNECT_ERROR)):
                     continue
                 raise ModuleFailed(f"the directory: {type(error).__name__}") from None
@@ -234,6 +235,17 @@ class Ldap(Module):
             self._local.connection = connection
         return connection
 
+    def _drop(self) -> None:
+        """This thread's kept connection has failed."""
+        connection, self._local.connection = getattr(self._local, "connection", None), None
+        if connection is not None:
+            self._unbind(connection)
+
+    def _unbind(self, connection: Any) -> None:
+        """Closes it now: the library does so when it is collected only, and an error's traceback may hold it."""
+        with suppress(self._ldap.LDAPError):
+            connection.unbind_s()
+
     def _connected(self, name: str, password: bytes) -> Any:
         """A connection to the first server that is there, bound as this name ("": as nobody). Raises LDAPError."""
         failed: Exception | None = None
@@ -259,8 +271,12 @@ class Ldap(Module):
                 self._ldap.UNAVAILABLE,
                 self._ldap.BUSY,
             ) as error:
+                self._unbind(connection)
                 failed = error
                 continue
+            except BaseException:
+                self._unbind(connection)
+                raise
             return connection
         assert failed is not None
         raise failed
@@ -286,7 +302,7 @@ class Ldap(Module):
             raise ModuleFailed(f"the directory: {type(error).__name__}") from None
         finally:
             if connection is not None:
-                connection.unbind_s()
+                self._unbind(connection)
         return True
 
     def reload(self) -> "Ldap":
