@@ -1,5 +1,6 @@
 """How MySQL and MariaDB are asked, for the module `sql`: by asyncmy, and its pool."""
 
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -28,7 +29,16 @@ def _check_understood(query: Query) -> None:
 class MysqlEngine:
     """asyncmy, and its pool."""
 
-    def __init__(self, url: str, secret: Secret | None, query: Query, *, connections: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        secret: Secret | None,
+        query: Query,
+        *,
+        connections: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`tls`: by whose authorities; None: all goes in clear."""
         self._asyncmy = needs("asyncmy", extra="mysql")
         self._cursors = needs("asyncmy.cursors", extra="mysql")
         self._errors = needs("asyncmy.errors", extra="mysql")
@@ -44,7 +54,7 @@ class MysqlEngine:
             "user": unquote(parts.username),
             "db": unquote(parts.path[1:]),
         }
-        self._secret, self._query, self._connections = secret, query, connections
+        self._secret, self._query, self._connections, self._tls = secret, query, connections, tls
         self._pool: Any = None
 
     async def open(self) -> None:
@@ -59,6 +69,7 @@ class MysqlEngine:
             connect_timeout=CONNECT_SECONDS,
             pool_recycle=IDLE_SECONDS,
             charset="utf8mb4",
+            ssl=self._tls,
         )
 
     async def rows(self, parameters: Mapping[str, str], most: int) -> Sequence[Row]:

@@ -10,6 +10,7 @@ is to wait for his record.
 import errno
 import os
 import sqlite3
+import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -51,12 +52,17 @@ def check_number(rows: int, most: int) -> None:
 
 
 def kind_of(error: BaseException) -> str:
-    """A driver's error in words that quote nothing: its class, and its number where it has one."""
+    """A driver's error in words that quote nothing: its class, and its number where it has one; and the system's error
+    behind it.
+    """
     number: object = error.args[0] if error.args and isinstance(error.args[0], int) else None
-    if isinstance(error, OSError):
-        number = errno.errorcode.get(error.errno) if error.errno is not None else None
+    if isinstance(error, ssl.SSLError):
+        number = error.reason
+    elif isinstance(error, OSError):
+        number = errno.errorcode.get(error.errno or 0)
     number = number or getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
-    return f"{type(error).__name__} {number}" if number else type(error).__name__
+    told = f"{type(error).__name__} {number}" if number else type(error).__name__
+    return f"{told} ({kind_of(error.__cause__)})" if isinstance(error.__cause__, OSError) else told
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def refusals(server: Postgresql | Mariadb) -> list[Refusal]:
         return [
             Refusal([url, word, str(wrong), *words], "OperationalError 1045"),
             Refusal(elsewhere, "OperationalError 1044"),
-            Refusal(down, "OperationalError 2003"),
+            Refusal(down, "OperationalError 2003 (ConnectionRefusedError ECONNREFUSED)"),
         ]
     return [
         Refusal([url, word, str(wrong), *words], "OperationalError 28P01"),
