@@ -137,8 +137,8 @@ class Oauth2(AsyncModule):
             return Authenticated(self._route(question, user, claims), cache=self._wanted.seconds_left(claims, time()))
         except NotOurs:
             return UNKNOWN
-        except BadToken:
-            return Refused()
+        except BadToken as bad:
+            return Refused(reason=f"the token is {bad}")
 
     async def authenticate(self, question: Question, route: Route) -> bool:
         """Whether the token is this user's, whom another module has found. See AsyncModule."""
@@ -176,7 +176,7 @@ class Oauth2(AsyncModule):
     def _route(self, question: Question, user: str, claims: Mapping[str, Any]) -> Route:
         backend = claims.get(self._words["backendclaim"]) if "backendclaim" in self._words else self._words["backend"]
         if not isinstance(backend, str) or not linefile.IDENTIFIER.fullmatch(backend):
-            raise BadToken("no backend in it")
+            raise BadToken("without a backend")
         if self._fill is not None:
             return Route(backend, self._fill(user))
         return Route(backend, None if question.user else user)

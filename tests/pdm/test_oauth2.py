@@ -151,6 +151,22 @@ def test_a_token_that_is_signed_lets_in(issuer: Issuer, key: Any, kid: str | Non
     assert answer.route == Route("store1", "example.org/ann")
 
 
+def test_why_a_token_is_refused_is_told(issuer: Issuer, tmp_path: Path) -> None:
+    """In the same words, however it is judged; it is for the log, and quotes nothing of the token."""
+    faults = {"expired": {"exp": 1}, "for another audience": {"aud": "canary"}, "another user's": {"email": "canary"}}
+    faults["without a user"] = {"email": "canary\n"}
+    for number, said in enumerate(faults.values()):
+        issuer.opaque[f"t{number}"] = {"aud": "popular", "email": "ann@example.org", **said}
+    by_issuer = [*by_asking(issuer, tmp_path), "userclaim", "email", "audience", "popular"]
+    expected = [f"the token is {fault}" for fault in faults]
+    for words, tokens in (
+        (by_keys(issuer), [signed(**said) for said in faults.values()]),
+        (by_issuer, [f"t{number}" for number in range(len(faults))]),
+    ):
+        heard = answers(words, *tokens)
+        assert [answer.reason for answer in heard if isinstance(answer, Refused)] == expected
+
+
 def test_what_a_token_must_say(issuer: Issuer) -> None:
     """Times, audience, user and scopes; each fault alone refuses, and what is in order lets in."""
     now = int(time.time())
