@@ -61,6 +61,7 @@ class PostgresqlEngine:
             "connect_timeout": CONNECT_SECONDS,
             **{name: value for name, value in _DEAD_PEER.items() if name not in said},
             "row_factory": self._psycopg.rows.dict_row,
+            "context": _adapters(self._psycopg),
         }
         self._secret = secret
         self._places = asyncio.Semaphore(connections)
@@ -143,6 +144,21 @@ class PostgresqlEngine:
         self._is_closed = True
         while self._kept:
             await self._kept.pop().connection.close()
+
+
+def _adapters(library: Any) -> Any:
+    """As usual, but for char(n): the blanks that fill it up are no part of what was stored."""
+    needs("psycopg.types.string", extra="postgresql")
+
+    class Filled(library.types.string.TextLoader):  # type: ignore[misc]
+        """Reads a char(n)."""
+
+        def load(self, data: Any) -> Any:
+            return super().load(data).rstrip(" ")
+
+    adapters = library.adapt.AdaptersMap(library.adapters)
+    adapters.register_loader("bpchar", Filled)
+    return adapters
 
 
 def _is_port(text: str) -> bool:
