@@ -18,7 +18,7 @@ _NUMBERS_OF_ONE = frozenset(
         *(4036, 4037, 4038, 4042, 4076, 3140, 3141, 3143),  # JSON that is none: MariaDB, MySQL
     }
 )
-"""Of errors: wrong with one record, or one name."""
+"""What MySQL says of one record, or of one name."""
 
 
 def _check_understood(query: Query) -> None:

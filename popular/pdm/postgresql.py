@@ -19,7 +19,7 @@ from popular.pdm.sqlquery import Query
 _DEAD_PEER = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 10_000}
 """Until a server that has vanished without a word is given up (libpq's names; seconds, milliseconds)."""
 _STATES_OF_ONE = ("21", "22", "38", "39", "P0")
-"""The beginning of SQLSTATE: cardinality, data, and what a function says of what it was asked."""
+"""How SQLSTATE begins where it is about one user: cardinality, data, what a function says of what it was asked."""
 _REFUSALS = {
     "password authentication failed": "28P01",
     "no password supplied": "28P01",
