@@ -15,7 +15,12 @@ NULL_BYTE_IN_INPUT = Message(
 SHUTDOWN = Message(0x0078, "INF", "shutdown", "pcheckd ends on a signal.")
 
 SESSION_END = Message(0x0300, "INF", "session_end", "A session is over: its whole story.")
-LOGIN_FAILED = Message(0x0301, "ERR", "login_failed", "A client gave a user name and password that are not right.")
+LOGIN_FAILED = Message(
+    0x0301,
+    "ERR",
+    "login_failed",
+    "A client gave a user name and password that are not right; `reason` is there where a module says more of it.",
+)
 MODULE_FAILED = Message(
     0x0302, "ADM", "module_failed", "A module could not tell whether a user may come in.", most=EACH_MINUTE
 )

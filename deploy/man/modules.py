@@ -55,11 +55,12 @@ ANSWERS = {
     "limits, if given, are UserLimits that count for this user instead of what counts for all. cache: for how many "
     "seconds this may be answered again without asking, where the operator has a cache (pdm conf ID cache); None for "
     "as long as he says.",
-    "Refused(route, locked, code, wait, cache, text)": "The user is known, and the password is wrong. Now all modules "
-    "are asked, in their order, whether one of them vouches for this user (authenticate). Each such login is logged "
+    "Refused(route, locked, code, wait, cache, text, reason)": "The user is known, and the password is wrong. Now all "
+    "modules are asked, in order, whether one of them vouches for this user (authenticate). Each such login is logged "
     "(master_login) and counted. Without a route, or if locked is true, nobody can vouch for him. code is a response "
     "code that the client gets instead of AUTH, text what it is told instead of our "
-    "words. wait: how long the client should wait for the reply, in seconds.",
+    "words. wait: how long the client should wait for the reply, in seconds. reason goes to the log "
+    "alone, where there is more to say than that the password is wrong.",
     "Provable(keys, route, limits, locked)": "The answer to a question with KeysWanted, and to no other: the user is "
     "known, and comes in if he proves (SCRAM-SHA-256) that he has the password of which these ScramKeys are made; "
     "unless locked is true, of which he is told nothing else. Such a question may be answered by Refused, Unknown and "

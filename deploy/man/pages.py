@@ -46,7 +46,8 @@ MODULES = (
         "backend, target, secret, flags, locked, sessions, login_delay, account. No row: there is no such user; "
         "several rows: one user with several passwords. passwordfile FILE holds the database's password; backend ID "
         "and target TARGET count where a row does not say it; connections N is how many a worker has at most (4). "
-        "Needs popular-pop3[postgresql] or popular-pop3[mysql].",
+        "tls on has MySQL asked in TLS only, verified by cafile FILE or the system's authorities; PostgreSQL by "
+        "?sslmode=verify-full&sslrootcert=FILE behind its URL. Needs popular-pop3[postgresql] or popular-pop3[mysql].",
     ),
     (
         "redis URL [NAME VALUE]...",

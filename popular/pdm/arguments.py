@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from types import ModuleType
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from popular.pdm import linefile
 from popular.pdm.contract import PASSWORD, ModuleFailed, Secret
@@ -64,6 +64,14 @@ def kinds(module: str, words: Mapping[str, str], name: str, *, allowed: frozense
     if not said <= allowed:
         raise ModuleFailed(f"{module}: {name} '{words[name]}': some of {','.join(sorted(allowed))} are allowed")
     return said
+
+
+def is_at_host(parts: SplitResult) -> bool:
+    """Whether a URL names a host, and if a port, then one from 1 to 65535."""
+    try:
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 class SecretFile(NamedTuple):

@@ -71,6 +71,7 @@ class RefusedLogin:
     code: str = ""
     wait: float = 0.0
     text: str = ""
+    reason: str = ""
 
 
 class ToProve(NamedTuple):
@@ -300,7 +301,9 @@ def _second_round(
 
 
 def _refused(identifier: AnyModule, refused: Refused) -> RefusedLogin:
-    return RefusedLogin(identifier.ident, refused.locked, refused.code, wait=refused.wait, text=refused.text)
+    return RefusedLogin(
+        identifier.ident, refused.locked, refused.code, wait=refused.wait, text=refused.text, reason=refused.reason
+    )
 
 
 def _flagged(route: Route, flags: str) -> Route:

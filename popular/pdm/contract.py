@@ -230,7 +230,8 @@ class Refused:
     comes in, whoever vouches for him. `code` is a response code without brackets that the client gets instead of AUTH
     ("IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM"), `text` what it is told instead of our words, in printable ASCII:
     only where that tells no stranger who exists. `wait`: seconds that the client has to wait for the reply. `cache`: as
-    in Authenticated.
+    in Authenticated. `reason` is for the log alone, where there is more to say than that the password is wrong: without
+    secrets.
     """
 
     route: Route | None = None
@@ -239,6 +240,7 @@ class Refused:
     wait: float = 0.0
     cache: float | None = None
     text: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from popular.pdm.contract import (
     Authenticated,
     CannotTell,
     KeysWanted,
-    ModuleFailed,
     Question,
     QuestionFailed,
     Refused,
@@ -138,11 +137,11 @@ def reply_of(text: str) -> AuthReply | None:
 
 
 def challenge_of(reply: AuthReply) -> bytes:
-    """What the client is to be told. Raises ModuleFailed."""
+    """What the client is to be told. Raises QuestionFailed."""
     try:
         return binascii.a2b_base64(reply.challenge, strict_mode=True)
     except ValueError:
-        raise ModuleFailed("the authentication server's challenge is not base64") from None
+        raise QuestionFailed("the authentication server's challenge is not base64") from None
 
 
 def nonce() -> str:
@@ -162,7 +161,8 @@ def form_shown(challenge: bytes) -> ScramKeys | None:
 
 
 def answer_of(reply: AuthReply, user: str, backend: str) -> Answer:
-    """What a reply means. `backend`: instead of the server's `host`, "" if none was given. Raises ModuleFailed.
+    """What a reply means. `backend`: instead of the server's `host`, "" if none was given. Raises
+    QuestionFailed.
 
     Dovecot does not tell an unknown user from a wrong password, so FAIL is "refused". A route is in it if its database
     returns `proxy`; `host` alone is a referral for clients, and not for us.
@@ -174,7 +174,7 @@ def answer_of(reply: AuthReply, user: str, backend: str) -> Answer:
             return CannotTell("the authentication server says that it cannot tell now")
         return Refused(locked="user_disabled" in (code, *fields) or "pass_expired" in (code, *fields))
     if reply.word != "OK":
-        raise ModuleFailed("the authentication server asks for more than the mechanism has")
+        raise QuestionFailed("the authentication server asks for more than the mechanism has")
     if "nologin" in fields and "proxy" not in fields and "proxy_maybe" not in fields:
         return Refused(locked=True)
     proxied = "proxy" in fields or "proxy_maybe" in fields

@@ -22,9 +22,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from urllib.parse import urlsplit
 
 from popular.pdm import dovecotwire as wire
-from popular.pdm.arguments import kinds, pairs
+from popular.pdm.arguments import is_at_host, kinds, pairs
 from popular.pdm.contract import (
     PASSWORD,
     SCRAM,
@@ -87,8 +88,8 @@ class Dovecot(AsyncModule):
             raise ModuleFailed("dovecot: SOCKET is wanted: a path, or HOST:PORT")
         self.ident, self.arguments = ident, tuple(arguments)
         self._socket = arguments[0]
-        host, colon, port = self._socket.rpartition(":")
-        if not self._socket.startswith("/") and not (colon and host and port.isdigit() and int(port) <= 65535):
+        host, _colon, port = self._socket.rpartition(":")
+        if not self._socket.startswith("/") and not (host and port and is_at_host(urlsplit(f"//{self._socket}"))):
             raise ModuleFailed(f"dovecot: '{self._socket}' is neither a path that begins with / nor HOST:PORT")
         words = pairs("dovecot", arguments[1:], (*ROUTING, TAKES))
         self._defaults = Defaults.of("dovecot", words)

@@ -11,7 +11,7 @@ The answer: `Auth-Status: OK` lets in, at `Auth-Server` and `Auth-Port`, which t
 allow NET:PORT like BACKEND`), as `Auth-User` with `Auth-Pass`, where they are given. `WAIT` has us ask again behind
 `Auth-Wait` seconds. Any other status refuses, and is what the client is told, as by nginx, behind `[AUTH]`: words that
 tell who exists tell it to everybody. The answer is held back for `Auth-Wait` seconds. An answer without Auth-Status, or
-none, is "cannot tell".
+none, is "cannot tell": the first of this user only, whatever its HTTP status, the second counts for the breaker.
 
 `backend ID` takes the server from us instead of from Auth-Server. `header NAME` with `passwordfile FILE` sends the
 file's first line in that header, as a secret between the two; `cafile FILE` is whom to trust behind https://, instead
@@ -31,7 +31,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from popular.pdm.arguments import PASSWORDFILE, kinds, number, pairs, refuse_password_in, secret_from
+from popular.pdm.arguments import PASSWORDFILE, is_at_host, kinds, number, pairs, refuse_password_in, secret_from
 from popular.pdm.contract import (
     CERTIFICATE,
     CHALLENGE,
@@ -44,6 +44,7 @@ from popular.pdm.contract import (
     ChallengeAnswer,
     ModuleFailed,
     Question,
+    QuestionFailed,
     Refused,
     Route,
     Secret,
@@ -114,11 +115,13 @@ def _certificate_headers(certificate: bytes) -> dict[str, str]:
 
 
 def answer_of(headers: Mapping[str, str], backend: str) -> Answer | float:
-    """What an answer's headers say; a number: ask again in so many seconds. `backend`: instead of theirs."""
+    """What an answer's headers say; a number: ask again in so many seconds. `backend`: instead of theirs. Raises
+    QuestionFailed: a script that fails at one name answers others.
+    """
     status = headers.get("Auth-Status")
     wait = _seconds(headers.get("Auth-Wait", ""))
     if not status:
-        raise ModuleFailed("the server's answer has no Auth-Status")
+        raise QuestionFailed("the server's answer has no Auth-Status")
     if status == "WAIT":
         return float(wait)
     if status != "OK":
@@ -142,7 +145,7 @@ def _words_of(status: str) -> tuple[str, str]:
 def _place(headers: Mapping[str, str]) -> str:
     host, port = headers.get("Auth-Server", ""), headers.get("Auth-Port", "")
     if not host or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
-        raise ModuleFailed("the server's answer has no Auth-Server, or no Auth-Port from 1 to 65535")
+        raise QuestionFailed("the server's answer has no Auth-Server, or no Auth-Port from 1 to 65535")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -162,7 +165,8 @@ class Http(AsyncModule):
         self.ident, self.arguments = ident, tuple(arguments)
         self._url = arguments[0]
         refuse_password_in("http", self._url)
-        if urlsplit(self._url).scheme not in ("http", "https") or not urlsplit(self._url).hostname:
+        parts = urlsplit(self._url)
+        if parts.scheme not in ("http", "https") or not is_at_host(parts):
             raise ModuleFailed("http: URL is http://HOST[:PORT]/PATH, or https://…")
         words = pairs("http", arguments[1:], _WORDS)
         self._backend = words.get("backend", "")
@@ -201,6 +205,8 @@ class Http(AsyncModule):
             async with self._session.get(self._url, headers=headers, allow_redirects=False) as response:
                 told: Mapping[str, str] = response.headers
                 return told
+        except self._library.ClientResponseError as error:  # headers that are too long, say
+            raise QuestionFailed(f"the server: {type(error).__name__}") from None
         except (self._library.ClientError, OSError, TimeoutError, ValueError) as error:
             raise ModuleFailed(f"the server: {type(error).__name__}") from None
 

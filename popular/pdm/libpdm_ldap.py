@@ -25,10 +25,12 @@ locked, as by (!(pwdAccountLockedTime=*)).
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from popular.pdm import scramstored
-from popular.pdm.arguments import PASSWORDFILE, needs, pairs, secret_from
+from popular.pdm.arguments import PASSWORDFILE, is_at_host, needs, pairs, refuse_password_in, secret_from
 from popular.pdm.contract import (
     PASSWORD,
     SCRAM,
@@ -47,7 +49,7 @@ from popular.pdm.contract import (
     UserLimits,
 )
 from popular.pdm.record import Defaults, StoredUser, Verifier, is_name
-from popular.pdm.target import PLACEHOLDERS
+from popular.pdm.target import PLACEHOLDERS, names_user
 
 _WORDS = (
     "base",
@@ -94,7 +96,9 @@ class Ldap(Module):
         self.ident, self.arguments = ident, tuple(arguments)
         self._servers = arguments[0].split(",")
         for server in self._servers:
-            if not server.startswith(("ldap://", "ldaps://", "ldapi://")):
+            refuse_password_in("ldap", server)
+            parts = urlsplit(server)
+            if parts.scheme not in ("ldap", "ldaps", "ldapi") or (parts.scheme != "ldapi" and not is_at_host(parts)):
                 raise ModuleFailed(
                     f"ldap: '{server}' is no URL of a directory: ldap://HOST[:PORT], ldaps:// or ldapi://"
                 )
@@ -108,6 +112,9 @@ class Ldap(Module):
         self._words = words
         for name in ("filter", "binduser"):
             _filled(words.get(name, ""), {})
+            if name in words and not names_user(words[name]):
+                raise ModuleFailed(f"ldap: {name} '{words[name]}' asks for no user: it needs %u, or %n and %d")
+        self._check_filter(words.get("filter", ""))
         self._secret: Secret | None = None
         if PASSWORDFILE in words:
             self._secret, self.files = secret_from(words[PASSWORDFILE])
@@ -117,6 +124,18 @@ class Ldap(Module):
         self._scram = words.get("scramattribute", "")
         self.takes = frozenset({PASSWORD, SCRAM} if self._scram else {PASSWORD})
         self._verifier = Verifier(arguments[0])
+
+    def _check_filter(self, text: str) -> None:
+        """By the library itself: it reads a filter before it connects, here to nowhere. Raises ModuleFailed."""
+        nowhere = self._ldap.initialize("ldapi://%2Fnonexistent%2F")
+        try:
+            nowhere.search_ext("", self._ldap.SCOPE_BASE, _filled(text, dict.fromkeys(PLACEHOLDERS, "x")) or None)
+        except self._ldap.FILTER_ERROR:
+            raise ModuleFailed(f"ldap: '{text}' is no filter: (mail=%u), or as RFC 4515 has it") from None
+        except self._ldap.LDAPError:
+            pass
+        finally:
+            nowhere.unbind_s()
 
     def check(self, question: Question) -> Answer:
         """See Module."""
@@ -186,7 +205,7 @@ class Ldap(Module):
             except self._ldap.SIZELIMIT_EXCEEDED:
                 raise QuestionFailed("more than one entry of the directory fits the user's name") from None
             except self._ldap.LDAPError as error:
-                self._local.connection = None
+                self._drop()
                 if kept and isinstance(error, (self._ldap.SERVER_DOWN, self._ldap.CONNECT_ERROR)):
                     continue
                 raise ModuleFailed(f"the directory: {type(error).__name__}") from None
@@ -216,6 +235,17 @@ class Ldap(Module):
             self._local.connection = connection
         return connection
 
+    def _drop(self) -> None:
+        """This thread's kept connection has failed."""
+        connection, self._local.connection = getattr(self._local, "connection", None), None
+        if connection is not None:
+            self._unbind(connection)
+
+    def _unbind(self, connection: Any) -> None:
+        """Closes it now: the library does so when it is collected only, and an error's traceback may hold it."""
+        with suppress(self._ldap.LDAPError):
+            connection.unbind_s()
+
     def _connected(self, name: str, password: bytes) -> Any:
         """A connection to the first server that is there, bound as this name ("": as nobody). Raises LDAPError."""
         failed: Exception | None = None
@@ -241,8 +271,12 @@ class Ldap(Module):
                 self._ldap.UNAVAILABLE,
                 self._ldap.BUSY,
             ) as error:
+                self._unbind(connection)
                 failed = error
                 continue
+            except BaseException:
+                self._unbind(connection)
+                raise
             return connection
         assert failed is not None
         raise failed
@@ -268,7 +302,7 @@ class Ldap(Module):
             raise ModuleFailed(f"the directory: {type(error).__name__}") from None
         finally:
             if connection is not None:
-                connection.unbind_s()
+                self._unbind(connection)
         return True
 
     def reload(self) -> "Ldap":

@@ -32,7 +32,16 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from popular.pdm import linefile
-from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from, text_of
+from popular.pdm.arguments import (
+    PASSWORDFILE,
+    is_at_host,
+    needs,
+    number,
+    pairs,
+    refuse_password_in,
+    secret_from,
+    text_of,
+)
 from popular.pdm.contract import (
     TOKEN,
     UNKNOWN,
@@ -41,6 +50,7 @@ from popular.pdm.contract import (
     Authenticated,
     ModuleFailed,
     Question,
+    QuestionFailed,
     Refused,
     Route,
 )
@@ -69,6 +79,8 @@ _WORDS = (
 _MOST_OCTETS = 1 << 18
 """How long an answer of the provider may be, or a set of keys."""
 _MOST_LEEWAY = 600
+_STATUSES_OF_ALL = frozenset({401, 403, 404, 429, 503})
+"""What an answer to introspection says of us, or of the provider, whatever the token."""
 
 
 class Oauth2(AsyncModule):
@@ -125,8 +137,8 @@ class Oauth2(AsyncModule):
             return Authenticated(self._route(question, user, claims), cache=self._wanted.seconds_left(claims, time()))
         except NotOurs:
             return UNKNOWN
-        except BadToken:
-            return Refused()
+        except BadToken as bad:
+            return Refused(reason=f"the token is {bad}")
 
     async def authenticate(self, question: Question, route: Route) -> bool:
         """Whether the token is this user's, whom another module has found. See AsyncModule."""
@@ -164,21 +176,22 @@ class Oauth2(AsyncModule):
     def _route(self, question: Question, user: str, claims: Mapping[str, Any]) -> Route:
         backend = claims.get(self._words["backendclaim"]) if "backendclaim" in self._words else self._words["backend"]
         if not isinstance(backend, str) or not linefile.IDENTIFIER.fullmatch(backend):
-            raise BadToken("no backend in it")
+            raise BadToken("without a backend")
         if self._fill is not None:
             return Route(backend, self._fill(user))
         return Route(backend, None if question.user else user)
 
     async def _introspected(self, token: str) -> Mapping[str, Any]:
-        """What the provider says of it. Raises NotOurs, ModuleFailed."""
+        """What the provider says of it. Raises NotOurs, ModuleFailed; QuestionFailed where only this token fails there,
+        which whoever likes may have made up.
+        """
         body = urlencode({"token": token, "token_type_hint": "access_token"})
-        octets = await self._answer("POST", self._words["introspect"], body)
         try:
-            said = json.loads(octets)
+            said = json.loads(await self._answer("POST", self._words["introspect"], body))
         except (ValueError, RecursionError):
-            raise ModuleFailed("the provider's answer is no JSON") from None
+            raise QuestionFailed("the provider's answer is no JSON") from None
         if not isinstance(said, dict) or not isinstance(said.get("active"), bool):
-            raise ModuleFailed("the provider's answer has no `active` that is true or false")
+            raise QuestionFailed("the provider's answer has no `active` that is true or false")
         if not said["active"]:
             raise NotOurs
         return said
@@ -187,7 +200,9 @@ class Oauth2(AsyncModule):
         return await self._answer("GET", self._words["jwks"], None)
 
     async def _answer(self, method: str, url: str, body: str | None) -> bytes:
-        """What comes with status 200, of bounded length. Raises ModuleFailed."""
+        """What comes with status 200, of bounded length. Raises ModuleFailed; QuestionFailed where the provider has
+        answered, and it may be what was sent.
+        """
         headers = {"Accept": "application/json"}
         if body is not None:
             headers |= {"Authorization": self._credentials, "Content-Type": "application/x-www-form-urlencoded"}
@@ -195,7 +210,8 @@ class Oauth2(AsyncModule):
             asked = self._client.request(method, url, data=body, headers=headers, allow_redirects=False)
             async with asked as response:
                 if response.status != 200:
-                    raise ModuleFailed(_status_told(response.status))
+                    is_of_one = body is not None and response.status not in _STATUSES_OF_ALL
+                    raise (QuestionFailed if is_of_one else ModuleFailed)(_status_told(response.status))
                 octets = bytearray()
                 async for piece in response.content.iter_any():
                     octets += piece
@@ -237,9 +253,9 @@ def _check_url(url: str) -> None:
     """A token must not travel in clear, nor may anybody on the way exchange the keys. Raises ModuleFailed."""
     refuse_password_in("oauth2", url)
     parts = urlsplit(url)
-    if not parts.hostname or parts.scheme not in ("http", "https"):
+    if not is_at_host(parts) or parts.scheme not in ("http", "https"):
         raise ModuleFailed("oauth2: a URL is https://HOST[:PORT]/PATH; a file begins with /")
-    if parts.scheme == "http" and not _is_this_host(parts.hostname):
+    if parts.scheme == "http" and not _is_this_host(parts.hostname or ""):
         raise ModuleFailed("oauth2: http:// is allowed to this host only; say https://")
 
 

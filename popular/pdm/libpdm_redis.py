@@ -25,7 +25,7 @@ from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_pas
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, ModuleFailed, Question, QuestionFailed
 from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
 from popular.pdm.redisclient import ASYNC, CLUSTER, SENTINEL, Connected, RedisPlace, place_of
-from popular.pdm.target import filled
+from popular.pdm.target import filled, names_user
 
 _WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, TAKES, "connections", "cafile")
 _LEAD = """
@@ -53,7 +53,10 @@ class Redis(AsyncModule):
         self._url = arguments[0]
         refuse_password_in("redis", self._url)
         words = pairs("redis", arguments[1:], _WORDS)
-        self._key = filled("redis", words.get("key", "user:%u"))
+        key = words.get("key", "user:%u")
+        if not names_user(key):
+            raise ModuleFailed(f"redis: the key '{key}' is of no user: it needs %u, or %n and %d")
+        self._key = filled("redis", key)
         self._defaults = Defaults.of("redis", words)
         self.takes = takes_of("redis", words)
         self._verifier = Verifier(self._url)
@@ -91,9 +94,9 @@ class Redis(AsyncModule):
             async with self._places:
                 record = await self._connected.client.hgetall(self._key(user))
         except self._errors.ResponseError as error:
-            if not str(error).startswith("WRONGTYPE"):
+            if (reason := _of_one(str(error))) is None:
                 raise ModuleFailed(f"the server: {type(error).__name__}") from None
-            raise QuestionFailed("the user's key is no hash") from None
+            raise QuestionFailed(reason) from None
         except (self._errors.RedisError, self._errors.RedisClusterException, OSError) as error:
             raise ModuleFailed(f"the server: {type(error).__name__}") from None
         return stored_user(user, record, self._defaults) if record else None
@@ -120,6 +123,15 @@ class Redis(AsyncModule):
         if self._connected is not None:
             await self._connected.aclose()
         self._verifier.close()
+
+
+def _of_one(error: str) -> str | None:
+    """What the server has against this user's key; None if it is against anything else."""
+    if error.startswith("WRONGTYPE"):
+        return "the user's key is no hash"
+    if "one of the keys" in error:  # Redis 7 and Valkey leave the code out here
+        return "the user's key is none that the server's user may read"
+    return None
 
 
 def _place(url: str, words: Mapping[str, str]) -> RedisPlace:

@@ -14,6 +14,10 @@ before and behind the last '@' (all of it, and nothing, if there is none), `:nam
 columns of what it gives are taken by their names (`record.py`). No row: there is no such user. Several rows, up to
 ten: one user with several passwords, of which one has to fit.
 
+`tls on` has MySQL asked in TLS only, its certificate being for its name and of an authority in `cafile FILE` (default:
+of the system's); without it all goes in clear. For PostgreSQL that stands in the URL, as
+`?sslmode=verify-full&sslrootcert=FILE`: without, TLS is used where the server has it, and nobody is verified.
+
 `query` is the query itself, `queryfile` a file with it; `passwordfile` is a file with the database's password,
 `backend ID` and `target TARGET` are what counts where a row does not say it, `connections N` is how many connections a
 worker has at most (default 4). `takes KIND,…` says which credentials the rows can answer: `password`, `challenge` where
@@ -26,17 +30,21 @@ change as many rows as `query` gives of the user, else it is not made. The datab
 """
 
 import os
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 
 from popular.pdm import linefile
 from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, Module, ModuleFailed, Question, QuestionFailed, Secret
+from popular.pdm.httpclient import trust
+from popular.pdm.mysql import MysqlEngine
+from popular.pdm.postgresql import PostgresqlEngine
 from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
-from popular.pdm.sqlengines import AsyncEngine, MysqlEngine, PostgresqlEngine, SqliteEngine
+from popular.pdm.sqlengines import AsyncEngine, SqliteEngine
 from popular.pdm.sqlquery import OF_UPDATE, PARAMETERS, Query
 
 MOST_ROWS = 10
-_WORDS = ("query", "queryfile", "update", "updatefile", PASSWORDFILE, *ROUTING, TAKES, "connections")
+_WORDS = ("query", "queryfile", "update", "updatefile", PASSWORDFILE, *ROUTING, TAKES, "connections", "tls", "cafile")
 _CONNECTIONS = 4
 _MOST_CONNECTIONS = 64
 
@@ -78,9 +86,29 @@ class _Options:
         if PASSWORDFILE in words:
             self.secret, files = secret_from(words[PASSWORDFILE])
             self.files |= files
+        self.tls = self._tls(words)
         self.defaults = Defaults.of("sql", words)
         self.takes = takes_of("sql", words)
         self.connections = number("sql", words, "connections", usual=_CONNECTIONS, most=_MOST_CONNECTIONS)
+
+    def _tls(self, words: Mapping[str, str]) -> ssl.SSLContext | None:
+        """None: not by words of ours. Raises ModuleFailed."""
+        if "tls" not in words and "cafile" not in words:
+            return None
+        if self.url.partition(":")[0] not in ("mysql", "mariadb"):
+            raise ModuleFailed(
+                "sql: tls and cafile are for mysql://…; for PostgreSQL say it in the URL: "
+                "?sslmode=verify-full&sslrootcert=FILE"
+            )
+        if words.get("tls") != "on":
+            raise ModuleFailed("sql: tls: only `on` is allowed, and cafile wants it")
+        if "cafile" not in words:
+            return ssl.create_default_context()
+        path = os.path.abspath(words["cafile"])
+        _content, self.files[path] = linefile.read(path)
+        trusted = trust("sql", path)
+        assert isinstance(trusted, ssl.SSLContext)
+        return trusted
 
     def _text(self, words: Mapping[str, str], word: str) -> str:
         """What a word says, or the file of the other one; "" if neither is there. Raises ModuleFailed."""
@@ -161,7 +189,10 @@ class ServerModule(AsyncModule):
         self.ident, self.arguments = ident, tuple(arguments)
         self._options = options
         make = _SERVERS[options.url.partition(":")[0]]
-        self._engine: AsyncEngine = make(options.url, options.secret, options.query, connections=options.connections)
+        more = {"tls": options.tls} if options.tls is not None else {}
+        self._engine: AsyncEngine = make(
+            options.url, options.secret, options.query, connections=options.connections, **more
+        )
         self._verifier = Verifier(options.url)
         self.by_address = options.query.by_address
         self.files = options.files

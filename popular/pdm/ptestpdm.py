@@ -210,7 +210,7 @@ def _told(decision: chain.Decision) -> str:
         case chain.Admitted(route, identified_by, authenticated_by):
             return f"admitted {_route(route)} identified_by={identified_by} authenticated_by={authenticated_by}"
         case chain.RefusedLogin(identified_by):
-            return f"refused identified_by={identified_by}"
+            return f"refused identified_by={identified_by}" + (f": {decision.reason}" if decision.reason else "")
         case CannotTell(reason):
             return f"cannot tell: {reason}"
         case _:

@@ -6,7 +6,7 @@
     secret        his password on the backend
     flags         XPOP flag letters
     locked        1, true, yes, t, y or on: he may not come in
-    sessions      how many he may have at once
+    sessions      how many he may have at once; 0: as many as he likes
     login_delay   seconds from one login of his to the next
     account       as whom he is counted, where his name may be written in several ways (Joe, joe, joe@example.org)
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from popular.pdm.arguments import needs
+from popular.pdm.arguments import is_at_host, needs
 from popular.pdm.contract import ModuleFailed
 
 SENTINEL, CLUSTER = "sentinel", "cluster"
@@ -40,9 +40,13 @@ def place_of(url: str) -> RedisPlace:
     scheme, plus, form = urlsplit(url).scheme.partition("+")
     parts = urlsplit(url)._replace(scheme=scheme)
     path = parts.path.strip("/").split("/")
-    if scheme not in ("redis", "rediss", "unix") or not (parts.netloc or parts.path):
-        raise ModuleFailed("allowed: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:/PATH")
+    nodes = parts.netloc.rpartition("@")[2].split(",") if form == SENTINEL else [parts.netloc]
+    is_there = parts.path if scheme == "unix" else all(is_at_host(urlsplit(f"//{node}")) for node in nodes)
+    if scheme not in ("redis", "rediss", "unix") or not is_there:
+        raise ModuleFailed("allowed: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:/PATH; PORT: 1 to 65535")
     if not plus:
+        if scheme != "unix" and not (path == [""] or (len(path) == 1 and path[0].isdigit())):
+            raise ModuleFailed("behind redis://[USER@]HOST[:PORT] only /DB is allowed, a number")
         return RedisPlace(url, parts)
     if scheme == "unix" or form not in (SENTINEL, CLUSTER):
         raise ModuleFailed("allowed: redis+sentinel://HOST[:PORT],…/NAME[/DB], redis+cluster://HOST[:PORT], rediss+…")

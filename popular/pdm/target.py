@@ -21,6 +21,11 @@ Fill: TypeAlias = Callable[[str], str]
 _PIECES = re.compile(r"%(.?)|([^%]+)", re.DOTALL)
 
 
+def names_user(text: str) -> bool:
+    """Whether these placeholders tell one user from another: what has none of his name is everybody's."""
+    return any(match[1] in ("u", "n") for match in _PIECES.finditer(text))
+
+
 def filled(module: str, target: str) -> Fill:
     """TARGET as a function: it is read once, and a name is never read as one. Raises ModuleFailed for this module."""
     if not target:

@@ -24,12 +24,22 @@ _FAULTS = (ValueError, TypeError, ArithmeticError, RecursionError, LookupError, 
 """What a token that means harm may have a decoder raise, beside its own errors."""
 
 
+_FAULTS_TOLD = {
+    "ExpiredSignatureError": "expired",
+    "ImmatureSignatureError": "not yet valid",
+    "InvalidAudienceError": "for another audience",
+    "InvalidSignatureError": "not signed by the issuer's key",
+    "MissingRequiredClaimError": "without exp, iss or aud",
+}
+"""What PyJWT finds, in words as those of `Wanted.check`."""
+
+
 class NotOurs(Exception):
     """Another provider's token, or none at all: who shows it is not known here."""
 
 
 class BadToken(Exception):
-    """It does not count here; the text says why, and quotes nothing of it."""
+    """It does not count here; the text says why (the token is …), and quotes nothing of it."""
 
 
 def algorithms_in(text: str) -> tuple[str, ...]:
@@ -69,9 +79,9 @@ class Wanted:
             raise BadToken("not for this scope")
         user = claims.get(self.userclaim)
         if not isinstance(user, str) or not 0 < len(user) <= _LONGEST_NAME or not user.isprintable():
-            raise BadToken("no user in it")
+            raise BadToken("without a user")
         if self.userclaim == "email" and claims.get("email_verified", True) is not True:
-            raise BadToken("the address is not verified")
+            raise BadToken("of an address that is not verified")
         return user
 
     def seconds_left(self, claims: Mapping[str, Any], now: float) -> float | None:
@@ -85,7 +95,7 @@ def _seconds(claims: Mapping[str, Any], name: str, now: float) -> float:
     if value is None:
         return now if name == "nbf" else now + 1e9
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e12:
-        raise BadToken(f"{name} is no time")
+        raise BadToken(f"faulty: {name} is no time")
     return float(value)
 
 
@@ -126,5 +136,6 @@ async def signed_claims(
             options={"require": ["exp", "iss", "aud"]},
         )
     except (library.PyJWTError, *_FAULTS) as error:
-        raise BadToken(type(error).__name__) from None
+        kind = type(error).__name__
+        raise BadToken(_FAULTS_TOLD.get(kind, f"faulty ({kind})")) from None
     return claims

@@ -159,7 +159,7 @@ class Postgresql(Server):
     """With a table as mail sites have it; asked by a query with names that are not ours."""
 
     module = "sql"
-    library = "psycopg_pool"
+    library = "psycopg"
     query = (
         "SELECT pw AS password, 'store1' AS backend, box AS target, NOT active AS locked FROM mailbox"
         " WHERE username = :user AND 'a:b' <> '%'"
@@ -433,8 +433,16 @@ http {{
         {users}
     }}
     server {{
+        set $words "{words}";
         listen {address}:{port};
         location / {{
+            if ($http_auth_user = "{fails_at}") {{
+                return 500;
+            }}
+            if ($http_auth_user = "{talks_at}") {{
+                add_header X-Words "$words$words$words";
+                return 200;
+            }}
             add_header Auth-Status $status_told;
             add_header Auth-Server 127.0.0.9;
             add_header Auth-Port 1110;
@@ -452,6 +460,8 @@ class AuthHttp(Server):
     module = "http"
     library = "aiohttp"
     knows_who_exists = False
+    fails_at, talks_at = "odd", "long"
+    """Names at which its script would end with 500, and answer with a header that is too long."""
 
     def prepare(self) -> None:
         self._server = site.need("nginx")
@@ -459,7 +469,15 @@ class AuthHttp(Server):
         wanted = (re.escape(f"{SERVER_SECRET}|plain|{user}|{sent}") for user in USERS)  # a text would fit in any case
         users = "".join(f'"~^{text}$" OK;\n        ' for text in wanted)
         (self.home / "nginx.conf").write_text(
-            _NGINX.format(home=self.home, address=LOOPBACK, port=self.port, users=users)
+            _NGINX.format(
+                home=self.home,
+                address=LOOPBACK,
+                port=self.port,
+                users=users,
+                fails_at=self.fails_at,
+                talks_at=self.talks_at,
+                words="x" * 3000,
+            )
         )
 
     def command(self) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from popular.pdm import loader
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, Record, RefusedLogin
 from popular.pdm.contract import CannotTell, Question, Secret, UserAt
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
-from tests.databases.servers import PASSWORD, SERVERS, USERS, Server
+from tests.databases.faults import FAULTS, refusals
+from tests.databases.servers import PASSWORD, SERVERS, USERS, Mariadb, Postgresql, Server
 from tests.patience import patient, within
 
 HOSTILE = (
@@ -60,12 +61,20 @@ class Events(Unheard):
 Ask = Callable[..., Awaitable[Decision]]
 
 
-def asked(server: Server, dialogue: Callable[[Ask], Awaitable[None]], breaker: int = 0) -> Events:
-    """Opens the module, has the dialogue with it, and closes it. No error of the module's own may come."""
+def asked(
+    server: Server,
+    dialogue: Callable[[Ask], Awaitable[None]],
+    breaker: int = 0,
+    *,
+    words: Sequence[str] = (),
+) -> Events:
+    """Opens the module (with these words), has the dialogue with it, and closes it. No error of the module's own may
+    come.
+    """
     events = Events()
 
     async def run() -> None:
-        guarded = Guarded(loader.load(MODULES, server.module, "m", arguments=server.arguments()))
+        guarded = Guarded(loader.load(MODULES, server.module, "m", arguments=list(words) or server.arguments()))
         how = Asking(Terms(timeout=patient(DEADLINE), breaker=breaker, pause=0.2), events)
 
         async def ask(user: str, password: str | bytes = PASSWORD) -> Decision:
@@ -135,6 +144,19 @@ def test_many_questions_at_once_get_each_its_own_answer(server: Server) -> None:
     asked(server, dialogue)
 
 
+def test_what_is_wrong_with_one_user_closes_the_module_to_nobody(server: Server) -> None:
+    """Neither a faulty record nor a name at which the server fails, however often he comes."""
+    for name, words in FAULTS[type(server)](server) if type(server) in FAULTS else ():
+
+        async def dialogue(ask: Ask, name: str = name) -> None:
+            for _ in range(3):
+                assert isinstance(await ask(name), CannotTell), name
+            let_in = await ask("joe")
+            assert isinstance(let_in, Admitted), (name, let_in)
+
+        asked(server, dialogue, breaker=2, words=words)
+
+
 def test_a_server_that_stalls_is_no_unknown_user(server: Server) -> None:
     """The answer comes within the deadline, the loop goes on meanwhile, and afterwards all is well by itself."""
 
@@ -165,6 +187,37 @@ def test_a_server_that_is_killed_is_no_unknown_user_and_is_found_again(server: S
         await until_admitted(ask)
 
     asked(server, dialogue, breaker=2)
+
+
+def test_the_blanks_that_fill_a_column_up_are_no_part_of_a_field(server: Server) -> None:
+    """MySQL leaves them out by itself."""
+    if not isinstance(server, Postgresql):
+        return
+    query = "SELECT pw::char(99) AS password, 'store1'::char(12) AS backend FROM mailbox WHERE username = :user"
+
+    async def dialogue(ask: Ask) -> None:
+        decision = await ask("joe")
+        assert isinstance(decision, Admitted)
+        assert decision.route.backend == "store1"
+
+    asked(server, dialogue, words=[*server.arguments()[:3], "query", query])
+
+
+def test_why_a_database_cannot_be_asked_is_told_at_once(server: Server) -> None:
+    """Without what the server quotes; and nobody waits for the deadline to hear it."""
+    if not isinstance(server, (Postgresql, Mariadb)):
+        return
+    reasons: list[str] = []
+
+    async def dialogue(ask: Ask) -> None:
+        answer = await ask("joe")
+        assert isinstance(answer, CannotTell)
+        reasons.append(answer.reason)
+
+    expected = refusals(server)
+    for words, _reason in expected:
+        asked(server, dialogue, words=words)
+    assert reasons == [f"m: the database: {reason}" for _words, reason in expected]
 
 
 def test_a_user_is_led_to_another_backend(server: Server) -> None:

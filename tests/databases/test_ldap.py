@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import gc
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +57,28 @@ def test_a_base_that_is_not_there_is_no_unknown_user(server: Slapd) -> None:
     module = Ldap("m", [url, "base", "ou=gone,dc=example,dc=org", *words])
     with pytest.raises(ModuleFailed):
         module.check(question())
+
+
+def test_what_fails_leaves_no_connection_behind(server: Slapd) -> None:
+    """Until Python collects what an error's traceback holds, which may take long."""
+    url, _base, _dn, *words = server.arguments()
+    gone = f"ldap://{LOOPBACK}:{free_port()}"
+    searching = Ldap("m", [url, "base", "ou=gone,dc=example,dc=org", *words])
+    binding = Ldap("m", [f"{gone},{url}", "binduser", "uid=%u,ou=people,dc=example,dc=org", "backend", "store1"])
+    lost = Ldap("m", [gone, *server.arguments()[1:]])
+    errors = []
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        for module in (searching, binding, lost) * 3:
+            try:
+                module.check(question("wrong"))
+            except ModuleFailed as error:
+                errors.append(error)
+        assert len(errors) == 6
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()
 
 
 def test_a_bind_by_name_proves_the_password_and_an_empty_one_proves_nothing(server: Slapd) -> None:

@@ -117,10 +117,11 @@ def test_a_server_that_hangs_is_not_waited_for_by_those_who_have_left(
     with_server(tmp_path, dialogue, hangs)
 
 
-def test_a_user_without_a_host_closes_the_module_to_nobody() -> None:
-    """His record is faulty, and the server has answered."""
+@pytest.mark.parametrize("word", ["OK", "CONT"])
+def test_a_user_without_a_host_closes_the_module_to_nobody(word: str) -> None:
+    """His record is faulty, and the server has answered; or it asks for more of one than of others."""
     with pytest.raises(QuestionFailed):
-        answer_of(AuthReply("OK", 1, {"user": "ann"}), "ann", backend="")
+        answer_of(AuthReply(word, 1, {"user": "ann"}), "ann", backend="")
 
 
 def test_nothing_is_shown_of_a_reply() -> None:

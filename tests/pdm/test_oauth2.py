@@ -151,6 +151,22 @@ def test_a_token_that_is_signed_lets_in(issuer: Issuer, key: Any, kid: str | Non
     assert answer.route == Route("store1", "example.org/ann")
 
 
+def test_why_a_token_is_refused_is_told(issuer: Issuer, tmp_path: Path) -> None:
+    """In the same words, however it is judged; it is for the log, and quotes nothing of the token."""
+    faults = {"expired": {"exp": 1}, "for another audience": {"aud": "canary"}, "another user's": {"email": "canary"}}
+    faults["without a user"] = {"email": "canary\n"}
+    for number, said in enumerate(faults.values()):
+        issuer.opaque[f"t{number}"] = {"aud": "popular", "email": "ann@example.org", **said}
+    by_issuer = [*by_asking(issuer, tmp_path), "userclaim", "email", "audience", "popular"]
+    expected = [f"the token is {fault}" for fault in faults]
+    for words, tokens in (
+        (by_keys(issuer), [signed(**said) for said in faults.values()]),
+        (by_issuer, [f"t{number}" for number in range(len(faults))]),
+    ):
+        heard = answers(words, *tokens)
+        assert [answer.reason for answer in heard if isinstance(answer, Refused)] == expected
+
+
 def test_what_a_token_must_say(issuer: Issuer) -> None:
     """Times, audience, user and scopes; each fault alone refuses, and what is in order lets in."""
     now = int(time.time())
@@ -344,6 +360,25 @@ def test_who_gives_up_does_not_end_the_fetching_for_others() -> None:
 
 
 # The issuer's state
+
+
+def test_a_token_at_which_the_issuer_fails_closes_the_module_to_nobody(issuer: Issuer, tmp_path: Path) -> None:
+    """Whoever likes can make one up. What the issuer says of us is everybody's."""
+    issuer.opaque["t"] = {"username": "ann@example.org"}
+
+    async def dialogue(ask: Ask) -> None:
+        for status, body in ((500, None), (400, None), (200, b"[1]"), (200, b"nonsense")):
+            issuer.status, issuer.body = status, body
+            assert isinstance(await ask("odd"), CannotTell), status
+        issuer.status, issuer.body = 200, None
+        assert isinstance(await ask("t"), Authenticated)
+        issuer.status = 401
+        for _ in range(3):
+            answer = await ask("t")
+        assert isinstance(answer, CannotTell)
+        assert "not asked for" in answer.reason
+
+    asked(by_asking(issuer, tmp_path), dialogue, Terms(breaker=2))
 
 
 @pytest.mark.parametrize("way", ["keys", "asking"])

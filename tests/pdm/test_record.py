@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -187,13 +188,26 @@ def test_a_file_of_sqlite_is_asked_and_its_successor_too(tmp_path: Path) -> None
         module.close()
 
 
-def test_one_users_fault_does_not_close_the_module(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stored", "column"),
+    [
+        ("'{NO-SUCH}x'", "1"),
+        ("CAST(x'e9e8' AS TEXT)", "1"),
+        ("'!'", "CASE name WHEN 'bad' THEN abs(-9223372036854775808) END"),
+        ("'!'", "CASE name WHEN 'bad' THEN json('{') END"),
+    ],
+    ids=["unknown form", "no UTF-8", "integer overflow", "malformed JSON"],
+)
+def test_one_users_fault_does_not_close_the_module(tmp_path: Path, stored: str, column: str) -> None:
     """However often he comes."""
     path = tmp_path / "users.db"
-    make(path, ("bad", "{NO-SUCH}x"), ("joe", "{PLAIN}secret"))
+    make(path, ("joe", "{PLAIN}secret"))
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"INSERT INTO users VALUES ('bad', {stored})")
 
     async def tried() -> None:
-        words = [f"sqlite:{path}", "backend", "store1", "query", ASKED]
+        asked = f"SELECT password, {column} AS other FROM users WHERE name = :user"
+        words = [f"sqlite:{path}", "backend", "store1", "query", asked]
         guarded = Guarded(open_module("m", words))
         how = Asking(Terms(breaker=2), Unheard())
         for _ in range(5):
@@ -203,3 +217,14 @@ def test_one_users_fault_does_not_close_the_module(tmp_path: Path) -> None:
         await guarded.close()
 
     asyncio.run(tried())
+
+
+def test_a_query_that_is_wrong_itself_closes_the_module(tmp_path: Path) -> None:
+    """It fails for everybody."""
+    path = tmp_path / "users.db"
+    make(path, ("joe", "{PLAIN}secret"))
+    module = open_module("m", [f"sqlite:{path}", "backend", "store1", "query", ASKED.replace("users", "nowhere")])
+    with pytest.raises(ModuleFailed) as told:
+        module.check(question("joe"))
+    assert not isinstance(told.value, QuestionFailed)
+    module.close()

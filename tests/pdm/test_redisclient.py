@@ -37,6 +37,12 @@ def test_a_place(url: str, form: str, master: str, path: str, library: str) -> N
         "redis+sentinel://h",
         "redis+sentinel://h/mail/x",
         "redis+sentinel://h/mail/0/1",
+        "redis+sentinel://h:1,g:x/mail",
+        "redis+cluster://h:99999",
+        "redis://127.0.0.1:x",
+        "redis://h:0",
+        "redis://h/mail",
+        "redis:///0",
     ],
 )
 def test_no_place(url: str) -> None:

@@ -244,6 +244,13 @@ def test_wrong_logins_are_counted_whichever_way_they_come() -> None:
     assert session.decided(NobodyKnows())[-2:] == [("send", WRONG), ("finish", "too_many_failures")]
 
 
+def test_the_reason_of_a_module_is_logged_and_told_to_nobody() -> None:
+    """Behind its id, as where a module cannot tell."""
+    verbs = authenticated().decided(RefusedLogin("tokens", reason="the token is expired"))
+    assert [verb[2]["reason"] for verb in verbs if verb[0] == "note"] == ["tokens: the token is expired"]
+    assert verbs[-1] == ("send", WRONG)
+
+
 def test_the_words_of_a_module() -> None:
     """Instead of ours, behind the code: as nginx passes on what its auth server says; also when they were held back."""
     for wait in (0.0, 2.0):

@@ -408,6 +408,7 @@ def test_pcontrol_asks_for_the_password_at_the_terminal(site: Site) -> None:
         terminal.types(b"users: lets him in", b"explain ann on v from 192.0.2.7")
         terminal.types(b"front: does not know him", b"quit")
         assert b"right" not in terminal.seen
+        assert b"target own, " in terminal.seen
 
 
 class Terminal:

@@ -164,7 +164,8 @@ def _answer(row: Mapping[str, Any]) -> str:
 def _route(route: Mapping[str, Any]) -> str:
     server = f" at {route['server']}" if route["server"] else ""
     flags = f", flags {route['flags']}" if route["flags"] else ""
-    return f"backend {route['backend']}{server}, target {route['target']!r}, password {route['password']}{flags}"
+    target = "own" if route["target"] is None else repr(route["target"])
+    return f"backend {route['backend']}{server}, target {target}, password {route['password']}{flags}"
 
 
 def _order(row: Mapping[str, Any]) -> str:

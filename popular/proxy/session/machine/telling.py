@@ -60,7 +60,7 @@ class Teller(Exchanges):
         self, why: str, said: Mapping[str, object] = NO_FIELDS, *, code: Code = Code.AUTH, wait: float = 0.0
     ) -> None:
         """Refuses a login, for every reason with the same words, code and wait, so that nobody learns which users
-        exist; but for what a module wants, `code` and `wait`. `said`: what the backend did, for the log.
+        exist; but for what a module wants, `code` and `wait`. `said`: what the module or the backend did, for the log.
         """
         verbs = self._verbs
         self._failures += 1
@@ -82,7 +82,8 @@ class Teller(Exchanges):
         """A module knows him, and none lets him in: with the code, the words and the pause that it wants."""
         self._words = decision.text
         code = replies.known_code(decision.code.encode()) if decision.code else None
-        self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
+        said = {"reason": f"{decision.identified_by}: {decision.reason}"} if decision.reason else NO_FIELDS
+        self._wrong_login("locked" if decision.locked else "password", said, code=code or Code.AUTH, wait=decision.wait)
 
     def _secret_shown(self) -> Secret | None:
         """The password or token that was wrong: the same one, tried again, is not counted again."""

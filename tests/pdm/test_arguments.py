@@ -1,0 +1,71 @@
+"""What `pdm add` refuses of a module's words, before anybody is asked about."""
+
+import pytest
+
+from popular.pdm.contract import ModuleFailed
+from popular.pdm.loader import OWN_DIRECTORY, load
+
+BASE = ("base", "dc=x", "backend", "store1")
+QUERY = ("query", "SELECT pw FROM users WHERE name = :user")
+OF_URL = {
+    "ldap": ("ldap://{}", *BASE),
+    "ldap, the second": ("ldap://127.0.0.1,ldap://{}", *BASE),
+    "redis": ("redis://{}/0",),
+    "http": ("http://{}/auth",),
+    "oauth2": ("jwks", "https://{}/keys", "issuer", "i", "audience", "a", "backend", "store1"),
+    "oauth2, by asking": ("introspect", "https://{}/ask", "clientid", "c", "passwordfile", "/x", "backend", "store1"),
+    "sql": ("postgresql://{}/mail", *QUERY),
+    "sql, the other": ("mysql://{}/mail", *QUERY),
+}
+"""Every module that is given a URL, with a place for what is wrong in it."""
+
+
+def refused(module: str, *words: str) -> str:
+    """What is said of it."""
+    with pytest.raises(ModuleFailed) as told:
+        load(OWN_DIRECTORY, module.partition(",")[0], "m", arguments=words)
+    return str(told.value)
+
+
+@pytest.mark.parametrize("module", OF_URL)
+def test_a_url_with_a_password_is_refused_without_showing_it(module: str) -> None:
+    """Commands are logged, and shown."""
+    text = refused(module, *(word.format("u:SECRET1@127.0.0.1") for word in OF_URL[module]))
+    assert "SECRET1" not in text
+    assert "passwordfile FILE" in text
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("ldap", ("ldap://127.0.0.1", *BASE, "filter", "(mail=joe)")),
+        ("ldap", ("ldap://127.0.0.1", *BASE, "filter", "(mail=%%u@%d)")),
+        ("ldap", ("ldap://127.0.0.1", "binduser", "cn=joe", "backend", "store1")),
+        ("redis", ("redis://127.0.0.1/0", "key", "users")),
+        ("redis", ("redis://127.0.0.1/0", "key", "users:%d")),
+        ("sql", ("sqlite:" + __file__, "query", "SELECT 1")),
+    ],
+)
+def test_what_asks_for_no_user_would_let_in_everybody_as_one(module: str, words: tuple[str, ...]) -> None:
+    assert "no user: it needs" in refused(module, *words)
+
+
+@pytest.mark.parametrize("place", ["", "h:abc", "h:99999", "h:0", ":110"])
+@pytest.mark.parametrize("module", OF_URL)
+def test_a_url_without_a_host_or_with_a_port_that_is_none(module: str, place: str) -> None:
+    """It is told when it is added, and by what is allowed."""
+    if place in ("", ":110") and OF_URL[module][0].startswith("postgresql"):
+        pytest.skip("libpq has a host of its own")
+    if place and OF_URL[module][0].startswith("mysql"):
+        place = f"u@{place}"
+    assert "//" in refused(module, *(word.format(place) for word in OF_URL[module]))
+
+
+@pytest.mark.parametrize("text", ["((mail=%u", "(mail=%u))", "(&(mail=%u)(", "mail=%u)"])
+def test_a_filter_that_is_none(text: str) -> None:
+    assert "is no filter" in refused("ldap", "ldap://127.0.0.1", *BASE, "filter", text)
+
+
+@pytest.mark.parametrize("place", ["h:x", "h:99999", "h:0", ":24", "h:\u00b2"])
+def test_a_place_of_dovecot_that_is_none(place: str) -> None:
+    assert "HOST:PORT" in refused("dovecot", place, "backend", "store1")
