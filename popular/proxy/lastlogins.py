@@ -8,7 +8,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ FILE = "lastlogins.sqlite"
 """In the state directory."""
 _WAIT_SECONDS = 5.0
 """For the others who write."""
+_MOST_DAMAGES = 4
+"""So often a file may be found damaged, or be put aside by another worker, while one thing is written."""
 _DAMAGE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _TABLE = """
 create table last (
@@ -50,7 +52,7 @@ class NotRemembered(Exception):
 
 
 class _Damaged(NotRemembered):
-    """What is there is no such file; `inode`: which one it was."""
+    """What is there is no such file, or another worker has put it aside meanwhile; `inode`: which one it was."""
 
     def __init__(self, reason: str, inode: int) -> None:
         super().__init__(reason)
@@ -69,20 +71,31 @@ def _opened(path: Path, *, reads: bool) -> Iterator[Any]:
             inode = path.stat().st_ino
         elif not path.is_file():
             raise FileNotFoundError(f"{path} is not there")
-        with closing(sqlite3.connect(path, timeout=_WAIT_SECONDS)) as connection, connection:
+        there = f"{path.absolute().as_uri()}?mode=rw"  # or one that was put aside just now would be made, empty
+        with closing(sqlite3.connect(there, timeout=_WAIT_SECONDS, uri=True)) as connection, connection:
             yield connection
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        if inode and getattr(error, "sqlite_errorcode", None) in _DAMAGE:
+        is_gone = isinstance(error, FileNotFoundError) or (inode and not _is_still(path, inode))
+        if not reads and (is_gone or getattr(error, "sqlite_errorcode", None) in _DAMAGE):
             raise _Damaged(reason, inode) from None
         raise NotRemembered(reason) from None
 
 
-def _set_aside(path: Path, inode: int) -> None:
-    """The damaged file goes out of the way, for people to look at, unless another worker has done that."""
-    with suppress(FileNotFoundError), _alone_in(path.parent):
-        if path.stat().st_ino == inode:
-            path.rename(path.with_name(f"{path.name}.damaged"))
+def _is_still(path: Path, inode: int) -> bool:
+    try:
+        return path.stat().st_ino == inode
+    except OSError:
+        return False
+
+
+def _set_aside(path: Path, inode: int) -> bool:
+    """The damaged file goes out of the way, for people to look at; False: another worker has done that."""
+    with _alone_in(path.parent):
+        if not _is_still(path, inode):
+            return False
+        path.rename(path.with_name(f"{path.name}.damaged"))
+        return True
 
 
 def _make(path: Path) -> None:
@@ -117,13 +130,17 @@ def _alone_in(directory: Path) -> Iterator[None]:
 def remember(path: Path, logins: Sequence[LastLogin]) -> str:
     """They have happened. Gives what was lost of those before, for people; "" if nothing was. Raises NotRemembered."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    try:
-        _write(path, logins)
-    except _Damaged as damaged:
-        _set_aside(path, damaged.inode)
-        _write(path, logins)
-        return f"{damaged}: it is set aside as {path.name}.damaged, and a new one begins"
-    return ""
+    lost = reason = ""
+    for _ in range(_MOST_DAMAGES):
+        try:
+            _write(path, logins)
+        except _Damaged as damaged:
+            reason = str(damaged)
+            if _set_aside(path, damaged.inode):
+                lost = f"{damaged}: it is set aside as {path.name}.damaged, and a new one begins"
+        else:
+            return lost
+    raise NotRemembered(reason)
 
 
 def _write(path: Path, logins: Sequence[LastLogin]) -> None:

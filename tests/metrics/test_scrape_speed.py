@@ -36,7 +36,7 @@ def known() -> Iterator[Known]:
     for slot in range(SLOTS):
         block = segment.block(1 + slot)
         for cell, value in zip(
-            BASE_CELLS, (os.getpid() + slot, slot, slot + 1, time.monotonic_ns(), 0, 1, 2, 3, 4, 0, 0), strict=True
+            BASE_CELLS, (os.getpid() + slot, slot, slot + 1, time.monotonic_ns(), 0, 1, 2, 3, 4, 0, 0, 0), strict=True
         ):
             block[BASE_CELLS.index(cell)] = value
         counters = Counters(segment.layout, block, places)
