@@ -1,46 +1,25 @@
 """What would become of a login: the worker's part of the command `explain`.
 
-The session is played on the machine itself (rehearsal.py), so what is predicted is what would be done. Without a
-password modules are looked up, all of them at once; with one they are asked as a login asks them, and it counts as one.
+The session is played on the machine itself (rehearsal.py), so what is predicted is what would be done. What the modules
+say: answers.py.
 """
 
-import asyncio
-import ipaddress
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from time import monotonic
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-from popular.pdm import chain
-from popular.pdm.answercache import CachedAnswer
 from popular.pdm.chain import Admitted, Decision, RefusedLogin, ToProve
 from popular.pdm.contract import (
-    CHALLENGE,
-    SCRAM,
-    UNKNOWN,
-    Answer,
-    Authenticated,
     CannotTell,
-    HandedOn,
-    KeysWanted,
-    KnownUser,
-    Provable,
     Question,
-    Refused,
-    Route,
-    Secret,
     UserLimits,
 )
-from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
-from popular.pdm.servers import placed
-from popular.protocol.scram import USUAL_SALT, keys_of
 from popular.proxy.leases import HeldInCluster
+from popular.proxy.session.explain.answers import ANY_PASSWORD, ModulesSaid, asked, looked_up
 from popular.proxy.session.explain.foretold import ForetoldLimits, SupposedPolls, ToldOrders, foretold
 from popular.proxy.session.explain.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
 from popular.proxy.session.known import PollMemory, Who
 from popular.proxy.session.limits.limit_entries import account_of
 from popular.proxy.session.limits.standings import standings
-from popular.proxy.session.module_chain import word_of
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.explain import LoginToExplain
@@ -49,10 +28,7 @@ from supervisor.control.things import OFFLINE
 from supervisor.runtime.messages import Message
 from supervisor.system import wall
 
-NOT_ASKED = "not_asked"
 NO_EMPTY_POLL, EMPTY_POLL = SupposedPolls(empty=False), SupposedPolls(empty=True)
-_ANY_PASSWORD = b"x"
-"""What is said where none is known; no module sees it."""
 
 
 class _Attempt(Unreal):
@@ -68,19 +44,6 @@ class _Attempt(Unreal):
     def count(self, counter: str, label: str | None, ident: str) -> None:
         if counter not in ("simulated", "absorbed"):  # nobody sees a mailbox
             self._runtime.counters.count_one(counter, label, ident)
-
-
-class _ModulesSaid(NamedTuple):
-    """What the modules said: the decision, whether those that were not asked cannot change it, a row for each."""
-
-    decision: Decision
-    certain: bool
-    rows: list[dict[str, Any]]
-
-    def followed_by(self, later: "_ModulesSaid") -> "_ModulesSaid":
-        """With what a module said later, in place of what it had said."""
-        again = {row["module"] for row in later.rows}
-        return later._replace(rows=[*(row for row in self.rows if row["module"] not in again), *later.rows])
 
 
 class Explanation:
@@ -173,7 +136,7 @@ class Explanation:
     def _played(self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
         played = self._rehearsal(attempt, polls)
         password = self._login.password
-        played.log_in(self._login.mechanism, self._user, _ANY_PASSWORD if password is None else password)
+        played.log_in(self._login.mechanism, self._user, ANY_PASSWORD if password is None else password)
         return played
 
     def _in_clear(self) -> str:
@@ -208,40 +171,11 @@ class Explanation:
 
     # The modules
 
-    async def _hear(self, question: Question) -> _ModulesSaid:
+    async def _hear(self, question: Question) -> ModulesSaid:
         modules = self._runtime.modules
-        used, on_trial = modules.in_use(), modules.on_trial()
-        if self._login.password is not None:
-            cached = {guard.ident: _found(guard, how, question) for guard, how in used}
-            decision, record = await modules.decide(question, not self._rules.fallback, self._sid)
-            terms = dict(zip((guard.ident for guard, _how in used), used, strict=True))
-            rows = [
-                _row(*terms[ident], answer, seconds=seconds, cache=cached[ident])
-                for ident, seconds, answer in record.asked
-            ]
-            return _ModulesSaid(decision, True, rows)
-        asked = [(guard, how) for guard, how in (*used, *on_trial) if chain.takes(guard.module, question.kind)]
-        said = await asyncio.gather(*(_looked_up(guard, how, question) for guard, how in asked))
-        rows = [
-            _row(guard, how, answer, seconds=seconds, cache=_remembered(guard, how, question))
-            for (guard, how), (answer, seconds) in zip(asked, said, strict=True)
-        ]
-        answers = {guard.ident: answer for (guard, _how), (answer, _seconds) in zip(asked, said, strict=True)}
-        rows += [
-            {
-                **_row(guard, how, UNKNOWN, seconds=0.0, cache=""),
-                "answer": NOT_ASKED,
-                "reason": f"takes no {question.kind}",
-            }
-            for guard, how in (*used, *on_trial)
-            if guard.ident not in answers
-        ]
-        deciding = [guard for guard, _how in used if guard.ident in answers]
-        decision, certain = _followed(deciding, question, answers)
-        certain = certain and not any(
-            _may_differ(guard, how, question, answer=answers[guard.ident]) for guard, how in asked
-        )
-        return _ModulesSaid(decision, certain, rows)
+        if self._login.password is None:
+            return await looked_up(modules, question)
+        return await asked(modules, question, not self._rules.fallback, sid=self._sid)
 
     # The backend
 
@@ -289,114 +223,6 @@ class Explanation:
         for decision in decided:
             played.decided(decision)
         return played
-
-
-async def _looked_up(guard: Guarded, how: Asking, question: Question) -> tuple[Answer, float]:
-    """What a module would answer to the right password, and how long it took."""
-    began = monotonic()
-    if question.kind == SCRAM:
-        return _by_our_keys(await guard.put(chain.first_step(guard.module, question), question, how), question), (
-            monotonic() - began
-        )
-    found = await guard.look_up(question, how)
-    if isinstance(found, KnownUser):
-        if question.kind == CHALLENGE and found.route.secret is None:
-            # Who can prove the answer to a challenge has the password itself, and tells it to the backend.
-            found = found._replace(route=found.route._replace(secret=Secret(_ANY_PASSWORD)))
-        right = Refused(found.route, locked=True) if found.locked else Authenticated(found.route, found.limits)
-        answer = placed(right, how.terms.allow, how.terms.like)
-    else:
-        answer = UNKNOWN if found is None else found
-    assert isinstance(answer, Answer)
-    return answer, monotonic() - began
-
-
-def _by_our_keys(answer: object, question: Question) -> Answer:
-    """The answer with keys of the password that is said where none is known; who has none gets none."""
-    assert isinstance(answer, Answer)
-    assert isinstance(question.proof, KeysWanted)
-    if isinstance(answer, HandedOn):
-        return NEEDS_PASSWORD
-    if not isinstance(answer, Provable) or answer.keys.fit_nobody:
-        return answer
-    keys = keys_of(_ANY_PASSWORD, question.proof.salt[:USUAL_SALT])
-    assert keys is not None
-    return replace(answer, keys=keys)
-
-
-def _followed(guards: Sequence[Guarded], question: Question, answers: Mapping[str, Answer]) -> tuple[Decision, bool]:
-    """What the answers come to, by the rules of the chain; and whether a module that was not asked could change it."""
-    unasked = [guard.ident for guard in guards if answers[guard.ident] is NEEDS_PASSWORD]
-    steps = chain.rounds([guard.module for guard in guards], question, hide_unknown=False)
-    try:
-        step = next(steps)
-        while True:
-            said = answers[step.module.ident] if step.what in (chain.CHECK, chain.KEYS) else False
-            step = steps.send(UNKNOWN if said is NEEDS_PASSWORD else said)
-    except StopIteration as end:
-        decision: Decision = end.value
-    order = [guard.ident for guard in guards]
-    decides = getattr(decision, "identified_by", order[-1] if order else "")
-    return decision, not any(order.index(ident) < order.index(decides) or ident == decides for ident in unasked)
-
-
-def _found(guard: Guarded, how: Asking, question: Question) -> str:
-    """Whether the answer to this login stands in the module's cache."""
-    if not how.terms.cache and not how.terms.negative:
-        return ""
-    found = guard.cached(question)
-    return "hit" if found is not None and found.is_fresh(monotonic()) else "miss"
-
-
-def _remembered(guard: Guarded, how: Asking, question: Question) -> str:
-    """What the cache has of this user, whatever his password was."""
-    if not how.terms.cache and not how.terms.negative:
-        return ""
-    now = monotonic()
-    fresh: list[CachedAnswer] = [
-        one for one in guard.cache.about(question.namespace, question.user) if one.is_fresh(now)
-    ]
-    admits = sum(isinstance(one.answer, Authenticated) for one in fresh)
-    return f"{admits} of {len(fresh)} answers that are remembered of him let him in" if fresh else "nothing of him"
-
-
-def _may_differ(guard: Guarded, how: Asking, question: Question, *, answer: object) -> bool:
-    """Whether a login may be let in by what is remembered of this user, though this is the answer: with the password
-    that was right then.
-    """
-    if how.terms.shadow or not how.terms.cache or isinstance(answer, Authenticated):
-        return False
-    stale, now = how.terms.stale if isinstance(answer, CannotTell) else 0.0, monotonic()
-    return any(one.is_useful(now, stale) for one in guard.cache.about(question.namespace, question.user))
-
-
-def _row(guard: Guarded, how: Asking, answer: object, *, seconds: float, cache: str) -> dict[str, Any]:
-    route = getattr(answer, "route", None)
-    return {
-        "module": guard.ident,
-        "on_trial": how.terms.shadow,
-        "answer": "needs_password" if answer is NEEDS_PASSWORD else word_of(answer),
-        "reason": answer.reason if isinstance(answer, CannotTell) else "",
-        "locked": isinstance(answer, (Refused, Provable)) and answer.locked,
-        "seconds": None if answer is NEEDS_PASSWORD else round(seconds, 6),
-        "cache": cache,
-        "route": None if route is None else _route(route),
-    }
-
-
-def _route(route: Route) -> dict[str, Any]:
-    """Without the secret: only whose it is."""
-    return {
-        "backend": route.backend,
-        "server": None if route.server is None else f"{_bracketed(route.server[0])}:{route.server[1]}",
-        "target": route.target,
-        "password": "of the client" if route.secret is None else "of the module",
-        "flags": route.flags,
-    }
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ipaddress.ip_address(address).version == 6 else address
 
 
 def _decided(decision: Decision, rules: Rules) -> str:
