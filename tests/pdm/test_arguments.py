@@ -50,12 +50,22 @@ def test_what_asks_for_no_user_would_let_in_everybody_as_one(module: str, words:
     assert "no user: it needs" in refused(module, *words)
 
 
-@pytest.mark.parametrize("place", ["", "h:abc", "h:99999", "h:0", ":110"])
-@pytest.mark.parametrize("module", OF_URL)
+WITHOUT_HOST = ("", ":110")
+LIBPQ = [module for module, words in OF_URL.items() if words[0].startswith("postgresql")]
+"""It has a host of its own."""
+
+
+@pytest.mark.parametrize(
+    ("module", "place"),
+    [
+        (module, place)
+        for module in OF_URL
+        for place in (*WITHOUT_HOST, "h:abc", "h:99999", "h:0")
+        if module not in LIBPQ or place not in WITHOUT_HOST
+    ],
+)
 def test_a_url_without_a_host_or_with_a_port_that_is_none(module: str, place: str) -> None:
     """It is told when it is added, and by what is allowed."""
-    if place in ("", ":110") and OF_URL[module][0].startswith("postgresql"):
-        pytest.skip("libpq has a host of its own")
     if place and OF_URL[module][0].startswith("mysql"):
         place = f"u@{place}"
     assert "//" in refused(module, *(word.format(place) for word in OF_URL[module]))
