@@ -117,7 +117,7 @@ def test_a_hung_worker(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_dies_at_birth(tmp_path: Path) -> None:
-    """Of a module that ends its process: the pauses grow, each with a line of level SOS. The other slot serves on; and
+    """By a module that ends its process: the pauses grow, each with a line of level SOS. The other slot serves on; and
     when the module can start again so do the workers. (One that only cannot be opened ends nobody: test_lacking.py.)
     """
     port, file = free_port(), tmp_path / "mood"
