@@ -78,6 +78,15 @@ class ChallengeWait:
         self._taken.append(seconds)
 
 
+def _is_host_and_port(place: str) -> bool:
+    host, _colon, port = place.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        return bool(bare and port) and is_at_host(urlsplit(f"//[{bare}]:{port}" if ":" in bare else f"//{bare}:{port}"))
+    except ValueError:
+        return False
+
+
 class Dovecot(AsyncModule):
     """Asks one authentication server."""
 
@@ -88,8 +97,7 @@ class Dovecot(AsyncModule):
             raise ModuleFailed("dovecot: SOCKET is wanted: a path, or HOST:PORT")
         self.ident, self.arguments = ident, tuple(arguments)
         self._socket = arguments[0]
-        host, _colon, port = self._socket.rpartition(":")
-        if not self._socket.startswith("/") and not (host and port and is_at_host(urlsplit(f"//{self._socket}"))):
+        if not self._socket.startswith("/") and not _is_host_and_port(self._socket):
             raise ModuleFailed(f"dovecot: '{self._socket}' is neither a path that begins with / nor HOST:PORT")
         words = pairs("dovecot", arguments[1:], (*ROUTING, TAKES))
         self._defaults = Defaults.of("dovecot", words)

@@ -54,7 +54,8 @@ class PostgresqlEngine:
             said = self._psycopg.conninfo.conninfo_to_dict(url)
         except self._psycopg.Error:
             said = None
-        if said is None or not all(_is_port(port) for port in str(said.get("port") or 5432).split(",")):
+        # One for each host; where none is said libpq leaves it empty.
+        if said is None or not all(not port or _is_port(port) for port in str(said.get("port") or "").split(",")):
             raise ModuleFailed("sql: this is no URL of PostgreSQL: postgresql://USER@HOST[:PORT]/DB")
         self._words: dict[str, Any] = {
             "autocommit": True,
@@ -154,7 +155,8 @@ def _adapters(library: Any) -> Any:
         """Reads a char(n)."""
 
         def load(self, data: Any) -> Any:
-            return super().load(data).rstrip(" ")
+            found = super().load(data)
+            return found.rstrip(b" " if isinstance(found, bytes) else " ")  # octets, in a database of SQL_ASCII
 
     adapters = library.adapt.AdaptersMap(library.adapters)
     adapters.register_loader("bpchar", Filled)

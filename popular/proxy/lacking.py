@@ -29,7 +29,7 @@ class _Need(NamedTuple):
 
 
 _NEEDS = {
-    CLUSTER: _Need((CLUSTER, PASSWORDFILE), "a worker counts its limits without it meanwhile"),
+    CLUSTER: _Need((CLUSTER, "sidprefix", PASSWORDFILE), "a worker counts its limits without it meanwhile"),
     SALT_FILE: _Need((SALT_FILE,), "salts are made of what was read before, or of a secret of this run, meanwhile"),
 }
 

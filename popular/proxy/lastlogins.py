@@ -18,6 +18,8 @@ _WAIT_SECONDS = 5.0
 """For the others who write."""
 _MOST_DAMAGES = 4
 """So often a file may be found damaged, or be put aside by another worker, while one thing is written."""
+_PRIMARY = 0xFF
+"""The bits of an error's code that tell its kind."""
 _DAMAGE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _TABLE = """
 create table last (
@@ -77,7 +79,8 @@ def _opened(path: Path, *, reads: bool) -> Iterator[Any]:
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         is_gone = isinstance(error, FileNotFoundError) or (inode and not _is_still(path, inode))
-        if not reads and (is_gone or getattr(error, "sqlite_errorcode", None) in _DAMAGE):
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY
+        if not reads and (is_gone or code in _DAMAGE or _is_empty(path)):
             raise _Damaged(reason, inode) from None
         raise NotRemembered(reason) from None
 
@@ -85,6 +88,13 @@ def _opened(path: Path, *, reads: bool) -> Iterator[Any]:
 def _is_still(path: Path, inode: int) -> bool:
     try:
         return path.stat().st_ino == inode
+    except OSError:
+        return False
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
     except OSError:
         return False
 

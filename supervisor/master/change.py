@@ -117,8 +117,12 @@ class Changes:
         """Who goes when the change is over: until then only they can empty the queues of the sockets that it closes."""
         self._events = events
 
-    def begin(self, config: Config, seed: bytes, done: ChangeDone, *, trial: bool = False) -> None:
-        """Starts a change, or a trial that changes nothing; to be called only when the one before is done."""
+    def begin(
+        self, config: Config, seed: bytes, done: ChangeDone, *, trial: bool = False, proven: bool = False
+    ) -> None:
+        """Starts a change, or a trial that changes nothing; to be called only when the one before is done. `proven`:
+        the config was in force before, and comes back also where nobody lives who could try it.
+        """
         assert self._change is None
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
@@ -127,7 +131,7 @@ class Changes:
             indexes = self._indexes.settle(config.things, self.running.things)
             numbered = replace(numbered, counter_indexes=indexes)
         change = self._change = _PendingChange(numbered, seed, done, trial=trial)
-        change.is_tried = not trial and _takes_away_only(self.running, config)
+        change.is_tried = not trial and (proven or _takes_away_only(self.running, config))
         wanted = self._program.listeners(change.config)
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
@@ -295,7 +299,8 @@ class Changes:
 
     def _commit(self, change: _PendingChange) -> None:
         self._found = dict(change.found)
-        self.running = replace(change.config, reports=_each_once(change.found.values()) or self.running.reports)
+        reports = _each_once(change.found.values()) if change.found else self.running.reports  # nobody tried it
+        self.running = replace(change.config, reports=reports)
         change.surplus = self._listeners.surplus(
             self._program.listeners(self.running), self.running.variables["workers"]
         )

@@ -272,7 +272,10 @@ class Executor:
                 self._refuse(task, reason)
             else:
                 found = self._changes.reports
-                news = found if isinstance(outcome, Trial) else [one for one in found if one not in before.reports]
+                # A periodic command asks for nothing: what was told already is no news, whatever its facts are now.
+                told = {one[:2] for one in before.reports} if task.origin.quiet else set()
+                fresh = [one for one in found if one not in before.reports and one[:2] not in told]
+                news = found if isinstance(outcome, Trial) else fresh
                 if isinstance(outcome, Change):
                     if not self._starting:  # of a start its commands are logged, not that they were applied
                         self._log_done(task, _names(outcome))
@@ -286,7 +289,8 @@ class Executor:
             self._go_on()
 
         seed = outcome.seed if isinstance(outcome, Change) else b""
-        self._changes.begin(outcome.config, seed, done, trial=isinstance(outcome, Trial))
+        is_trial, is_back = isinstance(outcome, Trial), isinstance(outcome, Rollback)
+        self._changes.begin(outcome.config, seed, done, trial=is_trial, proven=is_back)
 
     def _log_done(self, task: _Task, names: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
         generation = self._changes.running.generation

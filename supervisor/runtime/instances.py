@@ -8,6 +8,8 @@ import fcntl
 import hashlib
 import os
 import socket
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,8 @@ from supervisor.runtime.directory import Directory
 from supervisor.table import segment
 from supervisor.table.header import WrongFormat
 
+_BEAT_NS = 60 * 10**9
+"""A worker that lives shows it each second."""
 CONTROL, HTTP = ".ctrl", ".http"
 """What the names of sockets end with."""
 
@@ -115,7 +119,7 @@ class Instances:
             view = segment.View.open(neighbour.table)
         except (OSError, WrongFormat):
             return None
-        pids = [worker["pid"] for worker in view.workers() if os.path.exists(f"/proc/{worker['pid']}")]
+        pids = [worker["pid"] for worker in view.workers() if _lives(worker)]
         return Orphans(sorted(pids), len(view.sessions())) if pids else None
 
     def _control_of(self, pid: str, *, besides: Path | None) -> str | None:
@@ -134,6 +138,12 @@ class Instances:
         """The exporter's socket of the instance with this control socket."""
         name = control.removesuffix(CONTROL) + HTTP if control is not None else ""
         return name if name and self._directory.is_socket(name) else None
+
+
+def _lives(worker: Mapping[str, int]) -> bool:
+    """Whether it is still this process: nobody clears up behind workers without a master, and numbers come again."""
+    beats = time.monotonic_ns() - worker["heartbeat_ns"] < _BEAT_NS
+    return beats and os.path.exists(f"/proc/{worker['pid']}")
 
 
 def _is_held(fd: int) -> bool:

@@ -189,8 +189,9 @@ def test_a_server_that_is_killed_is_no_unknown_user_and_is_found_again(server: S
     asked(server, dialogue, breaker=2)
 
 
-def test_the_blanks_that_fill_a_column_up_are_no_part_of_a_field(server: Server) -> None:
-    """MySQL leaves them out by itself."""
+@pytest.mark.parametrize("encoding", ["UTF8", "SQL_ASCII"])
+def test_the_blanks_that_fill_a_column_up_are_no_part_of_a_field(server: Server, encoding: str) -> None:
+    """MySQL leaves them out by itself; of a database that knows no encoding texts come as octets."""
     if not isinstance(server, Postgresql):
         return
     query = "SELECT pw::char(99) AS password, 'store1'::char(12) AS backend FROM mailbox WHERE username = :user"
@@ -200,7 +201,9 @@ def test_the_blanks_that_fill_a_column_up_are_no_part_of_a_field(server: Server)
         assert isinstance(decision, Admitted)
         assert decision.route.backend == "store1"
 
-    asked(server, dialogue, words=[*server.arguments()[:3], "query", query])
+    url, *words = server.arguments()[:3]
+    url += f"{'&' if '?' in url else '?'}client_encoding={encoding}"
+    asked(server, dialogue, words=[url, *words, "query", query])
 
 
 def test_why_a_database_cannot_be_asked_is_told_at_once(server: Server) -> None:

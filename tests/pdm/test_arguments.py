@@ -71,11 +71,23 @@ def test_a_url_without_a_host_or_with_a_port_that_is_none(module: str, place: st
     assert "//" in refused(module, *(word.format(place) for word in OF_URL[module]))
 
 
+@pytest.mark.parametrize("hosts", ["h1,h2", "h1:5432,h2", "h1,h2:5433", "[::1]:5432,h2"])
+def test_a_url_may_have_several_hosts(hosts: str) -> None:
+    """Where its library tries one after the other."""
+    load(OWN_DIRECTORY, "sql", "m", arguments=(f"postgresql://u@{hosts}/mail", *QUERY))
+    assert "//" in refused("sql", f"postgresql://u@{hosts},h3:0/mail", *QUERY)
+
+
+@pytest.mark.parametrize("place", ["h:24", "[::1]:24", "::1:24", "127.0.0.1:65535"])
+def test_a_place_of_dovecot(place: str) -> None:
+    load(OWN_DIRECTORY, "dovecot", "m", arguments=(place, "backend", "store1"))
+
+
 @pytest.mark.parametrize("text", ["((mail=%u", "(mail=%u))", "(&(mail=%u)(", "mail=%u)"])
 def test_a_filter_that_is_none(text: str) -> None:
     assert "is no filter" in refused("ldap", "ldap://127.0.0.1", *BASE, "filter", text)
 
 
-@pytest.mark.parametrize("place", ["h:x", "h:99999", "h:0", ":24", "h:\u00b2"])
+@pytest.mark.parametrize("place", ["h:x", "h:99999", "h:0", ":24", "h:\u00b2", "[::1:24", "[]:24", "::1"])
 def test_a_place_of_dovecot_that_is_none(place: str) -> None:
     assert "HOST:PORT" in refused("dovecot", place, "backend", "store1")

@@ -68,11 +68,12 @@ def test_a_file_that_cannot_be_used(path: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["state"]
 
 
-@pytest.mark.parametrize("damage", [b"what is this? " * 100, b""])
-def test_a_file_that_is_damaged_goes_aside(path: Path, damage: bytes) -> None:
+@pytest.mark.parametrize("damage", ["another", "torn", "empty"])
+def test_a_file_that_is_damaged_goes_aside(path: Path, damage: str) -> None:
     """With what is in it, and once, whoever finds it; from then on logins are remembered again."""
     remember(path, [login("joe", 1.0)])
-    content = damage or path.read_bytes()[:1000] + b"\xff" * 9000
+    torn = path.read_bytes()[:1000] + b"\xff" * 9000
+    content = {"another": b"what is this? " * 100, "torn": torn, "empty": b""}[damage]
     path.write_bytes(content)
     with pytest.raises(NotRemembered):
         recall(path, most=1)
@@ -81,6 +82,20 @@ def test_a_file_that_is_damaged_goes_aside(path: Path, damage: bytes) -> None:
     assert any(one.endswith("last.damaged, and a new one begins") for one in said)
     assert {one.user for one in recall(path, most=10)[1]} == {"ann", "bob", "eve", "kim"}
     assert path.with_name("last.damaged").read_bytes() == content
+
+
+def test_a_damaged_index_is_damage(path: Path) -> None:
+    """Also where it shows only when somebody comes again."""
+    remember(path, [login("joe", 1.0), login("ann", 1.0)])
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("select rootpage from sqlite_master where name = 'last_at'").fetchone()
+        (size,) = connection.execute("pragma page_size").fetchone()
+        connection.execute("pragma wal_checkpoint(truncate)")
+    content = bytearray(path.read_bytes())
+    content[(page - 1) * size + 3 : (page - 1) * size + 5] = b"\0\0"  # it has no cells
+    path.write_bytes(content)
+    assert "set aside" in remember(path, [login("joe", 2.0)])
+    assert [one.user for one in recall(path, most=10)[1]] == ["joe"]
 
 
 def test_others_read_while_it_is_written(path: Path) -> None:

@@ -257,7 +257,7 @@ class Attempt:
     before: Config
     committed: bool = False
     tried: bool = False
-    """A worker said that it can serve a config."""
+    """A worker said that it can serve a config, or it was in force before."""
     deadly: bool = False
     """A worker died while it tried this."""
     answers: list[str | None] = field(default_factory=list)
@@ -291,9 +291,9 @@ class Simulation:
     def busy(self) -> bool:
         return self.attempt is not None and not self.attempt.answers
 
-    def begin(self, config: Config, trial: bool) -> None:
-        attempt = self.attempt = Attempt(config, trial, self.running)
-        self.changes.begin(config, b"", attempt.answers.append, trial=trial)
+    def begin(self, config: Config, trial: bool, proven: bool = False) -> None:
+        attempt = self.attempt = Attempt(config, trial, self.running, tried=proven)
+        self.changes.begin(config, b"", attempt.answers.append, trial=trial, proven=proven)
 
     def taken_back(self) -> None:
         """The answer tells it."""

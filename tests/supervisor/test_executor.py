@@ -60,8 +60,11 @@ class Saying:
 
     # The changes, their log and their history
 
-    def begin(self, config: Config, _seed: bytes, done: Callable[[str | None], None], *, trial: bool) -> None:
+    def begin(
+        self, config: Config, _seed: bytes, done: Callable[[str | None], None], *, trial: bool, proven: bool
+    ) -> None:
         assert not trial
+        assert not proven
         self._next, self._done = config, done
 
     def is_over(self, failed: str | None = None) -> None:

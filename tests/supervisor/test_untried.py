@@ -72,6 +72,13 @@ def test_to_take_something_away_needs_no_trial(simulation: Simulation) -> None:
     assert _answers(simulation) == [None]
 
 
+def test_what_was_in_force_comes_back_untried(simulation: Simulation) -> None:
+    """A change that is not confirmed is taken back also when all workers die of it."""
+    simulation.pool.trouble = "too many open files"
+    simulation.begin(config([ONE, TWO], 1), trial=False, proven=True)
+    assert _answers(simulation) == [None]
+
+
 def test_nor_has_it_to_wait_for_who_dies_at_birth(simulation: Simulation) -> None:
     """One is being born just then, and cannot live: that says nothing about the change."""
     newborn = simulation.give_birth(0)

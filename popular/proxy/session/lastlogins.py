@@ -10,7 +10,7 @@ from concurrent.futures import wait
 from pathlib import Path
 
 from popular.messages import LAST_LOGINS_LOST
-from popular.proxy.lastlogins import FILE, LastLogin, forget, remember
+from popular.proxy.lastlogins import FILE, LastLogin, NotRemembered, forget, remember
 from popular.proxy.session.known import Who
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
@@ -64,7 +64,10 @@ class LastLogins:
         """In a thread. Gives what was lost. Raises NotRemembered, OSError."""
         lost = remember(self._path, logins)
         if looks:
-            forget(self._path, self.most)
+            try:
+                forget(self._path, self.most)
+            except NotRemembered as error:
+                lost = lost or str(error)
         return lost
 
     def _written(self, done: "Future[str]") -> None:

@@ -5,6 +5,7 @@ much at most, and in which file. Workers record them (popular/proxy/session/trac
 state directory, and stay there until there is need for their room (`tracespace`).
 """
 
+import fcntl
 import ipaddress
 import mmap
 import os
@@ -126,6 +127,7 @@ def _read(path: str, said: TraceFile) -> TraceFile:
     """With what is in it."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(fd, "rb") as file:
+        fcntl.flock(fd, fcntl.LOCK_SH)  # a writer that had to stop takes off what it had begun
         if not os.fstat(file.fileno()).st_size:
             return replace(said, sessions=0)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as octets:

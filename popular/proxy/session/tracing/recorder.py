@@ -238,9 +238,9 @@ class Recorder(TracesKnown):
         for trace in self._traces.values():
             if trace.writing is not None:
                 wait([trace.writing], _LONGEST_WAIT_SECONDS)
-            if trace.waiting:
+            if trace.waiting or trace.lost:
                 with suppress(OSError):
-                    append(trace.path, b"".join(trace.waiting), trace.most, head=trace.head())
+                    append(trace.path, trace.gap() + b"".join(trace.waiting), trace.most, head=trace.head())
 
 
 def append(path: str, octets: bytes, most: int, *, head: bytes = b"") -> Written:
