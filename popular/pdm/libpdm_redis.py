@@ -137,7 +137,7 @@ def _of_one(error: str) -> str | None:
 def _place(url: str, words: Mapping[str, str]) -> RedisPlace:
     """The form is a word's to say, not the URL's. Raises ModuleFailed."""
     try:
-        place = place_of(url)
+        place = place_of(url, several=SENTINEL in words)
     except ModuleFailed:
         place = None
     if place is None or place.form:

@@ -35,12 +35,15 @@ class RedisPlace(NamedTuple):
     master: str = ""
 
 
-def place_of(url: str) -> RedisPlace:
-    """By a URL that names the form. Raises ModuleFailed, with a text that says what is allowed."""
+def place_of(url: str, *, several: bool = False) -> RedisPlace:
+    """By a URL that names the form. Raises ModuleFailed, with a text that says what is allowed. `several`: there may be
+    more than one server in it, though it does not say that they are sentinels.
+    """
     scheme, plus, form = urlsplit(url).scheme.partition("+")
     parts = urlsplit(url)._replace(scheme=scheme)
     path = parts.path.strip("/").split("/")
-    nodes = parts.netloc.rpartition("@")[2].split(",") if form == SENTINEL else [parts.netloc]
+    are_many = several or form == SENTINEL
+    nodes = parts.netloc.rpartition("@")[2].split(",") if are_many else [parts.netloc]
     is_there = parts.path if scheme == "unix" else all(is_at_host(urlsplit(f"//{node}")) for node in nodes)
     if scheme not in ("redis", "rediss", "unix") or not is_there:
         raise ModuleFailed("allowed: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:/PATH; PORT: 1 to 65535")

@@ -78,6 +78,14 @@ def test_a_url_may_have_several_hosts(hosts: str) -> None:
     assert "//" in refused("sql", f"postgresql://u@{hosts},h3:0/mail", *QUERY)
 
 
+def test_sentinels_may_be_several() -> None:
+    """By the word; without it one server is meant."""
+    words = ("redis://h1:26379,h2/0", "backend", "store1")
+    load(OWN_DIRECTORY, "redis", "m", arguments=(*words, "sentinel", "mail"))
+    assert "URL is" in refused("redis", *words)
+    assert "URL is" in refused("redis", "redis://h1:26379,h2:0/0", *words[1:], "sentinel", "mail")
+
+
 @pytest.mark.parametrize("place", ["h:24", "[::1]:24", "::1:24", "127.0.0.1:65535"])
 def test_a_place_of_dovecot(place: str) -> None:
     load(OWN_DIRECTORY, "dovecot", "m", arguments=(place, "backend", "store1"))
