@@ -15,8 +15,8 @@ from popular.proxy.lacking import Lacking
 from popular.proxy.open_modules import OpenModule, open_modules
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.backend.announced import Announced
+from popular.proxy.session.backend.backend_admission import BackendAdmission, BackendPlaces
 from popular.proxy.session.backend.backend_health import BackendHealth, terms_of
-from popular.proxy.session.backend.backend_queue import BackendPlaces, BackendQueue
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.full_backend import bounded
 from popular.proxy.session.backend.inquiry import Inquiry
@@ -156,7 +156,7 @@ class ProxyService:
         made = {}
         for ident, backend in config.things["backend"].items():
             places = BackendPlaces(context, counters.cell("backend_places", None, ident), backend.maxsessions)
-            queue = BackendQueue(
+            admission = BackendAdmission(
                 context,
                 counters.cell("backend_waiting", None, ident),
                 waiting_limit(backend, config),
@@ -167,10 +167,10 @@ class ProxyService:
                 backend,
                 seconds,
                 announced=announced[ident],
-                health=bounded(health[ident], queue),
+                health=bounded(health[ident], admission),
                 refusals=self.refusals[ident],
                 reach=reach.get(ident),
-                queue=queue,
+                admission=admission,
                 check_sockets=self._check_sockets(context, config, backend),
                 connect_durations=counters.observer("backend_connect_duration", ident),
                 login_durations=counters.observer("backend_login_duration", ident, counter="backend_logins"),

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from popular.proxy import leases
-from popular.proxy.session.known import Hindrance
 from popular.proxy.session.limits.cluster import Cluster, Lease
+from popular.proxy.session.limits.contracts import Hindrance
 from tests.databases.servers import SERVER_SECRET, RedisServer
 from tests.databases.test_redis_forms import RedisBehindSentinel, RedisCluster
 from tests.proxy.test_cluster_alone import Worker

@@ -13,15 +13,9 @@ from popular.pdm.contract import Question
 from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.contracts import NO_MECHANISMS, BackendKnowledge, HealthKnowledge
 from popular.proxy.session.backend.refusals import Refusals
-from popular.proxy.session.known import (
-    NO_LIMITS,
-    NO_MECHANISMS,
-    BackendKnowledge,
-    HealthKnowledge,
-    LoginLimits,
-    PollMemory,
-)
+from popular.proxy.session.limits.contracts import NO_LIMITS, LoginLimits
 from popular.proxy.session.machine.client_side import CLOSING_SECONDS
 from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.phases import Phase
@@ -30,6 +24,7 @@ from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.refusal_times import RefusalTimes
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.who import PollMemory
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 

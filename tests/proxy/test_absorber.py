@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route, Secret
 from popular.proxy.session.absorber import Absorber, PollWatch
-from popular.proxy.session.known import Poll, Who
+from popular.proxy.session.who import Poll, Who
 from supervisor.system import Clock
 from supervisor.table.remembered import Geometry, Remembered
 from tests.proxy.session_double import PureSession

@@ -88,15 +88,15 @@ def test_one_worker_asks_and_all_know() -> None:
     one, other = site.workers
     assert not one.pipelines()
     for worker in (one, other, one):
-        worker.let_in()
+        worker.note_login()
     assert site.asked == [one]
     one.heard(["TOP", "pipelining", "X" * LONGEST, "UIDL"])
     assert one.pipelines()
     site.passes(1.1)
     assert other.pipelines()
     site.passes(ASK_SECONDS)
-    other.let_in()
-    one.let_in()
+    other.note_login()
+    one.note_login()
     assert site.asked == [one, other]
     other.heard(["TOP"])
     site.passes(1.1)
@@ -128,7 +128,7 @@ def test_what_was_heard_of_another_host_counts_for_nothing() -> None:
         moved = site.worker(backend("pop").with_parameters(words))
         assert not moved.pipelines()
         site.asked.clear()
-        moved.let_in()
+        moved.note_login()
         assert site.asked == [moved]
 
 
@@ -141,7 +141,7 @@ def test_on_and_off_ask_nobody() -> None:
         ("pop", {}, None, False),
     ):
         site = Site(Clock(), backend(name).with_parameters(words), index)
-        site.workers[0].let_in()
+        site.workers[0].note_login()
         assert site.asked == []
         assert site.workers[0].pipelines() is pipelines
         assert not site.workers[0].mistrust()

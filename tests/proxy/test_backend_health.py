@@ -19,7 +19,7 @@ from popular.proxy.session.backend.breaker import (
     BreakerTerms,
     fallen,
 )
-from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
+from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
 from popular.proxy.session.machine.phases import CONNECTING, ENDED, GREETED
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.settings.backend import Backend

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from popular.proxy.lastlogins import FILE, LastLogin, NotRemembered, forget, recall, remember
-from popular.proxy.session.known import Who
 from popular.proxy.session.lastlogins import LastLogins
+from popular.proxy.session.who import Who
 from supervisor.runtime.messages import Message
 from supervisor.system import Clock
 

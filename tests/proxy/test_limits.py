@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from popular.net.networks import NetworkList
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol.replies import Code
-from popular.proxy.session.known import Hindrance, Who
 from popular.proxy.session.limits import guesses
+from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.session.limits.guesses import MINUTE, SPARED_SECONDS, Pace
 from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.limits.standings import Standing, standings
+from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import LIMITS, limit_rules, network_of
 from supervisor.control.lookups import Lookups
 from supervisor.system import Clock

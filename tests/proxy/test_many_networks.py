@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from popular.pdm.contract import Secret
-from popular.proxy.session.known import Hindrance, Who
+from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.session.limits.limits import Limits
+from popular.proxy.session.who import Who
 from supervisor.table.remembered import BUCKET_ENTRIES
 from tests.proxy.test_limits import ANN, AT_HOME, JOE, Worker
 

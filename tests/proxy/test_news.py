@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from popular.pdm.contract import Secret
 from popular.proxy.leases import CAME_IN, FAILED, KICKED, member, row_of
-from popular.proxy.session.known import Who
 from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.limits.standings import standings
 from popular.proxy.session.news import News, begun, claimed, kick_of, number_of
+from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import AUTHDELAY, GUESSRATE, limit_rules
 from supervisor.control.outcome import SessionSweep
 from supervisor.table.remembered import Entry

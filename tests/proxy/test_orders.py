@@ -7,7 +7,7 @@ import pytest
 
 from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret, UserLimits
-from popular.proxy.session.known import HealthKnowledge
+from popular.proxy.session.backend.contracts import HealthKnowledge
 from popular.proxy.session.machine.phases import (
     ASKING,
     CHECKING,

@@ -8,7 +8,7 @@ import pytest
 from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin, ToProve, Undecided
 from popular.pdm.contract import PASSWORD, SCRAM, TOKEN, Module, Route, Secret
 from popular.protocol.scram import ScramClient, keys_of
-from popular.proxy.session.known import NoLimits, Who
+from popular.proxy.session.limits.contracts import NoLimits
 from popular.proxy.session.machine.phases import EXCHANGING, GREETED, HELD, LEGAL, SIMULATING
 from popular.proxy.session.refusal_times import (
     AT_FIRST_SECONDS,
@@ -18,6 +18,7 @@ from popular.proxy.session.refusal_times import (
     alike,
     refusal_times,
 )
+from popular.proxy.session.who import Who
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 

@@ -27,7 +27,7 @@ from popular.protocol.sasl import LONGEST_RESPONSE, digest_of
 from popular.proxy.service import kinds_taken
 from popular.proxy.session.explain.dialogues import DIALOGUES
 from popular.proxy.session.explain.rehearsal import ASK, Rehearsal, Unreal
-from popular.proxy.session.known import NO_LIMITS
+from popular.proxy.session.limits.contracts import NO_LIMITS
 from popular.proxy.session.machine.client_side import MOST_HELD
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, SIMULATING
 from popular.proxy.settings.mechanisms import WAYS

@@ -21,7 +21,7 @@ from popular.pdm.contract import (
 )
 from popular.protocol.scram import LONGEST_MESSAGE, ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
 from popular.proxy.session.explain.rehearsal import ASK, Rehearsal, Unreal
-from popular.proxy.session.known import NO_LIMITS
+from popular.proxy.session.limits.contracts import NO_LIMITS
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, LEGAL, SIMULATING
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules

@@ -4,7 +4,7 @@ import pytest
 
 from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
-from popular.proxy.session.backend.backend_queue import CROWDED
+from popular.proxy.session.backend.backend_admission import CROWDED
 from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.machine.phases import CONNECTING, LOGGING_IN
 from popular.proxy.session.rules import Rules

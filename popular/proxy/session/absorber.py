@@ -10,8 +10,8 @@ whatever other login, that poll counts no more: no client shall see mail, then n
 
 from popular.pdm.contract import Secret
 from popular.protocol.conversation import MESSAGE, Conversation, Heard, ReplyLines, StatusLine
-from popular.proxy.session.known import Poll, Who
 from popular.proxy.session.tapped_relay import Tap
+from popular.proxy.session.who import Poll, Who
 from popular.proxy.settings.backend import Backend
 from supervisor.serving.context import WorkerContext
 from supervisor.table.remembered import BLANK, Entry

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from popular.messages import LAST_LOGINS_LOST
 from popular.proxy.lastlogins import FILE, LastLogin, NotRemembered, forget, remember
-from popular.proxy.session.known import Who
+from popular.proxy.session.who import Who
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
 

@@ -1,7 +1,7 @@
 cimport cython
 
 from popular.proxy.session.backend.backend_connection cimport BackendConnection
-from popular.proxy.session.backend.backend_queue cimport BackendQueue
+from popular.proxy.session.backend.backend_admission cimport BackendAdmission
 from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
 from popular.proxy.session.events cimport SessionEvents
 from popular.proxy.session.runtime cimport VservRuntime
@@ -9,7 +9,7 @@ from popular.proxy.session.runtime cimport VservRuntime
 cdef class Login:
     cdef public double _began
     cdef public object _open_question, _mail_check
-    cdef public BackendQueue _queue
+    cdef public BackendAdmission _admission
     cdef public BackendRuntime _to
     cdef public bint _waits
     cdef public SessionEvents _events
@@ -18,14 +18,14 @@ cdef class Login:
     cdef public BackendConnection connection
     @cython.locals(session=object)
     cpdef ask(self, question)
-    @cython.locals(queue=BackendQueue)
+    @cython.locals(admission=BackendAdmission)
     cpdef take_place(self, BackendRuntime backend)
     @cython.locals(connection=BackendConnection, runtime=VservRuntime)
     cpdef connect(self, BackendRuntime backend, bint greets, bytes header)
     @cython.locals(now=double, runtime=VservRuntime, to=BackendRuntime)
     cpdef connected(self)
     @cython.locals(to=BackendRuntime)
-    cpdef tuple let_in(self)
+    cpdef tuple hand_over(self)
     cpdef send(self, bytes data)
     @cython.locals(runtime=VservRuntime, session=SessionEvents)
     cpdef check_mail(self, BackendRuntime backend, str mailbox)
@@ -33,8 +33,8 @@ cdef class Login:
     @cython.locals(runtime=VservRuntime, seconds=double)
     cpdef _time_check(self)
     cpdef leave_backend(self)
-    cpdef leave_queue(self)
-    @cython.locals(queue=BackendQueue)
+    cpdef leave_waiting(self)
+    @cython.locals(admission=BackendAdmission)
     cpdef release_place(self)
     cpdef show_heard(self, bytes data)
     cpdef close(self)

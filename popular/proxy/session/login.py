@@ -12,16 +12,16 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import PASSWORD, Question
 from popular.protocol.lines import is_ok
 from popular.protocol.replies import code_of, known_code
+from popular.proxy.session.backend.backend_admission import BackendAdmission, BackendPlaces
 from popular.proxy.session.backend.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend.backend_login import without_secrets
-from popular.proxy.session.backend.backend_queue import BackendPlaces, BackendQueue
 from popular.proxy.session.backend.backend_race import RacingConnection
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.contracts import OURS, BackendFailure
 from popular.proxy.session.backend.mail_race import MailRace
 from popular.proxy.session.backend.mailcheck import CheckSocket
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
-from popular.proxy.session.known import OURS, BackendFailure
 from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.module_chain import LoopQuestion
 from popular.proxy.session.question_queue import PendingQuestion
@@ -52,11 +52,11 @@ class Login:
     """
 
     __slots__ = (
+        "_admission",
         "_began",
         "_events",
         "_mail_check",
         "_open_question",
-        "_queue",
         "_runtime",
         "_sid",
         "_to",
@@ -74,10 +74,10 @@ class Login:
         self._open_question: PendingQuestion | LoopQuestion | None = None
         """What the modules are asked, in a thread or waiting for one, or on the event loop."""
         self._mail_check: CheckSocket | MailRace | None = None
-        self._queue: BackendQueue | None = None
-        """The queue of the backend at which this session has a place."""
+        self._admission: BackendAdmission | None = None
+        """That by which this session has a place at its backend."""
         self._waits = False
-        """It is one of those who wait in it, and has not left it yet."""
+        """It is counted among those who wait for that backend."""
         self._to: BackendRuntime | None = None
         """The backend that is connected to."""
         self.connection: BackendConnection | None = None
@@ -116,29 +116,29 @@ class Login:
 
     def take_place(self, backend: BackendRuntime) -> BackendFailure | None:
         """Takes one at the backend, among the sessions that wait for it, unless this one has one."""
-        if self._queue is None:
-            queue = backend.queue
-            assert queue is not None, "who serves counts who waits"
-            full = queue.come()
+        if self._admission is None:
+            admission = backend.admission
+            assert admission is not None, "who serves counts who waits"
+            full = admission.try_enter()
             if full is not None:
                 return full
-            self._queue = queue
+            self._admission = admission
             self._waits = True
         return None
 
-    def leave_queue(self) -> None:
+    def leave_waiting(self) -> None:
         """The login is done, or given up."""
         if self._waits:
             self._waits = False
-            assert self._queue is not None
-            self._queue.leave()
+            assert self._admission is not None
+            self._admission.leave()
 
     def release_place(self) -> None:
         """Gives back the place at the backend, if there is one: the connection is closed, or never was."""
-        queue = self._queue
-        if queue is not None:
-            self._queue = None
-            queue.places.give_back()
+        admission = self._admission
+        if admission is not None:
+            self._admission = None
+            admission.places.give_back()
 
     # The mail check
 
@@ -231,7 +231,7 @@ class Login:
             version = about.version() or ""
             self._debug("TLS", "backend_handshake", version=version, cipher=cipher, resumed=str(bool(resumed)))
 
-    def let_in(self) -> tuple[Channel, BackendPlaces]:
+    def hand_over(self) -> tuple[Channel, BackendPlaces]:
         """The backend did: the connection to it, to be relayed, and the places of which the session has one, which is
         to be given back. With that the login is over, and can be forgotten.
         """
@@ -240,10 +240,10 @@ class Login:
         assert to.login_durations is not None
         to.login_durations.observe(self._runtime.context.clock.now - self._began)
         if to.announced is not None:
-            to.announced.let_in()
+            to.announced.note_login()
         assert self.connection is not None
-        assert self._queue is not None
-        return self.connection.channel, self._queue.places
+        assert self._admission is not None
+        return self.connection.channel, self._admission.places
 
     def send(self, data: bytes) -> BackendFailure | None:
         """A line of the login."""
@@ -301,7 +301,7 @@ class Login:
                 self._debug("NET", "backend_left")
             self.connection.close()
             self.connection = None
-        self.leave_queue()
+        self.leave_waiting()
         self.release_place()
 
     def close(self) -> None:

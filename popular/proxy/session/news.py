@@ -13,10 +13,10 @@ from ipaddress import ip_network
 from typing import Any
 
 from popular.proxy import leases
-from popular.proxy.session.known import Who
 from popular.proxy.session.limits.cluster import AGAIN_SECONDS, Cluster
 from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.shared_orders import SharedOrders
+from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import LimitRules
 from popular.proxy.settings.operating import NETWORK
 from popular.proxy.settings.orders import LONGEST_DEADLINE, USER

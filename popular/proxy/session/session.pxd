@@ -2,7 +2,7 @@ cimport cython
 
 from popular.net.channel cimport Channel
 from popular.net.client cimport ClientConnection
-from popular.proxy.session.backend.backend_queue cimport BackendPlaces
+from popular.proxy.session.backend.backend_admission cimport BackendPlaces
 from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
 from popular.proxy.session.login cimport Login
 from popular.proxy.session.machine.machine cimport Machine

@@ -13,8 +13,8 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 from popular.proxy.session.absorber import PollWatch
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.contracts import OURS, BackendFailure
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
-from popular.proxy.session.known import OURS, BackendFailure, Who
 from popular.proxy.session.limits.cluster import LEASE_PATIENCE_SECONDS
 from popular.proxy.session.machine.client_side import MOST_HELD
 from popular.proxy.session.machine.phases import CONNECTING
@@ -22,6 +22,7 @@ from popular.proxy.session.relay import Relay
 from popular.proxy.session.session_life import SessionLife
 from popular.proxy.session.session_log import log_introduced
 from popular.proxy.session.tapped_relay import TappedRelay, Taps
+from popular.proxy.session.who import Who
 
 
 class Session(SessionLife):
@@ -222,7 +223,7 @@ class Session(SessionLife):
 
     def _tell_broken(self, failure: BackendFailure) -> None:
         """The connection is closed, or there never was one."""
-        self._login.leave_queue()
+        self._login.leave_waiting()
         self._login.release_place()
         self._deadlines.expect_nothing()
         self._machine.backend_failed(failure.reason, failure.word)
@@ -231,7 +232,7 @@ class Session(SessionLife):
 
     def logged_in(self) -> None:
         runtime = self._runtime
-        self._login.leave_queue()
+        self._login.leave_waiting()
         if self._login.connection is None:  # an empty mailbox of ours
             self._login.release_place()
         self._deadlines.login_done(runtime.sessiontimeout)
@@ -242,7 +243,7 @@ class Session(SessionLife):
 
     def _begin_relay(self, to_client: bytes, to_backend: bytes) -> None:
         client, runtime, login = self._client, self._runtime, self._login
-        backend, places = login.let_in()
+        backend, places = login.hand_over()
         # A variable of its own: the session may end in `begin`, and let go of the relay that is still at work. In the
         # compiled form nobody else would hold it then.
         core, pipes, taps = runtime.context.core, runtime.pipes, self._taps()

@@ -2,7 +2,7 @@ cimport cython
 
 from popular.net.client cimport ClientConnection
 from popular.net.deadlines cimport Deadlines
-from popular.proxy.session.backend.backend_queue cimport BackendPlaces
+from popular.proxy.session.backend.backend_admission cimport BackendPlaces
 from popular.proxy.session.deferred cimport DeferredVerbs
 from popular.proxy.session.login cimport Login
 from popular.proxy.session.machine.machine cimport Machine

@@ -14,7 +14,7 @@ from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
 from popular.net.handshake import Agreed
 from popular.protocol.proxyheader import Endpoint
-from popular.proxy.session.backend.backend_queue import BackendPlaces
+from popular.proxy.session.backend.backend_admission import BackendPlaces
 from popular.proxy.session.deferred import DeferredVerbs
 from popular.proxy.session.header_reader import HeaderReader
 from popular.proxy.session.login import Login

@@ -1,4 +1,4 @@
-from popular.proxy.session.known cimport BackendKnowledge
+from popular.proxy.session.backend.contracts cimport BackendKnowledge
 from supervisor.system cimport Clock
 
 cdef class Announced(BackendKnowledge):
@@ -9,4 +9,4 @@ cdef class Announced(BackendKnowledge):
     cdef public double _ask_at, _look_at
     cdef public bint _auto, _pipelines
     cpdef bint pipelines(self) except -1
-    cpdef let_in(self)
+    cpdef note_login(self)

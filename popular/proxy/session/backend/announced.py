@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from popular.protocol.international import NOTHING, International, international
-from popular.proxy.session.known import NO_MECHANISMS, BackendKnowledge
+from popular.proxy.session.backend.contracts import NO_MECHANISMS, BackendKnowledge
 from popular.proxy.settings.announced import (
     LONGEST,
     LONGEST_LANGUAGES,
@@ -121,7 +121,7 @@ class Announced(BackendKnowledge):
         known = self._known()
         return lines_of(known["capabilities"]) if known["heard"] else None
 
-    def let_in(self) -> None:
+    def note_login(self) -> None:
         """The backend let a user in: if it was not asked lately, it is asked now."""
         if self._clock.now >= self._ask_at:
             self._ask_if_due()

@@ -1,4 +1,4 @@
-from popular.proxy.session.known cimport HealthKnowledge
+from popular.proxy.session.backend.contracts cimport HealthKnowledge
 from supervisor.system cimport Clock
 
 cdef class BackendHealth(HealthKnowledge):

@@ -13,7 +13,7 @@ from zlib import crc32
 from popular import messages
 from popular.proxy.session.backend import breaker
 from popular.proxy.session.backend.breaker import BreakerTerms
-from popular.proxy.session.known import AS_PROBE, NOT_NOW, WELCOME, BackendFailure, HealthKnowledge
+from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, WELCOME, BackendFailure, HealthKnowledge
 from popular.proxy.settings.backend import OFF, Backend
 from popular.proxy.settings.health import (
     DOWN,

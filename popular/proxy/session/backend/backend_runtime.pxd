@@ -1,5 +1,5 @@
-from popular.proxy.session.backend.backend_queue cimport BackendQueue
-from popular.proxy.session.known cimport BackendKnowledge, HealthKnowledge
+from popular.proxy.session.backend.backend_admission cimport BackendAdmission
+from popular.proxy.session.backend.contracts cimport BackendKnowledge, HealthKnowledge
 from popular.proxy.session.backend.mailcheck cimport CheckSockets
 from popular.proxy.session.backend.refusals cimport Refusals
 from supervisor.system cimport Observer
@@ -12,7 +12,7 @@ cdef class BackendRuntime:
     cdef public bint tells_stls, trusts_us
     cdef public double connect_seconds, login_seconds, patience
     cdef public BackendKnowledge announced
-    cdef public BackendQueue queue
+    cdef public BackendAdmission admission
     cdef public CheckSockets check_sockets
     cdef public HealthKnowledge health
     cdef public Observer connect_durations, login_durations

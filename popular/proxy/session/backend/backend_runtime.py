@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from popular.proxy.session.backend.backend_queue import BackendQueue
+from popular.proxy.session.backend.backend_admission import BackendAdmission
+from popular.proxy.session.backend.contracts import BackendKnowledge, HealthKnowledge
 from popular.proxy.session.backend.mailcheck import CheckSockets
 from popular.proxy.session.backend.reach import Reach
 from popular.proxy.session.backend.refusals import Refusals
-from popular.proxy.session.known import BackendKnowledge, HealthKnowledge
 from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
 from supervisor.system import Observer
 
@@ -19,6 +19,7 @@ class BackendRuntime:
     __slots__ = (
         "absorbs",
         "address",
+        "admission",
         "announced",
         "asks_for_mail",
         "check_sockets",
@@ -35,7 +36,6 @@ class BackendRuntime:
         "note_affected",
         "patience",
         "port",
-        "queue",
         "reach",
         "refusals",
         "says_user",
@@ -56,7 +56,7 @@ class BackendRuntime:
         health: HealthKnowledge | None = None,
         refusals: Refusals | None = None,
         reach: Reach | None = None,
-        queue: BackendQueue | None = None,
+        admission: BackendAdmission | None = None,
         check_sockets: CheckSockets | None = None,
         connect_durations: Observer | None = None,
         login_durations: Observer | None = None,
@@ -92,7 +92,7 @@ class BackendRuntime:
         self.refusals = refusals
         self.reach = reach
         """Which of its addresses is tried first; None where it has but one."""
-        self.queue = queue
+        self.admission = admission
         self.check_sockets = check_sockets
         """The sockets by which it is asked for mail; None where each question has one of its own (mail_race.py)."""
         self.connect_durations = connect_durations
@@ -109,7 +109,7 @@ class BackendRuntime:
             announced=self.announced,
             refusals=self.refusals,
             reach=self.reach if settings.host.further else None,
-            queue=self.queue,
+            admission=self.admission,
             connect_durations=self.connect_durations,
             login_durations=self.login_durations,
             note_affected=self.note_affected,

@@ -1,7 +1,7 @@
 """A backend with `maxsessions`: while it is full its logins go to its backup, as while it is down."""
 
-from popular.proxy.session.backend.backend_queue import FULL, BackendPlaces, BackendQueue
-from popular.proxy.session.known import NOT_NOW, BackendFailure, HealthKnowledge
+from popular.proxy.session.backend.backend_admission import FULL, BackendAdmission, BackendPlaces
+from popular.proxy.session.backend.contracts import NOT_NOW, BackendFailure, HealthKnowledge
 
 
 class BoundedHealth(HealthKnowledge):
@@ -36,6 +36,6 @@ class BoundedHealth(HealthKnowledge):
         return FULL if self._places.is_full() else self._health.why_not()
 
 
-def bounded(health: HealthKnowledge, queue: BackendQueue) -> HealthKnowledge:
+def bounded(health: HealthKnowledge, admission: BackendAdmission) -> HealthKnowledge:
     """The health of a backend, which is down too while it is full; where there is no limit the very same object."""
-    return BoundedHealth(health, queue.places) if queue.places.is_limited() else health
+    return BoundedHealth(health, admission.places) if admission.places.is_limited() else health

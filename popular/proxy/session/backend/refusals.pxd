@@ -6,5 +6,5 @@ cdef class Refusals:
     cdef public bytearray _known
     cdef public bint _nobody
     cdef public set _consecutive
-    cpdef let_in(self, str user)
+    cpdef note_success(self, str user)
     cpdef refused(self, str user)

@@ -93,7 +93,7 @@ class Refusals:
         self._consecutive: set[str] = set()
         """Users refused one after the other, nobody let in between."""
 
-    def let_in(self, user: str) -> None:
+    def note_success(self, user: str) -> None:
         """The backend did, with his own password."""
         self._known[_place_of(user)] = 1
         self._nobody = False

@@ -17,11 +17,11 @@ from popular.proxy.leases import HeldInCluster
 from popular.proxy.session.explain.answers import ANY_PASSWORD, ModulesSaid, asked, looked_up
 from popular.proxy.session.explain.foretold import ForetoldLimits, SupposedPolls, ToldOrders, foretold
 from popular.proxy.session.explain.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
-from popular.proxy.session.known import PollMemory, Who
 from popular.proxy.session.limits.limit_entries import account_of
 from popular.proxy.session.limits.standings import standings
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.who import PollMemory, Who
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.vserv import POP3S
 from supervisor.control.things import OFFLINE
@@ -187,11 +187,12 @@ class Explanation:
         backend = played.verbs.backend or self._rules.backends.get(ident)
         if backend is None:
             return {"id": ident, "state": None}, None
-        queue = self._runtime.around.backends[ident].queue
-        assert queue is not None, "who serves counts who waits"
+        admission = self._runtime.around.backends[ident].admission
+        assert admission is not None, "who serves counts who waits"
         about = {name: getattr(backend, name) for name in ("id", "state", "prot", "tls", "address", "port")}
-        about |= {"address": ",".join(backend.addresses), "target": played.machine.target, "waiting": queue.length()}
-        return about, queue.hindrance() if played.verbs.waits else None
+        about |= {"address": ",".join(backend.addresses), "target": played.machine.target}
+        about["waiting"] = admission.length()
+        return about, admission.hindrance() if played.verbs.waits else None
 
     def _otherwise(self, waits: str, decided: Sequence[Decision]) -> list[dict[str, Any]]:
         """What the client would hear where it depends on what only a real login can tell."""

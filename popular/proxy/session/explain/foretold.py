@@ -9,10 +9,12 @@ from typing import Any
 from popular.pdm.contract import Secret, UserLimits
 from popular.proxy.leases import HeldInCluster
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
-from popular.proxy.session.known import NOT_NOW, WELCOME, BackendFailure, HealthKnowledge, Hindrance, Poll, Who
+from popular.proxy.session.backend.contracts import NOT_NOW, WELCOME, BackendFailure, HealthKnowledge
+from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.limits.standings import Standing, standings
 from popular.proxy.session.orders import AskedLogin, LoginOrders
+from popular.proxy.session.who import Poll, Who
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
 from popular.proxy.settings.orders import iso

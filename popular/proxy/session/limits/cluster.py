@@ -16,7 +16,7 @@ from popular.protocol.replies import Code
 from popular.proxy import leases, sharedorders
 from popular.proxy.leases import FREE, FULL, LEASE_SECONDS, HeldInCluster
 from popular.proxy.namesakes import NAMED_SECONDS, Named, namesakes, out_of_use
-from popular.proxy.session.known import Hindrance
+from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.settings.limits import LOGINDELAY, USER_SESSIONS
 from popular.proxy.sharedorders import StoredOrder, stored_order
 from popular.proxy.storeseen import KnownChange, StoreState

@@ -7,9 +7,9 @@ he may come again), of a virtual server (its sessions, its rate of logins).
 """
 
 from popular.pdm.contract import UserLimits
-from popular.proxy.session.known import Who
 from popular.proxy.session.limits import guesses
 from popular.proxy.session.limits.guesses import MINUTE, Pace
+from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import (
     ENFORCE,
     GUESSRATE,

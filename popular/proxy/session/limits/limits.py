@@ -10,11 +10,12 @@ from functools import partial
 
 from popular.pdm.contract import Secret, UserLimits
 from popular.proxy.leases import CAME_IN, FAILED
-from popular.proxy.session.known import Hindrance, Who
 from popular.proxy.session.limits import counting, guesses
 from popular.proxy.session.limits.cluster import Cluster, Lease
+from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.session.limits.limit_entries import LimitEntries, account_of, is_own
 from popular.proxy.session.limits.standings import CODES
+from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import (
     AUTHDELAY,
     ENFORCE,

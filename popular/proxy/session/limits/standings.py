@@ -5,9 +5,9 @@ from typing import NamedTuple
 from popular.pdm.contract import UserLimits
 from popular.protocol.replies import Code
 from popular.proxy.leases import HeldInCluster
-from popular.proxy.session.known import Who
 from popular.proxy.session.limits import guesses
 from popular.proxy.session.limits.limit_entries import LimitEntries
+from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import (
     AUTHDELAY,
     GUESSRATE,

@@ -18,12 +18,12 @@ from popular.protocol.international import LANG, UTF8, lang
 from popular.protocol.replies import Code
 from popular.protocol.sasl import LONGEST_NAME
 from popular.proxy.session.backend.refusals import OWN_WORDS
-from popular.proxy.session.known import Who, who_asks
 from popular.proxy.session.machine.client_side import BYE, MODULE_SECONDS, ClientSide
 from popular.proxy.session.machine.holds import AskBehind, Hold, RefuseBehind
 from popular.proxy.session.machine.phases import ASKING, HELD, NAMED
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
+from popular.proxy.session.who import Who, who_asks
 from popular.proxy.settings.limits import OF_VSERV
 from supervisor.octets import find, is_plain, namedtuple_of, part, word_at
 

@@ -1,7 +1,7 @@
 cimport cython
 
 from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
-from popular.proxy.session.known cimport BackendKnowledge, HealthKnowledge
+from popular.proxy.session.backend.contracts cimport BackendKnowledge, HealthKnowledge
 from popular.proxy.session.backend.refusals cimport Refusals
 from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.telling cimport Teller

@@ -26,14 +26,15 @@ from popular.proxy.session.backend.backend_login import (
     xclient,
 )
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.contracts import NO_MECHANISMS, OURS, HealthKnowledge
 from popular.proxy.session.backend.referral import Referral, referral_of, referred_to, why_not
 from popular.proxy.session.backend.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
-from popular.proxy.session.known import NO_MECHANISMS, OURS, HealthKnowledge, Poll
 from popular.proxy.session.machine.phases import CHECKING, CONNECTING, LOGGING_IN, RELAYING
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.telling import NO_FIELDS, Teller
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.orders import DRAINED, GO_ON, AskedLogin
+from popular.proxy.session.who import Poll
 from supervisor.octets import fields_of, joined
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
@@ -215,7 +216,7 @@ class BackendSide(Teller):
     def _enter_relay(self, said: LoggedIn) -> None:
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
         if self._refusals is not None:
-            self._refusals.let_in(self.target)
+            self._refusals.note_success(self.target)
         self._dialogue = None
         if not self._enter_or_refuse():
             return

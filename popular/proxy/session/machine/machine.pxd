@@ -2,7 +2,7 @@ cimport cython
 
 from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
 from popular.proxy.session.machine.backend_side cimport BackendSide
-from popular.proxy.session.known cimport HealthKnowledge
+from popular.proxy.session.backend.contracts cimport HealthKnowledge
 from supervisor.octets cimport fields_of
 
 cdef class Machine(BackendSide):

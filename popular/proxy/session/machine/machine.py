@@ -38,8 +38,8 @@ from popular.protocol.capabilities import Common
 from popular.protocol.replies import Code
 from popular.proxy.session.backend.backend_auth import lacks_secret
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, HealthKnowledge
 from popular.proxy.session.backend.reach import ELSEWHERE
-from popular.proxy.session.known import AS_PROBE, NOT_NOW, HealthKnowledge
 from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, BackendSide
 from popular.proxy.session.machine.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.machine.holds import AskBehind, ChallengeBehind, Led, ObeyBehind, RefuseBehind

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.session.backend.backend_queue import CROWDED, FULL, BackendPlaces, BackendQueue
+from popular.proxy.session.backend.backend_admission import CROWDED, FULL, BackendAdmission, BackendPlaces
 from popular.proxy.session.backend.full_backend import bounded
 from popular.proxy.settings.backend import WaitingLimit
 from tests.proxy.test_backend_health import Ill
@@ -21,19 +21,19 @@ class Cells:
     def context(self, worker: int) -> Any:
         return SimpleNamespace(cells=self.blocks[worker], sum=lambda cell: sum(block[cell] for block in self.blocks))
 
-    def queues(self, worker: int, limits: Sequence[WaitingLimit]) -> list[BackendQueue]:
+    def admissions(self, worker: int, limits: Sequence[WaitingLimit]) -> list[BackendAdmission]:
         context = self.context(worker)
         unlimited = BackendPlaces(context, 39, 0)
         return [
-            BackendQueue(context, cell, limit, of_all=0, places=unlimited) for cell, limit in enumerate(limits, start=1)
+            BackendAdmission(context, cell, limit, of_all=0, places=unlimited) for cell, limit in enumerate(limits, 1)
         ]
 
 
-def fill(*queues: BackendQueue) -> list[int]:
+def fill(*admissions: BackendAdmission) -> list[int]:
     """How many get in where all push as much as they can."""
-    inside = [0] * len(queues)
+    inside = [0] * len(admissions)
     while True:
-        entered = [queue.enter() for queue in queues]
+        entered = [admission.wait() for admission in admissions]
         if not any(entered):
             return inside
         inside = [count + one for count, one in zip(inside, entered, strict=True)]
@@ -44,26 +44,26 @@ def test_backends_that_hang_share_a_room(hanging: int, each: int) -> None:
     """However many hang, over all workers: each gets as many as are left for one that does not."""
     cells = Cells()
     limits = [WaitingLimit(room=100)] * (hanging + 1)
-    *some, healthy = cells.queues(0, limits)
-    others = cells.queues(1, limits)[:hanging]
+    *some, healthy = cells.admissions(0, limits)
+    others = cells.admissions(1, limits)[:hanging]
     inside = fill(*some, *others)
     together = [one + other for one, other in zip(inside[:hanging], inside[hanging:], strict=True)]
     assert each - 1 <= min(together) <= max(together) <= each
     assert fill(healthy)[0] >= (100 - sum(together)) // 2 > 0
-    for queue, count in zip([*some, *others], inside, strict=True):
+    for admission, count in zip([*some, *others], inside, strict=True):
         for _ in range(count):
-            queue.leave()
+            admission.leave()
     assert [list(block[1 : hanging + 1]) for block in cells.blocks] == [[0] * hanging] * 2
 
 
 def test_who_has_a_limit_of_his_own_takes_room_but_keeps_to_his_limit() -> None:
     """An operator's word counts; and one session may always wait."""
-    own, shared, free, late = Cells().queues(
+    own, shared, free, late = Cells().admissions(
         0, [WaitingLimit(most=70), WaitingLimit(room=100), WaitingLimit(), WaitingLimit(room=100)]
     )
     assert fill(own) == [70]
     assert fill(shared) == [15]
-    assert all(free.enter() for _ in range(200))
+    assert all(free.wait() for _ in range(200))
     assert fill(shared) == [0]
     assert fill(late) == [1]
 
@@ -88,27 +88,27 @@ def test_whoever_wants_to_know_hears_why_no_more_may_come() -> None:
     """And takes no place by that."""
     cells = Cells()
     context = cells.context(0)
-    queue = BackendQueue(context, 2, WaitingLimit(most=1), of_all=0, places=BackendPlaces(context, 1, 1))
-    assert queue.hindrance() is None
-    assert queue.enter()
-    assert queue.hindrance() == CROWDED
-    assert queue.places.take()
-    assert queue.hindrance() == FULL
+    admission = BackendAdmission(context, 2, WaitingLimit(most=1), of_all=0, places=BackendPlaces(context, 1, 1))
+    assert admission.hindrance() is None
+    assert admission.wait()
+    assert admission.hindrance() == CROWDED
+    assert admission.places.take()
+    assert admission.hindrance() == FULL
 
 
 def test_who_is_kept_out_has_taken_nothing() -> None:
     """Neither a place, if too many wait, nor a turn, if it is full; and both are there for the next one."""
     cells = Cells()
     context = cells.context(0)
-    queue = BackendQueue(context, 2, WaitingLimit(most=1), of_all=0, places=BackendPlaces(context, 1, 2))
-    assert queue.come() is None
-    assert [queue.come() for _ in range(5)] == [CROWDED] * 5
-    queue.leave()
-    assert queue.come() is None
-    queue.leave()
-    assert [queue.come() for _ in range(5)] == [FULL] * 5
-    queue.places.give_back()
-    assert queue.come() is None
+    admission = BackendAdmission(context, 2, WaitingLimit(most=1), of_all=0, places=BackendPlaces(context, 1, 2))
+    assert admission.try_enter() is None
+    assert [admission.try_enter() for _ in range(5)] == [CROWDED] * 5
+    admission.leave()
+    assert admission.try_enter() is None
+    admission.leave()
+    assert [admission.try_enter() for _ in range(5)] == [FULL] * 5
+    admission.places.give_back()
+    assert admission.try_enter() is None
     assert list(cells.blocks[0][:3]) == [1, 2, 1]
 
 
@@ -117,7 +117,7 @@ def test_who_is_full_takes_nobody_as_if_it_were_down() -> None:
     cells = Cells()
     context = cells.context(0)
     one, free = (
-        BackendQueue(context, 4, WaitingLimit(), of_all=0, places=BackendPlaces(context, cell, most))
+        BackendAdmission(context, 4, WaitingLimit(), of_all=0, places=BackendPlaces(context, cell, most))
         for cell, most in ((1, 1), (2, 0))
     )
     well, ill = Ill(down=False), Ill(down=True)

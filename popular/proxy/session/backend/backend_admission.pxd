@@ -10,14 +10,14 @@ cdef class BackendPlaces:
     cpdef bint take(self) except -1
     cpdef give_back(self)
 
-cdef class BackendQueue:
+cdef class BackendAdmission:
     cdef public BackendPlaces places
     cdef public object _sum
     cdef public Shared _shared
     cdef public Py_ssize_t _all, _cell
     cdef public long _most, _room
-    cpdef come(self)
-    cpdef bint enter(self) except -1
+    cpdef try_enter(self)
+    cpdef bint wait(self) except -1
     @cython.locals(most=long, room=long, waiting=long)
     cdef bint _is_crowded(self) except -1
     cpdef leave(self)

@@ -1,6 +1,6 @@
 cdef class BackendKnowledge:
     cpdef bint pipelines(self) except -1
-    cpdef let_in(self)
+    cpdef note_login(self)
 
 cdef class HealthKnowledge:
     cpdef int takes(self, str address) except -1

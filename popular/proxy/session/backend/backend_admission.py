@@ -1,5 +1,5 @@
-"""How many sessions wait for one backend, and how many are at it, over all workers: so that those which hang do not get
-every session, and none gets more than it can bear (`maxsessions`).
+"""Who is admitted to a backend, by how many wait for it and are at it over all workers: so that those which hang do not
+get every session, and none gets more than it can bear (`maxsessions`). Nobody queues: who is not admitted hears so.
 
 A session waits from its mail check, or connect, until it is logged in or has given up. A backend may have as many as
 its own `maxwaiting` says. All that have none of their own share a room, and each may have as many as there is room
@@ -9,7 +9,7 @@ has few at a time, and finds room however many hang (decision 10.10).
 A session is at a backend from that moment until its connection is closed.
 """
 
-from popular.proxy.session.known import BackendFailure
+from popular.proxy.session.backend.contracts import BackendFailure
 from popular.proxy.settings.backend import WaitingLimit
 from supervisor.serving.context import WorkerContext
 from supervisor.system import Shared
@@ -54,8 +54,8 @@ class BackendPlaces:
         self._shared.add(self._cell, -1)
 
 
-class BackendQueue:
-    """The sessions that wait for one backend, under one config."""
+class BackendAdmission:
+    """Counts the sessions that wait for one backend, under one config, and those that are at it."""
 
     __slots__ = ("_all", "_cell", "_most", "_room", "_shared", "_sum", "places")
 
@@ -70,16 +70,16 @@ class BackendQueue:
         self._all = of_all
         self._most, self._room = limit
 
-    def come(self) -> BackendFailure | None:
+    def try_enter(self) -> BackendFailure | None:
         """Takes a place and waits; or says why not, and has taken nothing."""
         if not self.places.take():
             return FULL
-        if not self.enter():
+        if not self.wait():
             self.places.give_back()
             return CROWDED
         return None
 
-    def enter(self) -> bool:
+    def wait(self) -> bool:
         """Whether one more may wait, who then does. Workers that ask at the same moment may let in one each."""
         if self._is_crowded():
             return False

@@ -1,0 +1,73 @@
+"""What a machine may ask about limits, as a contract, and what it is told."""
+
+from typing import NamedTuple, Protocol
+
+from popular.pdm.contract import Secret, UserLimits
+from popular.protocol.replies import Code
+from popular.proxy.session.who import Who
+
+
+class Hindrance(NamedTuple):
+    """The limit by which somebody is not let in, with what is told to him."""
+
+    limit: str
+    code: Code
+
+
+class LoginLimits(Protocol):
+    """The limits on the logins of one virtual server (limits.py)."""
+
+    @property
+    def guards(self) -> bool:
+        """Whether guesses are limited (authdelay, guessrate); else `wait`, `failed` and `no_guess` are not called."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether sessions or logins are limited; else `enter` has only the limits that a module says of a user."""
+
+    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
+        """Charges a guess: for how many seconds no module may be asked yet. With a hindrance none will be."""
+
+    def no_guess(self, who: Who) -> None:
+        """The guess that was charged was none: nobody could tell whether the password is right."""
+
+    def failed(self, who: Who, secret: Secret | None) -> float:
+        """The password was wrong: for how many seconds the reply is held back."""
+
+    def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+        """The password was right: what hinders the user from coming in. `row_number`: of his session; `own`: limits
+        that his module says of him.
+        """
+
+    def stays_out(self, row_number: int) -> None:
+        """It was wrong, or nobody could tell: what was taken for his session ahead of that is given back."""
+
+
+class NoLimits:
+    """Where nothing is limited."""
+
+    guards = counts = False
+
+    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
+        """Not asked."""
+        del who
+        return 0.0, None
+
+    def no_guess(self, who: Who) -> None:
+        """Not asked."""
+
+    def failed(self, who: Who, secret: Secret | None) -> float:
+        """Not asked."""
+        del who, secret
+        return 0.0
+
+    def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+        """Nothing does."""
+        del row_number, who, own
+        return None
+
+    def stays_out(self, row_number: int) -> None:
+        """Nothing was taken."""
+
+
+NO_LIMITS = NoLimits()
