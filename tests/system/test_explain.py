@@ -366,6 +366,13 @@ def test_with_a_password_each_module_says_what_it_makes_of_it(site: Site) -> Non
     assert (told["reply"], told["modules"][0]["answer"], told["backend"]["id"]) == (None, "authenticated", "pop")
 
 
+def test_a_module_says_why_it_refuses(site: Site) -> None:
+    """What else only the log has."""
+    site.let("front", "fine")
+    told = with_password(site, "explain front-joe on v", b"wrong-word")
+    assert [row["reason"] for row in told["modules"] if row["answer"] == "refused"] == ["it is not his word"]
+
+
 def test_without_a_password_nothing_is_counted(site: Site) -> None:
     """No login, no failure; and a password counts for one command only."""
     before = site.proxy.state().counters()

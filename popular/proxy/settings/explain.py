@@ -155,10 +155,11 @@ def _module(row: Mapping[str, Any]) -> str:
 
 
 def _answer(row: Mapping[str, Any]) -> str:
-    if row["reason"]:
-        return str(row["reason"])
-    known = "knows him, and he is locked" if row["locked"] else _ANSWERS.get(row["answer"], row["answer"])
-    return known.replace("_", " ")
+    known = "knows him, and he is locked" if row["locked"] else _ANSWERS.get(row["answer"])
+    reason = row["reason"]
+    if known and reason:
+        return f"{known}: {reason}"
+    return known or reason or row["answer"].replace("_", " ")
 
 
 def _route(route: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from popular.pdm.contract import (
 )
 
 ANSWERS = ("fine", "locked", "hidden", "elsewhere", "cannot", "down", "error", "wrong", "exit", "hang", "slow")
+WHY = "it is not his word"
 BRIEFLY = 0.1
 FOREVER = 3600
 
@@ -62,7 +63,7 @@ class _Odd:
             return UNKNOWN
         route = Route(how.removeprefix("elsewhere ") if how.startswith("elsewhere ") else self._backend)
         if not question.password.equals(b"right") or how == "locked":
-            return Refused(None if how == "hidden" else route, locked=how == "locked")
+            return Refused(None if how == "hidden" else route, locked=how == "locked", reason=WHY)
         return Authenticated(route)
 
     def known(self, user, how):

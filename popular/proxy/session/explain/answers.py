@@ -177,7 +177,7 @@ def _row(guard: Guarded, how: Asking, answer: object, *, seconds: float, cache: 
         "module": guard.ident,
         "on_trial": how.terms.shadow,
         "answer": "needs_password" if answer is NEEDS_PASSWORD else word_of(answer),
-        "reason": answer.reason if isinstance(answer, CannotTell) else "",
+        "reason": answer.reason if isinstance(answer, (CannotTell, Refused)) else "",
         "locked": isinstance(answer, (Refused, Provable)) and answer.locked,
         "seconds": None if answer is NEEDS_PASSWORD else round(seconds, 6),
         "cache": cache,
