@@ -165,14 +165,19 @@ def forget(path: Path, most: int) -> int:
         return int(connection.execute(_FORGET, (most - 1,)).rowcount)
 
 
-def recall(path: Path, *, user: str | None = None, since: float = 0.0, most: int) -> tuple[int, list[LastLogin]]:
-    """How many there are of this user (None: of all) since then, and so many of them; who came last comes first.
+def recall(
+    path: Path, *, user: str | None = None, namespace: str = "", since: float = 0.0, most: int
+) -> tuple[int, list[LastLogin]]:
+    """How many there are of this user (None: of all) in this namespace ("": in all) since then, and so many of them;
+    who came last comes first.
 
     Raises NotRemembered.
     """
     if not path.exists():
         return 0, []
-    where, values = ("where at >= ?", [since]) if user is None else ("where at >= ? and user = ?", [since, user])
+    wanted = {"at >= ?": since, "user = ?": user, "namespace = ?": namespace or None}
+    where = "where " + " and ".join(test for test, value in wanted.items() if value is not None)
+    values = [value for value in wanted.values() if value is not None]
     with _opened(path, reads=True) as connection:
         (count,) = connection.execute(f"select count(*) from last {where}", values).fetchone()
         rows = connection.execute(f"select * from last {where} order by at desc limit ?", [*values, most])

@@ -568,7 +568,15 @@ def test_proxyprotocol_needs_trusted_networks(console: Console) -> None:
 
 @pytest.mark.parametrize(
     ("iface", "host"),
-    [("127.0.0.1", "127.0.0.1"), ("ANY", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "::1"), ("ANY", "::1")],
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "::ffff:127.0.0.1"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("ANY", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::1", "::1"),
+        ("ANY", "::1"),
+    ],
 )
 def test_the_proxy_cannot_call_itself(iface: str, host: str) -> None:
     """A backend that is one of our own vservs is refused, whichever of the two is configured last."""
@@ -577,6 +585,12 @@ def test_the_proxy_cannot_call_itself(iface: str, host: str) -> None:
         console = Console()
         console.say(one)
         assert "the proxy would call itself" in refused(console, other)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::ffff:0.0.0.0", "192.0.2.1,0.0.0.0"])
+def test_every_address_of_this_host_is_no_server(console: Console, host: str) -> None:
+    """Who connects there reaches himself."""
+    assert "is every address of this host" in refused(console, f"backend conf b1 host {host}")
 
 
 def test_a_backend_elsewhere_is_no_loop(console: Console) -> None:

@@ -101,6 +101,31 @@ def test_the_namespace_may_be_left_out_where_there_is_one(console: Console) -> N
 
 
 @pytest.mark.parametrize(
+    "command", ["user lock {}", "user hold {}", "user move {} two", "kick user {}", "trace start user {}"]
+)
+def test_a_namespace_may_stand_in_front_of_a_user(console: Console, command: str) -> None:
+    """As `user list` has it; a colon in a name counts where nobody has what stands in front of it."""
+    console.say("vserv conf v2 port 1111 namespace other")
+    for said, key in (("other:joe", "other:joe"), ("new:joe namespace other", "other:new:joe")):
+        name, _, behind = said.partition(" ")
+        outcome = console.say(f"{command.format(name)} {behind}")
+        assert isinstance(outcome, Order)
+        assert key in (getattr(outcome, "id", ""), *outcome.text.replace(",", "").split())
+    assert "is of namespace other, and not of default" in refused(
+        console, f"{command.format('other:joe')} namespace default"
+    )
+
+
+def test_who_is_listed_can_be_named_so(console: Console) -> None:
+    """Also where no virtual server has his namespace any more, or each client says his own."""
+    console.say('vserv conf v1 namespace "USER"')
+    order(console, "user lock joe namespace zz")
+    order(console, "user hold ann namespace zz")
+    assert order(console, "user unlock zz:joe") == {("user lock", "zz:joe"): None}
+    assert order(console, "user release zz:ann") == {("user hold", "zz:ann"): None}
+
+
+@pytest.mark.parametrize(
     "command", ["user lock joe", "user hold joe", "user move joe two", "kick user joe", "trace start user joe"]
 )
 def test_an_order_about_nobody_says_so(console: Console, command: str) -> None:

@@ -143,8 +143,8 @@ def test_one_that_is_not_allowed_is_nobodys_wrong_password() -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9"])
 def test_a_loop_by_way_of_ourselves_is_refused(address: str) -> None:
-    """Allowed by `referrals`, or named by a module: where one of our own virtual servers listens nobody is connected,
-    and the log says why. Another port of the same host is nobody of us.
+    """Allowed by `referrals`: where one of our own virtual servers listens nobody is connected, and the log says why.
+    Another port of the same host is nobody of us.
     """
     said_by = replace(backend("pop"), referrals=(servers("127.0.0.0/8:1110"), servers("127.0.0.0/8:1112")))
     under = rules(backends={**rules().backends, "pop": said_by})
@@ -155,6 +155,10 @@ def test_a_loop_by_way_of_ourselves_is_refused(address: str) -> None:
     assert reasons == [f"it refers the user to {address} port 1110, which is one of our own virtual servers"]
     assert session.verbs.to_client.endswith(LATER)
 
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::ffff:127.9.9.9", "0.0.0.0", "::"])
+def test_a_module_that_leads_to_ourselves_is_not_followed(address: str) -> None:
+    """Nor by another way to write it."""
     session = PureSession(rules())
     session.begin()
     session.says(b"USER ann\r\nPASS s3cret\r\n")

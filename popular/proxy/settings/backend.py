@@ -5,7 +5,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from popular.pdm.servers import Servers
-from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, OwnAddress, ResolvedHost, ServerHost
+from popular.proxy.settings.kinds import (
+    AUTO,
+    Fingerprint,
+    HostName,
+    IntOrAuto,
+    OwnAddress,
+    ResolvedHost,
+    ServerHost,
+    plain_address,
+)
 from popular.proxy.settings.moduleterms import ServerList
 from popular.proxy.settings.secretfiles import KeptSecret, SecretInFile
 from popular.tls.authorities import Authorities, CaFile
@@ -314,7 +323,7 @@ def leads_back(context: CommandContext, vserv: "Thing", backend: Backend) -> boo
         return False
     if address in EVERY_ADDRESS:
         return any(context.lookups.local_address(one) for one in backend.addresses)
-    return address in backend.addresses
+    return plain_address(address) in backend.addresses
 
 
 def is_blind(module: Any) -> bool:

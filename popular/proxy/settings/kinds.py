@@ -16,6 +16,9 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _LONGEST_HOST_NAME = 253
 
 
+USER_NAMESPACE = "USER"
+"""As a vserv's namespace: the client names its own, `USER name=namespace`."""
+
 MOST_HOSTS = 4
 """Addresses of one backend."""
 
@@ -55,6 +58,15 @@ class ResolvedHost:
         return tuple(one.address for one in self.places)
 
 
+def plain_address(address: str) -> str:
+    """As the kernel takes it: ::ffff:192.0.2.7 is 192.0.2.7. "" for one that stands for each of this host's (0.0.0.0,
+    ::), to which no server can be told from us.
+    """
+    found = ipaddress.ip_address(address)
+    plain = (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+    return "" if plain.is_unspecified else str(plain)
+
+
 @dataclass(frozen=True)
 class ServerHost(Kind):
     """Host names or addresses of one server; "" for none yet. A name is resolved now, once, and stays known.
@@ -75,8 +87,15 @@ class ServerHost(Kind):
         for name in known:
             if known.count(name) > 1:
                 raise Unfit(f"{shown(text)}: {name} is there twice")
-        first, *further = (ResolvedHost(name, Host().parse(name, lookups)) for name in names)
+        first, *further = (ResolvedHost(name, _address_of(name, lookups)) for name in names)
         return ResolvedHost(first.name, first.address, tuple(further))
+
+
+def _address_of(name: str, lookups: Lookups) -> str:
+    found = plain_address(Host().parse(name, lookups))
+    if not found:
+        raise Unfit(f"{shown(name)} is every address of this host; allowed: one of the server")
+    return found
 
 
 AUTO = "auto"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from popular.proxy.lastlogins import FILE, LastLogin, NotRemembered, recall
+from popular.proxy.settings.pairs import split_key
 from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
 from supervisor.control.kinds import Bool, Choice, Int, Time
 from supervisor.control.lookups import Job, Unfit
@@ -52,10 +53,12 @@ class RecallLogins(Job):
     user: str | None
     since: float
     most: int
+    namespace: str = ""
+    """None but this one's; "": every one's."""
 
     def perform(self) -> tuple[int, list[LastLogin]]:
         try:
-            return recall(Path(self.path), user=self.user, since=self.since, most=self.most)
+            return recall(Path(self.path), user=self.user, namespace=self.namespace, since=self.since, most=self.most)
         except NotRemembered as error:
             raise Unfit(f"{self.path}: {error}") from None
 
@@ -82,7 +85,10 @@ def _path(context: CommandContext) -> str:
 
 
 def _last(context: CommandContext, arguments: Arguments) -> Outcome:
-    text, rows = _recalled(context, RecallLogins(_path(context), arguments["user"], 0.0, most=MOST_LISTED))
+    word = arguments["user"]
+    namespace, user = ("", None) if word is None else split_key(word, context)
+    job = RecallLogins(_path(context), user, 0.0, most=MOST_LISTED, namespace=namespace)
+    text, rows = _recalled(context, job)
     is_on = context.config.variables[VARIABLE]
     why = "no such login is known" if is_on else f"it is off: `set {VARIABLE} on` begins it"
     return Reply(text, data=rows, lines=lines_of(rows) if rows else [why])

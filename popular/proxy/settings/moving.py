@@ -20,7 +20,7 @@ from supervisor.control.outcome import Change, Comparison, Move, Outcome, Replac
 from supervisor.control.replytext import noted
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE
-from supervisor.control.words import CommandRefused
+from supervisor.control.words import CommandRefused, Word
 from supervisor.operatorstate import UNDO, OrderEntry, Orders, is_over
 from supervisor.runtime.messages import CONFIG_NOTE
 from supervisor.runtime.plural import count_of
@@ -62,9 +62,15 @@ def _move(context: CommandContext, arguments: Arguments) -> Outcome:
     return _order(context, whom, said, here=here, to=to, home=home)
 
 
+def _as_listed(word: Word, said: Said, context: CommandContext) -> tuple[str, str]:
+    """A user as `user list` prints him, though no virtual server may have his namespace; or as elsewhere."""
+    namespace, colon, name = word.partition(":")
+    return (namespace, name) if colon and not said and _route(context, str(word)) else user_of(word, said, context)
+
+
 def _unmove(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(arguments, _WORDS)
-    typed = FoundUser(*user_of(arguments["user"], said, context))
+    typed = FoundUser(*_as_listed(arguments["user"], said, context))
     whom = found_user(context, typed.namespace, typed.account)
     if _route(context, typed.key) is not None and whom.key != typed.key:
         whom = typed  # he is led by the name that was said then
@@ -200,6 +206,6 @@ def move_commands() -> list[ControlCommand]:
             "user unmove <user> [<word> <value>]…",
             _unmove,
             "Leads a user back to where the modules say, in the same steps.",
-            {"user": lambda context, _arguments: [one.partition(":")[2] for one in _moved(context)], **pairs},
+            {"user": lambda context, _arguments: [*_moved(context)], **pairs},
         ),
     ]

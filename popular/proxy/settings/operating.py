@@ -9,6 +9,7 @@ from popular.net.networks import NetworkList
 from popular.proxy.namesakes import NAMESAKE
 from popular.proxy.settings.accounts import found_user
 from popular.proxy.settings.cluster import shared, tell_kicked
+from popular.proxy.settings.kinds import USER_NAMESPACE
 from popular.proxy.settings.moving_together import is_moved_elsewhere
 from popular.proxy.settings.orders import (
     BACKEND,
@@ -28,8 +29,7 @@ from popular.proxy.settings.orders import (
     iso,
     user_key,
 )
-from popular.proxy.settings.pairs import Said, namespace_notes, time_of, user_of
-from popular.proxy.settings.variables import USER_NAMESPACE
+from popular.proxy.settings.pairs import OF_NAMESPACE, Said, namespace_notes, time_of, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, shown
 from supervisor.control.lookups import Unfit
@@ -195,13 +195,12 @@ def _lock(context: CommandContext, arguments: Arguments) -> Outcome:
 
 
 def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
-    word = arguments["user"]
-    whom, what, ordered = (
-        user_of(word, Said(arguments, ("namespace",)), context),
-        _ABOUT_USERS[sort],
-        _orders(context, sort),
-    )
-    key = user_key(*whom)
+    word, said = arguments["user"], Said(arguments, ("namespace",))
+    what, ordered = _ABOUT_USERS[sort], _orders(context, sort)
+    key = str(word)
+    if said or key not in ordered:  # else it is named as `user list` prints it, though no server has that namespace
+        whom = user_of(word, said, context)
+        key = user_key(*whom)
     if key not in ordered:  # else it is ended as it was said, whatever modules say by now
         key = found_user(context, *whom).key
     if key not in ordered:
@@ -300,8 +299,8 @@ def operator_commands() -> list[ControlCommand]:
             "deleted mail and not said QUIT ends by himself, or at the `deadline`; who has said QUIT gets his reply. A "
             "client is told nothing: POP3 has no word for it, and a connection that ends says that nothing was "
             f"deleted. {_LEFT} With `cluster` behind it the other proxies of the cluster do the same with a user or a "
-            "network, a moment later: `kick user joe deadline 1m cluster`. A user is of the `namespace`, or of that of "
-            "the users of the `vserv`.",
+            "network, a moment later: `kick user joe deadline 1m cluster`. "
+            f"{OF_NAMESPACE} Or he is of the namespace of the `vserv`.",
             {"what": Choice(*_KICKED), "whom": _those, "word": _words_of_kick},
         ),
         _row(
@@ -311,7 +310,7 @@ def operator_commands() -> list[ControlCommand]:
             "user hold <user> [<word> <value>]…",
             _hold,
             f"Lets the logins of a user wait: for {HOLD_SECONDS:g} s at most, or `for 10s`, never beyond authtimeout; "
-            "then they get [SYS/TEMP].\nSessions that are there go on.",
+            f"then they get [SYS/TEMP].\nSessions that are there go on. {OF_NAMESPACE}",
             {"word": Choice("for", "namespace"), **user},
         ),
         _order(
@@ -326,7 +325,7 @@ def operator_commands() -> list[ControlCommand]:
             "Refuses a user as if his password were wrong, and ends his sessions as `kick` does, all of them within "
             f"{LOCK_SECONDS} s.\n`deadline 1m` leaves who is in a transfer, or has deleted mail and not said QUIT, so "
             "much time; `deadline 0` none: deletes that are not committed are lost. Who has said QUIT always has his "
-            "reply. `until 2d` ends by itself.",
+            "reply. `until 2d` ends by itself. " + OF_NAMESPACE,
             {"word": Choice("until", "deadline", "namespace"), **user},
         ),
         _order(

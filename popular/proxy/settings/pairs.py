@@ -1,13 +1,19 @@
 """What stands behind a command as pairs of a word and a value: each once, and only those that fit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from popular.proxy.settings.variables import USER_NAMESPACE
+from popular.proxy.settings.kinds import USER_NAMESPACE
 from supervisor.control.context import Arguments, CommandContext
-from supervisor.control.kinds import Id, Time, nearest
+from supervisor.control.kinds import Id, Time, nearest, shown
 from supervisor.control.language import fit
 from supervisor.control.lookups import Lookups
 from supervisor.control.words import CommandRefused, Word
+
+OF_NAMESPACE = (
+    "A user is of the `namespace`, which may stand in front of him too (default:joe), or be left out where there is "
+    "one."
+)
+"""For the help of commands that name a user by `user_of`."""
 
 
 class Said(dict[str, Word]):
@@ -28,16 +34,21 @@ def time_of(word: Word | None, low: int, high: int) -> int | None:
     return None if word is None else int(fit(Time(low, high), word, Lookups(), what="time"))
 
 
-def user_of(word: Word, said: Said, context: CommandContext) -> tuple[str, str]:
-    """Namespace and name of a user. The namespace may be left out where there is one. Raises CommandRefused."""
-    if not word or not word.isprintable():
+def user_of(word: Word, said: Mapping[str, Word], context: CommandContext) -> tuple[str, str]:
+    """Namespace and name of a user: NAMESPACE:USER, or `namespace` behind it, or where there is one neither.
+
+    Raises CommandRefused.
+    """
+    in_front, name = split_key(word, context)
+    if not name or not name.isprintable():
         raise CommandRefused("that is no name of a user", word.column)
-    if "namespace" in said:
-        return str(fit(Id(), said["namespace"], Lookups(), what="namespace")), str(word)
+    behind = str(fit(Id(), said["namespace"], Lookups(), what="namespace")) if "namespace" in said else ""
+    if in_front and behind and in_front != behind:
+        raise CommandRefused(f"{shown(word)} is of namespace {in_front}, and not of {behind}", word.column)
     there = _namespaces(context)
-    if len(there) > 1:
+    if not in_front and not behind and len(there) > 1:
         raise CommandRefused(f"say which namespace: `namespace NAME`; there are: {', '.join(sorted(there))}")
-    return there.pop(), str(word)
+    return in_front or behind or there.pop(), name
 
 
 def namespace_notes(namespace: str, context: CommandContext) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from popular.proxy.settings.blocking import OneNetwork
 from popular.proxy.settings.orders import iso, user_key
-from popular.proxy.settings.pairs import Said, namespace_notes, split_key, user_of
+from popular.proxy.settings.pairs import OF_NAMESPACE, namespace_notes, user_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.history import IsDirectory
 from supervisor.control.kinds import Choice, Id, Int, Kind, Time, shown
@@ -256,14 +256,9 @@ def _start(context: CommandContext, arguments: Arguments, of: str) -> Outcome:
 
 
 def _whom(word: str, options: Mapping[str, Any], context: CommandContext) -> dict[str, str]:
-    """A user is of one namespace: what is said in front of his name or behind it, or the only one that there is."""
-    said, name = split_key(word, context)
-    if said and options.get(NAMESPACE, said) != said:
-        raise CommandRefused(f"{shown(word)} is of namespace {said}, and not of {options[NAMESPACE]}")
-    namespace = said or options.get(NAMESPACE)
-    if not namespace:
-        namespace, _ = user_of(Word(name, 0), Said({"word": [], "value": []}, ()), context)
-    return {"namespace": str(namespace), "name": name}
+    said = {NAMESPACE: Word(options[NAMESPACE], 0)} if NAMESPACE in options else {}
+    namespace, name = user_of(Word(word, 0), said, context)
+    return {"namespace": namespace, "name": name}
 
 
 def _name(value: Mapping[str, Any]) -> Any:
@@ -367,10 +362,7 @@ def _values(_context: CommandContext, arguments: Arguments) -> list[str]:
     return {FOR: ["10m", "1h"], MAX: ["1M", "10M"]}.get(arguments["option"][-1], [])
 
 
-_OF_NAMESPACE = (
-    "A user is of the `namespace`, which may stand in front of him too (default:joe), or be left out where there is "
-    "one; another namespace's user of the same name is in no trace of his. "
-)
+_OF_NAMESPACE = f"{OF_NAMESPACE} Another namespace's user of the same name is in no trace of his. "
 
 
 def trace_commands() -> list[ControlCommand]:

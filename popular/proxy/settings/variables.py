@@ -8,6 +8,7 @@ import popular.pdm
 from popular.proxy.settings.backend import LONGEST_STEP, OURS_ALONE, POP3, let_everybody_in
 from popular.proxy.settings.cluster import CLUSTER_VARIABLES, FileOrNone
 from popular.proxy.settings.health import MOST_NETWORKS
+from popular.proxy.settings.kinds import USER_NAMESPACE
 from popular.proxy.settings.lastlogins import LAST_LOGIN_VARIABLES
 from popular.proxy.settings.limits import LIMIT_VARIABLES
 from popular.proxy.settings.reports import REPORT_VARIABLES
@@ -20,9 +21,6 @@ from supervisor.control.words import CommandRefused
 MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-USER_NAMESPACE = "USER"
-"""As a vserv's namespace: the client names its own, `USER name=namespace`."""
-
 SALT_FILE = "saltfile"
 _NEW_SESSIONS = "new sessions"
 _FOR_SSL_ONLY = "SSLv2 cannot be allowed: no TLS library speaks it any more (RFC 6176 forbids it); allowed: off"

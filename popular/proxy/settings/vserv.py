@@ -9,10 +9,10 @@ from typing import Any
 from popular.net.networks import NetworkList, Networks
 from popular.protocol.lines import LONGEST_REPLY
 from popular.proxy.settings.backend import leads_back
+from popular.proxy.settings.kinds import USER_NAMESPACE
 from popular.proxy.settings.limits import OWN, VSERV_LOGINS, VSERV_SESSIONS, Limit, LimitRules, limit_rules
 from popular.proxy.settings.mechanisms import USUAL, MechanismList
 from popular.proxy.settings.orders import DRAINED_VSERV, drain_note, drain_of
-from popular.proxy.settings.variables import USER_NAMESPACE
 from popular.tls.authorities import Authorities, CaFile
 from popular.tls.directory import DEFAULT
 from supervisor.config import Config

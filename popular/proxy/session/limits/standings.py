@@ -67,7 +67,9 @@ def standings(
     no_room = network.held >= of[NETWORK_SESSIONS].most and not exempt
     return [
         _standing(AUTHDELAY, of[AUTHDELAY], pair.weight(now), wait=held),
-        _standing(GUESSRATE, of[GUESSRATE], network.weight(now), wait=turn, beyond=late),
+        _standing(
+            GUESSRATE, of[GUESSRATE], network.weight(now), wait=min(turn, entries.rules.authdelaymax), beyond=late
+        ),
         _standing(NETWORK_SESSIONS, of[NETWORK_SESSIONS], network.held, beyond=no_room),
         _standing(VSERV_SESSIONS, of[VSERV_SESSIONS], server.held, beyond=server.held >= of[VSERV_SESSIONS].most),
         _standing(VSERV_LOGINS, of[VSERV_LOGINS], second, beyond=second > 0),
