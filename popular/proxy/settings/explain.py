@@ -180,7 +180,8 @@ def _backend(row: Mapping[str, Any]) -> str:
         return f"{row['id']}: it is not configured"
     tls = f" in TLS ({row['tls']})" if row["tls"] != "off" else ""
     where = f"{row['address']}:{row['port']}" if row["address"] else "no host"
-    return f"{row['id']}: {row['state']}, {row['prot']}{tls} to {where}; {row['waiting']} wait for it"
+    health = f"; {row['health']}" if row["health"] else ""
+    return f"{row['id']}: {row['state']}, {row['prot']}{tls} to {where}; {row['waiting']} wait for it{health}"
 
 
 def explain_command() -> ControlCommand:

@@ -158,8 +158,14 @@ class BackendHealth(HealthKnowledge):
 
     def is_down(self) -> bool:
         """Whether nobody is let through; to be asked by who only wants to know."""
-        watched = self._look_at != _NEVER and is_watched(self.backend, self.terms)
-        return watched and self._passed().state == DOWN
+        return self._is_watched() and self._passed().state == DOWN
+
+    def is_mending(self) -> bool:
+        """Whether some are let through, and others not; to be asked by who only wants to know."""
+        return self._is_watched() and self._passed().state in (PROBING, RECOVERING)
+
+    def _is_watched(self) -> bool:
+        return self._look_at != _NEVER and is_watched(self.backend, self.terms)
 
     def _look(self) -> None:
         watched = is_watched(self.backend, self.terms)

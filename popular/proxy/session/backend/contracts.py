@@ -84,6 +84,14 @@ class HealthKnowledge:
         """Whether nobody is let through; to be asked by who only wants to know."""
         raise NotImplementedError
 
+    def is_mending(self) -> bool:
+        """Whether some are let through, and others not; to be asked by who only wants to know."""
+        raise NotImplementedError
+
     def why_not(self) -> BackendFailure:
         """Why a login may not go there."""
+        raise NotImplementedError
+
+    def says(self) -> str:
+        """For people: how it is, since when and why."""
         raise NotImplementedError

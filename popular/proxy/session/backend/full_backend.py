@@ -31,6 +31,14 @@ class BoundedHealth(HealthKnowledge):
         """Full counts as down."""
         return self._places.is_full() or self._health.is_down()
 
+    def is_mending(self) -> bool:
+        """See BackendHealth."""
+        return self._health.is_mending()
+
+    def says(self) -> str:
+        """What its health says."""
+        return self._health.says()
+
     def why_not(self) -> BackendFailure:
         """That it is full, or what its health says."""
         return FULL if self._places.is_full() else self._health.why_not()

@@ -14,6 +14,7 @@ from popular.pdm.contract import (
     UserLimits,
 )
 from popular.proxy.leases import HeldInCluster
+from popular.proxy.session.backend.contracts import HealthKnowledge
 from popular.proxy.session.explain.answers import ANY_PASSWORD, ModulesSaid, asked, looked_up
 from popular.proxy.session.explain.foretold import ForetoldLimits, SupposedPolls, ToldOrders, foretold
 from popular.proxy.session.explain.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
@@ -126,15 +127,19 @@ class Explanation:
 
     # The client
 
-    def _rehearsal(self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
+    def _rehearsal(
+        self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL, *, takes_few: bool = False
+    ) -> Rehearsal:
         limits = ForetoldLimits(self._runtime.limits, attempt is not None, elsewhere=lambda: self._elsewhere)
         verbs = Unreal(self._sid, blocked=self._blocked) if attempt is None else attempt
-        backends = {ident: foretold(one) for ident, one in self._runtime.around.backends.items()}
+        backends = {ident: foretold(one, takes_few) for ident, one in self._runtime.around.backends.items()}
         client, orders = (self._login.client_ip, 0), self._orders
         return Rehearsal(self._rules, client, verbs, backends=backends, limits=limits, orders=orders, polls=polls)
 
-    def _played(self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
-        played = self._rehearsal(attempt, polls)
+    def _played(
+        self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL, *, takes_few: bool = False
+    ) -> Rehearsal:
+        played = self._rehearsal(attempt, polls, takes_few=takes_few)
         password = self._login.password
         played.log_in(self._login.mechanism, self._user, ANY_PASSWORD if password is None else password)
         return played
@@ -191,7 +196,7 @@ class Explanation:
         assert admission is not None, "who serves counts who waits"
         about = {name: getattr(backend, name) for name in ("id", "state", "prot", "tls", "address", "port")}
         about |= {"address": ",".join(backend.addresses), "target": played.machine.target}
-        about["waiting"] = admission.length()
+        about |= {"waiting": admission.length(), "health": _health(self._runtime.around.backends[ident].health)}
         return about, admission.hindrance() if played.verbs.waits else None
 
     def _otherwise(self, waits: str, decided: Sequence[Decision]) -> list[dict[str, Any]]:
@@ -210,6 +215,12 @@ class Explanation:
             played.mail()
         played.fails("it cannot be reached", "connect")
         told.append({"if": "the backend cannot be reached", "reply": played.reply})
+        health = self._runtime.around.backends[played.machine.backend_id].health
+        if health is not None and health.is_mending():
+            played = self._decided(decided, takes_few=True)
+            self._goes_well(played)
+            reply = None if played.verbs.waits == RELAY else played.reply
+            told.append({"if": "he is not among those whom it takes already", "reply": reply})
         return told
 
     @staticmethod
@@ -219,11 +230,19 @@ class Explanation:
             played.mail()
         played.lets_in()
 
-    def _decided(self, decided: Sequence[Decision], polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
-        played = self._played(None, polls)
+    def _decided(
+        self, decided: Sequence[Decision], polls: PollMemory = NO_EMPTY_POLL, *, takes_few: bool = False
+    ) -> Rehearsal:
+        """`takes_few`: a backend that recovers lets others through, not him."""
+        played = self._played(None, polls, takes_few=takes_few)
         for decision in decided:
             played.decided(decision)
         return played
+
+
+def _health(health: HealthKnowledge | None) -> str:
+    """How well a backend is, with since when and why; "" if it is well."""
+    return health.says() if health is not None and (health.is_down() or health.is_mending()) else ""
 
 
 def _decided(decision: Decision, rules: Rules) -> str:

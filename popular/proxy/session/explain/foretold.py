@@ -100,13 +100,16 @@ class ToldOrders:
 class ForetoldHealth(HealthKnowledge):
     """How well a backend is, for a session that is only played: it is let through for nothing, and nothing fails."""
 
-    def __init__(self, health: HealthKnowledge) -> None:
+    def __init__(self, health: HealthKnowledge, takes_few: bool) -> None:
+        """`takes_few`: while it recovers others are let through, and not this session."""
         self._health = health
+        self._takes_few = takes_few
 
     def takes(self, address: str) -> int:
-        """While it recovers it may be either; that it is tried again counts."""
+        """By that, where it recovers."""
         del address
-        return NOT_NOW if self._health.is_down() else WELCOME
+        health = self._health
+        return NOT_NOW if health.is_down() or (self._takes_few and health.is_mending()) else WELCOME
 
     def failed(self, address: str, reason: str) -> None:
         """Nothing has."""
@@ -121,14 +124,22 @@ class ForetoldHealth(HealthKnowledge):
         """As it is."""
         return self._health.is_down()
 
+    def is_mending(self) -> bool:
+        """As it is."""
+        return self._health.is_mending()
+
     def why_not(self) -> BackendFailure:
         """As it is."""
         return self._health.why_not()
 
+    def says(self) -> str:
+        """As it is."""
+        return self._health.says()
 
-def foretold(backend: BackendRuntime) -> BackendRuntime:
+
+def foretold(backend: BackendRuntime, takes_few: bool) -> BackendRuntime:
     """A backend of which nothing is known but how well it is."""
-    health = None if backend.health is None else ForetoldHealth(backend.health)
+    health = None if backend.health is None else ForetoldHealth(backend.health, takes_few)
     return BackendRuntime(backend.settings, (backend.connect_seconds, backend.login_seconds), health=health)
 
 
