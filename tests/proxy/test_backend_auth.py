@@ -346,6 +346,20 @@ def test_nobody_comes_to_a_master_without_a_password(console: Console, tmp_path:
     assert "everybody would be let into every mailbox" in refused(console, second)
 
 
+@pytest.mark.parametrize("module_first", [True, False])
+@pytest.mark.parametrize(("prot", "is_open"), [("XPOP", True), ("CXPOP", True), ("POP3", False)])
+def test_a_store_without_passwords_behind_any_is_told(
+    console: Console, prot: str, is_open: bool, module_first: bool
+) -> None:
+    """Where a mailbox is named and `any` looks at no password: allowed, since somebody else may; but not silently."""
+    lines = ["pdm add everybody any b", f"backend conf b prot {prot}"]
+    first, second = lines if module_first else reversed(lines)
+    console.say(first)
+    said = console.say(second)
+    assert isinstance(said, Change)
+    assert ("everybody would be let into every mailbox" in said.text) == is_open
+
+
 def test_a_secret_that_changes_is_read_anew(console: Console, tmp_path: Path) -> None:
     """By `pdm check`, as files of users are; one that cannot be used changes nothing, and is told once."""
     path = tmp_path / "master"

@@ -331,6 +331,18 @@ def is_blind(module: Any) -> bool:
     return module.mod == "any" and bool(module.args)
 
 
+def leads_blindly_to(module: Any, backend: Backend) -> bool:
+    """Whether it leads everybody to this backend, and nobody looks at a password on the way or there."""
+    return is_blind(module) and module.args[0] == backend.id and not looks_at_passwords(backend)
+
+
+def blind_note(module: Any, backend: Backend) -> str:
+    """For whom a module leads so. Refused where we vouch for users (`login master`); of a mailbox behind pserv a note
+    only: whoever can reach pserv can name any mailbox anyway, and may be let in by another proxy in front.
+    """
+    return f"the module {module.id} (any) leads to backend {backend.id}, {let_everybody_in(backend)}"
+
+
 def looks_at_passwords(backend: Backend) -> bool:
     """Whether a user is let in there by his own password or token; else whomever we name has his mailbox."""
     return backend.prot == POP3 and backend.login not in OURS_ALONE
@@ -338,4 +350,5 @@ def looks_at_passwords(backend: Backend) -> bool:
 
 def let_everybody_in(backend: Backend) -> str:
     """Why nobody may be led to a backend whose password nobody looks at."""
-    return f"and asks for no password: with login {backend.login} everybody would be let into every mailbox"
+    by = f"login {backend.login}" if backend.prot == POP3 else f"prot {backend.prot}"
+    return f"and asks for no password: with {by} everybody would be let into every mailbox"

@@ -15,9 +15,10 @@ from popular.proxy.settings.backend import (
     STARTTLS,
     USER,
     Backend,
+    blind_note,
     fits,
-    is_blind,
     leads_back,
+    leads_blindly_to,
     let_everybody_in,
 )
 from popular.proxy.settings.health import known_of
@@ -59,6 +60,9 @@ def _doubts(context: CommandContext, config: Config, backend: Backend) -> Iterat
         yield f"source: {backend.source} is none of this host's addresses now; until it is, nobody gets to the backend"
     if backend.backup and backend.backup not in config.things["backend"]:
         yield f'no backend "{backend.backup}" is configured yet'
+    for module in config.things["pdm"].values():
+        if leads_blindly_to(module, backend):
+            yield blind_note(module, backend)
     for double in backend.host.doubles:
         yield f"{double.name} is {double.address} too: as long as that is so it is no place of its own"
 
@@ -122,8 +126,8 @@ def _check_who_leads_here(config: Config, backend: Backend) -> None:
         if other.backup == backend.id and other.login not in OURS_ALONE:
             raise CommandRefused(f"it is the backup of {other.id}, {let_everybody_in(backend)}")
     for module in config.things["pdm"].values():
-        if is_blind(module) and module.args[0] == backend.id:
-            raise CommandRefused(f"module {module.id} (any) leads here, {let_everybody_in(backend)}")
+        if leads_blindly_to(module, backend):
+            raise CommandRefused(blind_note(module, backend))
 
 
 def _check_gone(_context: CommandContext, config: Config, ident: str) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from popular.proxy.settings import modulefiles, secretfiles
-from popular.proxy.settings.backend import OURS_ALONE, is_blind, let_everybody_in
+from popular.proxy.settings.backend import OURS_ALONE, blind_note, is_blind, leads_blindly_to
 from popular.proxy.settings.moduleterms import TERMS, ModuleTerms
 from supervisor.config import Config
 from supervisor.control import things
@@ -97,16 +97,18 @@ def _add(context: CommandContext, arguments: Arguments) -> Outcome:
         )
     room_for_one_more("pdm", _TITLE, context)
     done = f"module {ident} is added"
-    note = _backend_note(module, context)
-    _refuse_if_blind(module, context)
-    return Change(noted(done, note), config=context.config.with_thing("pdm", ident, module))
+    notes = (_backend_note(module, context), _blind_note(module, context))
+    return Change(noted(done, *notes), config=context.config.with_thing("pdm", ident, module))
 
 
-def _refuse_if_blind(module: ModuleSpec, context: CommandContext) -> None:
-    """Raises CommandRefused where nobody would look at a password any more."""
+def _blind_note(module: ModuleSpec, context: CommandContext) -> str | None:
+    """That nobody would look at a password any more. Raises CommandRefused where that must not be."""
     backend = context.config.things["backend"].get(module.args[0]) if is_blind(module) else None
-    if backend is not None and backend.login in OURS_ALONE:
-        raise CommandRefused(f"the module any leads to backend {backend.id}, {let_everybody_in(backend)}")
+    if backend is None or not leads_blindly_to(module, backend):
+        return None
+    if backend.login in OURS_ALONE:
+        raise CommandRefused(blind_note(module, backend))
+    return blind_note(module, backend)
 
 
 def _backend_note(module: ModuleSpec, context: CommandContext) -> str | None:
