@@ -21,7 +21,7 @@ from popular.proxy.settings.orders import (
 from supervisor.operatorstate import OperatorState, OrderEntry, is_over
 from supervisor.system import wall
 
-GO_ON, LOCKED, HELD, FAKE, DRAINED = "", "locked", "held", "fake", "drained"
+GO_ON, LOCKED, HELD_BACK, FAKE, DRAINED = "", "locked", "held", "fake", "drained"
 """What becomes of a login: as if nothing were ordered, a wrong password, it waits, an empty mailbox, later again."""
 LED = "led"
 """Beside that: to another backend."""
@@ -111,7 +111,7 @@ class StandingOrders:
         """Something else is ordered: who is held for no reason any more goes on."""
         self.any = bool(self._backends or self._vservs or self._holds or self._locks or self._routes)
         for row_number, (asking, go_on) in list(self._waiting.items()):
-            if self.verdict(asking)[0] != HELD:
+            if self.verdict(asking)[0] != HELD_BACK:
                 del self._waiting[row_number]
                 self._call_soon(go_on)
 
@@ -123,7 +123,7 @@ class StandingOrders:
     def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """See LoginOrders."""
         what, order = self._ruling(asking)
-        held = hold_seconds((order.value or {}).get("seconds")) if what == HELD and order is not None else 0.0
+        held = hold_seconds((order.value or {}).get("seconds")) if what == HELD_BACK and order is not None else 0.0
         return what, held
 
     def heeded(self, asking: AskedLogin) -> Sequence[tuple[str, OrderEntry]]:
@@ -141,13 +141,13 @@ class StandingOrders:
         if lock := asking.order_in(LOCKED_USER, self._locks):
             return LOCKED, lock
         if hold := asking.order_in(HELD_USER, self._holds):
-            return HELD, hold
+            return HELD_BACK, hold
         vserv, backend = self._vservs.get(asking.vserv), self._backends.get(asking.backend)
         if vserv is not None:
             return DRAINED, OrderEntry(DRAINED_VSERV, asking.vserv, vserv)
         if backend is None:
             return GO_ON, None
-        what = {"hold": HELD, "fake": FAKE}.get(str(backend.get(NEW)), DRAINED)
+        what = {"hold": HELD_BACK, "fake": FAKE}.get(str(backend.get(NEW)), DRAINED)
         return what, OrderEntry(DRAINED_BACKEND, asking.backend, backend)
 
     def keep(self, row_number: int, asking: AskedLogin, *, go_on: Callable[[], None]) -> None:

@@ -100,7 +100,6 @@ class VservRuntime:
             orders=orders,
             polls=absorber,
             times=times,
-            limited=self.limited,
             now=lambda: context.clock.now,
         )
         """What the machines are given."""

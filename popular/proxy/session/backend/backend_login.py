@@ -18,7 +18,7 @@ from popular.protocol.replies import code_of, known_code
 from popular.protocol.xpop import request
 from supervisor.octets import find, joined, namedtuple_of
 
-STARTING_TLS, AUTHENTICATING = "starting TLS", "authenticating"
+TLS_STEP, AUTHENTICATING = "starting TLS", "authenticating"
 _LF, _CR, _NUL = 10, 13, 0
 
 
@@ -93,7 +93,7 @@ _OPENING = "opening the mailbox"
 _TELLING = "telling how the client is spoken to"
 WORDS = {
     GREETING: "greeting",
-    STARTING_TLS: "tls",
+    TLS_STEP: "tls",
     _XCLIENT: "xclient",
     "sending the user name": "user",
     "sending the password": "password",
@@ -200,7 +200,7 @@ class Pop3Login(BackendLogin):
         if xclient:
             self._begin_with(xclient + b"\r\n", _XCLIENT)
         if stls:
-            self._begin_with(_STLS, STARTING_TLS)
+            self._begin_with(_STLS, TLS_STEP)
         self._last = len(self._steps) - 1
         self._ahead = self._last - 1 if ahead else -1
         """The step at which the reply to USER is waited for, when PASS was said already."""
@@ -260,7 +260,7 @@ class Pop3Login(BackendLogin):
             return namedtuple_of(LoggedIn, (line, self._lines.take_rest()))
         if self._lines.held:
             return Broken(f"more than one reply while {self._steps[step]}", WORDS[self._steps[step]])
-        return START_TLS if self._steps[step] is STARTING_TLS else self._say_next()
+        return START_TLS if self._steps[step] is TLS_STEP else self._say_next()
 
     def _does_not_matter(self, line: bytes) -> bool:
         return self._steps[self._step] is _TELLING and line.startswith(b"-ERR")
@@ -279,7 +279,7 @@ class Pop3Login(BackendLogin):
 
     def tls_up(self) -> bytes:
         """TLS, asked for by StartTls, stands. Nothing that the backend said before is remembered."""
-        assert self._steps[self._step] is STARTING_TLS
+        assert self._steps[self._step] is TLS_STEP
         assert not self._lines.held
         return self._say_next()
 
@@ -292,7 +292,7 @@ class Pop3Login(BackendLogin):
         step = self._steps[self._step]
         if not line.startswith(b"-ERR"):
             return Broken(f"no proper reply while {step}", WORDS[step])
-        if step is STARTING_TLS:
+        if step is TLS_STEP:
             return Broken(f"it offers no STLS: {line.decode('utf-8', 'replace')}", WORDS[step])
         if step is _XCLIENT:
             return self._refused_xclient(line)

@@ -141,7 +141,7 @@ class Authorization(ClientSide):
         self._move(ASKING)
         if self._is_gone():
             self._end("client_closed")
-        elif self._around.limited and self._around.limits.guards:
+        elif self._around.guards:
             self._ask_in_turn(question)
         else:
             self._ask(question)

@@ -26,6 +26,7 @@ cdef class BackendSide(Teller):
     cpdef backend_says(self, bytes data)
     cdef _begin_login(self)
     cdef _enter_relay(self, said)
+    @cython.locals(around=Surroundings)
     cdef bint _enter_or_refuse(self) except -1
     cpdef backend_failed(self, str reason, str word)
     cpdef _end(self, str ending)

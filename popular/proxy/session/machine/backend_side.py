@@ -15,9 +15,7 @@ from popular.protocol.mailcheck import LOAD_TOO_HIGH, NO_MAIL, Mail
 from popular.protocol.replies import Code
 from popular.proxy.session.backend.backend_auth import Credentials, lacks_secret, login_for
 from popular.proxy.session.backend.backend_login import (
-    STARTING_TLS as TLS_STEP,
-)
-from popular.proxy.session.backend.backend_login import (
+    TLS_STEP,
     Broken,
     LoggedIn,
     Pop3Login,
@@ -228,12 +226,12 @@ class BackendSide(Teller):
 
     def _enter_or_refuse(self) -> bool:
         """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
-        limits, own = self._around.limits, self._own_limits
-        if own is None and not (self._around.limited and (limits.guards or limits.counts)):
+        around, own = self._around, self._own_limits
+        if own is None and not (around.guards or around.counts):
             return True
         self._charged = False
         self.counted = True
-        hindrance = limits.enter(self._row_number, self._whom(), own)
+        hindrance = around.limits.enter(self._row_number, self._whom(), own)
         if hindrance is None:
             return True
         self._verbs.leave_backend()

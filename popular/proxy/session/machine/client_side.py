@@ -153,7 +153,7 @@ class ClientSide:
 
     def _move(self, phase: Phase) -> None:
         """The only one that changes the phase."""
-        number = phase
+        number = phase  # typed in client_side.pxd: a number of C
         bit = 1 << number
         assert self._may_follow & bit, f"{self.phase.name} does not lead to {phase.name}"
         self.phase = phase

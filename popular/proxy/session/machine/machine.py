@@ -54,8 +54,7 @@ from popular.proxy.session.machine.phases import (
 )
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
-from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, moved
-from popular.proxy.session.orders import HELD as HELD_BACK
+from popular.proxy.session.orders import DRAINED, FAKE, HELD_BACK, LOCKED, moved
 from popular.proxy.settings.backend import Backend, looks_at_passwords
 from supervisor.octets import fields_of
 

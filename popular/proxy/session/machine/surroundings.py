@@ -18,7 +18,7 @@ from popular.proxy.session.who import PollMemory
 class Surroundings:
     """What the machines of one virtual server ask under one config: one value, so that a machine is not given seven."""
 
-    __slots__ = ("backends", "in_common", "limited", "limits", "orders", "polls", "rules", "times")
+    __slots__ = ("backends", "counts", "guards", "in_common", "limits", "orders", "polls", "rules", "times")
 
     def __init__(
         self,
@@ -29,18 +29,18 @@ class Surroundings:
         orders: LoginOrders = NO_ORDERS,
         polls: PollMemory | None = None,
         times: RefusalTimes | None = None,
-        limited: bool = True,
         now: Callable[[], float] = no_clock,
     ) -> None:
-        """`backends`: all that there are, by their ids. `limited`: whether `limits` are to be asked what they do.
-        `orders`: the operator's, beside the config. `polls`: who may answer a login without its backend. `times`:
-        None where refusals take as long as they take. `now` tells the time in seconds.
+        """`backends`: all that there are, by their ids. `orders`: the operator's, beside the config. `polls`: who may
+        answer a login without its backend. `times`: None where refusals take as long as they take. `now` tells the time
+        in seconds.
         """
         self.rules = rules
         self.backends = backends
         self.in_common = InCommon(backends, now)
         self.limits = limits
+        self.guards, self.counts = limits.guards, limits.counts
+        """What the limits do, here as numbers of C: each login looks at it."""
         self.orders = orders
         self.polls = polls
         self.times = times
-        self.limited = limited

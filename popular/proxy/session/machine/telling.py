@@ -67,7 +67,7 @@ class Teller(Exchanges):
         verbs.note(messages.LOGIN_FAILED, {**self._login_fields(), "why": why, **said})
         verbs.count("login_failures", why, self._rules.vserv)
         self._around.limits.stays_out(self._row_number)
-        if self._around.limited and self._around.limits.guards:
+        if self._around.guards:
             self._charged = False
             wait = max(wait, self._around.limits.failed(self._whom(), self._secret_shown()))
         left = self._around.times.left_to_refusal(self._asked_at, why) if self._around.times is not None else 0.0
