@@ -44,12 +44,12 @@ class Credentials(NamedTuple):
     token: Token | None = None
 
 
-def lacks_secret(led: tuple[Route, bool, bool], backend: Backend, shows: Secret | Token | None) -> bool:
+def lacks_secret(routing: tuple[Route, bool, bool], backend: Backend, shows: Secret | Token | None) -> bool:
     """Whether there is nothing that this backend could be shown. What the client has shown (`shows`) is of use if it is
-    the user's own, not that of somebody who was vouched for, and of the right kind, a password or a token. `led`: the
-    route, whether it is the fallback's, and whether a module has vouched for the user (see Admitted).
+    the user's own, not that of somebody who was vouched for, and of the right kind, a password or a token. `routing` is
+    the route, whether it is the fallback's, and whether a module has vouched for the user (see Admitted).
     """
-    route, fallback, vouched = led
+    route, fallback, vouched = routing
     wanted = Token if backend.login == XOAUTH2 else Secret
     if backend.login in OURS_ALONE:
         return fallback  # no module has let this user in, and what is ours would

@@ -165,7 +165,7 @@ class Authorization(ClientSide):
         if hindrance is not None:
             self._secret = self._question = None
             self._failures += 1
-            self._tell_hindrance(hindrance.limit)
+            self._note_hindrance(hindrance.limit)
             self._hold_back(seconds, RefuseBehind(hindrance.code))
             return
         self._charged = True
@@ -175,7 +175,7 @@ class Authorization(ClientSide):
         else:
             self._ask(question)
 
-    def _tell_hindrance(self, limit: str) -> None:
+    def _note_hindrance(self, limit: str) -> None:
         rules = self._rules
         fields: dict[str, object] = {"client": self.peer_ip, "vserv": rules.vserv, "namespace": self.namespace}
         self._verbs.note(messages.LOGIN_LIMITED, {**fields, "user": self.user, "limit": limit})

@@ -38,7 +38,7 @@ from supervisor.octets import fields_of, joined
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend has not done when its time is over."""
 UNTRIED = ("maxwaiting", "maxsessions", "down")
-"""Words of failures where the backend was not even asked."""
+"""Labels of failures where the backend was not even asked."""
 
 _STEPS = {
     "connect": CONNECTING.phrase,
@@ -111,7 +111,7 @@ class BackendSide(Teller):
             if backend.trusts_us:
                 self._bad_mailbox(str(error))
             else:
-                self._wrong_login("password")
+                self._wrong_login(label="password")
             return
         if self._utf8 or self._language:
             self._dialogue.tell_first(self._manner(backend))
@@ -131,7 +131,7 @@ class BackendSide(Teller):
 
     def _no_secret(self) -> None:
         self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend_id})
-        self._refuse("no_secret", "unavailable", Code.SYS_PERM)
+        self._end_with_err("no_secret", code=Code.SYS_PERM)
 
     def _open_mailbox(self, route: Route, backend: BackendRuntime) -> None:
         try:
@@ -148,7 +148,7 @@ class BackendSide(Teller):
     def _bad_mailbox(self, reason: str) -> None:
         """The user's password is right; that there can be no such mailbox is the operator's to repair."""
         self._verbs.note(messages.BAD_MAILBOX, {"user": self.user, "mailbox": self.target, "reason": reason})
-        self._refuse("bad_mailbox", "unavailable", Code.SYS_PERM)
+        self._end_with_err("bad_mailbox", code=Code.SYS_PERM)
 
     def checked(self, mail: Mail | None, reason: str) -> None:
         """What the mail check found; None if it was not answered properly or in time, for this reason."""
@@ -235,7 +235,7 @@ class BackendSide(Teller):
         if hindrance is None:
             return True
         self._verbs.leave_backend()
-        self._tell_hindrance(hindrance.limit)
+        self._note_hindrance(hindrance.limit)
         self._try_again(hindrance.code)
         return False
 
@@ -255,8 +255,8 @@ class BackendSide(Teller):
         reply = rejected.reply.decode("utf-8", "replace")
         said = {"code": (rejected.code or b"").decode("utf-8", "replace")}
         if whose is Affair.BACKEND or whose is Affair.TLS:
-            self._note_backend(rejected.step, reply, word_of(rejected, code, whose), said=said)
-            self._trouble("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
+            self._note_backend(rejected.step, reply, label=word_of(rejected, code, whose), said=said)
+            self._service_failed("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
             return
         self._verbs.leave_backend()
         if self._health is not None:
@@ -273,17 +273,17 @@ class BackendSide(Teller):
             return
         if whose is Affair.USER_UNSAID and self._refusals is not None:
             self._doubt(self._refusals, rejected.step, reply)
-        self._wrong_login("backend", said)
+        self._wrong_login(said, label="backend")
 
     def _refer(self, referral: Referral, step: str, said_by: BackendRuntime) -> None:
         """Another server has the mailbox, says a backend: there the user is logged in, once, if that is allowed."""
-        assert self._led is not None
+        assert self._routing is not None
         where = f"{referral.host} port {referral.port}"
         to = referred_to(referral, said_by.settings, self._rules.backends, target=self.target)
         why = why_not(to, said_by.settings, again=self._referred, ourselves=self._rules.ourselves)
         if to is None or why:
-            self._note_backend(step, f"it refers the user to {where}, {why}", "refused")
-            self._trouble("backend_failed")
+            self._note_backend(step, f"it refers the user to {where}, {why}", label="refused")
+            self._service_failed("backend_failed")
             return
         fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
         self._verbs.note(messages.REFERRED, fields)
@@ -291,15 +291,15 @@ class BackendSide(Teller):
         if self._health is not None:
             self._health.answered(self.peer_ip)
         if to.id != said_by.id and not self._takes_new(to.id):
-            self._refuse(DRAINED, "unavailable", Code.SYS_TEMP)
+            self._end_with_err(DRAINED)
             return
         self._refusals = self._health = self.poll = None
         self._referred = True
         self._backend, self.backend_id, self.target = self._around.backends[to.id].like(to), to.id, referral.user
-        if lacks_secret(self._led, to, self._shows()):
+        if lacks_secret(self._routing, to, self._shows()):
             self._no_secret()
         else:
-            route, _fallback, _vouched = self._led
+            route, _fallback, _vouched = self._routing
             self._log_in(route.secret, self._backend)
 
     def _takes_new(self, backend_id: str) -> bool:
@@ -324,13 +324,13 @@ class BackendSide(Teller):
         if word == OURS:
             fields: dict[str, object] = {"user": self.user, "step": self.phase.phrase, "reason": reason}
             self._verbs.note(messages.NO_RESOURCES, fields)
-            self._trouble("no_resources", "resources")
+            self._service_failed("no_resources", label="resources")
             return
-        word = word or ("connect" if self.phase is CONNECTING else "closed")
-        self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or dialogue.step, reason, word)
+        label = word or ("connect" if self.phase is CONNECTING else "closed")
+        self._note_backend(_STEPS.get(label) or _STEPS.get(reason) or dialogue.step, reason, label=label)
         if dialogue.ahead:
             self._mistrust(dialogue.step, reason)
-        self._trouble("backend_failed")
+        self._service_failed("backend_failed")
 
     def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
         """The backend refuses a user and does not say why: his wrong password, or does it refuse everybody (Refusals)?
@@ -343,7 +343,8 @@ class BackendSide(Teller):
         if was:
             self._count_failure("everybody")
         else:
-            self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
+            reason = f"it refused {ENOUGH} users in a row and does not say why: {reply}"
+            self._note_backend(step, reason, label="everybody")
 
     def _mistrust(self, step: str, reason: str) -> None:
         """The backend did not answer as it should to USER and PASS in one piece: for a while it gets them singly."""
@@ -351,19 +352,19 @@ class BackendSide(Teller):
         if known is not None and known.mistrust():
             self._verbs.note(messages.NOT_PIPELINED, {**self._where(), "step": step, "reason": reason})
 
-    def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NO_FIELDS) -> None:
-        """Logs and counts a failure of the backend. `word`: of backend_login.FAILURES; `said`: more fields."""
+    def _note_backend(self, step: str, reason: str, *, label: str, said: Mapping[str, object] = NO_FIELDS) -> None:
+        """Logs and counts a failure of the backend. `label`: of backend_login.FAILURES; `said`: more fields."""
         fields: dict[str, object] = {**self._where(), "user": self.user, "step": step}
         self._verbs.note(messages.BACKEND_FAILED, {**fields, "reason": reason, **said})
-        self._count_failure(word)
+        self._count_failure(label)
         dialogue = self._dialogue
         provoked = dialogue is not None and dialogue.may_be_too_long  # strangers would close it for everybody
-        if self._health is not None and word not in UNTRIED and not provoked:
+        if self._health is not None and label not in UNTRIED and not provoked:
             self._health.failed(self.peer_ip, reason)
 
-    def _count_failure(self, word: str) -> None:
+    def _count_failure(self, label: str) -> None:
         """And whom it turns away, who counts once for as long as it goes on."""
-        self._verbs.count("backend_failures", word, self.backend_id)
+        self._verbs.count("backend_failures", label, self.backend_id)
         assert self._backend is not None
         if self._backend.note_affected is not None:
             self._backend.note_affected(self.namespace, self.account() or self.user)

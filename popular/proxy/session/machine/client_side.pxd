@@ -14,7 +14,7 @@ cdef class ClientSide:
     cdef public Surroundings _around
     cdef public TypedRules _rules
     cdef public Verbs _verbs
-    cdef public tuple _led
+    cdef public tuple _routing
     cdef public str _certificate_name, _language, peer_ip, _sid, mechanism, namespace, user
     cdef public unsigned int _bit, _errors, _may_follow, peer_port
     cdef public bint _eof, _rests, _in_tls, _utf8, absorbed, asked

@@ -14,7 +14,7 @@ from popular.protocol.capabilities import Common
 from popular.protocol.international import LANG, International
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
 from popular.protocol.transaction import AT_ONCE, WELCOME, Response, Transaction
-from popular.proxy.session.machine.holds import Hold, Led
+from popular.proxy.session.machine.holds import Hold, Routing
 from popular.proxy.session.machine.offers import Offer
 from popular.proxy.session.machine.phases import (
     ANSWERING,
@@ -70,12 +70,12 @@ class ClientSide:
         "_hold",
         "_in_tls",
         "_language",
-        "_led",
         "_may_follow",
         "_offer",
         "_proving",
         "_question",
         "_rests",
+        "_routing",
         "_rules",
         "_secret",
         "_sid",
@@ -120,8 +120,8 @@ class ClientSide:
         self._exchange: sasl.Exchange | None = None
         self._proving: Proving | None = None
         self._secret: Secret | None = None
-        self._led: Led | None = None
-        """Where the modules have led on to, and the login follows."""
+        self._routing: Routing | None = None
+        """To where the modules, or the operator, have sent the user; set by `Machine._find_backend`."""
         self._question: Question | None = None
         """What was asked, if the client shows something else than its own password."""
         self._utf8 = False
@@ -162,7 +162,7 @@ class ClientSide:
 
     def _forget(self) -> None:
         """What the client has shown has done its work."""
-        self._secret = self._question = self._exchange = self._led = self._proving = self._hold = None
+        self._secret = self._question = self._exchange = self._routing = self._proving = self._hold = None
 
     def _end(self, ending: str) -> None:
         self._move(ENDED)

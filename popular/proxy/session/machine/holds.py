@@ -10,8 +10,8 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question, Route
 from popular.protocol.replies import Code
 
-Led: TypeAlias = tuple[Route, bool, bool]
-"""Where the modules lead a user on to (the route may hold a password of theirs); whether that is the fallback, because
+Routing: TypeAlias = tuple[Route, bool, bool]
+"""To where the modules send a user (the route may hold a password of theirs); whether that is the fallback, because
 none of them knows him; whether one has vouched for him (see Admitted). A plain tuple: one with names costs each login
 300 instructions more.
 """
@@ -38,7 +38,7 @@ class ChallengeBehind(NamedTuple):
 class ObeyBehind(NamedTuple):
     """The operator holds the user: what he has ordered is looked at again."""
 
-    led: Led
+    routing: Routing
 
 
 Hold: TypeAlias = AskBehind | RefuseBehind | ChallengeBehind | ObeyBehind

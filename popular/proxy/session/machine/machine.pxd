@@ -8,13 +8,14 @@ from supervisor.octets cimport fields_of
 cdef class Machine(BackendSide):
     cdef public object _probed
     cdef public str _home
-    cdef public bint _led_to_backup
+    cdef public bint _backup_taken
     cpdef decided(self, decision)
     @cython.locals(takes=int)
     cdef bint _is_taken(self, HealthKnowledge health) except -1
     cpdef over(self)
-    cdef _lead(self, route, bint fallback, bint vouched)
+    cdef _admit(self, route, bint fallback, bint vouched)
     @cython.locals(backend=BackendRuntime, health=HealthKnowledge)
-    cdef _follow(self, route, bint fallback, bint vouched)
-    cdef _find_unused(self, BackendRuntime backend)
+    cdef _find_backend(self, route, bint fallback, bint vouched)
+    cdef _enter_backend(self, BackendRuntime backend)
+    cdef _not_in_use(self, BackendRuntime backend)
     cdef bint _absorb(self, BackendRuntime backend, bint vouched) except -1

@@ -27,22 +27,21 @@ What a login carries from class to class; `_forget` (client_side.py) lets go of 
     field        is set by                              is read by
     _secret      `_password`, `_has_shown`              the limits, `_absorb`, the dialogue with the backend
     _question    `_has_shown` (not behind USER, PASS)   `_prove`; whoever asks what was shown beside a password
-    _hold        `_hold_back`, `_obey`                  `_leave_hold`, which is told of the end of each wait
-    _led         `_follow`                              `_refer`, when a backend sends the user to another one
+    _hold        `_hold_back`, `_check_orders`          `_leave_hold`, which is told of the end of each wait
+    _routing     `_find_backend`                        `_enter_backend`; `_refer`, when a backend knows another
 """
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import CannotTell, Route
 from popular.protocol.capabilities import Common
-from popular.protocol.replies import Code
 from popular.proxy.session.backend.backend_auth import lacks_secret
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, HealthKnowledge
 from popular.proxy.session.backend.reach import ELSEWHERE
 from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, BackendSide
 from popular.proxy.session.machine.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.machine.holds import AskBehind, ChallengeBehind, Led, ObeyBehind, RefuseBehind
+from popular.proxy.session.machine.holds import AskBehind, ChallengeBehind, ObeyBehind, RefuseBehind, Routing
 from popular.proxy.session.machine.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -70,15 +69,15 @@ class Machine(BackendSide):
     `phase`, `user`, `namespace`, `backend_id` and `target` may be looked at; nobody but the machine sets them.
     """
 
-    __slots__ = ("_home", "_led_to_backup", "_probed")
+    __slots__ = ("_backup_taken", "_home", "_probed")
 
     def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         """`peer`: the client's address and port."""
         self._set_up(verbs, around, peer)
         self._home = ""
-        """The backend to which the modules lead him, whatever becomes of that."""
-        self._led_to_backup = False
-        """The backend of this login was down, and its backup was taken."""
+        """The backend at which he is at home, as the modules say, wherever he is sent."""
+        self._backup_taken = False
+        """The login has turned to the backup of its backend, which was down."""
         self._probed: HealthKnowledge | None = None
         """The health of a backend to which this login was let through as a probe."""
 
@@ -88,7 +87,7 @@ class Machine(BackendSide):
         """What the modules made of the user name and the password."""
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
-        self._led_to_backup = False
+        self._backup_taken = False
         if self._proving is not None:
             if not self._proving.is_over(decision):
                 wait = 0.0
@@ -104,43 +103,43 @@ class Machine(BackendSide):
             route, _identified_by, _authenticated_by, vouched, self._own_limits = fields_of(decision)
             if vouched:
                 self._tell_master_login(decision)
-            self._lead(route, False, vouched)
+            self._admit(route, False, vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback and self._has_own_password():
             self._own_limits = None
-            self._lead(Route(self._rules.fallback), True, False)
+            self._admit(Route(self._rules.fallback), True, False)
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
-            self._trouble("module_failed", "module")
+            self._service_failed("module_failed", label="module")
         elif isinstance(decision, NobodyKnows):
-            self._wrong_login("unknown")
+            self._wrong_login(label="unknown")
         else:
             assert isinstance(decision, RefusedLogin), "what is to prove is proven by now"
-            self._refused(decision)
+            self._refused_by_module(decision)
 
     # What the operator has ordered
 
-    def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:
+    def _admit(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The modules have let the user in: does the operator, and where to?"""
         self._home = route.backend
         if self._around.orders.any:
-            self._obey((route, fallback, vouched), waited=False)
+            self._check_orders((route, fallback, vouched), waited=False)
         else:
-            self._follow(route, fallback, vouched)
+            self._find_backend(route, fallback, vouched)
 
-    def _obey(self, led: Led, *, waited: bool) -> None:
+    def _check_orders(self, routing: Routing, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
-        route, fallback, vouched = led
+        route, fallback, vouched = routing
         orders = self._around.orders
         asking = orders.routed(self._asked(route.backend))
         verdict, seconds = orders.verdict(asking)
         if verdict == LOCKED:
-            self._wrong_login("locked")
+            self._wrong_login(label="locked")
         elif verdict == HELD_BACK and not waited:
-            self._hold = ObeyBehind(led)
+            self._hold = ObeyBehind(routing)
             self._move(HELD)
             self._verbs.await_release(asking, seconds)
         elif verdict in (HELD_BACK, DRAINED):
-            self._refuse(verdict, "unavailable", Code.SYS_TEMP)
+            self._end_with_err(verdict)
         elif verdict == FAKE:
             self.backend_id, self.target = asking.backend, route.target or self.user
             self._show_empty()
@@ -148,7 +147,7 @@ class Machine(BackendSide):
             self.backend_id = asking.backend
             self._no_secret()
         else:
-            self._follow(moved(route, asking.backend), fallback, vouched)
+            self._find_backend(moved(route, asking.backend), fallback, vouched)
 
     def released(self) -> None:
         """The operator has ordered something else about a user who is held. Not any more, if his time was over in the
@@ -163,7 +162,7 @@ class Machine(BackendSide):
         if isinstance(hold, ObeyBehind):
             self._move(ASKING)
             self._note_time()  # what the operator has kept him waiting for is no module's
-            self._obey(hold.led, waited=waited)
+            self._check_orders(hold.routing, waited=waited)
         elif isinstance(hold, AskBehind):
             self._move(ASKING)
             self._ask(hold.question)
@@ -185,9 +184,9 @@ class Machine(BackendSide):
 
     # The mailbox
 
-    def _follow(self, route: Route, fallback: bool, vouched: bool) -> None:
-        """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
-        name, target, secret, _flags, server = fields_of(route)
+    def _find_backend(self, route: Route, fallback: bool, vouched: bool) -> None:
+        """The user may come in: is the backend there, and does it take him? See Admitted for `vouched`."""
+        name, target, _secret, _flags, server = fields_of(route)
         backend = self._around.backends.get(name)
         if server is not None and backend is not None:
             backend = backend.placed(server)
@@ -195,40 +194,44 @@ class Machine(BackendSide):
         self.backend_id, self.target = name, target or self.user
         self._health = health = None if backend is None else backend.health
         self._refusals = self.poll = None
-        self._led = route, fallback, vouched
+        self._routing = route, fallback, vouched
         self._referred = False
         if backend is None:
             self._verbs.note(messages.NO_BACKEND, {"backend": name, "user": self.user})
-            self._trouble("no_backend")
+            self._service_failed("no_backend")
         elif server is not None and self._rules.ourselves.are_at(*server):
-            self._note_backend(CONNECTING.phrase, "it is one of our own virtual servers", "refused")
-            self._trouble("backend_failed")
+            self._note_backend(CONNECTING.phrase, "it is one of our own virtual servers", label="refused")
+            self._service_failed("backend_failed")
         elif not backend.is_online:
-            self._find_unused(backend)
+            self._not_in_use(backend)
         elif health is not None and not self._is_taken(health):
-            backup = self._backup_of(backend.settings, vouched)
-            if backup:
-                self._follow(route._replace(backend=backup), fallback, vouched)
-            else:
-                self._while_down(health)
-        elif not backend.speaks_pop3 and not fallback:
+            self._turn_to_backup(backend, health)
+        else:
+            self._enter_backend(backend)
+
+    def _enter_backend(self, backend: BackendRuntime) -> None:
+        """It takes the user: how is the mailbox there opened, and is there anything in it?"""
+        assert self._routing is not None
+        route, fallback, vouched = self._routing
+        if not backend.speaks_pop3 and not fallback:
             self._open_mailbox(route, backend)
         elif (vouched or self._question is not None or not backend.says_user) and lacks_secret(
-            self._led, backend.settings, self._shows()
+            self._routing, backend.settings, self._shows()
         ):
             self._no_secret()
         else:
+            secret = route.secret
             if not fallback and secret is None and not backend.trusts_us:
                 self._refusals = backend.refusals
             if not backend.absorbs or not self._absorb(backend, vouched):
                 self._log_in(secret, backend)
 
-    def _find_unused(self, backend: BackendRuntime) -> None:
+    def _not_in_use(self, backend: BackendRuntime) -> None:
         """The backend is configured, and not in use."""
         if backend.state == "fake":
             self._show_empty()
         else:
-            self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
+            self._end_with_err("backend_offline")
 
     def _absorb(self, backend: BackendRuntime, vouched: bool) -> bool:
         """Whether the same login, by the user's own password, found no mail a moment ago: then it is shown none."""
@@ -275,23 +278,29 @@ class Machine(BackendSide):
         if self._probed is not None:
             self._take_back_probe()
 
+    def _turn_to_backup(self, backend: BackendRuntime, health: HealthKnowledge) -> None:
+        """The backend is known to be down, or full: its backup takes the user, or he is told at once."""
+        assert self._routing is not None
+        route, fallback, vouched = self._routing
+        backup = self._backup_of(backend.settings, vouched)
+        if backup:
+            self._find_backend(route._replace(backend=backup), fallback, vouched)
+        else:
+            reason, word = health.why_not()
+            self._note_backend(CONNECTING.phrase, reason, label=word)
+            self._service_failed("backend_failed")
+
     def _backup_of(self, backend: Backend, vouched: bool) -> str:
         """Where the users of a backend go that takes none; "" for nowhere. A backup's own backup counts for nothing."""
         other = self._rules.backends.get(backend.backup)
-        if other is None or other.state != "online" or self._led_to_backup or not self._takes_new(other.id):
+        if other is None or other.state != "online" or self._backup_taken or not self._takes_new(other.id):
             return ""
         if not vouched and self._is_open_to_all(other):
             return ""
-        self._led_to_backup = True
+        self._backup_taken = True
         fields: dict[str, object] = {"user": self.user, "backend": backend.id, "backup": other.id}
         self._verbs.note(messages.BACKUP_USED, fields)
         return other.id
-
-    def _while_down(self, health: HealthKnowledge) -> None:
-        """The backend is known to be down, or full: that costs nobody any time."""
-        reason, word = health.why_not()
-        self._note_backend(CONNECTING.phrase, reason, word)
-        self._trouble("backend_failed")
 
     # Deadlines
 

@@ -57,41 +57,43 @@ class Teller(Exchanges):
     # The client, who may not come in
 
     def _wrong_login(
-        self, why: str, said: Mapping[str, object] = NO_FIELDS, *, code: Code = Code.AUTH, wait: float = 0.0
+        self, said: Mapping[str, object] = NO_FIELDS, *, label: str, code: Code = Code.AUTH, wait: float = 0.0
     ) -> None:
         """Refuses a login, for every reason with the same words, code and wait, so that nobody learns which users
-        exist; but for what a module wants, `code` and `wait`. `said`: what the module or the backend did, for the log.
+        exist; but for what a module wants, `code` and `wait`. `label`: of LOGIN_FAILURES, also for
+        the log, as is `said`: what the module or the backend did.
         """
         verbs = self._verbs
         self._failures += 1
-        verbs.note(messages.LOGIN_FAILED, {**self._login_fields(), "why": why, **said})
-        verbs.count("login_failures", why, self._rules.vserv)
+        verbs.note(messages.LOGIN_FAILED, {**self._login_fields(), "why": label, **said})
+        verbs.count("login_failures", label, self._rules.vserv)
         self._around.limits.stays_out(self._row_number)
         if self._around.guards:
             self._charged = False
             wait = max(wait, self._around.limits.failed(self._whom(), self._secret_shown()))
-        left = self._around.times.left_to_refusal(self._asked_at, why) if self._around.times is not None else 0.0
-        self._secret = self._question = self._led = None
+        left = self._around.times.left_to_refusal(self._asked_at, label) if self._around.times is not None else 0.0
+        self._secret = self._question = self._routing = None
         self._dialogue = None
         if wait + left > 0:
             self._hold_back(wait + left, RefuseBehind(code), left)
         else:
             self._try_again(code)
 
-    def _refused(self, decision: RefusedLogin) -> None:
+    def _refused_by_module(self, decision: RefusedLogin) -> None:
         """A module knows him, and none lets him in: with the code, the words and the pause that it wants."""
         self._words = decision.text
         code = replies.known_code(decision.code.encode()) if decision.code else None
         said = {"reason": f"{decision.identified_by}: {decision.reason}"} if decision.reason else NO_FIELDS
-        self._wrong_login("locked" if decision.locked else "password", said, code=code or Code.AUTH, wait=decision.wait)
+        label = "locked" if decision.locked else "password"
+        self._wrong_login(said, label=label, code=code or Code.AUTH, wait=decision.wait)
 
     def _secret_shown(self) -> Secret | None:
         """The password or token that was wrong: the same one, tried again, is not counted again."""
         token = self._question.token if self._question is not None else None
         return token.secret if token is not None else self._secret
 
-    def _trouble(self, ending: str, why: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
-        """Not the client's fault: `why` says for the counter whose it is.
+    def _service_failed(self, ending: str, *, label: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
+        """Not the client's fault; `label`, of LOGIN_FAILURES, says whose.
 
         An empty mailbox would make clients forget what they have seen, so it is shown only with `softfail`.
         """
@@ -102,12 +104,12 @@ class Teller(Exchanges):
             self._verbs.leave_backend()
             self._simulate()
         else:
-            self._refuse(ending, why, code)
+            self._end_with_err(ending, label=label, code=code)
 
-    def _refuse(self, ending: str, why: str, code: Code) -> None:
-        """Ends the session: `ending` is its reason, `why` the counter's word, `code` decides what the client hears."""
+    def _end_with_err(self, ending: str, *, label: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
+        """Ends the session, for the reason `ending`; `code` decides what the client hears."""
         self._no_guess()
-        self._verbs.count("login_failures", why, self._rules.vserv)
+        self._verbs.count("login_failures", label, self._rules.vserv)
         self._verbs.send(replies.err(OWN_WORDS[code], code))
         self._end(ending)
 
