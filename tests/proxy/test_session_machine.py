@@ -19,8 +19,8 @@ from popular.protocol.replies import Code
 from popular.proxy.session.backend.contracts import OURS
 from popular.proxy.session.backend.refusals import ENOUGH, Refusals
 from popular.proxy.session.limits.contracts import NO_LIMITS, Hindrance, LoginLimits, NoLimits
-from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
-from popular.proxy.session.machine.client_side import LINES_A_TURN, MOST_HELD
+from popular.proxy.session.machine.authorization import LINES_A_TURN
+from popular.proxy.session.machine.client_side import MOST_HELD
 from popular.proxy.session.machine.machine import LINGERING
 from popular.proxy.session.machine.phases import (
     ANSWERING,
@@ -45,6 +45,7 @@ from popular.proxy.session.machine.phases import (
     STATES,
     Phase,
 )
+from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.who import Who
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import Known, PureSession

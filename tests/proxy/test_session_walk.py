@@ -23,10 +23,10 @@ from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, Refus
 from popular.pdm.contract import Route, Secret
 from popular.protocol.international import International
 from popular.protocol.mailcheck import Mail
-from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.machine.endings import ENDINGS
 from popular.proxy.session.machine.machine import LINGERING
 from popular.proxy.session.machine.phases import ANSWERING, Phase
+from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.rules import Rules
 from popular.proxy.settings.mechanisms import USUAL, WAYS
 from popular.proxy.settings.vserv import POP3S

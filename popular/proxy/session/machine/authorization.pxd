@@ -1,44 +1,37 @@
 cimport cython
 
-from popular.proxy.session.machine.client_side cimport ClientSide
+from popular.protocol.lines cimport LineBuffer
+from popular.proxy.session.machine.login_commands cimport CommandRow, name_of, row_of
 from popular.proxy.session.machine.surroundings cimport Surroundings
+from popular.proxy.session.machine.telling cimport Teller
 from popular.proxy.session.machine.typedrules cimport TypedRules
 from popular.proxy.session.machine.verbs cimport Verbs
-from supervisor.octets cimport find, is_plain, namedtuple_of, part, word_at
+from supervisor.octets cimport find, namedtuple_of, part
 
-cpdef str name_of(bytes octets)
-
-cdef class CommandRow:
-    cdef public str keyword
-    cdef public object answer
-    cdef public bint alone, blanks_count, with_argument
-    cdef bint has_nothing(self, bytes argument) except -1
-
-cdef long _BLANK
-cdef dict _COMMANDS
+cdef long _ANSWERING, _BLANK
 cdef CommandRow _PASS, _USER
-cdef unsigned int _PASS_WORD, _USER_WORD
-
-@cython.locals(word=cython.uint, keyword=bytes)
-cdef CommandRow _row_of(bytes line, Py_ssize_t blank)
-
+cdef dict _ANSWERS
 cdef tuple _NOT_SHOWN
 cdef bytes _SEND_PASS
 
-cdef class Authorization(ClientSide):
-    cdef public object _denied
-    cdef public str _words
-    cdef public unsigned int _commands, _failures
-    cdef public double _asked_at
-    cdef public bint _charged
+cdef class Authorization(Teller):
+    cdef public unsigned int _commands
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
+    cpdef begin(self)
+    cdef _greet(self)
+    cdef bint _may_be_longer(self) except -1
+    cpdef client_says(self, bytes data)
+    cpdef client_eof(self)
+    cdef bint _is_gone(self) except -1
+    @cython.locals(lines=LineBuffer, left=long, line=bytes)
+    cpdef _answer_lines(self)
     @cython.locals(argument=bytes, blank=Py_ssize_t, known=CommandRow)
     cdef _command(self, bytes line)
+    cdef _response(self, bytes line)
     cdef _name(self, bytes argument)
     cdef tuple _split_namespace(self, str name)
+    @cython.locals(rules=TypedRules)
+    cdef _password(self, bytes argument)
     cdef _put(self, question)
     cdef _ask(self, question)
     cdef _note_time(self)
-    @cython.locals(rules=TypedRules)
-    cdef _password(self, bytes argument)
-    cpdef _deny(self, code)

@@ -1,20 +1,16 @@
 cimport cython
 
 from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
-from popular.proxy.session.backend.contracts cimport BackendKnowledge, HealthKnowledge
-from popular.proxy.session.backend.refusals cimport Refusals
+from popular.proxy.session.backend.contracts cimport BackendKnowledge
 from popular.proxy.session.machine.surroundings cimport Surroundings
-from popular.proxy.session.machine.telling cimport Teller
+from popular.proxy.session.machine.exchanges cimport Exchanges
 from popular.proxy.session.machine.verbs cimport Verbs
 from supervisor.octets cimport fields_of, joined
 
-cdef class BackendSide(Teller):
+cdef class BackendSide(Exchanges):
     cdef public object poll
-    cdef public BackendRuntime _backend
-    cdef public HealthKnowledge _health
     cdef public double _patience
-    cdef public Refusals _refusals
-    cdef public bint _password_is_ours, _referred, counted
+    cdef public bint _referred, counted
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     @cython.locals(known=BackendKnowledge, user=bytes, password=bytes, line=bytes, ahead=bint)
     cdef _log_in(self, password_of_module, BackendRuntime backend)
@@ -28,6 +24,4 @@ cdef class BackendSide(Teller):
     cdef _enter_relay(self, said)
     @cython.locals(around=Surroundings)
     cdef bint _enter_or_refuse(self) except -1
-    cpdef backend_failed(self, str reason, str word)
-    cpdef _end(self, str ending)
     cpdef relay_ended(self, str ending)

@@ -1,80 +1,38 @@
-"""What the proxy says to a backend, and makes of what it hears: the mail check, the connection, the login; and where a
-backend lets nobody in, whose affair that is.
+"""What the proxy says to a backend, and makes of what it hears: login, connection, mail check, up to the relay.
 
-The fifth of the six classes of which the machine is made: behind `telling.py`, in front of `machine.py`, which
-decides that a user is to be logged in here.
+The fifth of the six classes of which the machine is made: behind `exchanges.py`, in front of `machine.py`, which
+decides that a user is to be logged in here. Where a backend lets nobody in: `telling.py`.
 """
-
-from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.contract import Route, Secret, Token
-from popular.protocol import replies, xpop
-from popular.protocol.international import NOTHING, International
+from popular.protocol import xpop
+from popular.protocol.international import NOTHING
 from popular.protocol.mailcheck import LOAD_TOO_HIGH, NO_MAIL, Mail
 from popular.protocol.replies import Code
 from popular.proxy.session.backend.backend_auth import Credentials, lacks_secret, login_for
-from popular.proxy.session.backend.backend_login import (
-    TLS_STEP,
-    Broken,
-    LoggedIn,
-    Pop3Login,
-    Rejected,
-    XpopLogin,
-    xclient,
-)
+from popular.proxy.session.backend.backend_login import Broken, LoggedIn, Pop3Login, Rejected, XpopLogin, xclient
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
-from popular.proxy.session.backend.contracts import NO_MECHANISMS, OURS, HealthKnowledge
-from popular.proxy.session.backend.referral import Referral, referral_of, referred_to, why_not
-from popular.proxy.session.backend.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
+from popular.proxy.session.backend.contracts import NO_MECHANISMS
+from popular.proxy.session.backend.referral import Referral, referred_to, why_not
+from popular.proxy.session.machine.exchanges import Exchanges
 from popular.proxy.session.machine.phases import CHECKING, CONNECTING, LOGGING_IN, RELAYING
 from popular.proxy.session.machine.surroundings import Surroundings
-from popular.proxy.session.machine.telling import NO_FIELDS, Teller
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.orders import DRAINED, GO_ON, AskedLogin
 from popular.proxy.session.who import Poll
 from supervisor.octets import fields_of, joined
 
-NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
-"""What a backend has not done when its time is over."""
-UNTRIED = ("maxwaiting", "maxsessions", "down")
-"""Labels of failures where the backend was not even asked."""
 
-_STEPS = {
-    "connect": CONNECTING.phrase,
-    "tls": TLS_STEP,
-    NO_CONNECTION: CONNECTING.phrase,
-    NO_HANDSHAKE: TLS_STEP,
-}
-"""Steps of an attempt at a backend beside those of its login, by the word or the reason of the failure."""
-
-
-class BackendSide(Teller):
+class BackendSide(Exchanges):
     """One session, as far as its backend goes."""
 
-    __slots__ = (
-        "_backend",
-        "_health",
-        "_password_is_ours",
-        "_patience",
-        "_referred",
-        "_refusals",
-        "counted",
-        "poll",
-    )
+    __slots__ = ("_patience", "_referred", "counted", "poll")
 
     def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
-        Teller._set_up(self, verbs, around, peer)
+        Exchanges._set_up(self, verbs, around, peer)
         self.counted = False
         """Limits may count this session: they were asked, and are told of its end."""
-        self._backend: BackendRuntime | None = None
-        """The one with the id `backend_id`; its address is another one where a route or a referral names a server."""
-        self._health: HealthKnowledge | None = None
-        """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
-        self._refusals: Refusals | None = None
-        """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
-        self._password_is_ours = False
-        """The backend was told a password of a module's, not the client's."""
         self._referred = False
         """A backend has sent us to another one."""
         self._patience = 0.0
@@ -158,7 +116,6 @@ class BackendSide(Teller):
             verbs.count("mail_checks", "unanswered", "")
         elif mail is NO_MAIL or mail is LOAD_TOO_HIGH:
             verbs.count("mail_checks", "empty" if mail is NO_MAIL else "load", "")
-            self._dialogue = None
             self._show_empty()
             return
         else:
@@ -215,7 +172,6 @@ class BackendSide(Teller):
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
         if self._refusals is not None:
             self._refusals.note_success(self.target)
-        self._dialogue = None
         if not self._enter_or_refuse():
             return
         self._move(RELAYING)
@@ -239,41 +195,7 @@ class BackendSide(Teller):
         self._try_again(hindrance.code)
         return False
 
-    # A backend that refuses, or fails
-
-    def _rejected(self, rejected: Rejected) -> None:
-        """The backend's words go to the log; the client gets its response code and ours, which tell strangers
-        nothing.
-        """
-        assert self._backend is not None
-        if rejected.of_login and (referral := referral_of(rejected.reply)) is not None:
-            self._refer(referral, rejected.step, self._backend)
-            return
-        code = replies.known_code(rejected.code)
-        of_user = not self._password_is_ours
-        whose = affair(rejected, code, in_clear=self._backend.in_clear, of_user=of_user, user=self.target)
-        reply = rejected.reply.decode("utf-8", "replace")
-        said = {"code": (rejected.code or b"").decode("utf-8", "replace")}
-        if whose is Affair.BACKEND or whose is Affair.TLS:
-            self._note_backend(rejected.step, reply, label=word_of(rejected, code, whose), said=said)
-            self._service_failed("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
-            return
-        self._verbs.leave_backend()
-        if self._health is not None:
-            self._health.answered(self.peer_ip)
-        said |= {"backend": self.backend_id, "reply": reply}
-        if whose is Affair.MAILBOX:
-            assert code is not None
-            self._verbs.note(messages.LOGIN_DEFERRED, {**self._login_fields(), **said})
-            self._verbs.count("logins_deferred", DEFERRALS[code], self.backend_id)
-            self._no_guess()
-            self._around.limits.stays_out(self._row_number)
-            self._dialogue = None
-            self._try_again(code)
-            return
-        if whose is Affair.USER_UNSAID and self._refusals is not None:
-            self._doubt(self._refusals, rejected.step, reply)
-        self._wrong_login(said, label="backend")
+    # A backend that knows another
 
     def _refer(self, referral: Referral, step: str, said_by: BackendRuntime) -> None:
         """Another server has the mailbox, says a backend: there the user is logged in, once, if that is allowed."""
@@ -311,80 +233,7 @@ class BackendSide(Teller):
         vserv, account = self._rules.vserv, self.account()
         return AskedLogin(vserv=vserv, namespace=self.namespace, user=self.user, backend=backend_id, account=account)
 
-    def backend_failed(self, reason: str, word: str) -> None:
-        """The backend is not reachable, went away, or talks nonsense, before the two were joined.
-
-        `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it, or OURS.
-        """
-        dialogue = self._dialogue
-        assert dialogue is not None
-        if dialogue.refusal is not None:
-            self._rejected(dialogue.refusal)
-            return
-        if word == OURS:
-            fields: dict[str, object] = {"user": self.user, "step": self.phase.phrase, "reason": reason}
-            self._verbs.note(messages.NO_RESOURCES, fields)
-            self._service_failed("no_resources", label="resources")
-            return
-        label = word or ("connect" if self.phase is CONNECTING else "closed")
-        self._note_backend(_STEPS.get(label) or _STEPS.get(reason) or dialogue.step, reason, label=label)
-        if dialogue.ahead:
-            self._mistrust(dialogue.step, reason)
-        self._service_failed("backend_failed")
-
-    def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
-        """The backend refuses a user and does not say why: his wrong password, or does it refuse everybody (Refusals)?
-        If it does, this counts as a failure of the backend too, and is logged once.
-        """
-        was = refusals.of_everybody
-        refusals.refused(self.target)
-        if not refusals.of_everybody:
-            return
-        if was:
-            self._count_failure("everybody")
-        else:
-            reason = f"it refused {ENOUGH} users in a row and does not say why: {reply}"
-            self._note_backend(step, reason, label="everybody")
-
-    def _mistrust(self, step: str, reason: str) -> None:
-        """The backend did not answer as it should to USER and PASS in one piece: for a while it gets them singly."""
-        known = self._backend.announced if self._backend is not None else None
-        if known is not None and known.mistrust():
-            self._verbs.note(messages.NOT_PIPELINED, {**self._where(), "step": step, "reason": reason})
-
-    def _note_backend(self, step: str, reason: str, *, label: str, said: Mapping[str, object] = NO_FIELDS) -> None:
-        """Logs and counts a failure of the backend. `label`: of backend_login.FAILURES; `said`: more fields."""
-        fields: dict[str, object] = {**self._where(), "user": self.user, "step": step}
-        self._verbs.note(messages.BACKEND_FAILED, {**fields, "reason": reason, **said})
-        self._count_failure(label)
-        dialogue = self._dialogue
-        provoked = dialogue is not None and dialogue.may_be_too_long  # strangers would close it for everybody
-        if self._health is not None and label not in UNTRIED and not provoked:
-            self._health.failed(self.peer_ip, reason)
-
-    def _count_failure(self, label: str) -> None:
-        """And whom it turns away, who counts once for as long as it goes on."""
-        self._verbs.count("backend_failures", label, self.backend_id)
-        assert self._backend is not None
-        if self._backend.note_affected is not None:
-            self._backend.note_affected(self.namespace, self.account() or self.user)
-
-    def _where(self) -> dict[str, object]:
-        """Which backend failed, for the log, and the address at which it was, or all at which it could have been."""
-        assert self._backend is not None
-        return {"backend": self.backend_id, "address": ",".join(self._backend.settings.addresses)}
-
-    # What backends offer
-
-    def _international(self) -> International:
-        """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""
-        return self._around.in_common.offered()
-
     # The end
-
-    def _end(self, ending: str) -> None:
-        self._dialogue = None
-        Teller._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:
         """Client and backend are no longer joined: one of them has closed, broke, or sent what it must not."""

@@ -1,6 +1,7 @@
 cimport cython
 
 from popular.protocol.lines cimport LineBuffer
+from popular.proxy.session.backend.backend_login cimport BackendLogin
 from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.typedrules cimport TypedRules
 from popular.proxy.session.machine.verbs cimport Verbs
@@ -14,6 +15,7 @@ cdef class ClientSide:
     cdef public Surroundings _around
     cdef public TypedRules _rules
     cdef public Verbs _verbs
+    cdef public BackendLogin _dialogue
     cdef public tuple _routing
     cdef public str _certificate_name, _language, peer_ip, _sid, mechanism, namespace, user
     cdef public unsigned int _bit, _errors, _may_follow, peer_port
@@ -24,23 +26,15 @@ cdef class ClientSide:
     cpdef bint answers(self) except -1
     @cython.locals(number=long, bit=long)
     cpdef _move(self, phase)
+    cdef _forget(self)
     cpdef _end(self, str ending)
-    cpdef begin(self)
-    cpdef header_failed(self, str reason)
-    cdef _greet(self)
-    cpdef client_says(self, bytes data)
-    cpdef client_eof(self)
-    cdef bint _is_gone(self) except -1
-    @cython.locals(lines=LineBuffer, left=long, line=bytes)
-    cpdef _answer_lines(self)
     cpdef _null_byte(self)
+    cdef _error(self, str text)
+    cdef _greet(self)
+    cpdef _answer_lines(self)
+    cpdef header_failed(self, str reason)
+    cdef _start_tls(self)
+    cpdef _simulate(self)
+    cdef _logged_in(self)
     @cython.locals(reply=bytes, over=bint)
     cdef _simulated(self, bytes line)
-    cdef _command(self, bytes line)
-    cdef _response(self, bytes line)
-    cdef bint _may_be_longer(self) except -1
-    cdef _forget(self)
-    cdef _logged_in(self)
-    cdef _error(self, str text)
-    cpdef _simulate(self)
-    cdef _start_tls(self)

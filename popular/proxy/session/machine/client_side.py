@@ -1,8 +1,8 @@
-"""What the proxy makes of the words of a client: its lines, TLS, and the simulated mailbox.
+"""What all of the machine stands on: its fields, the one place that moves it and the one that ends it; and what a plain
+login passes by: the PROXY header, TLS, what is offered, the simulated mailbox.
 
-The first of the six classes of which the machine is made: `authorization.py` adds the commands before the login,
-`telling.py` what is logged of it, `backend_side.py` the backend, `machine.py` what becomes of a login. Pure, as they
-are: octets and facts come in, verbs are called (`verbs.py`).
+The first of the six classes of which the machine is made (machine.py lists them), one on another. Pure, as they all
+are: octets and facts come in, verbs are called (verbs.py).
 """
 
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 from popular import messages
 from popular.pdm.contract import Question, Secret
 from popular.protocol import replies, sasl
-from popular.protocol.capabilities import Common
-from popular.protocol.international import LANG, International
-from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
+from popular.protocol.capabilities import with_lines
+from popular.protocol.international import LANG, UTF8, International, lang
+from popular.protocol.lines import LineBuffer
 from popular.protocol.transaction import AT_ONCE, WELCOME, Response, Transaction
+from popular.proxy.session.backend.backend_login import BackendLogin
 from popular.proxy.session.machine.holds import Hold, Routing
 from popular.proxy.session.machine.offers import Offer
 from popular.proxy.session.machine.phases import (
@@ -24,8 +25,6 @@ from popular.proxy.session.machine.phases import (
     GREETED,
     MOVES,
     NOT_READ,
-    NOTHING_SAID,
-    PENDING,
     SIMULATING,
     STARTING_TLS,
     Phase,
@@ -36,15 +35,12 @@ from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.settings.vserv import POP3S
 
-LINES_A_TURN = 4
-"""Lines of a client that are answered before all others get their turn."""
 MOST_HELD = 1 << 14
 """Octets that a client may send ahead of an answer before it is no longer read."""
 
 HEADER_SECONDS = 5.0
 """For the PROXY header: it is sent with the connection, by a host that is near."""
 HANDSHAKE_SECONDS = 30.0
-MODULE_SECONDS = 30.0
 CLOSING_SECONDS = 5.0
 """How long a last reply may take to leave."""
 
@@ -58,12 +54,13 @@ BYE = replies.ok("bye")
 
 
 class ClientSide:
-    """One session, as far as its client goes."""
+    """One session, as far as it is neither a plain login nor its backend."""
 
     __slots__ = (
         "_around",
         "_bit",
         "_certificate_name",
+        "_dialogue",
         "_eof",
         "_errors",
         "_exchange",
@@ -119,6 +116,8 @@ class ClientSide:
         """It has had its turn, and there are lines left."""
         self._exchange: sasl.Exchange | None = None
         self._proving: Proving | None = None
+        self._dialogue: BackendLogin | None = None
+        """With the backend. Holds a password, so it is let go of as soon as it has done its work."""
         self._secret: Secret | None = None
         self._routing: Routing | None = None
         """To where the modules, or the operator, have sent the user; set by `Machine._find_backend`."""
@@ -161,25 +160,42 @@ class ClientSide:
         self._may_follow = MOVES[number]
 
     def _forget(self) -> None:
-        """What the client has shown has done its work."""
+        """What the client has shown has done its work, and what was made of it."""
         self._secret = self._question = self._exchange = self._routing = self._proving = self._hold = None
+        self._dialogue = None
 
     def _end(self, ending: str) -> None:
         self._move(ENDED)
         self._forget()
         self._verbs.finish(ending, CLOSING_SECONDS)
 
-    # The beginning
+    # Two ways to be at fault
 
-    def begin(self) -> None:
-        """The connection is there."""
-        trusted = self._rules.trusted
-        if trusted is None:
-            self._greet()
-        elif self.peer_ip in trusted:
-            self._verbs.await_header(HEADER_SECONDS)
+    def _null_byte(self) -> None:
+        """A NUL octet, also one that the relay found: dropped silently, and told to the operator."""
+        self._verbs.note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase})
+        self._end("null_byte")
+
+    def _error(self, text: str) -> None:
+        """A command that is none, or not here: -ERR, and beyond `maxerrors` the end."""
+        self._errors += 1
+        if self._errors > self._rules.maxerrors:
+            self._verbs.send(replies.err("too many faulty commands"))
+            self._end("too_many_errors")
         else:
-            self.header_failed("it is not in trusted")
+            self._verbs.send(replies.err(text))
+
+    # What stands above: the words of a client (authorization.py)
+
+    def _greet(self) -> None:
+        """`Authorization._greet`."""
+        raise NotImplementedError
+
+    def _answer_lines(self) -> None:
+        """`Authorization._answer_lines`."""
+        raise NotImplementedError
+
+    # The PROXY header
 
     def introduced(self, peer: tuple[Any, ...]) -> None:
         """The PROXY header has come: this is who the client is (address, port)."""
@@ -192,160 +208,6 @@ class ClientSide:
         fields: dict[str, object] = {"peer": self.peer_ip, "vserv": self._rules.vserv, "reason": reason}
         self._verbs.note(messages.BAD_HEADER, fields)
         self._end("proxy_header")
-
-    def _greet(self) -> None:
-        rules = self._rules
-        if self._verbs.is_blocked(self.peer_ip):
-            self._end("blocked")
-        elif rules.protocol == POP3S and not self._in_tls:
-            self._start_tls()
-        elif rules.state == "disabled":
-            self._verbs.send(rules.refusal)
-            self._end("vserv_disabled")
-        else:
-            self._verbs.send(rules.greeting if not rules.apop else self._greeting_with_challenge())
-
-    def _greeting_with_challenge(self) -> bytes:
-        """RFC 1939 section 7."""
-        return self._rules.greeting[:-2] + b" " + self._challenge(0) + b"\r\n"
-
-    def _challenge(self, number: int) -> bytes:
-        """0 is that of the greeting."""
-        return self._rules.challenges.of(self._sid, number)
-
-    # Lines
-
-    def client_says(self, data: bytes) -> None:
-        """The client sent this."""
-        self.lines.feed(data)
-        self._answer_lines()
-
-    def client_eof(self) -> None:
-        """The client will send nothing more. What it sent before is still answered, unless it `is_gone`.
-
-        In NOTHING_SAID it has said nothing of what was expected: a health check, and nobody's fault.
-        """
-        self._eof = True
-        if (self.phase in PENDING and self._is_gone()) or self.phase in NOTHING_SAID:
-            self._end("client_closed")
-        else:
-            self._answer_lines()
-
-    def _is_gone(self) -> bool:
-        """Whether nobody waits for the answer to PASS: the client sends nothing more, and PASS was its last word.
-
-        Behind that nothing could be done for it, and whoever is asked for it is asked in vain. A client with commands
-        behind PASS has only closed its half: it is served to its end.
-        """
-        return self._eof and not self.lines.held
-
-    def _answer_lines(self) -> None:
-        """Answers the lines that are there, as far as the phase allows."""
-        lines = self.lines
-        left = LINES_A_TURN
-        while lines.held and self._bit & _ANSWERING:
-            if not left:
-                self._rests = True
-                self._verbs.rest()
-                return
-            left -= 1
-            try:
-                line = lines.next_line()
-            except NullByte:
-                self._null_byte()
-                return
-            except LineTooLong:
-                if self._may_be_longer():
-                    continue
-                self._verbs.send(replies.err("the line is too long"))
-                self._end("line_too_long")
-                return
-            if line is None:
-                break
-            if self.phase is SIMULATING:
-                self._simulated(line)
-            elif self.phase is EXCHANGING:
-                self._response(line)
-            else:
-                self._command(line)
-        if self._eof and self._bit & _ANSWERING:
-            self._end("client_closed")
-
-    def proceed(self) -> None:
-        """All others have had their turn."""
-        self._rests = False
-        self._answer_lines()
-
-    def _null_byte(self) -> None:
-        """A NUL octet, also one that the relay found: dropped silently, and told to the operator."""
-        self._verbs.note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase})
-        self._end("null_byte")
-
-    def _simulated(self, line: bytes) -> None:
-        """What the mailbox without mail says to it."""
-        over = line == _QUIT
-        reply = BYE if over else _AT_ONCE.get(line)
-        if reply is None:
-            answer = self._answer(line)
-            reply, over = answer.reply, answer.over
-        self._verbs.send(reply)
-        if over:
-            self._end("absorbed" if self.absorbed else "quit")
-
-    def _answer(self, line: bytes) -> Response:
-        if line[:4].upper() not in _OF_WHAT_IS_OFFERED:
-            return Transaction((), ()).command(line)
-        offered = self._international()
-        more = offered.capabilities(self._rules.international)
-        return Transaction((), self._announced_offer().capa_after + more, offered.languages).command(line)
-
-    def _command(self, line: bytes) -> None:
-        """A command in the AUTHORIZATION state."""
-        raise NotImplementedError
-
-    def _response(self, line: bytes) -> None:
-        """The answer to a challenge."""
-        raise NotImplementedError
-
-    def _announced_offer(self) -> Offer:
-        """The offer as CAPA has it: less, or more, than by its set alone where backends are listened to."""
-        adapted = self._rules.adapted
-        return self._offer if adapted is None else adapted.like(self._offer, self._in_common_of_backends())
-
-    def _in_common_of_backends(self) -> Common:
-        """What all backends announce."""
-        raise NotImplementedError
-
-    def _international(self) -> International:
-        """What is offered of UTF8 and LANG at this moment."""
-        raise NotImplementedError
-
-    def _may_be_longer(self) -> bool:
-        """Whether the line that is too long may go on all the same."""
-        raise NotImplementedError
-
-    def _error(self, text: str) -> None:
-        self._errors += 1
-        if self._errors > self._rules.maxerrors:
-            self._verbs.send(replies.err("too many faulty commands"))
-            self._end("too_many_errors")
-        else:
-            self._verbs.send(replies.err(text))
-
-    def _simulate(self) -> None:
-        """The client goes on with us, in a mailbox without mail."""
-        verbs = self._verbs
-        self._forget()
-        self._move(SIMULATING)
-        self._logged_in()
-        verbs.count("simulated", None, "")
-        verbs.send(WELCOME)
-        self._answer_lines()
-
-    def _logged_in(self) -> None:
-        self._verbs.logged_in()
-        if self.mechanism:
-            self._verbs.count("sasl_logins", self.mechanism, self._rules.vserv)
 
     # TLS
 
@@ -389,3 +251,74 @@ class ClientSide:
         self._verbs.count("tls_failures", why, "")
         self._verbs.note(messages.TLS_FAILED, {"client": self.peer_ip, "vserv": vserv, "why": why, "reason": reason})
         self._end("tls_failed")
+
+    # What is offered
+
+    def _capa(self, _argument: bytes) -> None:
+        self.asked = True
+        more = self._international().capabilities(self._rules.international)
+        self._verbs.send(with_lines(self._announced_offer().capa, more))
+
+    def _say_utf8(self, _argument: bytes) -> None:
+        """RFC 6856 section 2.1. The backend is told in front of the login."""
+        if UTF8 not in self._rules.international or not self._international().utf8:
+            self._error("UTF8 is not offered here")
+            return
+        self._utf8 = True
+        self._verbs.send(replies.ok("UTF-8 from now on"))
+
+    def _lang(self, argument: bytes) -> None:
+        """RFC 6856 section 3.2. As UTF8; what is listed are the languages that all backends have."""
+        languages, words = self._international().languages, argument.split()
+        if LANG not in self._rules.international or not languages:
+            self._error("LANG is not offered here")
+        elif len(words) > 1:
+            self._error("LANG takes one language, or no argument")
+        else:
+            reply, chosen = lang(languages, words)
+            self._language = chosen or self._language
+            self._verbs.send(reply)
+
+    def _announced_offer(self) -> Offer:
+        """The offer as CAPA has it: less, or more, than by its set alone where backends are listened to."""
+        adapted = self._rules.adapted
+        return self._offer if adapted is None else adapted.like(self._offer, self._around.in_common.capabilities())
+
+    def _international(self) -> International:
+        """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""
+        return self._around.in_common.offered()
+
+    # The simulated mailbox
+
+    def _simulate(self) -> None:
+        """The client goes on with us, in a mailbox without mail."""
+        verbs = self._verbs
+        self._forget()
+        self._move(SIMULATING)
+        self._logged_in()
+        verbs.count("simulated", None, "")
+        verbs.send(WELCOME)
+        self._answer_lines()
+
+    def _logged_in(self) -> None:
+        self._verbs.logged_in()
+        if self.mechanism:
+            self._verbs.count("sasl_logins", self.mechanism, self._rules.vserv)
+
+    def _simulated(self, line: bytes) -> None:
+        """What the mailbox without mail says to it."""
+        over = line == _QUIT
+        reply = BYE if over else _AT_ONCE.get(line)
+        if reply is None:
+            answer = self._answer(line)
+            reply, over = answer.reply, answer.over
+        self._verbs.send(reply)
+        if over:
+            self._end("absorbed" if self.absorbed else "quit")
+
+    def _answer(self, line: bytes) -> Response:
+        if line[:4].upper() not in _OF_WHAT_IS_OFFERED:
+            return Transaction((), ()).command(line)
+        offered = self._international()
+        more = offered.capabilities(self._rules.international)
+        return Transaction((), self._announced_offer().capa_after + more, offered.languages).command(line)

@@ -3,20 +3,19 @@
     AUTH MECHANISM      challenges and responses (`popular/protocol/sasl.py`) up to what the client has to show
     APOP                an answer to the challenge in the greeting
 
-With SCRAM the modules are asked in the middle, for the keys; with all others at the end. The third of the six classes
-of which the machine is made: behind `authorization.py` (commands), in front of `telling.py` (log, counters). Pure.
+With SCRAM the modules are asked in the middle, for the keys; with all others at the end. The fourth of the six classes
+of which the machine is made: behind `authorization.py` (USER, PASS), in front of `backend_side.py`. Pure.
 """
 
 from popular.pdm.chain import Decision
 from popular.pdm.contract import ClientResponse, Question
 from popular.protocol import sasl
 from popular.protocol.lines import LONGEST_COMMAND
-from popular.protocol.replies import Code
 from popular.protocol.scram import SCRAM, invented_salt
 from popular.proxy.session.machine.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
-from popular.proxy.session.machine.authorization import Authorization, name_of
-from popular.proxy.session.machine.client_side import MOST_HELD
-from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, LOGGING_IN, SIMULATING
+from popular.proxy.session.machine.authorization import Authorization
+from popular.proxy.session.machine.login_commands import name_of
+from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED
 from popular.proxy.session.machine.proving import Proving
 
 
@@ -166,28 +165,3 @@ class Exchanges(Authorization):
         self._question = question = with_credential(question, mechanism, challenge, shown=shown)
         self._secret = None if question.password is NO_PASSWORD else question.password
         self._put(question)
-
-    def _may_be_longer(self) -> bool:
-        """AUTH has long initial responses, against RFC 5034: some clients know no other way to show a token."""
-        lines = self.lines
-        if self.phase is SIMULATING or lines.limit != LONGEST_COMMAND or lines.held[:5].upper() != b"AUTH ":
-            return False
-        lines.limit = MOST_HELD
-        return True
-
-    def _try_again(self, code: Code) -> None:
-        """Refused; the client may log in anew. With a mechanism that has a `refusal` (tokens) it is sent that as one
-        more challenge, and the -ERR only when it has answered (`_response`).
-        """
-        exchange, refusal = self._exchange, b""
-        if exchange is not None and code is Code.AUTH and self.phase is not LOGGING_IN:
-            refusal = exchange.mechanism.refusal
-        self._forget()
-        if refusal:
-            self._move(EXCHANGING)
-            self._denied = code
-            self._verbs.send(sasl.encoded(refusal))
-        else:
-            self._move(GREETED)
-            self._deny(code)
-        self._answer_lines()

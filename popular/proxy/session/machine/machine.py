@@ -1,24 +1,33 @@
 """The proxy session as a machine: bytes and facts in, verbs called. No socket, clock, log or file in here.
 
-    begin                              the connection is there (client_side.py)
-    client_says, client_eof            what the client sent, or that it will send nothing more (client_side.py;
-                                       what commands mean before the login: authorization.py, exchanges.py)
-    proceed                            all others have had their turn, behind the verb `rest` (client_side.py)
+    begin                              the connection is there (authorization.py)
+    client_says, client_eof            what the client sent, or that it will send nothing more (authorization.py)
+    proceed                            all others have had their turn, behind the verb `rest` (authorization.py)
     introduced, header_failed          the PROXY header (client_side.py)
     tls_up, tls_failed                 TLS with the client (client_side.py)
-    decided, checked                   what the modules, and the mail check, have answered
+    decided, checked                   what the modules, and the mail check (backend_side.py), have answered
     reached                            at which of its addresses the backend is connected
-    connected, backend_says, backend_tls_up, backend_failed      how it goes with the backend (backend_side.py)
+    connected, backend_says, backend_tls_up      how it goes with the backend (backend_side.py)
+    backend_failed                     how it does not (telling.py)
     released                           the operator holds the client no more
     relay_ended                        the two were joined, and are no more (backend_side.py)
     expired                            a deadline has passed
     over                               the session is; nothing is decided any more
 
-It is one object of six classes, one on another: ClientSide, Authorization, Exchanges, Teller (telling.py), BackendSide
-and, on top, Machine, which decides where a user goes. Each entry may call verbs (verbs.py), which never call back. When
-the backend has let the user in, the last verb is `relay`, and from then on the octets do not pass through here. What
-ends a session from outside (a broken connection, the supervisor, an error of ours) is not told to the machine but by
-`over`: there is nothing to decide.
+It is one object of six classes, one on another, cut by time: a plain login passes `Authorization`, `Machine` and
+`BackendSide` only.
+
+    ClientSide       client_side.py      what all stand on; PROXY header, TLS, CAPA, the simulated mailbox
+    Teller           telling.py          who says no: to the client, and to log and counters
+    Authorization    authorization.py    the greeting, lines, USER, PASS
+    Exchanges        exchanges.py        AUTH and APOP, where the client says them instead
+    BackendSide      backend_side.py     the login at the backend, up to the relay
+    Machine          here                where a user goes: modules, orders, health
+
+What is called from below and stands above is declared below by a method without a body, which says where it is. Each
+entry may call verbs (verbs.py), which never call back. When the backend has let the user in, the last verb is `relay`,
+and from then on the octets do not pass through here. What ends a session from outside (a broken connection, the
+supervisor, an error of ours) is not told to the machine but by `over`: there is nothing to decide.
 
 `listens` (client_side.py) is no entry but a question, asked when an entry has returned: is the client to be read?
 
@@ -28,18 +37,18 @@ What a login carries from class to class; `_forget` (client_side.py) lets go of 
     _secret      `_password`, `_has_shown`              the limits, `_absorb`, the dialogue with the backend
     _question    `_has_shown` (not behind USER, PASS)   `_prove`; whoever asks what was shown beside a password
     _hold        `_hold_back`, `_check_orders`          `_leave_hold`, which is told of the end of each wait
+    _dialogue    `_log_in`, `_open_mailbox`             `backend_says`; `telling.py`, where the backend fails
     _routing     `_find_backend`                        `_enter_backend`; `_refer`, when a backend knows another
 """
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import CannotTell, Route
-from popular.protocol.capabilities import Common
 from popular.proxy.session.backend.backend_auth import lacks_secret
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, HealthKnowledge
 from popular.proxy.session.backend.reach import ELSEWHERE
-from popular.proxy.session.machine.backend_side import NO_ANSWER, NO_CONNECTION, BackendSide
+from popular.proxy.session.machine.backend_side import BackendSide
 from popular.proxy.session.machine.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.machine.holds import AskBehind, ChallengeBehind, ObeyBehind, RefuseBehind, Routing
 from popular.proxy.session.machine.phases import (
@@ -52,6 +61,7 @@ from popular.proxy.session.machine.phases import (
     STARTING_TLS,
 )
 from popular.proxy.session.machine.surroundings import Surroundings
+from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.orders import DRAINED, FAKE, HELD_BACK, LOCKED, moved
 from popular.proxy.settings.backend import Backend, looks_at_passwords
@@ -253,9 +263,6 @@ class Machine(BackendSide):
         self._backend = self._backend.like(self._backend.settings.at_address(number))
         if number:
             self._verbs.count("backend_elsewhere", ELSEWHERE[number - 1], self.backend_id)
-
-    def _in_common_of_backends(self) -> Common:
-        return self._around.in_common.capabilities()
 
     # A backend that is down
 

@@ -1,7 +1,22 @@
-"""What the machine says of a login: to log and counters, who opened whose mailbox and whose login failed; and to a
-client who may not come in, that he may not.
+"""Who says no, and to whom: what the machine tells a client who may not come in, and the operator, by log and counters,
+of a login and of a backend that failed.
 
-The fourth of the six classes of which the machine is made: behind `exchanges.py`, in front of `backend_side.py`.
+    method                 the client hears                    is counted among            ends the session
+    _error                 -ERR                                its faulty commands         beyond `maxerrors`
+    _wrong_login           `_try_again`, behind a pause        login_failures, failures    as `_deny`
+    _refused_by_module     `_wrong_login`, by its own words    as that                     as `_deny`
+    _note_hindrance        nothing (→ `_try_again`)            limited, vserv_limited      no
+    _hold_back             nothing, until it is over           nothing                     no
+    _try_again             -ERR (`_deny`), or a challenge      nothing                     as `_deny`
+    _deny                  -ERR                                nothing                     beyond `maxfailures` failures
+    _service_failed        `_end_with_err`; with `softfail`    login_failures              yes; with `softfail` no
+                           an empty mailbox
+    _end_with_err          -ERR                                login_failures              yes
+    _rejected              one of these, as the affair is      logins_deferred, or theirs  as they do
+    backend_failed         `_service_failed`                   backend_failures            as that
+
+`_error` is in client_side.py, where it began; what ends a session without a word calls `_end` there. The second of the
+six classes of which the machine is made.
 """
 
 from collections.abc import Mapping
@@ -9,32 +24,81 @@ from collections.abc import Mapping
 from popular import messages
 from popular.pdm.chain import Admitted, RefusedLogin
 from popular.pdm.contract import Secret, UserLimits
-from popular.protocol import replies
+from popular.protocol import replies, sasl
 from popular.protocol.replies import Code
-from popular.proxy.session.backend.backend_login import BackendLogin
-from popular.proxy.session.backend.refusals import OWN_WORDS
-from popular.proxy.session.machine.exchanges import Exchanges
-from popular.proxy.session.machine.holds import RefuseBehind
+from popular.proxy.session.backend.backend_login import TLS_STEP, Rejected
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.contracts import OURS, HealthKnowledge
+from popular.proxy.session.backend.referral import Referral, referral_of
+from popular.proxy.session.backend.refusals import DEFERRALS, ENOUGH, OWN_WORDS, Affair, Refusals, affair, word_of
+from popular.proxy.session.machine.client_side import ClientSide
+from popular.proxy.session.machine.holds import Hold, RefuseBehind
+from popular.proxy.session.machine.phases import CONNECTING, EXCHANGING, GREETED, HELD, LOGGING_IN
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
+from popular.proxy.session.who import Who
+from popular.proxy.settings.limits import OF_VSERV
 
 NO_FIELDS: Mapping[str, object] = {}
 """No fields more, for an entry of the log."""
 
+NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
+"""What a backend has not done when its time is over."""
+UNTRIED = ("maxwaiting", "maxsessions", "down")
+"""Labels of failures where the backend was not even asked."""
 
-class Teller(Exchanges):
+_STEPS = {
+    "connect": CONNECTING.phrase,
+    "tls": TLS_STEP,
+    NO_CONNECTION: CONNECTING.phrase,
+    NO_HANDSHAKE: TLS_STEP,
+}
+"""Steps of an attempt at a backend beside those of its login, by the word or the reason of the failure."""
+
+
+class Teller(ClientSide):
     """One session, as far as operator and client are told how the login went."""
 
-    __slots__ = ("_dialogue", "_own_limits", "_row_number", "backend_id", "target")
+    __slots__ = (
+        "_asked_at",
+        "_backend",
+        "_charged",
+        "_denied",
+        "_failures",
+        "_health",
+        "_own_limits",
+        "_password_is_ours",
+        "_refusals",
+        "_row_number",
+        "_words",
+        "backend_id",
+        "target",
+    )
 
     def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
-        Exchanges._set_up(self, verbs, around, peer)
+        ClientSide._set_up(self, verbs, around, peer)
         self._row_number = self._verbs.row_number
+        self._failures = 0
+        """Wrong logins, and guesses that came too fast."""
+        self._charged = False
+        """A guess was charged to the client's network; whether it was one, a wrong login, is not known yet."""
+        self._asked_at = 0.0
+        """When somebody was asked last what is to become of the client, if `times` of the surroundings want to know."""
+        self._denied: Code | None = None
+        """The client is refused, and is told so when it has answered to the reason (a challenge of its mechanism)."""
+        self._words = ""
+        """What the client is told when it is refused, instead of ours: those of a module."""
         self._own_limits: UserLimits | None = None
-        self._dialogue: BackendLogin | None = None
-        """The dialogue with the backend. Holds a password, so it is let go of as soon as it has done its work."""
         self.backend_id = ""
         self.target = ""
+        self._backend: BackendRuntime | None = None
+        """The one with the id `backend_id`; its address is another one where a route or a referral names a server."""
+        self._health: HealthKnowledge | None = None
+        """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
+        self._refusals: Refusals | None = None
+        """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
+        self._password_is_ours = False
+        """The backend was told a password of a module's, not the client's."""
 
     def _tell_master_login(self, decision: Admitted) -> None:
         """A mailbox is opened by a password that is not its owner's (a master password): that is always logged."""
@@ -54,14 +118,14 @@ class Teller(Exchanges):
         """The user's name as his module spells it; "" if it spells it as he did, or nobody has let him in yet."""
         return self._own_limits.account if self._own_limits is not None else ""
 
-    # The client, who may not come in
+    # A login that fails
 
     def _wrong_login(
         self, said: Mapping[str, object] = NO_FIELDS, *, label: str, code: Code = Code.AUTH, wait: float = 0.0
     ) -> None:
         """Refuses a login, for every reason with the same words, code and wait, so that nobody learns which users
-        exist; but for what a module wants, `code` and `wait`. `label`: of LOGIN_FAILURES, also for
-        the log, as is `said`: what the module or the backend did.
+        exist; but for what a module wants, `code` and `wait`. `label`: of LOGIN_FAILURES, also for the log, as is
+        `said`: what the module or the backend did.
         """
         verbs = self._verbs
         self._failures += 1
@@ -72,8 +136,7 @@ class Teller(Exchanges):
             self._charged = False
             wait = max(wait, self._around.limits.failed(self._whom(), self._secret_shown()))
         left = self._around.times.left_to_refusal(self._asked_at, label) if self._around.times is not None else 0.0
-        self._secret = self._question = self._routing = None
-        self._dialogue = None
+        self._secret = self._question = self._routing = self._dialogue = None
         if wait + left > 0:
             self._hold_back(wait + left, RefuseBehind(code), left)
         else:
@@ -97,7 +160,6 @@ class Teller(Exchanges):
 
         An empty mailbox would make clients forget what they have seen, so it is shown only with `softfail`.
         """
-        self._dialogue = None
         self._no_guess()
         self._around.limits.stays_out(self._row_number)
         if self._rules.softfail:
@@ -116,3 +178,155 @@ class Teller(Exchanges):
     def _has_own_password(self) -> bool:
         """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
         return self._secret is not None and (self._question is None or not self._question.actor)
+
+    # The client, who waits and tries again
+
+    def _note_hindrance(self, limit: str) -> None:
+        """A limit keeps him out for now; that is no wrong login."""
+        rules = self._rules
+        fields: dict[str, object] = {"client": self.peer_ip, "vserv": rules.vserv, "namespace": self.namespace}
+        self._verbs.note(messages.LOGIN_LIMITED, {**fields, "user": self.user, "limit": limit})
+        self._verbs.count("limited", limit, "")
+        if limit in OF_VSERV:
+            self._verbs.count("vserv_limited", limit, rules.vserv)
+
+    def _hold_back(self, seconds: float, hold: Hold, at_least: float = 0.0) -> None:
+        self._hold = hold
+        self._move(HELD)
+        self._verbs.hold(seconds, at_least)
+
+    def _try_again(self, code: Code) -> None:
+        """Refused; the client may log in anew. With a mechanism that has a `refusal` (tokens) it is sent that as one
+        more challenge, and the -ERR only when it has answered (`_response`).
+        """
+        exchange, refusal = self._exchange, b""
+        if exchange is not None and code is Code.AUTH and self.phase is not LOGGING_IN:
+            refusal = exchange.mechanism.refusal
+        self._forget()
+        if refusal:
+            self._move(EXCHANGING)
+            self._denied = code
+            self._verbs.send(sasl.encoded(refusal))
+        else:
+            self._move(GREETED)
+            self._deny(code)
+        self._answer_lines()
+
+    def _deny(self, code: Code) -> None:
+        """Sends the -ERR. Behind `maxfailures` wrong logins the session ends with it."""
+        self._verbs.send(replies.err(self._words or OWN_WORDS[code], code))
+        self._words = ""
+        if self._failures >= self._rules.maxfailures:
+            self._end("too_many_failures")
+
+    def _whom(self) -> Who:
+        """Whom limits are asked about."""
+        return Who(self.peer_ip, self.namespace, self.user)
+
+    def _no_guess(self) -> None:
+        """Nobody could tell whether the password is right: what was charged for a guess is given back."""
+        if self._charged:
+            self._charged = False
+            self._around.limits.no_guess(self._whom())
+
+    # A backend that refuses, or fails
+
+    def _rejected(self, rejected: Rejected) -> None:
+        """The backend's words go to the log; the client gets its response code and ours, which tell strangers
+        nothing.
+        """
+        assert self._backend is not None
+        if rejected.of_login and (referral := referral_of(rejected.reply)) is not None:
+            self._refer(referral, rejected.step, self._backend)
+            return
+        code = replies.known_code(rejected.code)
+        of_user = not self._password_is_ours
+        whose = affair(rejected, code, in_clear=self._backend.in_clear, of_user=of_user, user=self.target)
+        reply = rejected.reply.decode("utf-8", "replace")
+        said = {"code": (rejected.code or b"").decode("utf-8", "replace")}
+        if whose is Affair.BACKEND or whose is Affair.TLS:
+            self._note_backend(rejected.step, reply, label=word_of(rejected, code, whose), said=said)
+            self._service_failed("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
+            return
+        self._verbs.leave_backend()
+        if self._health is not None:
+            self._health.answered(self.peer_ip)
+        said |= {"backend": self.backend_id, "reply": reply}
+        if whose is Affair.MAILBOX:
+            assert code is not None
+            self._verbs.note(messages.LOGIN_DEFERRED, {**self._login_fields(), **said})
+            self._verbs.count("logins_deferred", DEFERRALS[code], self.backend_id)
+            self._no_guess()
+            self._around.limits.stays_out(self._row_number)
+            self._try_again(code)
+            return
+        if whose is Affair.USER_UNSAID and self._refusals is not None:
+            self._doubt(self._refusals, rejected.step, reply)
+        self._wrong_login(said, label="backend")
+
+    def backend_failed(self, reason: str, word: str) -> None:
+        """The backend is not reachable, went away, or talks nonsense, before the two were joined.
+
+        `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it, or OURS.
+        """
+        dialogue = self._dialogue
+        assert dialogue is not None
+        if dialogue.refusal is not None:
+            self._rejected(dialogue.refusal)
+            return
+        if word == OURS:
+            fields: dict[str, object] = {"user": self.user, "step": self.phase.phrase, "reason": reason}
+            self._verbs.note(messages.NO_RESOURCES, fields)
+            self._service_failed("no_resources", label="resources")
+            return
+        label = word or ("connect" if self.phase is CONNECTING else "closed")
+        self._note_backend(_STEPS.get(label) or _STEPS.get(reason) or dialogue.step, reason, label=label)
+        if dialogue.ahead:
+            self._mistrust(dialogue.step, reason)
+        self._service_failed("backend_failed")
+
+    def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
+        """The backend refuses a user and does not say why: his wrong password, or does it refuse everybody (Refusals)?
+        If it does, this counts as a failure of the backend too, and is logged once.
+        """
+        was = refusals.of_everybody
+        refusals.refused(self.target)
+        if not refusals.of_everybody:
+            return
+        if was:
+            self._count_failure("everybody")
+        else:
+            reason = f"it refused {ENOUGH} users in a row and does not say why: {reply}"
+            self._note_backend(step, reason, label="everybody")
+
+    def _mistrust(self, step: str, reason: str) -> None:
+        """The backend did not answer as it should to USER and PASS in one piece: for a while it gets them singly."""
+        known = self._backend.announced if self._backend is not None else None
+        if known is not None and known.mistrust():
+            self._verbs.note(messages.NOT_PIPELINED, {**self._where(), "step": step, "reason": reason})
+
+    def _note_backend(self, step: str, reason: str, *, label: str, said: Mapping[str, object] = NO_FIELDS) -> None:
+        """Logs and counts a failure of the backend. `label`: of backend_login.FAILURES; `said`: more fields."""
+        fields: dict[str, object] = {**self._where(), "user": self.user, "step": step}
+        self._verbs.note(messages.BACKEND_FAILED, {**fields, "reason": reason, **said})
+        self._count_failure(label)
+        dialogue = self._dialogue
+        provoked = dialogue is not None and dialogue.may_be_too_long  # strangers would close it for everybody
+        if self._health is not None and label not in UNTRIED and not provoked:
+            self._health.failed(self.peer_ip, reason)
+
+    def _count_failure(self, label: str) -> None:
+        """And whom it turns away, who counts once for as long as it goes on."""
+        self._verbs.count("backend_failures", label, self.backend_id)
+        assert self._backend is not None
+        if self._backend.note_affected is not None:
+            self._backend.note_affected(self.namespace, self.account() or self.user)
+
+    def _where(self) -> dict[str, object]:
+        """Which backend failed, for the log, and the address at which it was, or all at which it could have been."""
+        assert self._backend is not None
+        return {"backend": self.backend_id, "address": ",".join(self._backend.settings.addresses)}
+
+    def _refer(self, referral: Referral, step: str, said_by: BackendRuntime) -> None:
+        """`BackendSide._refer`: the user is logged in elsewhere, as a backend says."""
+        raise NotImplementedError
