@@ -14,6 +14,7 @@ from popular.net.networks import Networks
 from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
 from popular.pdm.contract import TOKEN, Question, Route, Secret, UserLimits
 from popular.pdm.libpdm_http import request_headers
+from popular.protocol.commands import VERBS, State, Verb
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
 from popular.proxy.session.backend.contracts import OURS
@@ -320,6 +321,16 @@ def test_a_null_byte_is_told_to_nobody_but_the_operator() -> None:
     """No reply, and an entry that names the phase."""
     note = ("note", "null_byte_in_input", {"phase": GREETED.phrase})
     assert begun().says(b"CA\0PA\r\n") == [note, ("finish", "null_byte")]
+
+
+@pytest.mark.parametrize(
+    "verb", [verb for verb in VERBS.values() if State.AUTHORIZATION in verb.states], ids=lambda verb: verb.keyword
+)
+def test_each_command_before_the_login_is_answered(verb: Verb) -> None:
+    """With as many arguments as it needs, whatever it says."""
+    session = begun(starttls="optional")
+    words = " ".join([verb.keyword, *("x" * verb.fewest)])
+    assert session.says(f"{words}\r\n".encode())[0][0] == "send"
 
 
 def test_too_many_commands_before_the_login_end_it() -> None:

@@ -289,4 +289,4 @@ _ANSWERS: dict[str, Callable[[Authorization, bytes], None]] = {
     "LANG": Authorization._lang,
     "QUIT": Authorization._quit,
 }
-"""Of the commands but USER and PASS, which `_command` calls by their names."""
+"""What answers a command; USER and PASS are not among them, which `_command` calls by their names."""

@@ -57,7 +57,7 @@ _STEPS = {
 
 
 class Teller(ClientSide):
-    """One session, as far as operator and client are told how the login went."""
+    """One session, as far as client and operator are told that a login failed, and by whose fault."""
 
     __slots__ = (
         "_asked_at",
