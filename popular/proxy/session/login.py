@@ -71,7 +71,7 @@ class Login:
         self._sid = self._events.sid
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
-        self._open_question: PendingQuestion | LoopQuestion | None = None
+        self._open_question: PendingQuestion[Decision] | LoopQuestion | None = None
         """What the modules are asked, in a thread or waiting for one, or on the event loop."""
         self._mail_check: CheckSocket | MailRace | None = None
         self._admission: BackendAdmission | None = None
