@@ -124,9 +124,7 @@ class QuestionQueue:
         future = self._context.loop.run_in_executor(self._context.pool, work)
         future.add_done_callback(functools.partial(self._answered, waiting))
 
-    def _answered(
-        self, waiting: PendingQuestion[A], future: "asyncio.Future[tuple[A, Callable[[], None]]]"
-    ) -> None:
+    def _answered(self, waiting: PendingQuestion[A], future: "asyncio.Future[tuple[A, Callable[[], None]]]") -> None:
         self._running -= 1
         following = self._turns.take()
         if following is not None:

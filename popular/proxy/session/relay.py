@@ -1,9 +1,9 @@
 """Joins client and backend: passes bytes both ways and holds back whoever is faster, until one side closes.
 
-What a slow reader has not taken is at most one piece or one pipe for each session, however large the mail. Commands and
-short answers leave at the end of the turn in which they came (`Poller.later`). The client's stream is looked at for QUIT
-and DELE, and is otherwise untouched. This is all that an ordinary session needs; how a large mail is moved, and how the
-two end, is the class below this one (relay_pair.py).
+What a slow reader has not taken is at most one piece or one pipe for each session, however large the mail. Commands
+and short answers leave at the end of the turn in which they came (`Poller.later`). The client's stream is looked at for
+QUIT and DELE, and is otherwise untouched. This is all that an ordinary session needs; how a large mail is moved, and
+how the two end, is the class below this one (relay_pair.py).
 """
 
 from popular.net.channel import BROKEN, ENDED

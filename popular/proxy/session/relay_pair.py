@@ -1,5 +1,5 @@
-"""The two connections that a relay joins: how they are taken over, a large mail is moved, one of them ends and then both,
-and what would be lost if they were cut.
+"""The two connections that a relay joins: how they are taken over, how a large mail is moved, how one of them ends and
+then both, and what would be lost if they were cut.
 
 When a piece is as large as it can be (a large mail) and both legs are plain, the kernel moves the rest (splice). The
 answer to QUIT leaves together with the end of the connection, if the backend has closed by then. Reading, and passing
