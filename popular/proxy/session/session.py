@@ -133,14 +133,14 @@ class Session(SessionLife):
         # To the fallback backend only a password leads.
         hide_unknown = not runtime.rules.fallback or question.kind != PASSWORD
         if not modules.answers_later:
-            self.decide(modules.ask(question, hide_unknown, self.sid))
+            self.conclude(modules.ask(question, hide_unknown, self.sid))
             return
         asked = modules.ask_later(question, hide_unknown, self.sid, decided=self.decided)
         if isinstance(asked, (PendingQuestion, LoopQuestion)):
             self._login.question = asked
             self._deadlines.expect_within(seconds)
         else:
-            self.decide(asked)
+            self.conclude(asked)
 
     def decided(self, decision: Decision) -> None:
         self._enter_if_open(self._tell_decision, decision)

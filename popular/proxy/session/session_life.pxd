@@ -34,7 +34,7 @@ cdef class SessionLife(Verbs):
     cdef _settle(self)
     cpdef fault(self, error)
     cdef _claim_turn(self)
-    cpdef decide(self, decision)
+    cpdef conclude(self, decision)
     cpdef relay(self, bytes to_client, bytes to_backend)
     @cython.locals(to_relay=tuple)
     cdef _do_deferred(self)

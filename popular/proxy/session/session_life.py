@@ -169,7 +169,7 @@ class SessionLife(Verbs):
         self._claim_turn()
         self._call = do, facts
 
-    def decide(self, decision: Decision) -> None:
+    def conclude(self, decision: Decision) -> None:
         self._claim_turn()
         self._decision = decision
 

@@ -48,7 +48,7 @@ class Verbs(SessionEvents):
         """Ask the modules: → `decided`."""
         raise NotImplementedError
 
-    def decide(self, decision: Decision) -> None:
+    def conclude(self, decision: Decision) -> None:
         """What was asked is known without the modules: → `decided`."""
         raise NotImplementedError
 
