@@ -30,7 +30,7 @@ def failure_of(error: OSError) -> BackendFailure:
 
 
 class LoginParts:
-    """All of one session. There may be several attempts, one by one.
+    """What one session has open for its login. There may be several attempts, one by one.
 
     How long a step took the loop's clock tells, which is read once for each waking.
     """
@@ -59,7 +59,7 @@ class LoginParts:
         """What the modules are asked, in a thread or waiting for one, or on the event loop."""
         self._mail_check: CheckSocket | MailRace | None = None
         self.admission: BackendAdmission | None = None
-        """Of the backend at which this session has a place."""
+        """Who admits to the backend at which this session has a place; None where it has none."""
         self._waits = False
         """It is counted among those who wait for that backend."""
         self.backend: BackendRuntime | None = None
