@@ -13,7 +13,7 @@ Words of this project, used without synonyms:
 
 ARCHITECTURE.md follows one login through the files: `proxy/service.py` (one config, ready to serve) →
 `proxy/session/session.py` (carries out, on `session_life.py`) ⇄ `client_side.py`, `telling.py`,
-`authorization.py`, `exchanges.py`, `backend_side.py` and `machine.py` (decide: the six classes of the machine) → `pdm/chain.py` (who is
+`authorization.py`, `exchanges.py`, `backend_side.py` and `machine.py` (decide: the machine) → `pdm/chain.py` (who is
 this?) → `mailcheck.py` (is there mail?) → `backend_login.py` → `relay.py`, or, for an empty mailbox,
 `protocol/transaction.py`.
 """

@@ -2,7 +2,7 @@
 
 import enum
 
-from popular.protocol.lines import LONGEST_REPLY
+from popular.protocol.lines import LONGEST_REPLY, is_ok
 
 _CRLF = 2
 
@@ -57,3 +57,12 @@ def code_of(line: bytes) -> bytes | None:
         return None
     code, bracket, _ = rest[1:].partition(b"]")
     return code if bracket and code else None
+
+
+def without_words(line: bytes) -> str:
+    """What of a backend's reply cannot be a password, which it may repeat in whatever it says: the status, and a code
+    that we know.
+    """
+    status = "+OK" if is_ok(line) else "-ERR" if line.startswith(b"-ERR") else ""
+    code = known_code(code_of(line))
+    return f"{status} [{code.value}]" if code is not None else status

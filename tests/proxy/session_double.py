@@ -126,9 +126,9 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("ask", question)
 
-    def decide(self, decision: Decision) -> None:
+    def conclude(self, decision: Decision) -> None:
         assert not self.waits
-        self._write("decide", decision)
+        self._write("conclude", decision)
         self.waits = "ask"
 
     def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:

@@ -88,7 +88,7 @@ def test_a_login() -> None:
     session, client, reply = proves(KNOWN)
     assert client.trusts(base64.b64decode(reply.removeprefix(b"+ ")))
     assert session.machine.phase is EXCHANGING
-    assert session.says(b"\r\n") == [("decide", Admitted(HERE, "users", "users", limits=LIMITS))]
+    assert session.says(b"\r\n") == [("conclude", Admitted(HERE, "users", "users", limits=LIMITS))]
     assert session.machine.phase is ASKING
     verbs = session.decided(KNOWN.admits())
     assert session.machine.phase is SIMULATING
@@ -127,7 +127,7 @@ def test_who_does_not_come_in(outcome: str) -> None:
     assert len(base64.b64decode(salt[2:])) == 16
     assert iterations == b"i=4096"
     (verb,) = session.says(coded(client.final(server_first)) + b"\r\n")
-    assert verb[0] == "decide"
+    assert verb[0] == "conclude"
     verbs = session.decided(verb[1])
     assert said(verbs) == WRONG
     assert session.machine.phase is GREETED
@@ -152,7 +152,7 @@ def test_who_does_not_come_in_while_a_module_fails(decision: Decision, password:
     _nonce, salt, iterations = server_first.split(b",")
     assert (len(base64.b64decode(salt[2:])), iterations) == (16, b"i=4096")
     (verb,) = session.says(coded(client.final(server_first)) + b"\r\n")
-    assert verb[0] == "decide"
+    assert verb[0] == "conclude"
     verbs = session.decided(verb[1])
     assert said(verbs).startswith(b"-ERR [SYS/TEMP]")
     assert verbs[-1] == ("finish", "module_failed")
@@ -161,7 +161,7 @@ def test_who_does_not_come_in_while_a_module_fails(decision: Decision, password:
 def test_a_proof_that_holds_lets_in_while_another_module_fails() -> None:
     """Who is known needs nobody else."""
     session, _client, _reply = proves(KNOWN._replace(doubt="db: it is down"))
-    assert session.says(b"\r\n") == [("decide", Admitted(HERE, "users", "users", limits=LIMITS))]
+    assert session.says(b"\r\n") == [("conclude", Admitted(HERE, "users", "users", limits=LIMITS))]
 
 
 def test_one_name_has_one_salt() -> None:
@@ -250,7 +250,7 @@ def test_who_proves_nothing_is_not_let_in() -> None:
     final = client.final(challenge(verbs))
     assert session.machine.phase is EXCHANGING
     verbs = session.says(coded(final) + b"\r\n")
-    assert verbs == [("decide", NobodyKnows())]
+    assert verbs == [("conclude", NobodyKnows())]
 
 
 def test_the_fallback_is_for_passwords() -> None:

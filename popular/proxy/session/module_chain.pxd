@@ -16,7 +16,7 @@ cdef class ModuleChain:
     cdef public OftenLog _log
     cdef public object _context, _queue
     cdef public dict _observers, _told
-    cdef public list _asked_on_loop, _on_trial
+    cdef public list _in_use, _on_trial
     cdef public set _tasks
     cdef public int _comparing
     cdef public bint _is_on_loop, answers_later

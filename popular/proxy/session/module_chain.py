@@ -55,11 +55,11 @@ class ModuleChain:
     """Asks, and counts: at once, in a thread, or on the event loop, as popular/pdm/where.py has it."""
 
     __slots__ = (
-        "_asked_on_loop",
         "_asker",
         "_comparing",
         "_context",
         "_counters",
+        "_in_use",
         "_is_on_loop",
         "_log",
         "_observers",
@@ -96,7 +96,7 @@ class ModuleChain:
         self._log = context.log
         self._counters = counters
         self._observers = observers
-        self._asked_on_loop = [(guard, Asking(terms, self, self._compute)) for guard, terms in used]
+        self._in_use = [(guard, Asking(terms, self, self._compute)) for guard, terms in used]
         self._on_trial = [(guard, Asking(terms, self, self._compute)) for guard, terms in guards if terms.shadow]
         self._comparing = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,18 +123,13 @@ class ModuleChain:
 
     def ask_later(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
-    ) -> Decision | PendingQuestion | LoopQuestion:
+    ) -> Decision | PendingQuestion[Decision] | LoopQuestion:
         """What waits, and later `decided` is called, on the event loop; or a refusal at once, if too many wait."""
         if self._is_on_loop:
-            return self._ask_on_loop(question, hide_unknown, sid, decided=decided)
+            return LoopQuestion(self._begin(self._ask_and_compare(question, hide_unknown, sid, decided=decided)))
         work = functools.partial(self._ask_in_thread, question, hide_unknown, sid)
-        waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, decided=decided)
+        waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, answered=decided)
         return self._queue.put(waiting, self._threads) or waiting
-
-    def _ask_on_loop(
-        self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
-    ) -> LoopQuestion:
-        return LoopQuestion(self._begin(self._decide_on_loop(question, hide_unknown, sid, decided=decided)))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = self._context.loop.create_task(work)
@@ -142,25 +137,25 @@ class ModuleChain:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _decide_on_loop(
+    async def _ask_and_compare(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
     ) -> None:
-        decision, _record = await self.decide(question, hide_unknown, sid)
+        decision, _record = await self.ask_on_loop(question, hide_unknown, sid)
         decided(decision)
         for guard, how in self._on_trial:
             if chain.takes(guard.module, question.kind):
                 self._begin(self._compare(guard, how, question, decision=decision))
 
-    async def decide(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Record]:
+    async def ask_on_loop(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Record]:
         """Asks on the loop, whatever the modules are, and counts; also what each has answered."""
         record = Record()
-        decision = await guarded.decide(self._asked_on_loop, question, record, hide_unknown=hide_unknown)
-        self._asked(question, record, decision, sid=sid)
+        decision = await guarded.decide(self._in_use, question, record, hide_unknown=hide_unknown)
+        self._account(question, record, decision, sid=sid)
         return decision, record
 
     def in_use(self) -> Sequence[tuple[Guarded, Asking]]:
         """The modules that are asked, in order."""
-        return self._asked_on_loop
+        return self._in_use
 
     def on_trial(self) -> Sequence[tuple[Guarded, Asking]]:
         """Those that are asked beside them."""
@@ -191,7 +186,7 @@ class ModuleChain:
                 heard.set_result(answer)
 
         waiting = PendingQuestion(
-            self._queue, network_of(question.client_ip), lambda: (_attempt(work), _nothing), decided=told
+            self._queue, network_of(question.client_ip), lambda: (_attempt(work), _nothing), answered=told
         )
         refused = self._queue.put(waiting, self._threads)
         if refused is not None:
@@ -244,9 +239,9 @@ class ModuleChain:
         """The decision, and what counts and tells of it on the event loop."""
         record = Record()
         decision = self._asker.ask(question, record, hide_unknown)
-        return decision, functools.partial(self._asked, question, record, decision, sid=sid)
+        return decision, functools.partial(self._account, question, record, decision, sid=sid)
 
-    def _asked(self, question: Question, record: Record, decision: Decision, *, sid: str) -> None:
+    def _account(self, question: Question, record: Record, decision: Decision, *, sid: str) -> None:
         """The decision is there: counts and logs what the modules answered."""
         self._count(record)
         self._tell(question, record, decision, sid=sid)
@@ -280,12 +275,12 @@ def _words(answer: object) -> str:
     return answer.reason if isinstance(answer, CannotTell) else word_of(answer).replace("_", " ")
 
 
-def _attempt(work: Callable[[], object]) -> Decision:
-    """What the work gives or raises. It goes through the queue as a Decision, which need not be one."""
+def _attempt(work: Callable[[], object]) -> object:
+    """What the work gives or raises."""
     try:
-        return cast(Decision, work())
+        return work()
     except Exception as error:
-        return cast(Decision, error)
+        return error
 
 
 def _nothing() -> None:

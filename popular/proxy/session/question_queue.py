@@ -8,9 +8,9 @@ client that has gone.
 import asyncio
 import functools
 from collections.abc import Callable
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from popular import messages
-from popular.pdm.chain import Decision
 from popular.pdm.contract import CannotTell
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.turns import Turns
@@ -27,26 +27,30 @@ DROPPED = ("gone", "refused")
 
 _TOO_MANY = CannotTell("too many logins are waiting")
 
+A = TypeVar("A")
+Work: TypeAlias = Callable[[], tuple[A, Callable[[], None]]]
+"""What is done in a thread: it gives the answer, and what counts it on the event loop."""
 
-class PendingQuestion:
+
+class PendingQuestion(Generic[A]):
     """A question that waits for a thread, or has one."""
 
-    __slots__ = ("_queue", "decided", "network", "since", "work")
+    __slots__ = ("_queue", "answered", "network", "since", "work")
 
     def __init__(
         self,
         queue: "QuestionQueue",
         network: str,
-        work: Callable[[], tuple[Decision, Callable[[], None]]],
+        work: Work[A],
         *,
-        decided: Callable[[Decision], None],
+        answered: Callable[[A | CannotTell], None],
     ) -> None:
-        """`work` is done in a thread: it gives the decision, and what counts it on the event loop."""
+        """`answered` hears the answer, or that too many are waiting; on the event loop."""
         self._queue = queue
         self.network = network
-        self.decided = decided
+        self.answered = answered
         self.since = 0.0
-        self.work: Callable[[], tuple[Decision, Callable[[], None]]] | None = work
+        self.work: Work[A] | None = work
         """Holds a password, so it is let go of as soon as a thread has it, or nobody wants to know any more."""
 
     def drop(self) -> None:
@@ -59,15 +63,15 @@ class QuestionQueue:
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
-        self._turns: Turns[PendingQuestion] = Turns(MOST_WAITING, MOST_OF_ONE)
+        self._turns: Turns[PendingQuestion[Any]] = Turns(MOST_WAITING, MOST_OF_ONE)
         self._running = 0
         self._cells = context.cells
         self._length = context.counters.cell("module_queue")
         self._observe = context.counters.observer("module_queue_duration").observe
         self._logged = 0.0
 
-    def put(self, waiting: PendingQuestion, threads: int) -> Decision | None:
-        """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once.
+    def put(self, waiting: PendingQuestion[A], threads: int) -> CannotTell | None:
+        """Has a thread answer it, now or in its turn: None, and later `answered` is called. Or a refusal at once.
         `threads`: in so many something may be computed at once.
         """
         if self._running < threads:
@@ -82,10 +86,10 @@ class QuestionQueue:
         self._refuse(refused)
         if refused is waiting:
             return _TOO_MANY
-        self._context.loop.call_soon(refused.decided, _TOO_MANY)
+        self._context.loop.call_soon(refused.answered, _TOO_MANY)
         return None
 
-    def _refuse(self, refused: PendingQuestion) -> None:
+    def _refuse(self, refused: PendingQuestion[Any]) -> None:
         refused.work = None
         self.dropped("refused")
         now = self._context.clock.now
@@ -93,7 +97,7 @@ class QuestionQueue:
             self._logged = now
             self._context.log(messages.POOL_FULL, waiting=len(self._turns), client=refused.network)
 
-    def drop(self, waiting: PendingQuestion) -> None:
+    def drop(self, waiting: PendingQuestion[Any]) -> None:
         if self._turns.remove(waiting.network, waiting):
             waiting.work = None
             self.waits(-1)
@@ -113,16 +117,14 @@ class QuestionQueue:
         """One never had a thread; `why` is of DROPPED."""
         self._context.count("module_questions_dropped", why)
 
-    def _start(self, waiting: PendingQuestion) -> None:
+    def _start(self, waiting: PendingQuestion[Any]) -> None:
         work, waiting.work = waiting.work, None
         assert work is not None
         self._running += 1
         future = self._context.loop.run_in_executor(self._context.pool, work)
         future.add_done_callback(functools.partial(self._answered, waiting))
 
-    def _answered(
-        self, waiting: PendingQuestion, future: "asyncio.Future[tuple[Decision, Callable[[], None]]]"
-    ) -> None:
+    def _answered(self, waiting: PendingQuestion[A], future: "asyncio.Future[tuple[A, Callable[[], None]]]") -> None:
         self._running -= 1
         following = self._turns.take()
         if following is not None:
@@ -130,6 +132,6 @@ class QuestionQueue:
             self.waited(self._context.clock.now - following.since)
             self._start(following)
         if not future.cancelled():
-            decision, count = future.result()
+            answer, count = future.result()
             count()
-            waiting.decided(decision)
+            waiting.answered(answer)

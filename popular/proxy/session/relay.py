@@ -1,28 +1,25 @@
 """Joins client and backend: passes bytes both ways and holds back whoever is faster, until one side closes.
 
-When a piece is as large as it can be (a large mail) and both legs are plain, the kernel moves the rest (splice). The
-client's stream is looked at for QUIT and DELE, and is otherwise untouched. What is held back, and how the two end, is
-the class below this one (relay_pair.py).
+What a slow reader has not taken is at most one piece or one pipe for each session, however large the mail. Commands
+and short answers leave at the end of the turn in which they came (`Poller.later`). The client's stream is looked at for
+QUIT and DELE, and is otherwise untouched. This is all that an ordinary session needs; how a large mail is moved, and
+how the two end, is the class below this one (relay_pair.py).
 """
 
 from popular.net.channel import BROKEN, ENDED
-from popular.net.splice import Transfer
-from popular.net.traced import transfer_of
 from popular.protocol.lines import NullByte
 from popular.protocol.watch import seen_of_mail_end
-from popular.proxy.session.relay_pair import RelayPair
+from popular.proxy.session.relay_pair import ROUNDS, RelayPair
 from supervisor.runtime.loop import READ, WRITE
 
 _COMMANDS = 1 << 12
 """Octets of the client at a time: it sends little, and small buffers are cheaper to get."""
 _SHORT = 1 << 12
 """Octets of an answer that is worth waiting for the others' of the turn; a mail is not."""
-_ROUNDS = 16
-"""Pieces of one mail that are moved before other sessions get their turn."""
 
 
 class Relay(RelayPair):
-    """What passes between the two."""
+    """What passes between the two. Invariant: a side is read only while nothing is held back for the other."""
 
     __slots__ = ()
 
@@ -62,11 +59,6 @@ class Relay(RelayPair):
                 self._end("client_reset")
         except Exception as error:
             owner.fault(error)
-
-    def _read_pending_client(self) -> None:
-        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
-        while self._reads_client and self._client.pending():
-            self._read_client()
 
     def _read_client(self) -> None:
         try:
@@ -146,24 +138,6 @@ class Relay(RelayPair):
             self._see_end_of_backend()
         return False
 
-    def _read_much(self) -> None:
-        """A large mail goes on: moved by the kernel, or through TLS piece by piece.
-
-        Behind QUIT it is read, for somewhere behind it stands the answer to QUIT.
-        """
-        if self._plain:
-            if self._reads_backend and not self.watch.quit:
-                self._splice()
-            return
-        for _ in range(_ROUNDS):
-            if not self._reads_backend or not self._read_backend():
-                return
-
-    def _read_on_backend(self) -> None:
-        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
-        if self._reads_backend and self._backend.pending():
-            self._read_much()
-
     def _give_client(self, piece: bytes) -> None:
         self.last_activity = self._client.now()
         self.to_client += len(piece)
@@ -178,40 +152,6 @@ class Relay(RelayPair):
             self._flush_scheduled = False
             self._balance()
 
-    def _splice(self) -> None:
-        """A large mail: the kernel moves it, as long as there is more and the client takes it."""
-        transfer = self._transfer
-        if transfer is None:
-            try:
-                transfer = self._transfer = transfer_of(self._pipes, self._backend, self._client)
-            except OSError:
-                return  # no descriptor is left for a pipe: nobody's fault here, and it is read piece by piece
-        for _ in range(_ROUNDS):
-            try:
-                count = 0 if self.watch.quit else transfer.fill(self._backend.fd)
-            except OSError:
-                count = 0  # the backend broke: that is seen when it is read
-            if not count:
-                break
-            self.to_client += count
-            self._mail_end = 0
-            if not self._empty(transfer):
-                self._balance()
-                return
-        self.last_activity = self._client.now()
-        transfer.close()
-        self._transfer = None
-        self.watch.open = 0
-        self._balance()
-
-    def _empty(self, transfer: Transfer) -> bool:
-        """Whether the client has taken all that is in the pipe."""
-        try:
-            return transfer.empty(self._client.fd)
-        except OSError:
-            self._end("client_reset")
-            return False
-
     def _client_takes_more(self) -> None:
         if self._for_client:
             self._send_to_client()
@@ -222,3 +162,87 @@ class Relay(RelayPair):
         self.last_activity = self._client.now()
         self._balance()
         self._read_on_backend()
+
+    # Who is read
+
+    def _balance(self) -> None:
+        """Each side is read while nothing is held back for the other, and written to while something is for it."""
+        if self._over:
+            return
+        client_lags = (bool(self._for_client) and not self._flush_scheduled) or self._transfer is not None
+        backend_lags = bool(self._for_backend) and not self._flush_scheduled
+        self._reads_backend = not client_lags
+        self._reads_client = not backend_lags and not self._client_done
+        gone_if_broken = self._client_done and not backend_lags
+        self._client.want(
+            (READ if self._reads_client else BROKEN if gone_if_broken else 0) | (WRITE if client_lags else 0)
+        )
+        self._backend.want((READ | ENDED if self._reads_backend else 0) | (WRITE if backend_lags else 0))
+
+    # What is held leaves
+
+    def _flush_later(self) -> None:
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._client.later(self)
+
+    def turn_over(self) -> None:
+        """See EventTaker."""
+        if not self._flush_scheduled or self._over:
+            return
+        self._flush_scheduled = False
+        owner = self._owner
+        try:
+            if self._for_backend:
+                self._send_to_backend()
+            if self._for_client:
+                self._send_to_client()
+            if self._for_client or self._for_backend:
+                self._balance()
+        except Exception as error:
+            owner.fault(error)
+
+    def _send_to_backend(self) -> None:
+        held = self._for_backend
+        try:
+            sent = self._backend.send(held)
+            self._for_backend = b"" if sent == len(held) else held[sent:]
+        except OSError:
+            self._for_backend = b""  # what the backend said before it broke is still to be read; then its end is seen
+        if self._client_done and not self._for_backend:
+            self._tell_end_of_client()
+
+    def _send_to_client(self) -> None:
+        held = self._for_client
+        try:
+            sent = self._client.send(held)
+            self._for_client = b"" if sent == len(held) else held[sent:]
+        except OSError:
+            self._for_client = b""
+            self._end("client_reset")
+
+    # More than a piece
+
+    def _read_much(self) -> None:
+        """A large mail goes on: moved by the kernel, or through TLS piece by piece.
+
+        Behind QUIT it is read, for somewhere behind it stands the answer to QUIT.
+        """
+        if self._plain:
+            if self._reads_backend and not self.watch.quit:
+                self._splice()
+                self._balance()
+            return
+        for _ in range(ROUNDS):
+            if not self._reads_backend or not self._read_backend():
+                return
+
+    def _read_pending_client(self) -> None:
+        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
+        while self._reads_client and self._client.pending():
+            self._read_client()
+
+    def _read_on_backend(self) -> None:
+        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
+        if self._reads_backend and self._backend.pending():
+            self._read_much()

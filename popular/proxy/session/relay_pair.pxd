@@ -22,13 +22,8 @@ cdef class RelayPair(EventTaker):
     @cython.locals(backend=Channel)
     cpdef close(self)
     cdef _end(self, str ending)
-    cdef _balance(self)
-    cdef _flush_later(self)
-    cpdef turn_over(self)
-    @cython.locals(held=bytes, sent=Py_ssize_t)
-    cdef _send_to_backend(self)
-    @cython.locals(held=bytes, sent=Py_ssize_t)
-    cdef _send_to_client(self)
+    cdef _splice(self)
+    cdef bint _empty(self, Transfer transfer) except -1
     @cython.locals(held=bytes, sent=Py_ssize_t)
     cdef bint _flush_last_to_client(self) except -1
     cdef _tell_end_of_client(self)

@@ -1,8 +1,9 @@
-"""The two connections that a relay joins: what is held back for each, who is read, what would be lost, how they end.
+"""The two connections that a relay joins: how they are taken over, how a large mail is moved, how one of them ends and
+then both, and what would be lost if they were cut.
 
-What a slow reader has not taken is at most one piece or one pipe for each session, however large the mail. Commands and
-short answers leave at the end of the turn in which they came (`Poller.later`), and the answer to QUIT together with the
-end of the connection, if the backend has closed by then. Reading, and passing on, stands in relay.py, on top of this.
+When a piece is as large as it can be (a large mail) and both legs are plain, the kernel moves the rest (splice). The
+answer to QUIT leaves together with the end of the connection, if the backend has closed by then. Reading, and passing
+on, stands in relay.py, on top of this.
 """
 
 import fcntl
@@ -10,11 +11,11 @@ import socket
 import sys
 import termios
 
-from popular.net.channel import BROKEN, ENDED, Channel
+from popular.net.channel import Channel
 from popular.net.splice import Pipes, Transfer
+from popular.net.traced import transfer_of
 from popular.protocol.watch import MAIL_END, CommandWatch
 from popular.proxy.session.events import SessionEvents
-from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.session import CutCost
 from supervisor.sockets.sources import keep_alive
 from supervisor.system import EventTaker, Poller
@@ -22,12 +23,14 @@ from supervisor.system import EventTaker, Poller
 _MOMENT_SECONDS = 1.0
 _STALLED_SECONDS = 30.0
 """A mail that was quiet for so long is not waited for any more."""
+ROUNDS = 16
+"""Pieces of one mail that are moved before other sessions get their turn."""
 LINGER_SECONDS = 5.0
 """A backend in TLS that has said nothing for so long has no more answers for a client that has gone."""
 
 
 class RelayPair(EventTaker):
-    """One pair. Invariant: a side is read only while nothing is held back for the other."""
+    """One pair."""
 
     __slots__ = (
         "_backend",
@@ -108,63 +111,43 @@ class RelayPair(EventTaker):
             self._reads_client = self._reads_backend = False
             self._owner.relay_ended("quit" if ending == "backend_closed" and self.watch.quit_answered else ending)
 
-    # Who is read
+    # A large mail
 
-    def _balance(self) -> None:
-        """Each side is read while nothing is held back for the other, and written to while something is for it."""
-        if self._over:
-            return
-        client_lags = (bool(self._for_client) and not self._flush_scheduled) or self._transfer is not None
-        backend_lags = bool(self._for_backend) and not self._flush_scheduled
-        self._reads_backend = not client_lags
-        self._reads_client = not backend_lags and not self._client_done
-        gone_if_broken = self._client_done and not backend_lags
-        self._client.want(
-            (READ if self._reads_client else BROKEN if gone_if_broken else 0) | (WRITE if client_lags else 0)
-        )
-        self._backend.want((READ | ENDED if self._reads_backend else 0) | (WRITE if backend_lags else 0))
+    def _splice(self) -> None:
+        """The kernel moves it, as long as there is more and the client takes it. Whom to read is to be asked anew then
+        (`Relay._balance`).
+        """
+        transfer = self._transfer
+        if transfer is None:
+            try:
+                transfer = self._transfer = transfer_of(self._pipes, self._backend, self._client)
+            except OSError:
+                return  # no descriptor is left for a pipe: nobody's fault here, and it is read piece by piece
+        for _ in range(ROUNDS):
+            try:
+                count = 0 if self.watch.quit else transfer.fill(self._backend.fd)
+            except OSError:
+                count = 0  # the backend broke: that is seen when it is read
+            if not count:
+                break
+            self.to_client += count
+            self._mail_end = 0
+            if not self._empty(transfer):
+                return
+        self.last_activity = self._client.now()
+        transfer.close()
+        self._transfer = None
+        self.watch.open = 0
 
-    # What is held leaves
-
-    def _flush_later(self) -> None:
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._client.later(self)
-
-    def turn_over(self) -> None:
-        """See EventTaker."""
-        if not self._flush_scheduled or self._over:
-            return
-        self._flush_scheduled = False
-        owner = self._owner
+    def _empty(self, transfer: Transfer) -> bool:
+        """Whether the client has taken all that is in the pipe."""
         try:
-            if self._for_backend:
-                self._send_to_backend()
-            if self._for_client:
-                self._send_to_client()
-            if self._for_client or self._for_backend:
-                self._balance()
-        except Exception as error:
-            owner.fault(error)
-
-    def _send_to_backend(self) -> None:
-        held = self._for_backend
-        try:
-            sent = self._backend.send(held)
-            self._for_backend = b"" if sent == len(held) else held[sent:]
+            return transfer.empty(self._client.fd)
         except OSError:
-            self._for_backend = b""  # what the backend said before it broke is still to be read; then its end is seen
-        if self._client_done and not self._for_backend:
-            self._tell_end_of_client()
-
-    def _send_to_client(self) -> None:
-        held = self._for_client
-        try:
-            sent = self._client.send(held)
-            self._for_client = b"" if sent == len(held) else held[sent:]
-        except OSError:
-            self._for_client = b""
             self._end("client_reset")
+            return False
+
+    # One side has said its last
 
     def _flush_last_to_client(self) -> bool:
         """Whether the client has taken all that came before the end, which follows. Else the end is read once more."""
@@ -177,8 +160,6 @@ class RelayPair(EventTaker):
                 return False
             self._for_client = b"" if sent == len(held) else held[sent:]
         return not self._for_client
-
-    # One side has said its last
 
     def _tell_end_of_client(self) -> None:
         """The client sends nothing more; the backend hears of it and may still answer, unless it `lingers`.

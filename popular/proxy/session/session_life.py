@@ -1,9 +1,15 @@
 """How a session begins, waits, shows itself and ends; what it does in between stands in session.py, on top of this.
 
-It has the parts: a machine, deadlines, a client connection, a login (modules, mail check, backend) and a row of the
-table; where they are needed, the reader of a PROXY header and a relay. Each event from the loop is one entry into the
-machine, with `_settle` behind it. Whatever goes wrong in here costs this one session and is logged as a fault of ours:
-who calls in here from the event loop catches what is raised, and says `fault`.
+It has the parts: a machine, deadlines, a client connection, what the login needs and a row of the table; where they
+are needed, the reader of a PROXY header and a relay. Each event from the loop is one entry into the machine, with
+`_settle` behind it. No verb calls the machine (verbs.py): what a verb cannot do at once is deferred, one thing at a
+time, and done by `_settle`. Whatever goes wrong in here costs this one session and is logged as a fault of ours: who
+calls in here from the event loop catches what is raised, and says `fault`.
+
+    finish      the verb by which the machine ends it: by `end`, as soon as the last reply has left
+    _ending     the reason that `finish` gave: no more entries are made, and `_settle` only sends
+    end         at once, whoever says it: `finish`, a client that broke, a fault, the operator
+    _over       it has ended
 """
 
 import functools
@@ -13,13 +19,14 @@ from typing import Any
 from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
 from popular.net.handshake import Agreed
+from popular.pdm.chain import Decision
 from popular.protocol.proxyheader import Endpoint
 from popular.proxy.session.backend.backend_admission import BackendPlaces
-from popular.proxy.session.deferred import DeferredVerbs
 from popular.proxy.session.header_reader import HeaderReader
-from popular.proxy.session.login import Login
+from popular.proxy.session.login_parts import LoginParts
 from popular.proxy.session.machine.machine import LINGERING, Machine
 from popular.proxy.session.machine.phases import SILENT
+from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.orders import AskedLogin
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.relay_pair import LINGER_SECONDS
@@ -32,7 +39,7 @@ from supervisor.serving.session import CutCost, Whose
 from supervisor.system import wall
 
 
-class SessionLife(DeferredVerbs):
+class SessionLife(Verbs):
     """One client connection from accept to close, but for what is said on it.
 
     It is the supervisor's `Session`, and owns the client connection and the deadlines.
@@ -41,9 +48,12 @@ class SessionLife(DeferredVerbs):
     __slots__ = (
         "_accepted_at",
         "_agreed",
+        "_call",
         "_client",
         "_deadlines",
+        "_decision",
         "_ending",
+        "_has_deferred",
         "_login",
         "_machine",
         "_over",
@@ -54,6 +64,7 @@ class SessionLife(DeferredVerbs):
         "_row",
         "_runtime",
         "_tls_began",
+        "_to_relay",
         "_via",
     )
 
@@ -74,7 +85,7 @@ class SessionLife(DeferredVerbs):
         """Where he accepted the client, if he says so."""
         self._machine = Machine(self, self._runtime.around, peer)
         self._deadlines = Deadlines(self._runtime.context.wheel, self, self._accepted_at + self._runtime.authtimeout)
-        self._login = Login(runtime, self)  # until the relay begins: most sessions are idle, and need it no more
+        self._login = LoginParts(runtime, self)  # until the relay begins: most sessions are idle, and need it no more
         self._places: BackendPlaces | None = None
         """The backend has given this session one of them, from then on."""
         self._row = SessionRow(runtime, row_number)
@@ -82,7 +93,13 @@ class SessionLife(DeferredVerbs):
         self._relay: Relay | None = None
         self._agreed: Agreed | None = None
         self._tls_began = 0.0
-        self._defer_nothing()
+        self._has_deferred = False
+        """One of the three below is there; nearly always of the first two, which go without a call in Python."""
+        self._decision: Decision | None = None
+        """What the modules have said at once: to be told."""
+        self._to_relay: tuple[bytes, bytes] | None = None
+        """The relay is to begin, behind what each side is still to be sent."""
+        self._call: tuple[Callable[..., None], tuple[Any, ...]] | None = None
         self._ending = ""
         """Why the session ends, as soon as the last reply has left."""
         self._over = False
@@ -117,11 +134,6 @@ class SessionLife(DeferredVerbs):
         except Exception as error:
             self.fault(error)
 
-    def _step_done(self, entry: str, *facts: Any) -> None:
-        """The step that had a deadline is done: the machine hears of it by this entry."""
-        self._deadlines.expect_nothing()
-        getattr(self._machine, entry)(*facts)  # by name: a method of a compiled class is no object of its own
-
     def _settle(self) -> None:
         """What follows each entry: what a verb has deferred is done, replies leave, and behind the last one it ends."""
         client = self._client
@@ -147,6 +159,48 @@ class SessionLife(DeferredVerbs):
         self._runtime.context.log(SESSION_BUG, self.sid, error=kind_and_location_of(error))
         self.end("internal_error")
 
+    # What a verb cannot do at once
+
+    def _claim_turn(self) -> None:
+        assert not self._has_deferred, "one entry begins one step at most"
+        self._has_deferred = True
+
+    def _defer(self, do: Callable[..., None], *facts: Any) -> None:
+        self._claim_turn()
+        self._call = do, facts
+
+    def conclude(self, decision: Decision) -> None:
+        self._claim_turn()
+        self._decision = decision
+
+    def relay(self, to_client: bytes, to_backend: bytes) -> None:
+        self._claim_turn()
+        self._to_relay = to_client, to_backend
+
+    def _do_deferred(self) -> None:
+        """What is done here may defer something again."""
+        decision, to_relay = self._decision, self._to_relay
+        self._has_deferred = False
+        if decision is not None:
+            self._decision = None
+            self._tell_decision(decision)
+        elif to_relay is not None:
+            self._to_relay = None
+            to_client, to_backend = to_relay
+            self._begin_relay(to_client, to_backend)
+        else:
+            assert self._call is not None
+            (do, facts), self._call = self._call, None
+            do(*facts)
+
+    def _tell_decision(self, decision: Decision) -> None:
+        """What the modules say goes to the machine (session.py)."""
+        raise NotImplementedError
+
+    def _begin_relay(self, to_client: bytes, to_backend: bytes) -> None:
+        """The relay begins (session.py)."""
+        raise NotImplementedError
+
     # Verbs: waiting, telling, ending
 
     def is_blocked(self, address: str) -> bool:
@@ -161,9 +215,12 @@ class SessionLife(DeferredVerbs):
 
     def await_release(self, asking: AskedLogin, seconds: float) -> None:
         self._deadlines.hold(seconds)
-        self._runtime.orders.keep(
-            self.row_number, asking, go_on=functools.partial(self._enter_if_open, self._step_done, "released")
-        )
+        go_on = functools.partial(self._enter_if_open, self._released)
+        self._runtime.orders.keep(self.row_number, asking, go_on=go_on)
+
+    def _released(self) -> None:
+        self._deadlines.expect_nothing()
+        self._machine.released()
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
         self._runtime.context.log(message, self.sid, **fields)

@@ -57,7 +57,7 @@ async def asked(modules: ModuleChain, question: Question, hide_unknown: bool, *,
     """With a password: it counts as a login."""
     used = modules.in_use()
     cached = {guard.ident: _found(guard, how, question) for guard, how in used}
-    decision, record = await modules.decide(question, hide_unknown, sid)
+    decision, record = await modules.ask_on_loop(question, hide_unknown, sid)
     terms = dict(zip((guard.ident for guard, _how in used), used, strict=True))
     rows = [
         _row(*terms[ident], answer, seconds=seconds, cache=cached[ident]) for ident, seconds, answer in record.asked

@@ -22,7 +22,7 @@ from popular.proxy.session.who import PollMemory
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
-TLS, ASK, DECIDE, HOLD, CHECK_MAIL, CONNECT = "start_tls", "ask", "decide", "hold", "check_mail", "connect"
+TLS, ASK, CONCLUDE, HOLD, CHECK_MAIL, CONNECT = "start_tls", "ask", "conclude", "hold", "check_mail", "connect"
 REPLY, BACKEND_TLS, RELAY = "reply", "start_backend_tls", "relay"
 """What a session may wait for: the words of Unreal.waits."""
 _GOOD = b"+OK [XCLIENT]\r\n"
@@ -73,8 +73,8 @@ class Unreal(Verbs):
         del seconds
         self.waits, self.question = ASK, question
 
-    def decide(self, decision: Decision) -> None:
-        self.waits, self.decision = DECIDE, decision
+    def conclude(self, decision: Decision) -> None:
+        self.waits, self.decision = CONCLUDE, decision
 
     def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
         del mailbox, seconds
@@ -193,7 +193,7 @@ class Rehearsal:
         """
         self._go_on(lambda: self.machine.decided(decision))
         self._speak_on()
-        if self.verbs.waits == DECIDE:
+        if self.verbs.waits == CONCLUDE:
             assert self.verbs.decision is not None
             self._go_on(partial(self.machine.decided, self.verbs.decision))
         elif not self.verbs.waits and self.reply.startswith("+ "):

@@ -114,7 +114,7 @@ class Exchanges(Authorization):
         else:
             self._proving = None
             self._note_time()
-            self._verbs.decide(said)
+            self._verbs.conclude(said)
 
     def _apop(self, argument: bytes) -> None:
         """RFC 1939 section 7."""

@@ -2,7 +2,7 @@
 
 A verb never calls the machine, and gives nothing back (but for `is_blocked`, which is a question). What it comes to is
 told later, by the entry named; what is known at once (a connect that fails, modules that do not block) as soon as the
-entry that called the verb has returned: until then `DeferredVerbs` keeps it. After `finish` the machine calls none.
+entry that called the verb has returned: until then `SessionLife` keeps it. After `finish` the machine calls none.
 """
 
 from popular.pdm.chain import Decision
@@ -48,7 +48,7 @@ class Verbs(SessionEvents):
         """Ask the modules: → `decided`."""
         raise NotImplementedError
 
-    def decide(self, decision: Decision) -> None:
+    def conclude(self, decision: Decision) -> None:
         """What was asked is known without the modules: → `decided`."""
         raise NotImplementedError
 

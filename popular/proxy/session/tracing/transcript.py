@@ -14,9 +14,8 @@ from collections.abc import Iterator
 
 from popular.protocol.commands import VERBS
 from popular.protocol.conversation import LISTING, MESSAGE, Conversation, Heard, ReplyLines, SentCommand, said
-from popular.protocol.lines import is_ok
 from popular.protocol.printable import printable
-from popular.protocol.replies import code_of, known_code
+from popular.protocol.replies import without_words
 from popular.protocol.sasl import CANCEL, MECHANISMS, BadResponse, apop
 from popular.proxy.session.backend.backend_login import without_secrets
 
@@ -143,11 +142,8 @@ def from_told_backend(data: bytes) -> Iterator[str]:
 
 
 def status(line: bytes) -> str:
-    """A backend's reply without what may be a secret: its status, a code that we know, and how long it is."""
-    word = "+OK" if is_ok(line) else "-ERR" if line.startswith(b"-ERR") else ""
-    code = known_code(code_of(line))
-    words = [word, f"[{code.value}]" if code is not None else "", _octets(len(line))]
-    return " ".join(filter(None, words))
+    """A backend's reply without what may be a secret, and how long it is."""
+    return " ".join(filter(None, (without_words(line), _octets(len(line)))))
 
 
 class PassedOn:
