@@ -48,7 +48,7 @@ def user_of(word: Word, said: Mapping[str, Word], context: CommandContext) -> tu
     there = _namespaces(context)
     if not in_front and not behind and len(there) > 1:
         raise CommandRefused(f"say which namespace: `namespace NAME`; there are: {', '.join(sorted(there))}")
-    return in_front or behind or there.pop(), name
+    return in_front or behind or there.pop(), str(name)
 
 
 def namespace_notes(namespace: str, context: CommandContext) -> tuple[str, ...]:
