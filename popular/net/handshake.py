@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from popular.net.channel import Channel
 from popular.net.tlschannel import TlsChannel
 from popular.net.tlscore import peek
-from popular.net.traced import tls_channel_of
+from popular.net.make import tls_channel_of
 from popular.protocol.clienthello import (
     MOST_OCTETS,
     NO_APPLICATION_PROTOCOL,
