@@ -1,7 +1,7 @@
 """The system calls on a connection, in the log (debug option IO): what was called, on whose leg, and what came of it.
 
-A connection that is made while the option is on is a `LoggedChannel` (make.py); all others pay nothing for it. What was read or
-written is not shown, only how much: there are passwords in it.
+A connection that is made while the option is on is a `LoggedChannel` (make.py); all others pay nothing for it. What was
+read or written is not shown, only how much: there are passwords in it.
 """
 
 import errno

@@ -11,9 +11,9 @@ import socket
 import ssl
 
 from popular.net.channel import ENDED, Channel
-from popular.net.tlschannel import TlsChannel
 from popular.net.make import channel_while_debugging
 from popular.net.syscall_log import BACKEND, SyscallLog, syscall_log_of
+from popular.net.tlschannel import TlsChannel
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import IMPLICIT, Backend
