@@ -10,6 +10,7 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
+from popular.protocol.shown import is_open
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.machine.phases import NAMED
 from popular.proxy.session.runtime import VservRuntime
@@ -85,7 +86,7 @@ class RecordedSession(MaybeRecordedSession):
         recording = self._recording
         if not recording.quiet:
             recording.keep_now("P>B", transcript.to_backend if self._greets else transcript.to_silent_backend, data)
-            self._told = self._told or not transcript.is_open(data)
+            self._told = self._told or not is_open(data)
         Session.send_backend(self, data)
 
     def backend_says(self, data: bytes) -> None:

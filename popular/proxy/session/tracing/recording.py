@@ -7,10 +7,11 @@ again, who may name another user then. Behind the login nothing is left of it.
 """
 
 from popular.protocol.lines import single_line
+from popular.protocol.shown import HIDDEN
 from popular.proxy.session.tracing.inforce import TracesInForce
 from popular.proxy.session.tracing.kept_lines import KeptLines, as_it_is, command_line
 from popular.proxy.session.tracing.recorder import NOBODY, Recorder
-from popular.proxy.session.tracing.transcript import HIDDEN, PassedOn
+from popular.proxy.session.tracing.transcript import PassedOn
 from popular.proxy.session.tracing.transcript import command as transcribed
 from popular.proxy.settings.orders import user_key
 from popular.proxy.settings.tracing import BACKEND, USER, VSERV
