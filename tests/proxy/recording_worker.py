@@ -62,7 +62,7 @@ class Worker:
         """Waits until all is written."""
 
         async def settle() -> None:
-            while any(trace.file.is_writing for trace in self.recorder._traces.values()):
+            while any(trace.writer.is_writing for trace in self.recorder._traces.values()):
                 await asyncio.sleep(0.001)
 
         self.loop.run_until_complete(settle())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from popular.proxy.session.tracing.recorder import OrderedTrace
-from popular.proxy.session.tracing.trace_file import append
+from popular.proxy.session.tracing.trace_writer import append
 from popular.proxy.settings.tracing import MOST_TRACES, TRACE, ListTraces
 from supervisor.control.historyfile import HistoryEntry, KeptConfigurations
 from supervisor.control.outcome import Ordered
@@ -132,11 +132,11 @@ def test_whose_a_trace_was_stays_known_when_it_is_over(console: Console) -> None
     order = ordered(console, f'trace start user "{name}" namespace there')
     assert order.value is not None
     no_worker: Any = None
-    file = OrderedTrace.ordered(no_worker, order.id, order.value).file
-    append(file.path, b"a.1 +0.0 -- the end: quit\n", 4096, head=file.head())
+    writer = OrderedTrace.ordered(no_worker, order.id, order.value).writer
+    append(writer.path, b"a.1 +0.0 -- the end: quit\n", 4096, head=writer.head())
     before = console.say("trace list").data
     ordered(console, "trace stop 1")
-    Path(file.path).with_name("pproxy-2.trace").write_bytes(b"a.1 +0.0 -- trace 2: user joe\n")
+    Path(writer.path).with_name("pproxy-2.trace").write_bytes(b"a.1 +0.0 -- trace 2: user joe\n")
     rows = console.say("trace list").data
     assert [(row["of"], row["name"]) for row in [*before, *rows]] == [("user", f"there:{name}")] * 2 + [(None, None)]
     assert rows[0]["sessions"] == 1

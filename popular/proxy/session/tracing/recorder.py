@@ -2,7 +2,7 @@
 
 What is traced is an order of the operator's (popular/proxy/settings/tracing.py). A session that may concern one gets a
 `Recording` (recording.py), which writes what people read into the file of each trace that it does concern
-(trace_file.py).
+(trace_writer.py).
 """
 
 import ipaddress
@@ -12,7 +12,7 @@ from typing import Any
 
 from popular.net.networks import octets_of, plain
 from popular.proxy.session.tracing.inforce import TracesInForce, TracesKnown
-from popular.proxy.session.tracing.trace_file import TraceFile
+from popular.proxy.session.tracing.trace_writer import TraceWriter
 from popular.proxy.settings.orders import user_key
 from popular.proxy.settings.tracing import BACKEND, NETWORK, TRACE, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
@@ -28,19 +28,20 @@ class OrderedTrace:
     of: str
     name: str
     until: float
-    file: TraceFile
+    writer: TraceWriter
 
     def is_at_work(self) -> bool:
         """Whether something is still to be recorded for it."""
-        return not self.file.is_full and self.until > wall()
+        return not self.writer.is_full and self.until > wall()
 
     @classmethod
     def ordered(cls, context: WorkerContext, ident: str, value: Mapping[str, Any]) -> "OrderedTrace":
         """By the operator."""
         of, name = value["of"], value["name"]
         name = user_key(value["namespace"], name) if of == USER else name
-        file = TraceFile(context, {"trace": ident, "of": of, "name": name}, value["file"], value["most"])
-        return cls(ident, value, of, name=name, until=value["until"], file=file)
+        whose = {"trace": ident, "of": of, "name": name}
+        writer = TraceWriter(context, whose=whose, path=value["file"], most=value["most"])
+        return cls(ident, value, of, name=name, until=value["until"], writer=writer)
 
 
 NOBODY: list[OrderedTrace] = []
@@ -133,11 +134,11 @@ class Recorder(TracesKnown):
         """Adds to its file, unless another trace has its id, and so perhaps its file, by now."""
         octets = text.encode("utf-8", "replace")
         if self.orders.get(trace.ident, trace.order) == trace.order:
-            trace.file.write(octets)
+            trace.writer.write(octets)
         else:
-            trace.file.drop(len(octets))
+            trace.writer.drop(len(octets))
 
     def finish(self) -> None:
         """At the end of the worker."""
         for trace in self._traces.values():
-            trace.file.finish()
+            trace.writer.finish()

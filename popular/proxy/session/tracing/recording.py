@@ -55,7 +55,7 @@ def recording_of_later(recorder: Recorder, in_force: TracesInForce, began: float
 
 
 class Recording(KeptLines):
-    """Of one session: from what happens in it follows whom it concerns."""
+    """What one session has said, and whom it concerns, which follows from what happens in it."""
 
     __slots__ = ("_asked_for", "_asked_in", "_in_force", "_over", "_passed")
 

@@ -1,4 +1,4 @@
-"""The file of a trace, as one worker writes it: in threads, one piece behind the other.
+"""Writes the file of a trace, in threads, one piece behind the other; one for each trace and worker.
 
 Several workers write into the same file, so each line bears its session's id, and each piece is whole lines. What finds
 no room, or cannot be written, is counted, and stops nothing.
@@ -38,8 +38,8 @@ class Written(NamedTuple):
 
 
 @dataclass(eq=False)
-class TraceFile:
-    """`whose`: the fields `trace`, `of` and `name` of an entry of the log about it."""
+class TraceWriter:
+    """The writer of one trace. `whose`: the fields `trace`, `of` and `name` of an entry of the log about it."""
 
     context: WorkerContext
     whose: Mapping[str, str]
