@@ -1,5 +1,6 @@
 """The commands `trace start|list|show|stop`, as an operator says them."""
 
+import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def test_a_trace_has_an_end_and_room_for_so_much(console: Console) -> None:
     assert first.value is not None
     assert (first.sort, first.id, first.value["name"], first.value["most"]) == (TRACE, "1", "joe@example.org", 1 << 20)
     assert 590 < first.value["until"] - now < 610
+    assert pickle.loads(pickle.dumps(first)) == first, "it travels to the workers"
     second = ordered(console, "trace start backend b1 max 64K for 1h")
     assert second.value is not None
     assert (second.id, second.value["most"]) == ("2", 64 << 10)
