@@ -8,7 +8,7 @@ import select
 import socket
 from typing import Any, cast
 
-from popular.net.trace import Trace
+from popular.net.syscall_log import SyscallLog
 from supervisor.system import EventTaker, Poller, Watcher, close, end_sending, receive, send, send_last
 
 _MOST_DISCARDED = 1 << 16
@@ -56,8 +56,8 @@ class Channel:
         return cast(socket.socket, self._connection)
 
     @property
-    def trace(self) -> Trace | None:
-        """What shows its system calls; see traced.py."""
+    def syscalls(self) -> SyscallLog | None:
+        """Where its system calls are logged; see logged_channels.py."""
         return None
 
     def want(self, events: int) -> None:

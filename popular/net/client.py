@@ -14,8 +14,8 @@ from popular.dialogue import DIALOGUE_OPTIONS, Dialogue
 from popular.net.channel import BROKEN, Channel
 from popular.net.deadlines import DeadlineOwner
 from popular.net.handshake import Agreed, Failure, Handshake
-from popular.net.trace import CLIENT, trace_of
-from popular.net.traced import TracedChannel
+from popular.net.make import channel_while_debugging
+from popular.net.syscall_log import CLIENT
 from popular.tls.contexts import TlsSettings
 from supervisor.octets import joined
 from supervisor.runtime.log import Log
@@ -107,8 +107,11 @@ class ClientConnection(EventTaker):
         self._flush_scheduled = False
         """What is unsent leaves at the end of this turn."""
         self._dialogue: Dialogue | None = None
-        trace = trace_of(log, owner.sid, CLIENT) if log.options else None
-        self.channel: Channel = Channel(core, fd, self) if trace is None else TracedChannel(core, fd, self, trace=trace)
+        self.channel: Channel = (
+            channel_while_debugging(core, fd, self, log=log, sid=owner.sid, leg=CLIENT)
+            if log.options
+            else Channel(core, fd, self)
+        )
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
         self.write_blocked = False

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from popular.net.channel import Channel
+from popular.net.make import tls_channel_of
 from popular.net.tlschannel import TlsChannel
 from popular.net.tlscore import peek
-from popular.net.traced import tls_channel_of
 from popular.protocol.clienthello import (
     MOST_OCTETS,
     NO_APPLICATION_PROTOCOL,

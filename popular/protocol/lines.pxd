@@ -6,6 +6,9 @@ cdef bytes _BLANKS
 
 cpdef bint is_ok(bytes line) except -1
 
+@cython.locals(end=Py_ssize_t)
+cpdef Py_ssize_t single_line(bytes data) except? -1
+
 cdef class LineBuffer:
     cdef public bytes held
     cdef public Py_ssize_t limit

@@ -32,6 +32,12 @@ def is_ok(line: bytes) -> bool:
     return line.startswith(b"+OK") and (len(line) == 3 or line[3] in _BLANKS)
 
 
+def single_line(data: bytes) -> int:
+    """How long the line is, without its CRLF, that `data` is the whole of; -1: it is none, or more than one."""
+    end = len(data) - 2
+    return end if end >= 0 and data[end] == _CR and find(data, _LF) == end + 1 else -1
+
+
 class LineBuffer:
     """Holds what came in and was not yet a whole line. Never holds a NUL."""
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from popular.net.channel import Channel
+from popular.net.make import tls_channel_of
 from popular.net.tlschannel import TlsChannel
-from popular.net.traced import tls_channel_of
 from popular.proxy.settings.backend import OFF, POP3, Backend
 from popular.tls.certificate import Certificate, load_chain
 from popular.tls.contexts import ALPN, VERSIONS

@@ -6,7 +6,7 @@ from popular.pdm.shadow import SHADOWED
 from popular.proxy.session.backend.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.backend.reach import ELSEWHERE
 from popular.proxy.session.backend.refusals import DEFERRALS
-from popular.proxy.session.machine.authentication import MECHANISMS
+from popular.proxy.session.machine.authentication import CREDENTIALS
 from popular.proxy.session.machine.endings import LOGIN_FAILURES
 from popular.proxy.session.module_chain import ANSWERS
 from popular.proxy.session.question_queue import DROPPED
@@ -56,7 +56,7 @@ _LOGINS = (
         "popular_sasl_logins_total",
         "Logins that succeeded by AUTH or APOP, by mechanism. All others are by USER and PASS.",
         Counts("sasl_logins"),
-        (VSERV, Label("mechanism", MECHANISMS)),
+        (VSERV, Label("mechanism", tuple(CREDENTIALS))),
     ),
     Metric(
         "popular_login_failures_total",

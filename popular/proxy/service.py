@@ -4,24 +4,17 @@ A session keeps the service under which it was accepted. Modules outlive the ser
 successor uses them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm.contract import PASSWORD, AnyModule
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.backends_in_use import backends_in_use
 from popular.proxy.lacking import Lacking
 from popular.proxy.open_modules import OpenModule, open_modules
 from popular.proxy.session.absorber import Absorber
-from popular.proxy.session.backend.announced import Announced
-from popular.proxy.session.backend.backend_admission import BackendAdmission, BackendPlaces
-from popular.proxy.session.backend.backend_health import BackendHealth, terms_of
-from popular.proxy.session.backend.backend_runtime import BackendRuntime
-from popular.proxy.session.backend.full_backend import bounded
-from popular.proxy.session.backend.inquiry import Inquiry
-from popular.proxy.session.backend.mailcheck import CheckSockets, RestingRoom
-from popular.proxy.session.backend.reach import Reach
+from popular.proxy.session.backend.mailcheck import RestingRoom
 from popular.proxy.session.backend.refusals import Refusals
 from popular.proxy.session.beginner import SessionBeginner
 from popular.proxy.session.explain.explain import Explanation
@@ -37,22 +30,17 @@ from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.tracing.recorder import Recorder
-from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.backend import CXPOP, Backend, waiting_limit
 from popular.proxy.settings.cluster import CLUSTER, PASSWORDFILE
 from popular.proxy.settings.explain import LoginToExplain
-from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.lastlogins import USERS
 from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.limits import limit_rules
-from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv
+from popular.proxy.settings.vserv import Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.descriptors import resting_descriptors
-from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext, threads_to_compute
-from supervisor.serving.counters import Counters
 from supervisor.serving.holders import Holders
 
 LEAD_SECONDS = 30.0
@@ -119,7 +107,14 @@ class ProxyService:
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
         moved = [counters.cell(counter, end) for counter, end in ends]
-        backends = self._backends(context, config, counters)
+        backends = backends_in_use(
+            context,
+            config,
+            counters,
+            refusals=self.refusals,
+            backend_tls=self.backend_tls,
+            check_room=self.check_room,
+        )
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         self._times = refusal_times(used, lambda: context.clock.now, before=self._times)
@@ -144,76 +139,6 @@ class ProxyService:
                 times=self._times,
             )
             for ident, vserv in vservs.items()
-        }
-
-    def _backends(self, context: WorkerContext, config: Config, counters: Counters) -> dict[str, BackendRuntime]:
-        """What the sessions of all virtual servers need of each."""
-        announced = self._announced(context, config)
-        health = self._health(context, config, counters)
-        reach = _reach(context, config)
-        affected = _affected(context, config)
-        seconds = config.variables["connecttimeout"], config.variables["logintimeout"]
-        made = {}
-        for ident, backend in config.things["backend"].items():
-            places = BackendPlaces(context, counters.cell("backend_places", None, ident), backend.maxsessions)
-            admission = BackendAdmission(
-                context,
-                counters.cell("backend_waiting", None, ident),
-                waiting_limit(backend, config),
-                of_all=counters.cell("backends_waiting"),
-                places=places,
-            )
-            made[ident] = BackendRuntime(
-                backend,
-                seconds,
-                announced=announced[ident],
-                health=bounded(health[ident], admission),
-                refusals=self.refusals[ident],
-                reach=reach.get(ident),
-                admission=admission,
-                check_sockets=self._check_sockets(context, config, backend),
-                connect_durations=counters.observer("backend_connect_duration", ident),
-                login_durations=counters.observer("backend_login_duration", ident, counter="backend_logins"),
-                note_affected=affected.get(ident),
-            )
-        return made
-
-    def _check_sockets(self, context: WorkerContext, config: Config, backend: Backend) -> CheckSockets | None:
-        """By what a backend is asked for mail that has one address, if it is."""
-        if backend.prot != CXPOP or backend.host.further:
-            return None
-        at = backend.address, config.variables["checkport"]
-        return CheckSockets(context.loop, at, source=backend.source, room=self.check_room)
-
-    def _announced(self, context: WorkerContext, config: Config) -> dict[str, Announced]:
-        records, indexes = context.open_records(ANNOUNCED.name), config.counter_indexes.get(ANNOUNCED.by, {})
-
-        def ask(announced: Announced) -> None:
-            Inquiry(context, announced, self.backend_tls)
-
-        wanted = any(vserv.capafrom == FROM_BACKENDS for vserv in config.things["vserv"].values())
-        return {
-            ident: Announced(backend, indexes.get(ident), records, clock=context.clock, ask=ask, wanted=wanted)
-            for ident, backend in config.things["backend"].items()
-        }
-
-    def _health(self, context: WorkerContext, config: Config, counters: Counters) -> dict[str, BackendHealth]:
-        records, indexes = context.open_records(HEALTH.name), config.counter_indexes.get(HEALTH.by, {})
-
-        def tell(message: Message, fields: dict[str, object]) -> None:
-            context.log(message, "-", **fields)
-
-        return {
-            ident: BackendHealth(
-                backend,
-                indexes.get(ident),
-                records,
-                terms=terms_of(backend, config),
-                clock=context.clock,
-                logins=partial(context.sum, counters.cell("backend_logins", None, ident)),
-                tell=tell,
-            )
-            for ident, backend in config.things["backend"].items()
         }
 
     async def explain(self, login: LoginToExplain) -> dict[str, Any]:
@@ -254,27 +179,6 @@ class ProxyService:
         if self.cluster is not None:
             self.cluster.release()
             self.cluster = None
-
-
-def _reach(context: WorkerContext, config: Config) -> dict[str, Reach]:
-    def tell(message: Message, fields: dict[str, object]) -> None:
-        context.log(message, "-", **fields)
-
-    backends: Mapping[str, Backend] = config.things["backend"]
-    return {one.id: Reach(one, context.clock, tell) for one in backends.values() if one.host.further}
-
-
-def _affected(context: WorkerContext, config: Config) -> dict[str, Callable[[str, str], None]]:
-    """Who is to be told whom the failures of each backend are about. A mail program that comes again counts once; the
-    digest has a key of this run's, so that nobody can choose names that count for more.
-    """
-    affected, memory = context.open_affected("backend"), context.open_remembered()
-
-    def note(index: int, namespace: str, user: str) -> None:
-        affected.note(index, memory.digest("affected", namespace, user))
-
-    indexes = config.counter_indexes.get("backend", {})
-    return {ident: partial(note, index) for ident, index in indexes.items()}
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None, *, lacking: Lacking) -> Cluster | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from popular.proxy.session.tracing.recorder import Recorder
-from popular.proxy.session.tracing.recording import PASSING, Recording, recording_of, recording_of_later
+from popular.proxy.session.tracing.recording import BEGINS_LATER, Recording, recording_of, recording_of_later
 from popular.proxy.settings.tracing import HEAD, TRACE
 from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.runtime.messages import Message
@@ -52,7 +52,7 @@ class Worker:
 
     def session(self, vserv: str = "v1", address: str | None = HOME) -> Recording | None:
         recording = recording_of(self.recorder, vserv, address)
-        if recording is PASSING:
+        if recording is BEGINS_LATER:
             recording = recording_of_later(self.recorder, self.recorder.in_force, self.clock.now)
         if recording is not None:
             recording.sid = "p01.1.2"
@@ -62,7 +62,7 @@ class Worker:
         """Waits until all is written."""
 
         async def settle() -> None:
-            while any(trace.is_writing for trace in self.recorder._traces.values()):
+            while any(trace.writer.is_writing for trace in self.recorder._traces.values()):
                 await asyncio.sleep(0.001)
 
         self.loop.run_until_complete(settle())

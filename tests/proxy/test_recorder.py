@@ -1,8 +1,7 @@
 """The flight recorder of a worker: whose sessions it keeps, and for how long."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,14 +19,6 @@ from supervisor.operatorstate import OrderEntry
 from tests.proxy.recording_worker import HOME, Worker, kept
 from tests.proxy.session_double import SessionDouble
 from tests.proxy.session_rules import rules
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Worker]:
-    made = Worker(tmp_path)
-    yield made
-    made.pool.shutdown()
-    made.loop.close()
 
 
 def text(*lines: str) -> Callable[[bytes], tuple[str, ...]]:
@@ -62,14 +53,14 @@ def test_an_id_that_is_used_again_is_another_trace(worker: Worker) -> None:
     worker.change(OrderEntry(TRACE, "1"))
     worker.orders(1, "user", "ann")
     recording = kept(worker)
-    recording.asks_for("ns", "joe")
+    recording.login_wanted("ns", "joe")
     assert recording.matched == []
-    recording.asks_for("ns", "ann")
+    recording.login_wanted("ns", "ann")
     assert len(recording.matched) == 1
     (trace,) = recording.matched
     worker.orders(2, "user", "eve")
     again = kept(worker)
-    again.asks_for("ns", "ann")
+    again.login_wanted("ns", "ann")
     assert again.matched == [trace], "it goes on"
 
 
@@ -84,7 +75,7 @@ def test_who_is_known_at_once(worker: Worker) -> None:
     behind = worker.session("v1", None)
     assert behind is not None
     assert behind.matched == []
-    behind.comes_from(HOME)
+    behind.address_known(HOME)
     assert len(behind.matched) == 1
     assert worker.counted["sessions_recorded"] == 3
 
@@ -95,7 +86,7 @@ def test_a_user_of_the_same_name_elsewhere_is_another_one(worker: Worker) -> Non
     recording = kept(worker)
     for namespace in ("other", "ns", "other"):
         recording.client_line(b"USER joe")
-        recording.asks_for(namespace, "joe")
+        recording.login_wanted(namespace, "joe")
         recording.tell(f"of {namespace}")
     recording.end("quit")
     said = ["C>P USER joe", "C>P USER joe", "-- of ns", "C>P USER joe", "-- somebody else wants to log in"]
@@ -125,13 +116,13 @@ def test_who_is_known_later(worker: Worker) -> None:
     worker.orders(2, "backend", "b1")
     recording = kept(worker)
     recording.client_line(b"USER ann")
-    recording.asks_for("ns", "ann")
+    recording.login_wanted("ns", "ann")
     recording.tell("asked for ann")
-    recording.goes_to("b2")
+    recording.backend_chosen("b2")
     recording.tell("what ann does at b2")
     recording.client_line(b"USER joe")
-    recording.asks_for("ns", "joe")
-    recording.goes_to("b2")
+    recording.login_wanted("ns", "joe")
+    recording.backend_chosen("b2")
     recording.end("quit")
     assert worker.written(1) == ["C>P USER ann", "-- asked for ann", "C>P USER joe", "-- the end: quit"]
     assert worker.written(2) == []
@@ -142,10 +133,10 @@ def test_a_backend_that_is_known_late(worker: Worker) -> None:
     worker.orders(1, "backend", "b1")
     recording = kept(worker)
     recording.client_line(b"USER ann")
-    recording.asks_for("ns", "ann")
-    recording.goes_to("b2")
+    recording.login_wanted("ns", "ann")
+    recording.backend_chosen("b2")
     recording.tell("b2 is down")
-    recording.goes_to("b1")
+    recording.backend_chosen("b1")
     recording.tell("at b1")
     recording.end("quit")
     assert worker.written(1) == ["C>P USER ann", "-- at b1", "-- the end: quit"]
@@ -163,8 +154,8 @@ def test_no_secret_is_kept_for_its_sake(worker: Worker, of: str) -> None:
         for line in (b"USER ann", b"pass " + SECRET, b"AUTH PLAIN " + SECRET, b"APOP joe " + SECRET, SECRET):
             recording.client_line(line)
         recording.keep_now("C>P", partial(transcript.response, mechanism="PLAIN"), SECRET)
-        recording.asks_for("ns", user)
-        recording.goes_to(user)
+        recording.login_wanted("ns", user)
+        recording.backend_chosen(user)
         recording.keep_now("P>B", transcript.to_backend, b"PASS " + SECRET + b"\r\n")
         recording.keep_now("B>P", transcript.from_told_backend, b"-ERR " + SECRET + b"\r\n")
         recording.tell("more")
@@ -181,13 +172,13 @@ def test_others_hear_nothing_behind_the_name(worker: Worker) -> None:
     for _ in range(2):
         recording.client_line(b"USER ann")
         recording.keep("P>C", transcript.ours, b"+OK\r\n")
-        recording.asks_for("ns", "ann")
+        recording.login_wanted("ns", "ann")
         before = len(waiting(recording))
         assert before, "the name may be his in the end"
         recording.keep_now("P>B", transcript.to_backend, b"USER ann\r\n")
         recording.tell("asking")
         assert len(waiting(recording)) == before
-    recording.decide()
+    recording.settle_ownership()
     recording.client_line(b"STAT")
     assert recording._kept is None
     assert recording.quiet
@@ -204,11 +195,11 @@ def test_of_others_not_even_the_rest_of_their_login_is_kept(worker: Worker, back
     recording = kept(worker)
     for user in ("ann", "joe"):
         recording.client_line(b"USER " + user.encode())
-        recording.names(user)
+        recording.user_named(user)
         recording.keep("P>C", transcript.ours, b"+OK send PASS\r\n")
         recording.client_line(b"pass " + SECRET)
         if not recording.quiet:
-            recording.asks_for("ns", user)
+            recording.login_wanted("ns", user)
     recording.end("quit")
     login = ["C>P USER %s", "P>C +OK send PASS", "C>P PASS ****"]
     said = [line.replace("%s", "ann") for line in login[:of_others]] + [line.replace("%s", "joe") for line in login]
@@ -227,9 +218,9 @@ def test_behind_whom_it_concerns_another_may_log_in(worker: Worker, backend_too:
     recording = kept(worker)
     for user, backend in (("joe", "b1"), ("joe", "b1"), ("ann", "b2")):
         recording.client_line(b"USER " + user.encode())
-        recording.names(user)
-        recording.asks_for("ns", user)
-        recording.goes_to(backend)
+        recording.user_named(user)
+        recording.login_wanted("ns", user)
+        recording.backend_chosen(backend)
         recording.tell(f"what {user} does")
     recording.end("quit")
     of_joe = ["C>P USER joe", "-- what joe does"] * 2
@@ -244,13 +235,13 @@ def test_behind_a_balancer_others_are_done_with_by_their_address(worker: Worker)
     worker.orders(1, "network", "192.0.2.0/24")
     behind = worker.session("v1", None)
     assert behind is not None
-    behind.comes_from("198.51.100.1")
+    behind.address_known("198.51.100.1")
     behind.client_line(b"USER ann")
     assert (behind._kept, behind.quiet) == (None, True)
     worker.orders(2, "user", "ann")
     behind = worker.session("v1", None)
     assert behind is not None
-    behind.comes_from("198.51.100.1")
+    behind.address_known("198.51.100.1")
     behind.client_line(b"USER ann")
     assert behind._kept is not None
 
@@ -264,13 +255,13 @@ def test_what_concerns_nobody_is_dropped_with_the_login(worker: Worker) -> None:
         raise AssertionError("lines of somebody whom nobody traces")
 
     recording.keep("C>P", never, b"USER ann")
-    recording.asks_for("ns", "ann")
-    recording.decide()
+    recording.login_wanted("ns", "ann")
+    recording.settle_ownership()
     assert recording._kept is None
     recording.keep("C>P", never, b"USER ann")
     assert recording._kept is None
     assert recording.quiet
-    assert not recording.listens()
+    assert not recording.begin_relay()
     recording.end("quit")
     assert worker.written(1) == []
 
@@ -281,7 +272,7 @@ def test_what_is_kept_is_bounded(worker: Worker) -> None:
     recording = kept(worker)
     for number in range(1000):
         recording.keep("C>P", text(f"NOOP {number}"), b"x" * 100)
-    recording.asks_for("ns", "joe")
+    recording.login_wanted("ns", "joe")
     recording.end("quit")
     lines = worker.written(1)
     assert lines[0] == "C>P NOOP 0"
@@ -305,7 +296,7 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
     worker.orders(2, "user", "joe")
     recording = kept(worker)
     recording.tell("first")
-    recording.asks_for("ns", "joe")
+    recording.login_wanted("ns", "joe")
     recording.tell("second")
     recording.end("quit")
     assert worker.written(1) == ["-- first", "-- second", "-- the end: quit"]
@@ -320,8 +311,8 @@ def test_a_beginning_that_another_trace_has_had_is_bounded(worker: Worker) -> No
     recording = kept(worker)
     for number in range(1000):
         recording.keep("C>P", text(f"NOOP {number}"), b"x" * 100)
-    recording.asks_for("ns", "joe")
-    recording.decide()
+    recording.login_wanted("ns", "joe")
+    recording.settle_ownership()
     recording.end("quit")
     lines = worker.written(2)
     assert lines[0] == "C>P NOOP 0"
@@ -340,7 +331,7 @@ def test_the_beginning_holds_nothing_of_the_login_of_another(worker: Worker) -> 
     recording.begin("p01.1.2", (HOME, 1234), "v1")
     for user in ("ann", "joe"):
         recording.client_line(b"USER " + user.encode())
-        recording.asks_for("ns", user)
+        recording.login_wanted("ns", user)
         recording.tell(f"asked for {user}")
         recording.keep_now("B>P", transcript.from_backend, b"+OK " + user.encode() + b"\r\n")
     recording.end("quit")
@@ -356,13 +347,13 @@ def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.Monke
     worker.orders(2, "user", "joe", until=2e9)
     monkeypatch.setattr(recorders, "wall", lambda: 1e9)
     recording = kept(worker)
-    recording.asks_for("ns", "joe")
+    recording.login_wanted("ns", "joe")
     recording.tell("first")
     worker.change(OrderEntry(TRACE, "1"))
     recording.tell("second")
     monkeypatch.setattr(recorders, "wall", lambda: 2e9)
     recording.tell("third")
-    assert recording.listens() is False
+    assert recording.begin_relay() is False
     recording.tell("fourth")
     recording.end("quit")
     assert worker.written(1) == ["-- first"]

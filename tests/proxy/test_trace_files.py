@@ -5,25 +5,16 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from popular.proxy.session.tracing import recorder as recorders
-from popular.proxy.session.tracing import recording as recordings
-from popular.proxy.session.tracing.recorder import Recorder, append
+from popular.proxy.session.tracing import kept_lines, trace_writer
+from popular.proxy.session.tracing.recorder import Recorder
 from popular.proxy.session.tracing.recording import recording_of
+from popular.proxy.session.tracing.trace_writer import append
 from popular.proxy.settings.tracing import FULL, ListTraces
 from tests.proxy.recording_worker import HOME, Worker, kept
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Worker]:
-    made = Worker(tmp_path)
-    yield made
-    made.pool.shutdown()
-    made.loop.close()
 
 
 def test_a_file_has_room_for_so_much(worker: Worker) -> None:
@@ -54,7 +45,7 @@ def test_it_is_told_once_that_it_is_full(worker: Worker) -> None:
             recording.tell("%04d", (number,))
         recording.flush()
         worker.loop.run_until_complete(asyncio.sleep(0.01))
-        while any(trace.is_writing for trace in recorder._traces.values()):
+        while any(trace.writer.is_writing for trace in recorder._traces.values()):
             worker.loop.run_until_complete(asyncio.sleep(0.001))
     assert [entry["event"] for entry in worker.logged] == ["trace_full"]
     assert worker.counted["traces_filled"] == 1
@@ -134,7 +125,7 @@ def test_what_waits_for_the_disk_is_bounded(worker: Worker) -> None:
         recording.tell(f"{number:04}")
         recording.flush()
     (trace,) = worker.recorder._traces.values()
-    assert sum(map(len, trace.waiting)) < 5000
+    assert sum(map(len, trace.writer.waiting)) < 5000
     go_on.set()
     assert worker.written(1)[:2] == ["-- 0000", "-- 0001"]
     assert worker.path(1).stat().st_size <= 4096
@@ -142,7 +133,7 @@ def test_what_waits_for_the_disk_is_bounded(worker: Worker) -> None:
 
 def test_what_waits_is_bounded_where_the_file_is_not(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trace may have a gigabyte, and there may be a hundred: a disk that hangs costs a worker little of that."""
-    monkeypatch.setattr(recorders, "MOST_OWED", 4096)
+    monkeypatch.setattr(trace_writer, "MOST_OWED", 4096)
     go_on = threading.Event()
     worker.pool.submit(go_on.wait)
     worker.orders(1, "vserv", "v1", most=1 << 30)
@@ -151,7 +142,7 @@ def test_what_waits_is_bounded_where_the_file_is_not(worker: Worker, monkeypatch
         recording.tell(f"{number:04}")
         recording.flush()
     (trace,) = worker.recorder._traces.values()
-    assert trace.owed < 5000
+    assert trace.writer.owed < 5000
     go_on.set()
     worker.written(1)
     assert worker.counted["trace_octets dropped"] > 10_000
@@ -159,7 +150,7 @@ def test_what_waits_is_bounded_where_the_file_is_not(worker: Worker, monkeypatch
 
 def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are: one is written behind the other."""
-    monkeypatch.setattr(recordings, "_PIECE", 64)
+    monkeypatch.setattr(kept_lines, "_PIECE", 64)
     worker.orders(1, "vserv", "v1")
     recording = kept(worker)
     for number in range(500):

@@ -1,12 +1,14 @@
 """The commands `trace start|list|show|stop`, as an operator says them."""
 
+import pickle
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from popular.proxy.session.tracing.recorder import OrderedTrace, append
+from popular.proxy.session.tracing.recorder import OrderedTrace
+from popular.proxy.session.tracing.trace_writer import append
 from popular.proxy.settings.tracing import MOST_TRACES, TRACE, ListTraces
 from supervisor.control.historyfile import HistoryEntry, KeptConfigurations
 from supervisor.control.outcome import Ordered
@@ -56,6 +58,7 @@ def test_a_trace_has_an_end_and_room_for_so_much(console: Console) -> None:
     assert first.value is not None
     assert (first.sort, first.id, first.value["name"], first.value["most"]) == (TRACE, "1", "joe@example.org", 1 << 20)
     assert 590 < first.value["until"] - now < 610
+    assert pickle.loads(pickle.dumps(first)) == first, "it travels to the workers"
     second = ordered(console, "trace start backend b1 max 64K for 1h")
     assert second.value is not None
     assert (second.id, second.value["most"]) == ("2", 64 << 10)
@@ -130,11 +133,12 @@ def test_whose_a_trace_was_stays_known_when_it_is_over(console: Console) -> None
     name = "j\N{LATIN SMALL LETTER O WITH DIAERESIS} e: x"
     order = ordered(console, f'trace start user "{name}" namespace there')
     assert order.value is not None
-    trace = OrderedTrace.ordered(order.id, order.value)
-    append(trace.path, b"a.1 +0.0 -- the end: quit\n", 4096, head=trace.head())
+    no_worker: Any = None
+    writer = OrderedTrace.ordered(no_worker, order.id, order.value).writer
+    append(writer.path, b"a.1 +0.0 -- the end: quit\n", 4096, head=writer.head())
     before = console.say("trace list").data
     ordered(console, "trace stop 1")
-    Path(trace.path).with_name("pproxy-2.trace").write_bytes(b"a.1 +0.0 -- trace 2: user joe\n")
+    Path(writer.path).with_name("pproxy-2.trace").write_bytes(b"a.1 +0.0 -- trace 2: user joe\n")
     rows = console.say("trace list").data
     assert [(row["of"], row["name"]) for row in [*before, *rows]] == [("user", f"there:{name}")] * 2 + [(None, None)]
     assert rows[0]["sessions"] == 1

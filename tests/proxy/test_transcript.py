@@ -69,8 +69,6 @@ def test_the_login_at_a_backend() -> None:
     assert list(transcript.to_backend(b"AUTH PLAIN %s\r\n" % CANARY)) == ["AUTH PLAIN ****"]
     assert list(transcript.to_backend(CANARY + b"\r\n")) == ["****"]
     assert list(transcript.to_silent_backend(b"X\r\nY\r\n")) == ["**** (1 octets)", "**** (1 octets)"]
-    assert not transcript.is_open(ahead)
-    assert transcript.is_open(b"STLS\r\n")
     assert list(transcript.from_backend(b"+OK ready\r\n")) == ["+OK ready"]
     refusal = b"-ERR [AUTH] not with %s\r\n" % CANARY
     assert list(transcript.from_told_backend(refusal)) == ["-ERR [AUTH] (39 octets)"]

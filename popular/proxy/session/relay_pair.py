@@ -12,8 +12,8 @@ import sys
 import termios
 
 from popular.net.channel import Channel
+from popular.net.make import transfer_of
 from popular.net.splice import Pipes, Transfer
-from popular.net.traced import transfer_of
 from popular.protocol.watch import MAIL_END, CommandWatch
 from popular.proxy.session.events import SessionEvents
 from supervisor.serving.session import CutCost

@@ -12,7 +12,7 @@ from popular.net.handshake import Agreed
 from popular.net.tlschannel import TlsChannel
 from popular.pdm.contract import PASSWORD, Question
 from popular.protocol.replies import without_words
-from popular.proxy.session.backend.backend_login import without_secrets
+from popular.protocol.shown import without_secrets
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine.machine import Machine

@@ -69,7 +69,7 @@ def split_key(word: str, context: CommandContext) -> tuple[str, str]:
     namespace, colon, user = word.partition(":")
     if colon and namespace in _namespaces(context):
         return namespace, user
-    return "", word
+    return "", str(word)  # a Word knows its column, and cannot travel to the workers
 
 
 def _namespaces(context: CommandContext) -> set[str]:

@@ -208,8 +208,8 @@ class Session(ClientOwner):
         if request.sid != "-":
             self._context.log.debug("NET", "named", self.sid, to=request.sid)
             self.sid = request.sid
-            if self._client.channel.trace is not None:
-                self._client.channel.trace.sid = self.sid
+            if self._client.channel.syscalls is not None:
+                self._client.channel.syscalls.sid = self.sid
         self._row.identify(self.sid, request)
         self._deadlines.login_done(self._settings.sessiontimeout)
         maildir = Maildir(self._settings.mailboxdir, request.mailbox)

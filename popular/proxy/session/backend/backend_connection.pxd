@@ -16,7 +16,7 @@ cdef class BackendConnection(EventTaker):
     cpdef open(self, backend, bint greets, extras)
     @cython.locals(fd=int)
     cpdef int _dial(self, backend) except -1
-    cdef _trace(self)
+    cdef _syscalls(self)
     @cython.locals(core=Poller, waits=bint)
     cpdef _go_on(self, int fd, bint greets, extras)
     cpdef str send(self, bytes data)

@@ -11,9 +11,9 @@ import socket
 import ssl
 
 from popular.net.channel import ENDED, Channel
+from popular.net.make import channel_while_debugging
+from popular.net.syscall_log import BACKEND, SyscallLog, syscall_log_of
 from popular.net.tlschannel import TlsChannel
-from popular.net.trace import BACKEND, Trace, trace_of
-from popular.net.traced import TracedChannel
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import IMPLICIT, Backend
@@ -60,28 +60,31 @@ class BackendConnection(EventTaker):
 
     def _dial(self, backend: Backend) -> int:
         """A connection under way. Raises OSError."""
-        trace = self._trace()
+        syscalls = self._syscalls()
         try:
             fd = dial(backend.host.address, backend.port, backend.source)
         except OSError as error:
-            if trace is not None:
-                trace.show("connect", -1, errno.errorcode.get(error.errno or 0, error.errno))
+            if syscalls is not None:
+                syscalls.show("connect", -1, errno.errorcode.get(error.errno or 0, error.errno))
             raise
-        if trace is not None:
-            trace.show("connect", fd, "EINPROGRESS")
+        if syscalls is not None:
+            syscalls.show("connect", fd, "EINPROGRESS")
         return fd
 
-    def _trace(self) -> Trace | None:
+    def _syscalls(self) -> SyscallLog | None:
         log = self._context.log
-        return trace_of(log, self._owner.sid, BACKEND) if log.options else None
+        return syscall_log_of(log, self._owner.sid, BACKEND) if log.options else None
 
     def _go_on(self, fd: int, greets: bool, extras: Extras | None) -> None:
         """With a connection that is under way, or stands. Raises OSError."""
-        trace = self._trace()
         self.greets = greets
         self._extras = extras
-        core = self._context.core
-        self.channel: Channel = Channel(core, fd, self) if trace is None else TracedChannel(core, fd, self, trace=trace)
+        core, log = self._context.core, self._context.log
+        self.channel: Channel = (
+            channel_while_debugging(core, fd, self, log=log, sid=self._owner.sid, leg=BACKEND)
+            if log.options
+            else Channel(core, fd, self)
+        )
         waits = greets and (extras is None or not (extras.implicit or extras.proxy_header))
         try:
             self.channel.want(READ | ENDED if waits else WRITE)

@@ -350,19 +350,3 @@ class XpopLogin(BackendLogin):
         if line.startswith(b"-ERR"):
             return Rejected(line, code_of(line), _OPENING, of_login=False, word="mailbox")
         return Broken(f"no proper reply while {_OPENING}", "mailbox")
-
-
-_SHOWN = (b"USER ", b"STLS\r\n", b"XCLIENT ", b"UTF8\r\n", b"LANG ")
-"""How lines begin in which there is no secret."""
-
-
-def without_secrets(line: bytes) -> str:
-    """A line of a POP3 login as it may be shown. What is not known to be open is not shown: the response of AUTH has no
-    word in front of it.
-    """
-    if line.startswith(_SHOWN) or line.strip() in (b"USER", b"STLS"):
-        return line.decode("utf-8", "replace")
-    words = line.split(b" ")
-    if words[0] == b"AUTH":
-        return " ".join(["AUTH", words[1].decode("ascii", "replace"), *["****"] * (len(words) > 2)])
-    return "PASS ****" if words[0] == b"PASS" else "****"

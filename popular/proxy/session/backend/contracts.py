@@ -1,6 +1,6 @@
 """What a machine may ask of the world outside about one backend, as contracts: what it has announced, how well it is.
 
-Who answers is made in popular/proxy/service.py; for `explain`, in explain/explain.py.
+Who answers is made in popular/proxy/backends_in_use.py; for `explain`, in explain/explain.py.
 """
 
 from collections.abc import Sequence

@@ -7,22 +7,12 @@ travel. CAPA says the same, so it is made here. Made once for each config and vi
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from popular.pdm.contract import CERTIFICATE, CHALLENGE, PASSWORD, SCRAM, TOKEN
+from popular.pdm.contract import CERTIFICATE, CHALLENGE, PASSWORD, TOKEN
 from popular.protocol import capabilities
 from popular.protocol.sasl import MECHANISMS, Mechanism
+from popular.proxy.session.machine.authentication import CREDENTIALS
 from popular.proxy.settings.mechanisms import USER_AND_PASS
 from popular.proxy.settings.vserv import Vserv
-
-KINDS = {
-    "PLAIN": PASSWORD,
-    "LOGIN": PASSWORD,
-    "SCRAM-SHA-256": SCRAM,
-    "CRAM-MD5": CHALLENGE,
-    "XOAUTH2": TOKEN,
-    "OAUTHBEARER": TOKEN,
-    "EXTERNAL": CERTIFICATE,
-}
-"""The credential that each mechanism shows."""
 
 _IN_TLS = frozenset({TOKEN, CERTIFICATE})
 """Kinds that are offered in TLS only: who can read a token can use it (RFC 6750 section 5.3), and without TLS there is
@@ -93,20 +83,17 @@ def offers_of(vserv: Vserv, lines: Sequence[str], takes: Collection[str]) -> Off
 
     def offer(*, tls: bool, certified: bool = False) -> Offer:
         barred = vserv.starttls == "force" and not tls
-        names = [
-            name
-            for name, kind in KINDS.items()
-            if name.lower() in vserv.mechanisms
-            and kind in asked
-            and not barred
-            and (tls or kind not in _IN_TLS)
-            and (certified or kind != CERTIFICATE)
-        ]
-        user = USER_AND_PASS in vserv.mechanisms and PASSWORD in asked and not barred
+
+        def may_show(kind: str) -> bool:
+            carried = (tls or kind not in _IN_TLS) and (certified or kind != CERTIFICATE)
+            return kind in asked and not barred and carried
+
+        names = [name for name in MECHANISMS if name.lower() in vserv.mechanisms and may_show(CREDENTIALS[name].kind)]
+        user = USER_AND_PASS in vserv.mechanisms and may_show(PASSWORD)
         said = capabilities.with_logins(lines, user=user, mechanisms=names)
         return Offer(
             user=user,
-            apop=vserv.apop and CHALLENGE in asked and not barred,
+            apop=vserv.apop and may_show(CHALLENGE),
             mechanisms={name.encode(): MECHANISMS[name] for name in names},
             refusal="say STLS first, a password must not travel in clear" if barred else "",
             listing=capabilities.mechanism_list(names),

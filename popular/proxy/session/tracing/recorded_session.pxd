@@ -3,7 +3,7 @@ cimport cython
 from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
 from popular.proxy.session.tracing.inforce cimport TracesKnown
 from popular.proxy.session.machine.machine cimport Machine
-from popular.proxy.session.tracing.passing cimport PassingSession
+from popular.proxy.session.tracing.maybe_recorded cimport MaybeRecordedSession
 from popular.proxy.session.tracing.recorded_lines cimport lines_for
 from popular.proxy.session.tracing.recording cimport Recording
 from popular.proxy.session.runtime cimport VservRuntime
@@ -13,7 +13,7 @@ from popular.proxy.session.tapped_relay cimport Tap
 cdef class RecordingTap(Tap):
     cdef public Recording _recording
 
-cdef class RecordedSession(PassingSession):
+cdef class RecordedSession(MaybeRecordedSession):
     cdef public bint _greets, _told
     cpdef begin_recorded(self, int fd, Recording recording, TracesKnown recorder)
     @cython.locals(recording=Recording, machine=Machine)

@@ -1,8 +1,8 @@
 """A session that is recorded, or may have to be: it does what every session does, and tells a `Recording` of it.
 
 All other sessions are plain ones (session.py): where nobody is traced, nothing of this is there. While somebody is
-traced by his name, or by his backend, all sessions are such as this; nearly all of them only pass by (passing.py), and
-one is recorded (recording.py) from the moment on at which it does something else.
+traced by his name, or by his backend, all sessions are such as this; nearly all of them are never recorded
+(maybe_recorded.py), and one is (recording.py) from the moment on at which it does something out of the ordinary.
 """
 
 from popular.net.handshake import Agreed, Failure
@@ -10,16 +10,17 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
+from popular.protocol.shown import is_open
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.machine.phases import NAMED
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.session.tapped_relay import Tap, Taps
 from popular.proxy.session.tracing import transcript
-from popular.proxy.session.tracing.passing import PassingSession
+from popular.proxy.session.tracing.maybe_recorded import MaybeRecordedSession
 from popular.proxy.session.tracing.recorded_lines import lines_for
 from popular.proxy.session.tracing.recorder import Recorder
-from popular.proxy.session.tracing.recording import PASSING, Recording
+from popular.proxy.session.tracing.recording import BEGINS_LATER, Recording
 from popular.proxy.session.tracing.transcript import ours
 from supervisor.runtime.messages import Message
 
@@ -40,21 +41,21 @@ class RecordingTap(Tap):
         self._recording.backend_says(data)
 
 
-class RecordedSession(PassingSession):
+class RecordedSession(MaybeRecordedSession):
     """One."""
 
     __slots__ = ("_greets", "_told")
 
     def begin_recorded(self, fd: int, recording: Recording, recorder: Recorder) -> None:
         """Like `begin`, which goes for all others: what is said from here on is told to the recording."""
-        self._pass_by(recorder)
+        self._begin_unremarkable(recorder)
         self._told = False
         """The backend has heard a secret, and may repeat it."""
         self._greets = True
         self._lines = None
         """Where each line of the client is heard by itself."""
-        if recording is not PASSING:
-            self._is_passing = False
+        if recording is not BEGINS_LATER:
+            self._is_unremarkable = False
             self._recording = recording
             recording.begin(self.sid, self._machine.peer(), self._runtime.rules.vserv)
         Session.begin(self, fd)
@@ -62,21 +63,21 @@ class RecordedSession(PassingSession):
     # What is said
 
     def client_says(self, data: bytes) -> None:
-        if self._is_passing and not self._lets_say(data):
+        if self._is_unremarkable and not self._note_command_if_unremarkable(data):
             self._wake()
-        if not self._is_passing and self._lines is None:
+        if not self._is_unremarkable and self._lines is None:
             recording, machine = self._recording, self._machine
-            if not machine.answers() or not recording.hears(data):
+            if not machine.answers() or not recording.take_simple_command(data):
                 machine.lines = self._lines = lines_for(machine, recording)
         Session.client_says(self, data)
 
     def send(self, data: bytes) -> None:
-        if self._is_passing and not self._lets_send(data):
+        if self._is_unremarkable and not self._note_reply_if_unremarkable(data):
             self._wake()
-        if not self._is_passing:
+        if not self._is_unremarkable:
             recording, machine = self._recording, self._machine
             if machine.phase is NAMED:
-                recording.names(machine.user)
+                recording.user_named(machine.user)
             if not recording.quiet:
                 recording.keep("P>C", ours, data)
         Session.send(self, data)
@@ -85,7 +86,7 @@ class RecordedSession(PassingSession):
         recording = self._recording
         if not recording.quiet:
             recording.keep_now("P>B", transcript.to_backend if self._greets else transcript.to_silent_backend, data)
-            self._told = self._told or not transcript.is_open(data)
+            self._told = self._told or not is_open(data)
         Session.send_backend(self, data)
 
     def backend_says(self, data: bytes) -> None:
@@ -96,7 +97,7 @@ class RecordedSession(PassingSession):
 
     def _taps(self) -> Taps | None:
         taps: Taps | None = Session._taps(self)
-        if self._recording.quiet or not self._recording.listens():
+        if self._recording.quiet or not self._recording.begin_relay():
             return taps
         more = taps.taps if taps is not None else []
         return Taps([*more, RecordingTap(self._recording)], len(self._client.unsent))
@@ -105,30 +106,30 @@ class RecordedSession(PassingSession):
 
     def introduced(self, header: Header) -> None:
         if header.source is not None:
-            self._heard().comes_from(header.source[0])
+            self._awake_recording().address_known(header.source[0])
             self._recording.tell("PROXY header: client %s port %d", header.source[:2])
         Session.introduced(self, header)
 
     def tls_up(self, agreed: Agreed) -> None:
         resumed = ", resumed" if agreed.resumed else ""
-        self._heard().tell("TLS with the client: %s, %s%s", (agreed.version, agreed.cipher, resumed))
+        self._awake_recording().tell("TLS with the client: %s, %s%s", (agreed.version, agreed.cipher, resumed))
         Session.tls_up(self, agreed)
 
     def tls_failed(self, failure: Failure) -> None:
-        self._heard().tell("no TLS with the client: %s, %s", (failure.why, failure.reason))
+        self._awake_recording().tell("no TLS with the client: %s, %s", (failure.why, failure.reason))
         Session.tls_failed(self, failure)
 
     def ask(self, question: Question, seconds: float) -> None:
         recording = self._recording
-        if self._is_passing:
+        if self._is_unremarkable:
             self._asked_at = self._in_force.clock.now
         elif not recording.quiet:
-            recording.asks_for(question.namespace, question.user)
+            recording.login_wanted(question.namespace, question.user)
             recording.asking(question.namespace, question.user)
         Session.ask(self, question, seconds)
 
     def _tell_decision(self, decision: Decision) -> None:
-        if self._is_passing and not self._lets_decide(decision):
+        if self._is_unremarkable and not self._note_decision_if_unremarkable(decision):
             self._wake()
         recording = self._recording
         if not recording.quiet:
@@ -137,16 +138,16 @@ class RecordedSession(PassingSession):
                 recording.tell("the modules have answered: %s", (said,))
             else:
                 recording.answered(said, route.backend, route.target)
-                recording.goes_to(route.backend)
+                recording.backend_chosen(route.backend)
         Session._tell_decision(self, decision)
 
     def _placed(self, backend: str) -> Recording:
         """Who hears of him at this backend."""
-        if self._is_passing:
-            if self._lets_go_to(backend):
+        if self._is_unremarkable:
+            if self._is_unremarkable_at(backend):
                 return self._recording
             self._wake()
-        self._recording.goes_to(backend)
+        self._recording.backend_chosen(backend)
         return self._recording
 
     def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
@@ -183,31 +184,31 @@ class RecordedSession(PassingSession):
         Session.backend_tls_up(self)
 
     def backend_broke(self, reason: str, word: str = "") -> None:
-        self._heard().tell("the backend is gone: %s", (reason,))
+        self._awake_recording().tell("the backend is gone: %s", (reason,))
         Session.backend_broke(self, reason, word)
 
     def logged_in(self) -> None:
         recording = self._placed(self._machine.backend_id)
-        if self._is_passing:
-            self._is_gone_by()
+        if self._is_unremarkable:
+            self._forget_first_words()
         else:
             if not recording.quiet:  # where everybody sees an empty mailbox nobody is asked
-                recording.asks_for(self._machine.namespace, self._machine.user)
-                recording.goes_to(self._machine.backend_id)
+                recording.login_wanted(self._machine.namespace, self._machine.user)
+                recording.backend_chosen(self._machine.backend_id)
             if not recording.quiet:
                 recording.tell("logged in")
-            recording.decide()
+            recording.settle_ownership()
         Session.logged_in(self)
 
     def hold(self, seconds: float, at_least: float = 0.0) -> None:
-        recording = self._heard()
+        recording = self._awake_recording()
         if not recording.quiet:  # whose turn never comes is never asked about
-            recording.asks_for(self._machine.namespace, self._machine.user)
+            recording.login_wanted(self._machine.namespace, self._machine.user)
         recording.tell("held back for %.3f s", (seconds,))
         Session.hold(self, seconds, at_least)
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
-        recording = self._heard()
+        recording = self._awake_recording()
         if not recording.quiet:
             recording.log(message.name, fields)
         Session.note(self, message, fields)

@@ -17,9 +17,8 @@ from popular.protocol.conversation import LISTING, MESSAGE, Conversation, Heard,
 from popular.protocol.printable import printable
 from popular.protocol.replies import without_words
 from popular.protocol.sasl import CANCEL, MECHANISMS, BadResponse, apop
-from popular.proxy.session.backend.backend_login import without_secrets
+from popular.protocol.shown import HIDDEN, without_secrets
 
-HIDDEN = "****"
 _LONGEST = 200
 """Characters of a line that are shown."""
 _OPEN = {"STLS", "CAPA", "QUIT", "NOOP", "STAT", "RSET", "UTF8", "LIST", "UIDL", "RETR", "TOP", "DELE", "LANG", "USER"}
@@ -119,14 +118,6 @@ def to_silent_backend(data: bytes) -> Iterator[str]:
     """Lines of the login at a backend that does not greet (XPOP): only their sizes."""
     for line in data.splitlines():
         yield hidden(len(line))
-
-
-_BEFORE_SECRETS = (b"USER ", b"STLS", b"XCLIENT ", b"UTF8", b"LANG ")
-
-
-def is_open(data: bytes) -> bool:
-    """Whether there is no secret in what a backend is told: one line, of those that hold none."""
-    return data.startswith(_BEFORE_SECRETS) and data.count(b"\n") == 1
 
 
 def from_backend(data: bytes) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The system calls on a connection, in the log (debug option IO): what was called, on whose leg, and what came of it.
 
-A connection that is made while the option is on is a `TracedChannel`; all others pay nothing for it. What was read or
-written is not shown, only how much: there are passwords in it.
+A connection that is made while the option is on is a `LoggedChannel` (make.py); all others pay nothing for it. What was
+read or written is not shown, only how much: there are passwords in it.
 """
 
 import errno
@@ -18,7 +18,7 @@ CLIENT, BACKEND = "client", "backend"
 """The legs of a session."""
 
 
-class Trace:
+class SyscallLog:
     """One connection's. `sid` may change while it lives."""
 
     __slots__ = ("_leg", "_log", "sid")
@@ -43,9 +43,9 @@ class Trace:
         self._log.debug("IO", name, self.sid, leg=self._leg, fd=fd, **asked, result=result)
 
 
-def trace_of(log: Log, sid: str, leg: str) -> Trace | None:
+def syscall_log_of(log: Log, sid: str, leg: str) -> SyscallLog | None:
     """For a new connection: None while the option is off."""
-    return Trace(log, sid, leg) if "IO" in log.options else None
+    return SyscallLog(log, sid, leg) if "IO" in log.options else None
 
 
 def _shown(result: object) -> object:

@@ -1,27 +1,28 @@
-"""A session that only passes by while users or backends are traced: in clear nearly all do, and nothing is made for
-them.
+"""A session of which nobody knows yet whether it is to be recorded: in clear it turns out for nearly all that they are
+not, and nothing is made for them.
 
-Its first words stand in fields until it is known that it concerns nobody: the greeting, a name that is in no trace by
-user, the reply; where backends are traced also what the modules said. Whatever else happens wakes it: then there is a
-`Recording` (recording.py), which is told what the fields have, and hears the session from there on.
+So long as it is unremarkable its first words stand in fields: the greeting, a name that is in no trace by user, the
+reply; where backends are traced also what the modules said. Whatever else happens wakes it: then there is a `Recording`
+(recording.py), which is told what the fields have, and hears the session from there on.
 """
 
 from popular.pdm.chain import Decision
+from popular.protocol.lines import single_line
 from popular.proxy.session.machine.phases import NAMED
 from popular.proxy.session.session import Session
 from popular.proxy.session.tracing.recorded_lines import RecordedLines
 from popular.proxy.session.tracing.recorder import Recorder
-from popular.proxy.session.tracing.recording import PASSING, Recording, recording_of_later
+from popular.proxy.session.tracing.recording import BEGINS_LATER, Recording, recording_of_later
 from popular.proxy.session.tracing.transcript import ours
-from supervisor.octets import find, word_at
+from supervisor.octets import word_at
 
 _PASS, _USER = word_at(b"PASS"), word_at(b"USER")
-_BLANK, _CR, _LF = 32, 13, 10
+_BLANK = 32
 
 
-class PassingSession(Session):
-    """What a recorded session is as long as it only passes by. What `lets` something happen says False where somebody
-    has to hear it.
+class MaybeRecordedSession(Session):
+    """What `RecordedSession` has for the time before its recording. A method `_note_…_if_unremarkable` says False, and
+    has noted nothing, where a recording has to hear what happens.
     """
 
     __slots__ = (
@@ -30,9 +31,9 @@ class PassingSession(Session):
         "_greeting",
         "_home",
         "_in_force",
-        "_is_open",
-        "_is_passing",
+        "_is_unremarkable",
         "_lines",
+        "_may_be_wanted",
         "_name_at",
         "_name_line",
         "_named",
@@ -48,12 +49,12 @@ class PassingSession(Session):
     _recording: Recording
     _lines: RecordedLines | None
 
-    def _pass_by(self, recorder: Recorder) -> None:
+    def _begin_unremarkable(self, recorder: Recorder) -> None:
         """Nobody knows yet whether it concerns anybody. In the compiled form what is empty is so already."""
         self._recorder, self._in_force = recorder, recorder.in_force
-        self._recording = PASSING
-        self._is_passing = self._is_open = True
-        """`_is_open`: what is said now somebody may want to read."""
+        self._recording = BEGINS_LATER
+        self._is_unremarkable = self._may_be_wanted = True
+        """`_may_be_wanted`: somebody may want to read what is said now."""
         self._greeting: bytes | None = None
         self._name_line: bytes | None = None
         self._reply: bytes | None = None
@@ -65,10 +66,9 @@ class PassingSession(Session):
         self._target: str | None = None
         self._name_at = self._pass_at = self._asked_at = self._decided_at = 0.0
 
-    def _lets_say(self, data: bytes) -> bool:
+    def _note_command_if_unremarkable(self, data: bytes) -> bool:
         """What has come of the client."""
-        machine, end = self._machine, len(data) - 2
-        if end <= 4 or data[4] != _BLANK or data[end] != _CR or find(data, _LF) != end + 1 or not machine.answers():
+        if single_line(data) <= 4 or data[4] != _BLANK or not self._machine.answers():
             return False
         word = word_at(data)
         if self._name_line is None:
@@ -81,23 +81,23 @@ class PassingSession(Session):
         self._pass_at = self._in_force.clock.now
         return True
 
-    def _lets_send(self, data: bytes) -> bool:
+    def _note_reply_if_unremarkable(self, data: bytes) -> bool:
         """Our reply."""
         if self._greeting is None:
             self._greeting = data
             return True
         if self._reply is not None:
-            return not self._is_open
+            return not self._may_be_wanted
         machine = self._machine
         if self._name_line is None or machine.phase is not NAMED or machine.user in self._in_force.users:
             return False
         self._reply, self._named, self._of = data, machine.user, machine.namespace
-        self._is_open = self._in_force.by_backend
+        self._may_be_wanted = self._in_force.by_backend
         return True
 
-    def _lets_decide(self, decision: Decision) -> bool:
+    def _note_decision_if_unremarkable(self, decision: Decision) -> bool:
         """What the modules say: only where they lead to a backend is all said that is to be known of it."""
-        if not self._is_open:
+        if not self._may_be_wanted:
             return True
         route = getattr(decision, "route", None)
         if route is None:
@@ -107,47 +107,47 @@ class PassingSession(Session):
             return False
         self._home, self._target = backend, route.target
         self._decided_at = self._in_force.clock.now
-        self._is_open = False
+        self._may_be_wanted = False
         return True
 
-    def _lets_go_to(self, backend: str) -> bool:
-        """Where he goes, which need not be where the modules lead: he was moved, or it is down."""
+    def _is_unremarkable_at(self, backend: str) -> bool:
+        """Whether nobody wants to read of him there, which need not be where the modules lead: it may be down."""
         return not self._in_force.by_backend or backend == self._home or backend not in self._in_force.backends
 
-    def _heard(self) -> Recording:
-        """Who hears what happens now, out of the ordinary."""
-        return self._wake() if self._is_passing and self._is_open else self._recording
+    def _awake_recording(self) -> Recording:
+        """Who hears what happens now, out of the ordinary: wakes it if somebody may want to read it."""
+        return self._wake() if self._is_unremarkable and self._may_be_wanted else self._recording
 
     def _wake(self) -> Recording:
         """Who hears it from here on, and knows all that was said."""
-        self._is_passing = False
+        self._is_unremarkable = False
         self._recording = recording = recording_of_later(self._recorder, self._in_force, self._accepted_at)
         recording.begin(self.sid, self._machine.peer(), self._runtime.rules.vserv)
         if self._greeting is not None:
             recording.keep("P>C", ours, self._greeting)
             recording.was_at(self._accepted_at)
         if self._name_line is not None:
-            recording.hears(self._name_line)
+            recording.take_simple_command(self._name_line)
             recording.was_at(self._name_at)
         if self._named is not None and self._reply is not None and self._of is not None:
-            recording.names(self._named)
+            recording.user_named(self._named)
             recording.keep("P>C", ours, self._reply)
             recording.was_at(self._name_at)
             if self._pass_at:
-                recording.hears(b"PASS *\r\n")
+                recording.password_said()
                 recording.was_at(self._pass_at)
             if self._asked_at:
-                recording.asks_for(self._of, self._named)
+                recording.login_wanted(self._of, self._named)
                 recording.asking(self._of, self._named)
                 recording.was_at(self._asked_at)
             if self._home is not None:
                 recording.answered("Admitted", self._home, self._target)
                 recording.was_at(self._decided_at)
-                recording.goes_to(self._home)
-        self._is_gone_by()
+                recording.backend_chosen(self._home)
+        self._forget_first_words()
         return recording
 
-    def _is_gone_by(self) -> None:
+    def _forget_first_words(self) -> None:
         """Its first words are of no use any more."""
-        self._is_passing = False
+        self._is_unremarkable = False
         self._greeting = self._name_line = self._reply = None
