@@ -1,4 +1,5 @@
-"""Asks the modules in the operator's order, and says what came of it. Pure: it calls modules, and nothing else.
+"""Asks the modules one after the other, as they are configured, and says what came of it. Pure: it calls modules, and
+nothing else.
 
 First round, `check`: the first module that authenticates the user ends it. The first that knows him but refuses ends it
 too, and begins the second round, `authenticate`: all modules are asked in order whether they vouch for this user (a

@@ -169,7 +169,7 @@ class Acceptor:
     # Listening
 
     def _arm(self) -> None:
-        """Listens, or not, as the load, the tokens and the master's orders say."""
+        """Listens, or not, as the load, the tokens and the master say."""
         wanted = self._may_serve() and not self._over
         if wanted == self._armed:
             return

@@ -160,7 +160,7 @@ def _cluster_of(context: CommandContext) -> Mapping[str, Any]:
 
 
 class SharedWords(TypedDict):
-    """What an order says of the cluster; see Order, and Ordered."""
+    """What an order says of the cluster; see Action, and Ordered."""
 
     entries: tuple[OrderEntry, ...]
     told: TellOrdered | None
