@@ -20,7 +20,7 @@ from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.healthuser import HEALTHUSER
 from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.moving import set_move_command
-from popular.proxy.settings.orders import (
+from popular.proxy.settings.order_sorts import (
     DRAINED_BACKEND,
     DRAINED_VSERV,
     HELD_USER,

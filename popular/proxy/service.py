@@ -25,12 +25,12 @@ from popular.proxy.session.backend.reach import Reach
 from popular.proxy.session.backend.refusals import Refusals
 from popular.proxy.session.beginner import SessionBeginner
 from popular.proxy.session.explain.explain import Explanation
-from popular.proxy.session.lastlogins import LastLogins
+from popular.proxy.session.last_login_writer import LastLogins
 from popular.proxy.session.limits.cluster import Cluster
 from popular.proxy.session.limits.limits import Limits
+from popular.proxy.session.login_orders import WorkerOrders
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
-from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.refusal_times import RefusalTimes, refusal_times
 from popular.proxy.session.reports import reporter
@@ -75,8 +75,8 @@ class ProxyService:
         self.tls_settings = tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
-        self.orders: StandingOrders = (
-            before.orders if before is not None else StandingOrders(context.operator, context.loop.call_soon)
+        self.orders: WorkerOrders = (
+            before.orders if before is not None else WorkerOrders(context.operator, context.loop.call_soon)
         )
         had = {} if before is None else before.refusals
         self.refusals: Mapping[str, Refusals] = {

@@ -11,9 +11,9 @@ from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.limits.limits import Limits
+from popular.proxy.session.login_orders import WorkerOrders
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.module_chain import ModuleChain
-from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.refusal_times import RefusalTimes
 from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
@@ -71,7 +71,7 @@ class VservRuntime:
         counters: Counters,
         moved: Sequence[int],
         limits: Limits,
-        orders: StandingOrders,
+        orders: WorkerOrders,
         absorber: Absorber,
         reporter: Reporter | None,
         holders: Holders,

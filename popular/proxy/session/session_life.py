@@ -18,9 +18,9 @@ from popular.proxy.session.backend.backend_admission import BackendPlaces
 from popular.proxy.session.deferred import DeferredVerbs
 from popular.proxy.session.header_reader import HeaderReader
 from popular.proxy.session.login import Login
+from popular.proxy.session.login_orders import AskedLogin
 from popular.proxy.session.machine.machine import LINGERING, Machine
 from popular.proxy.session.machine.phases import SILENT
-from popular.proxy.session.orders import AskedLogin
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.relay_pair import LINGER_SECONDS
 from popular.proxy.session.row import SessionRow, cost_of, marks_of, moved_by

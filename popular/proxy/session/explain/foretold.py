@@ -13,11 +13,11 @@ from popular.proxy.session.backend.contracts import NOT_NOW, WELCOME, BackendFai
 from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.limits.standings import Standing, standings
-from popular.proxy.session.orders import AskedLogin, LoginOrders
+from popular.proxy.session.login_orders import AskedLogin, LoginOrders
 from popular.proxy.session.who import Poll, Who
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
-from popular.proxy.settings.orders import iso
+from popular.proxy.settings.order_sorts import iso
 from supervisor.operatorstate import OrderEntry
 
 

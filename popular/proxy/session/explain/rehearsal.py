@@ -13,10 +13,10 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.explain.dialogues import DIALOGUES, DISMISSED, Lines
 from popular.proxy.session.limits.contracts import LoginLimits
+from popular.proxy.session.login_orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
-from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.who import PollMemory
 from popular.proxy.settings.backend import Backend

@@ -48,6 +48,7 @@ from popular.proxy.session.backend.backend_auth import lacks_secret
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, HealthKnowledge
 from popular.proxy.session.backend.reach import ELSEWHERE
+from popular.proxy.session.login_orders import DRAINED, FAKE, HELD_BACK, LOCKED, moved
 from popular.proxy.session.machine.backend_side import BackendSide
 from popular.proxy.session.machine.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.machine.holds import AskBehind, ChallengeBehind, ObeyBehind, RefuseBehind, Routing
@@ -63,7 +64,6 @@ from popular.proxy.session.machine.phases import (
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.machine.verbs import Verbs
-from popular.proxy.session.orders import DRAINED, FAKE, HELD_BACK, LOCKED, moved
 from popular.proxy.settings.backend import Backend, looks_at_passwords
 from supervisor.octets import fields_of
 

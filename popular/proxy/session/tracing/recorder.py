@@ -21,7 +21,7 @@ from popular.messages import TRACE_FULL, TRACE_NOT_WRITTEN
 from popular.net.networks import octets_of, plain
 from popular.protocol.printable import printable
 from popular.proxy.session.tracing.inforce import TracesInForce, TracesKnown
-from popular.proxy.settings.orders import user_key
+from popular.proxy.settings.order_sorts import user_key
 from popular.proxy.settings.tracing import BACKEND, FULL, HEAD, NETWORK, TRACE, UNWRITTEN, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall

@@ -16,7 +16,7 @@ from popular.proxy.session.tracing.inforce import TracesInForce
 from popular.proxy.session.tracing.recorder import OrderedTrace, Recorder
 from popular.proxy.session.tracing.transcript import HIDDEN, PassedOn
 from popular.proxy.session.tracing.transcript import command as transcribed
-from popular.proxy.settings.orders import user_key
+from popular.proxy.settings.order_sorts import user_key
 from popular.proxy.settings.tracing import BACKEND, USER, VSERV
 from supervisor.octets import find, word_at
 from supervisor.system import wall

@@ -10,12 +10,12 @@ from ipaddress import ip_network
 from typing import Any
 
 from popular import messages
+from popular.proxy.cluster_order_store import MOVE, ORDERED, SORTS, StoredOrder, reconciled
 from popular.proxy.namesakes import identity_of, is_had_by, is_ours_alone, namesake_of, new_identity
 from popular.proxy.session.limits.cluster import Cluster
 from popular.proxy.settings.blocking import seconds_left
 from popular.proxy.settings.cluster import TellGone
-from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, USER, seconds_to_deadline
-from popular.proxy.sharedorders import MOVE, ORDERED, SORTS, StoredOrder, reconciled
+from popular.proxy.settings.order_sorts import HELD_USER, LOCKED_USER, USER, seconds_to_deadline
 from popular.proxy.storeseen import KnownChange, ended
 from supervisor.control.outcome import Action, Block, Ordered, SessionSweep
 from supervisor.operatorstate import SHARED, OrderEntry
@@ -68,7 +68,7 @@ def text_of(told: StoredOrder) -> str:
     return f"{begun}{told.entry.sort} {told.entry.id}"
 
 
-class SharedOrders:
+class ClusterOrderSync:
     """One worker's, under one config."""
 
     def __init__(self, context: WorkerContext, cluster: Cluster, memory: Remembered) -> None:

@@ -10,12 +10,7 @@ from typing import Any, cast
 import pytest
 
 from popular.proxy import leases
-from popular.proxy.namesakes import IDENTITY, Named, is_had_by, is_ours_alone
-from popular.proxy.session.news import News
-from popular.proxy.session.shared_orders import SharedOrders, actions_of, due
-from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
-from popular.proxy.settings.cluster import TellGone, TellOrdered
-from popular.proxy.sharedorders import (
+from popular.proxy.cluster_order_store import (
     Reconciled,
     StoredOrder,
     arguments_of,
@@ -24,6 +19,11 @@ from popular.proxy.sharedorders import (
     stored_order,
     tell,
 )
+from popular.proxy.namesakes import IDENTITY, Named, is_had_by, is_ours_alone
+from popular.proxy.session.cluster_order_sync import ClusterOrderSync, actions_of, due
+from popular.proxy.session.news import News
+from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
+from popular.proxy.settings.cluster import TellGone, TellOrdered
 from popular.proxy.storeseen import EPOCH, SERIAL, StoreState
 from supervisor.control.outcome import Block, Move, Ordered, SessionSweep
 from supervisor.operatorstate import PENDING, SHARED, OperatorState, OrderEntry, pending
@@ -227,7 +227,7 @@ def test_who_shares_a_name_does_not_say_that_nobody_is_left() -> None:
     operator = OperatorState([is_had_by(Named("ours", "2", "h2"), time.time())])
     context, memory = SimpleNamespace(operator=operator), SimpleNamespace(digest=lambda _name: 0)
     cluster = SimpleNamespace(settings=("redis://h", ""), proxy="ours")
-    shared = SharedOrders(cast(Any, context), cast(Any, cluster), cast(Any, memory))
+    shared = ClusterOrderSync(cast(Any, context), cast(Any, cluster), cast(Any, memory))
     hold = stored("user hold", JOE, move="m")
     (held,) = actions_of([hold], shared._gone)
     assert isinstance(held, Ordered), "he is held here too, until that move has failed"
@@ -261,7 +261,7 @@ def test_who_may_share_a_name_takes_back_no_hold(identity: str, others: list[Nam
     told = SimpleNamespace(operator=operator, request=requested.append, log=lambda *_words, **_fields: None)
     told.counters = SimpleNamespace(count=lambda *_words, **_fields: None)
     memory = SimpleNamespace(digest=lambda _name: 0, change=lambda _digest, _change: True)
-    shared = SharedOrders(cast(Any, told), cast(Any, Server()), cast(Any, memory))
+    shared = ClusterOrderSync(cast(Any, told), cast(Any, Server()), cast(Any, memory))
     asyncio.run(shared.look())
     assert changes == []
     operator.change([OrderEntry(SHARED, IDENTITY, {IDENTITY: "1"})])
