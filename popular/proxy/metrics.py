@@ -26,7 +26,7 @@ from supervisor.metric import (
     OfHealth,
     OfRecord,
     SomeLabels,
-    StandingFor,
+    StandingSeconds,
     Things,
 )
 from supervisor.table.contents import microseconds
@@ -264,7 +264,7 @@ _BACKENDS = (
     Metric(
         "popular_backend_drained_seconds",
         "For how long nobody new has been let in to a backend, because the operator drains it; 0: he does not.",
-        StandingFor(RECORD.name, "drained"),
+        StandingSeconds(RECORD.name, "drained"),
         (BACKEND,),
         unit="s",
     ),

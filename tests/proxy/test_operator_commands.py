@@ -109,7 +109,7 @@ def test_a_namespace_may_stand_in_front_of_a_user(console: Console, command: str
     for said, key in (("other:joe", "other:joe"), ("new:joe namespace other", "other:new:joe")):
         name, _, behind = said.partition(" ")
         outcome = console.say(f"{command.format(name)} {behind}")
-        assert isinstance(outcome, Order)
+        assert isinstance(outcome, Action)
         assert key in (getattr(outcome, "id", ""), *outcome.text.replace(",", "").split())
     assert "is of namespace other, and not of default" in refused(
         console, f"{command.format('other:joe')} namespace default"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from supervisor.control.lookups import Job, Result
 from supervisor.master.jobs import Jobs
+from tests.patience import patient
 from tests.supervisor.turning import closed_loop, turn_until
 
 
@@ -42,4 +43,4 @@ def test_a_job_that_is_too_slow_is_told_its_own_time() -> None:
 
 def test_a_job_that_dies_is_not_too_slow() -> None:
     """It is said what its process died of: it had time enough."""
-    assert brings(Perish(), seconds=60.0).failure == "the process that was to do it has died (SIGKILL)"
+    assert brings(Perish(), seconds=patient(60)).failure == "the process that was to do it has died (SIGKILL)"

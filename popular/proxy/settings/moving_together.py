@@ -1,7 +1,8 @@
 """What a move does at the other proxies of a cluster, so that nobody comes in at the old place while his mail is moved.
 
-The hold is told to all of them, each ends the sessions that it has of the user and says so (cluster_order_store.py), and the
-end of the hold and the new way come to them as one. If it fails, or we are killed, the hold ends there too.
+The hold is told to all of them, each ends the sessions that it has of the user and says so
+(cluster_order_store.py), and the end of the hold and the new way come to them as one. If it fails, or we are killed,
+the hold ends there too.
 """
 
 import os

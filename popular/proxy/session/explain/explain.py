@@ -19,7 +19,7 @@ from popular.proxy.session.explain.answers import ANY_PASSWORD, ModulesSaid, ask
 from popular.proxy.session.explain.foretold import ForetoldLimits, SupposedPolls, ToldOrders, foretold
 from popular.proxy.session.explain.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
 from popular.proxy.session.limits.limit_entries import account_of
-from popular.proxy.session.limits.standings import standings
+from popular.proxy.session.limits.limit_usage import limit_usages
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.who import PollMemory, Who
@@ -164,7 +164,7 @@ class Explanation:
                 "seconds": round(one.wait, 3),
                 "code": None if one.code is None else one.code.value,
             }
-            for one in standings(self._runtime.limits.entries, who, own, elsewhere=self._elsewhere)
+            for one in limit_usages(self._runtime.limits.entries, who, own, elsewhere=self._elsewhere)
         ]
 
     async def _ask_cluster(self, played: Rehearsal, decision: Decision) -> None:
