@@ -53,7 +53,7 @@ from supervisor.runtime.descriptors import resting_descriptors
 from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext, threads_to_compute
 from supervisor.serving.counters import Counters
-from supervisor.serving.holders import Holders
+from supervisor.serving.refcount import RefCount
 
 LEAD_SECONDS = 30.0
 """For a module to be told where a user is: a database of many users is written anew."""
@@ -90,7 +90,7 @@ class ProxyService:
         self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
         self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
         self.last_logins.most = config.variables[USERS]
-        self._sessions = Holders(self._release)
+        self._sessions = RefCount(self._release)
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
         self._open: list[OpenModule] = open_modules(

@@ -132,8 +132,8 @@ class Worker:
             inheritance.tokens.read_end,
             listeners=inheritance.listeners,
             allowed=inheritance.accepting,
-            fed=self._fed,
-            emptied=self._released,
+            on_tokens=self._tokens_are_back,
+            on_queues_empty=self._released,
         )
         self._displacer = Displacer(self._context)
         self._strict = inheritance.strict
@@ -331,7 +331,7 @@ class Worker:
         elif self._context.leaving:
             self._go_if_done()
 
-    def _fed(self) -> None:
+    def _tokens_are_back(self) -> None:
         """There are tokens again. While leaving, what the master says comes first: a token may be free because the time
         is up for everybody.
         """

@@ -20,7 +20,7 @@ from popular.proxy.session.rules import Rules
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
-from supervisor.serving.holders import Holders
+from supervisor.serving.refcount import RefCount
 from supervisor.system import Observer
 
 
@@ -74,7 +74,7 @@ class VservRuntime:
         orders: WorkerOrders,
         absorber: Absorber,
         reporter: Reporter | None,
-        holders: Holders,
+        holders: RefCount,
         times: RefusalTimes | None,
     ) -> None:
         """`backends`: all that there are; `moved`: the cells of session_log.Moved; `holders`: of the service, each

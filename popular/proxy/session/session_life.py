@@ -261,4 +261,4 @@ class SessionLife(DeferredVerbs):
         machine.over()
         self._machine = self._login = None  # type: ignore[assignment]
         context.release(self.row_number, ending, seconds)
-        runtime.holders.go()
+        runtime.holders.release()
