@@ -346,13 +346,6 @@ class Asker:
         return _ask_on(self._modules, question, record, hide_unknown=hide_unknown, first=answer, began=began)
 
 
-def ask(
-    modules: Sequence[Module], question: Question, *, hide_unknown: bool = True, record: Record | None = None
-) -> Decision:
-    """Asks these modules one question, as an `Asker` does; for who asks only once."""
-    return Asker(modules).ask(question, record if record is not None else Record(), hide_unknown)
-
-
 def _ask_on(
     modules: Sequence[Module],
     question: Question,
