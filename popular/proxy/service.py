@@ -218,22 +218,22 @@ class ProxyService:
 
     async def explain(self, login: LoginToExplain) -> dict[str, Any]:
         """What would become of a login; the service is held as by a session meanwhile."""
-        self._sessions.come()
+        self._sessions.acquire()
         try:
             return await Explanation(self._vservs[login.vserv], login).made()
         finally:
-            self._sessions.go()
+            self._sessions.release()
 
     async def lead(self, wanted: UserToLead) -> None:
         """Tells a module where a user's mail is from now on. Raises CommandRefused."""
         held = next((one for one in self._open if one.spec.id == wanted.module), None)
         if held is None:
             raise CommandRefused(f"there is no module {wanted.module} any more")
-        self._sessions.come()
+        self._sessions.acquire()
         try:
             fault = await held.guard.lead(wanted.at, LEAD_SECONDS)
         finally:
-            self._sessions.go()
+            self._sessions.release()
         if fault:
             raise CommandRefused(f"module {wanted.module} could not be told: {fault}")
 
