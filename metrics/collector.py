@@ -42,7 +42,7 @@ from supervisor.metric import (
     Queued,
     Setting,
     SomeLabels,
-    StandingFor,
+    StandingSeconds,
     Things,
 )
 from supervisor.table.contents import RECOVERING
@@ -166,8 +166,8 @@ def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
             return _of_health(row, what, moment)
         case OfRecord(record, column):
             return _of_record(row, record, column, moment=moment)
-        case StandingFor(record, column):
-            return _standing_for(row, record, column, moment=moment)
+        case StandingSeconds(record, column):
+            return _standing_seconds(row, record, column, moment=moment)
         case OrdersInForce():
             pulse = moment.known.pulse
             there = {one.sort: one.number for one in pulse.orders} if pulse is not None else {}
@@ -201,7 +201,7 @@ def _described(row: Metric, fact: str, equals: str, *, moment: ScrapeMoment) -> 
         yield (one[things.key],), float(one[fact] == equals) if equals else one[fact]
 
 
-def _standing_for(row: Metric, record: str, column: str, *, moment: ScrapeMoment) -> Iterator[Value]:
+def _standing_seconds(row: Metric, record: str, column: str, *, moment: ScrapeMoment) -> Iterator[Value]:
     things = row.things
     assert things is not None, row.name
     found = moment.known.view.records(record)

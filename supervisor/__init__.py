@@ -11,7 +11,7 @@ It knows nothing of POP3. Its words:
     row         a fixed-size record in shared memory with one writer at a time
     config      one frozen value with a generation number; replaced whole, never edited
     command     one line of the control language
-    lifeline    the socket pair between master and worker: config and orders down, acknowledgements up
+    lifeline    the socket pair between master and worker: configs and what is to be done down, acknowledgements up
 
 Read `program.py` first (the contract with a program), then `master/master.py`, `worker/worker.py`, `table/`,
 `control/`. ARCHITECTURE.md tells which room runs in which process.

@@ -161,7 +161,7 @@ class OfRecord(CountSource):
 
 
 @dataclass(frozen=True)
-class StandingFor(CountSource):
+class StandingSeconds(CountSource):
     """For how many seconds something has been so of each thing of the metric's one label: by a column of the record in
     which the master says what the operator has made of it, which holds a moment; 0: it is not.
     """

@@ -20,7 +20,7 @@ cdef class Poller:
     cdef readonly Clock clock
     cdef public bint interrupted
     cdef _put(self, int fd, watcher)
-    cdef int _control(self, int order, int fd, unsigned int events) except -1
+    cdef int _control(self, int operation, int fd, unsigned int events) except -1
     cpdef watch(self, int fd, unsigned int events, watcher)
     cpdef rewatch(self, int fd, unsigned int events)
     cpdef redirect(self, int fd, watcher)

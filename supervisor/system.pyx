@@ -206,12 +206,12 @@ cdef class Poller:
             self._watchers.extend([None] * len(self._watchers))
         self._watchers[fd] = watcher if isinstance(watcher, EventTaker) else Caller(watcher)
 
-    cdef int _control(self, int order, int fd, unsigned int events) except -1:
+    cdef int _control(self, int operation, int fd, unsigned int events) except -1:
         cdef epoll_event event
         event.data.u64 = 0
         event.events = events
         event.data.fd = fd
-        if epoll_ctl(self._epoll, order, fd, &event) < 0:
+        if epoll_ctl(self._epoll, operation, fd, &event) < 0:
             PyErr_SetFromErrno(OSError)
         return 0
 

@@ -157,7 +157,7 @@ def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -
         block=0,
         tokens=TokenPipe(1),
         released=lambda: None,
-        request=lambda _order: None,
+        request=lambda _action: None,
     )
     service = program.make_service(
         context, replace(config, counter_indexes=CounterIndexes(segment).settle(config.things)), None

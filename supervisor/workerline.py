@@ -1,5 +1,5 @@
-"""What master and worker say to each other over the worker's lifeline: down go orders and configs, with listening
-sockets attached, up come acknowledgements.
+"""The messages of master and worker over the worker's lifeline: down go configs, what is to be done and what the
+operator has ordered, with listening sockets attached; up come acknowledgements.
 """
 
 import enum
@@ -199,14 +199,14 @@ class StateChanged:
 
 
 ANSWERS = (Ready, Unable, InForce, ListenersClosed)
-"""To Prepare, Commit and Close: they are for whoever gave the order."""
+"""To Prepare, Commit and Close: they are for whoever has said that."""
 
 
 @dataclass(frozen=True)
 class WorkerRequest:
-    """Up: an order that the program wants carried out, as if an operator had given it."""
+    """Up: an action (control/outcome.py) that the program wants carried out, as if an operator had given it."""
 
-    order: Any
+    action: Any
 
 
 @dataclass(frozen=True)

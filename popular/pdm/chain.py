@@ -1,4 +1,5 @@
-"""Asks the modules in the operator's order, and says what came of it. Pure: it calls modules, and nothing else.
+"""Asks the modules one after the other, as they are configured, and says what came of it. Pure: it calls modules, and
+nothing else.
 
 First round, `check`: the first module that authenticates the user ends it. The first that knows him but refuses ends it
 too, and begins the second round, `authenticate`: all modules are asked in order whether they vouch for this user (a
@@ -343,13 +344,6 @@ class Asker:
                     record.asked.append((ident, monotonic() - began, answer))
                     return namedtuple_of(Admitted, (route, ident, ident, False, answer.limits))
         return _ask_on(self._modules, question, record, hide_unknown=hide_unknown, first=answer, began=began)
-
-
-def ask(
-    modules: Sequence[Module], question: Question, *, hide_unknown: bool = True, record: Record | None = None
-) -> Decision:
-    """Asks these modules one question, as an `Asker` does; for who asks only once."""
-    return Asker(modules).ask(question, record if record is not None else Record(), hide_unknown)
 
 
 def _ask_on(

@@ -1,5 +1,5 @@
 """What several proxies keep together at a server of Redis or Valkey: leases of sessions, which end by themselves, and
-news of who guesses and who is kicked. What is ordered at all of them: sharedorders.py.
+news of who guesses and who is kicked. What is ordered at all of them: cluster_order_store.py.
 
     popular:{USER}:s     sorted set: a member for each session, scored by when its lease ends (milliseconds since 1970)
     popular:{USER}:d     there as long as this user may not log in again; the session by which that is so

@@ -26,7 +26,7 @@ from supervisor.metric import (
     OfHealth,
     OfRecord,
     SomeLabels,
-    StandingFor,
+    StandingSeconds,
     Things,
 )
 from supervisor.table.contents import microseconds
@@ -49,7 +49,7 @@ _LOGINS = (
     Metric(
         "popular_logins_total",
         "Logins that succeeded: the backend let the user in, or an empty mailbox is shown.",
-        Counts("logins"),
+        Counts("logins"),  # by the observer `login_durations` of session/runtime.py
         (VSERV,),
     ),
     Metric(
@@ -264,7 +264,7 @@ _BACKENDS = (
     Metric(
         "popular_backend_drained_seconds",
         "For how long nobody new has been let in to a backend, because the operator drains it; 0: he does not.",
-        StandingFor(RECORD.name, "drained"),
+        StandingSeconds(RECORD.name, "drained"),
         (BACKEND,),
         unit="s",
     ),
@@ -305,7 +305,12 @@ _BACKENDS = (
         "Sessions that wait for any backend; see maxwaiting in pproxy-control(7).",
         CountNow("backends_waiting"),
     ),
-    Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
+    Metric(
+        "popular_backend_logins_total",
+        "Logins that a backend accepted.",
+        Counts("backend_logins"),  # by the observer `login_durations` that service.py makes for each backend
+        (BACKEND,),
+    ),
     Metric(
         "popular_backend_failures_total",
         "Attempts to log in to a backend that failed by its fault, by the step or the reason.",

@@ -20,7 +20,7 @@ from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.healthuser import HEALTHUSER
 from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.moving import set_move_command
-from popular.proxy.settings.orders import (
+from popular.proxy.settings.order_sorts import (
     DRAINED_BACKEND,
     DRAINED_VSERV,
     HELD_USER,
@@ -76,7 +76,10 @@ WATCHED = Watched(
         title="Virtual servers",
         one="virtual server",
         host="iface",
-        counted=(CountedColumn("logins", "logins", "logins"), CountedColumn("failures", "failed", "login_failures")),
+        counted=(
+            CountedColumn(key="logins", title="logins", counter="logins"),
+            CountedColumn(key="failures", title="failed", counter="login_failures"),
+        ),
     ),
     others=(
         ThingTable(
@@ -85,10 +88,10 @@ WATCHED = Watched(
             one="backend",
             host="host",
             counted=(
-                CountedColumn("logins", "logins", "backend_logins"),
-                CountedColumn("failures", "failed", "backend_failures"),
-                CountedColumn("awaiting", "waiting", "backend_waiting"),
-                CountedColumn("absorbed", "absorbed", "absorbed"),
+                CountedColumn(key="logins", title="logins", counter="backend_logins"),
+                CountedColumn(key="failures", title="failed", counter="backend_failures"),
+                CountedColumn(key="awaiting", title="waiting", counter="backend_waiting"),
+                CountedColumn(key="absorbed", title="absorbed", counter="absorbed"),
             ),
             health=Health(by="backend", good="backend_logins", bad="backend_failures", record=HEALTH.name),
             durations=(("connect", "backend_connect_duration"), ("login", "backend_login_duration")),

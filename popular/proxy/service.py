@@ -18,12 +18,12 @@ from popular.proxy.session.backend.mailcheck import RestingRoom
 from popular.proxy.session.backend.refusals import Refusals
 from popular.proxy.session.beginner import SessionBeginner
 from popular.proxy.session.explain.explain import Explanation
-from popular.proxy.session.lastlogins import LastLogins
+from popular.proxy.session.last_login_writer import LastLogins
 from popular.proxy.session.limits.cluster import Cluster
 from popular.proxy.session.limits.limits import Limits
+from popular.proxy.session.login_orders import WorkerOrders
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
-from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.refusal_times import RefusalTimes, refusal_times
 from popular.proxy.session.reports import reporter
@@ -41,7 +41,7 @@ from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.descriptors import resting_descriptors
 from supervisor.serving.context import WorkerContext, threads_to_compute
-from supervisor.serving.holders import Holders
+from supervisor.serving.refcount import RefCount
 
 LEAD_SECONDS = 30.0
 """For a module to be told where a user is: a database of many users is written anew."""
@@ -63,8 +63,8 @@ class ProxyService:
         self.tls_settings = tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
-        self.orders: StandingOrders = (
-            before.orders if before is not None else StandingOrders(context.operator, context.loop.call_soon)
+        self.orders: WorkerOrders = (
+            before.orders if before is not None else WorkerOrders(context.operator, context.loop.call_soon)
         )
         had = {} if before is None else before.refusals
         self.refusals: Mapping[str, Refusals] = {
@@ -78,7 +78,7 @@ class ProxyService:
         self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
         self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
         self.last_logins.most = config.variables[USERS]
-        self._sessions = Holders(self._release)
+        self._sessions = RefCount(self._release)
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
         self._open: list[OpenModule] = open_modules(
@@ -143,22 +143,22 @@ class ProxyService:
 
     async def explain(self, login: LoginToExplain) -> dict[str, Any]:
         """What would become of a login; the service is held as by a session meanwhile."""
-        self._sessions.come()
+        self._sessions.acquire()
         try:
             return await Explanation(self._vservs[login.vserv], login).made()
         finally:
-            self._sessions.go()
+            self._sessions.release()
 
     async def lead(self, wanted: UserToLead) -> None:
         """Tells a module where a user's mail is from now on. Raises CommandRefused."""
         held = next((one for one in self._open if one.spec.id == wanted.module), None)
         if held is None:
             raise CommandRefused(f"there is no module {wanted.module} any more")
-        self._sessions.come()
+        self._sessions.acquire()
         try:
             fault = await held.guard.lead(wanted.at, LEAD_SECONDS)
         finally:
-            self._sessions.go()
+            self._sessions.release()
         if fault:
             raise CommandRefused(f"module {wanted.module} could not be told: {fault}")
 

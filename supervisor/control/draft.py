@@ -81,9 +81,7 @@ def _change_by(context: CommandContext, config: Config, words: Sequence[Word]) -
     command, _ = context.language.find(words)
     head = shown(" ".join(command.shape.head))
     if command.one_off:
-        raise CommandRefused(
-            f"{head} cannot stand in a configuration: it is an order, done once", words[0].column, True
-        )
+        raise CommandRefused(f"{head} cannot stand in a configuration: it is done once", words[0].column, True)
     outcome = context.language.answer(words, context_with(context, config)) if command.changes else None
     if not isinstance(outcome, Change):
         raise CommandRefused(f"{head} cannot stand in a configuration: it sets nothing", words[0].column, True)
@@ -267,7 +265,7 @@ def draft_commands() -> list[ControlCommand]:
             _say,
             "Adds a command to the draft.\nIt is checked at once, in the order in which it is said. If it is refused "
             "the draft stays as it was; a later one that is refused for want of it says that it follows from that. "
-            "Commands that set nothing, and orders such as shutdown, cannot be in a draft.",
+            "Commands that set nothing, and actions such as shutdown, cannot be in a draft.",
             {"command": _next_words},
             source=BESIDE,
             one_off=True,

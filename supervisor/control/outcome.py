@@ -1,7 +1,7 @@
 """What the handler of a command gives back.
 
-The master puts a `Change` into force, carries out an `Order`, and then sends the outcome's text and lines as the reply.
-What a handler may see stands in `context.py`.
+The master puts a `Change` into force, carries out an `Action`, and then sends the outcome's text and lines as the
+reply. What a handler may see stands in `context.py`.
 """
 
 import json
@@ -157,9 +157,9 @@ class Reapply(Outcome):
 
 
 @dataclass(frozen=True)
-class Order(Outcome):
-    """Something for the master to do. Where it has data whoever orders it is to see it: what was found, a number that
-    was given.
+class Action(Outcome):
+    """Something for the master to do. Where it has data whoever says it is to see it: what was found, a number that was
+    given.
 
     `told`: has others know of it first, and brings what is to be kept with it (OrderEntry); if they cannot be told it
     holds here alone for now, or, where it must be `surely_told`, not at all. `told_by`: who has said it, where that was
@@ -174,7 +174,7 @@ class Order(Outcome):
 
 
 @dataclass(frozen=True)
-class Shutdown(Order):
+class Shutdown(Action):
     """`how`: parent, children, all or delayed. Of `delayed`: seconds of grace, and until the deadline (None: none)."""
 
     how: str = field(kw_only=True)
@@ -183,23 +183,23 @@ class Shutdown(Order):
 
 
 @dataclass(frozen=True)
-class Recycle(Order):
+class Recycle(Action):
     """Renew the workers, one after the other."""
 
 
-class Confirm(Order):
+class Confirm(Action):
     """The running config stays."""
 
 
 @dataclass(frozen=True)
-class EndSession(Order):
+class EndSession(Action):
     """End the session with this id."""
 
     sid: str = field(kw_only=True)
 
 
 @dataclass(frozen=True)
-class Block(Order):
+class Block(Action):
     """Serve nobody from this network for so many seconds; None: for ever, 0: no longer."""
 
     network: Network = field(kw_only=True)
@@ -209,7 +209,7 @@ class Block(Order):
 
 
 @dataclass(frozen=True)
-class Ordered(Order):
+class Ordered(Action):
     """The operator orders something beside the configuration, or ends such an order."""
 
     entries: tuple[OrderEntry, ...] = field(kw_only=True)
@@ -221,7 +221,7 @@ EVERYBODY = "generation"
 
 
 @dataclass(frozen=True)
-class SessionSweep(Order):
+class SessionSweep(Action):
     """Has the sessions of a thing, a user or a network be gone, when these orders are in force. `gentle`: those that
     lose nothing at once; else they end by themselves. `deadline`: seconds until all but QUITs are ended (None: never).
     """
@@ -245,7 +245,7 @@ class MoveStep(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Move(Order):
+class Move(Action):
     """Holds something, has its sessions be gone, runs a command, and leads somewhere else: all of it, or nothing.
 
     `before`, `behind` and `undone` are the orders of its beginning, of its end, and of its failure. Elsewhere are done:

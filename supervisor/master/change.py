@@ -124,7 +124,7 @@ class Changes:
         the config was in force before, and comes back also where nobody lives who could try it.
         """
         assert self._change is None
-        # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
+        # A generation that was taken back keeps its number: a late message about it must not be taken for another's.
         self._last_tried += 1
         numbered = replace(config, generation=self._last_tried)
         if not trial:
@@ -197,21 +197,21 @@ class Changes:
         change.waiting_for.add(worker)
         self._pool.ask(worker, Prepare(change.config, anew=change.trial), self.hear)
 
-    def hear(self, worker: WorkerProcess, note: object) -> None:
+    def hear(self, worker: WorkerProcess, message: object) -> None:
         """A worker's Born, Ready, Unable, InForce, ListenersClosed or Leaving. One about another generation is old
         news.
         """
-        if isinstance(note, Born) and note.generation == self.running.generation:
-            self._found[worker] = note.reports
+        if isinstance(message, Born) and message.generation == self.running.generation:
+            self._found[worker] = message.reports
             self._tell_news()
         change = self._change
         if change is None:
             return
         if "MAIN" in self._log.options:
-            kind = type(note).__name__.lower()
+            kind = type(message).__name__.lower()
             self._log.debug("MAIN", "change_heard", note=kind, slot=worker.slot, worker=worker.pid)
-        current = getattr(note, "generation", None) == change.config.generation
-        match note:
+        current = getattr(message, "generation", None) == change.config.generation
+        match message:
             case Unable(_, reason) if current and change.phase is _ChangePhase.PREPARING:
                 self._take_back(reason)
                 return
@@ -221,7 +221,7 @@ class Changes:
                 change.found[worker] = reports
             case Ready(_, reports) if current and change.phase is _ChangePhase.COMMITTING:
                 self._found[worker] = reports
-                self._order_commit(change, worker)
+                self._tell_commit(change, worker)
             case Unable() if current and change.phase is _ChangePhase.COMMITTING:
                 self._pool.signal(worker, signal.SIGKILL)
             case InForceNote() if current and change.phase is _ChangePhase.COMMITTING:
@@ -315,12 +315,12 @@ class Changes:
             ssl.RAND_add(change.seed, float(len(change.seed)))
         for worker in self._pool.seated:
             if worker in change.told:
-                self._order_commit(change, worker)
+                self._tell_commit(change, worker)
             else:
                 self._prepare(change, worker)
         self._events.committed(self.running)
 
-    def _order_commit(self, change: _PendingChange, worker: WorkerProcess) -> None:
+    def _tell_commit(self, change: _PendingChange, worker: WorkerProcess) -> None:
         lent = self._listeners.of_slot(worker.slot, change.opened)
         fds = [listening.fileno() for listening in lent.values()]
         self._pool.ask(worker, Commit(change.config.generation, tuple(lent), change.seed), self.hear, fds=fds)

@@ -4,7 +4,7 @@
                        → Reply: answer
                        → Drafted: keep the draft with the connection, then answer
                        → Change, Trial: put the config in force in all workers, or only try it, then answer
-                       → Order: have the master do it, then answer
+                       → Action: have the master do it, then answer
 
 Changes are made one after the other, each from the config that the one before left. A move begins between two of them:
 where it leads must not go while it is told. Everything else is answered meanwhile. Who speaks is a control connection
@@ -26,12 +26,12 @@ from supervisor.control.draft import Spoilt
 from supervisor.control.language import Language
 from supervisor.control.lookups import AskWorker, Lookups, NeedsLookup, Result
 from supervisor.control.outcome import (
+    Action,
     Change,
     Confirm,
     Draft,
     Drafted,
     Move,
-    Order,
     Outcome,
     Reapply,
     Replacement,
@@ -62,7 +62,7 @@ from supervisor.runtime.messages import Message
 Answer = Callable[[bool, str, Sequence[str]], None]
 """Called once: whether it was done, the text of the status line, the data lines."""
 
-PerformOrder = Callable[[Order, Answer], None]
+PerformAction = Callable[[Action, Answer], None]
 
 
 _AWAITED = "the last `draft apply` awaits `confirm` or `rollback`; until then nothing else can be changed"
@@ -107,7 +107,7 @@ class Executor:
         access: Access,
         audit: Audit,
         history: ConfigHistory,
-        perform: PerformOrder,
+        perform: PerformAction,
         count: Callable[[str], None],
     ) -> None:
         """`count` counts control_sentences and control_refusals."""
@@ -235,8 +235,8 @@ class Executor:
             case Signed():
                 task.origin.sign(outcome.name, outcome.reason)
                 self._answer(task, outcome)
-            case Order():
-                self._perform_order(task, outcome)
+            case Action():
+                self._perform_action(task, outcome)
             case _:
                 self._answer(task, outcome)
 
@@ -382,15 +382,15 @@ class Executor:
 
     # Answers
 
-    def _perform_order(self, task: _Task, order: Order) -> None:
-        self._perform(order, lambda done, text, lines: self._ordered(task, order, done, text=text, lines=lines))
+    def _perform_action(self, task: _Task, action: Action) -> None:
+        self._perform(action, lambda done, text, lines: self._performed(task, action, done, text=text, lines=lines))
 
-    def _ordered(self, task: _Task, order: Order, done: bool, *, text: str, lines: Sequence[str]) -> None:
+    def _performed(self, task: _Task, action: Action, done: bool, *, text: str, lines: Sequence[str]) -> None:
         if not done:
             self._refuse(task, text)
             return
         self._log_done(task)
-        task.answer(True, text or order.text, lines or (order.data_lines() if order.data is not None else ()))
+        task.answer(True, text or action.text, lines or (action.data_lines() if action.data is not None else ()))
 
     def _answer(self, task: _Task, outcome: Outcome) -> None:
         self._log.debug("CTRL", "answer", text=outcome.text)

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from supervisor.control.lookups import Job, Result, run
+from supervisor.master.policy import cause_of_death
 from supervisor.runtime import birth, rights, signals
 from supervisor.runtime.loop import READ, Loop
 
@@ -36,7 +37,14 @@ class Jobs:
             done(Result(failure=f"cannot be found out now: {error.strerror}"))
             return
         self._running.add(child)
-        limit = self._loop.after(seconds, child.kill)
+        failure = ""
+
+        def too_late() -> None:
+            nonlocal failure
+            failure = f"no answer within {round(seconds, 1):g} s"
+            child.kill()
+
+        limit = self._loop.after(seconds, too_late)
 
         def back(_events: int) -> None:
             self._loop.unwatch(receiver)
@@ -45,8 +53,9 @@ class Jobs:
             receiver.close()
             child.join()
             self._running.discard(child)
+            death = cause_of_death(child.exitcode)
             child.close()
-            done(result)
+            done(result or Result(failure=failure or f"the process that was to do it has died ({death})"))
 
         self._loop.watch(receiver, READ, back)
 
@@ -76,9 +85,10 @@ class Jobs:
             child.join()
 
 
-def _receive(receiver: "Connection[Any, Any]") -> Result:
+def _receive(receiver: "Connection[Any, Any]") -> Result | None:
+    """What a child has brought; None: it died before."""
     try:
         result: Result = pickle.loads(receiver.recv_bytes())
     except (EOFError, OSError):
-        return Result(failure=f"no answer within {LONGEST_SECONDS:.0f} s")
+        return None
     return result

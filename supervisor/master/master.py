@@ -25,7 +25,7 @@ from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.listeners import Listeners
 from supervisor.master.moving import Moves
-from supervisor.master.ordering import Ordering
+from supervisor.master.order_keeping import OrderKeeping
 from supervisor.master.performing import Performer
 from supervisor.master.periodic import PeriodicCommands
 from supervisor.master.policy import cause_of_death, kind_of_death
@@ -132,7 +132,7 @@ class Master:
             questions=self._questions,
             ended=self._accounting.count_move,
         )
-        ordering = Ordering(self._keeper, self._sweeps, rundir.has_company, jobs=self._jobs)
+        orders = OrderKeeping(self._keeper, self._sweeps, rundir.has_company, jobs=self._jobs)
         self._audit = Audit(program.name, audit_file, log)
         self._performer = Performer(
             self._pool,
@@ -142,7 +142,7 @@ class Master:
             shutdown=self._shutdown,
             recycling=self._recycling,
             moves=moves,
-            ordering=ordering,
+            orders=orders,
             log=log,
             audit=self._audit,
         )
@@ -285,7 +285,7 @@ class Master:
         if isinstance(message, QuestionAnswered):
             self._questions.hear(message)
         if isinstance(message, WorkerRequest):
-            self._performer.perform_told(message.order)
+            self._performer.perform_told(message.action)
         if isinstance(message, StateChanged):
             self._keeper.hear(worker, message)
         if isinstance(message, Swept):

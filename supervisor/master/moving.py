@@ -24,7 +24,7 @@ from supervisor.control.replytext import noted
 from supervisor.master.executor import Answer
 from supervisor.master.jobs import LONGEST_SECONDS, Jobs
 from supervisor.master.keeping import StateKeeper
-from supervisor.master.ordering import kept_with
+from supervisor.master.order_keeping import kept_with
 from supervisor.master.questions import Questions
 from supervisor.master.sweeping import Sweeps, described
 from supervisor.operatorstate import OrderEntry
@@ -70,7 +70,7 @@ class RunCommand(Job):
 
 @dataclass(eq=False)
 class _RunningMove:
-    order: Move
+    action: Move
     answer: Answer
     began: float
     """From here on somebody may be held: nobody is for longer than until the end of it is in force."""
@@ -108,32 +108,32 @@ class Moves:
         self._ended = ended
         self._moves: dict[str, _RunningMove] = {}
 
-    def begin(self, order: Move, answer: Answer) -> None:
+    def begin(self, action: Move, answer: Answer) -> None:
         """Answers when it is done, or all is as it was."""
-        if order.id in self._moves:
-            answer(False, f"{order.sort} {order.id} is being moved already", ())
+        if action.id in self._moves:
+            answer(False, f"{action.sort} {action.id} is being moved already", ())
             return
         now = time.monotonic()
-        move = self._moves[order.id] = _RunningMove(order, answer, now, until=now + order.seconds)
-        self._keeper.change(order.before, lambda done, why: self._held(move, done, why), surely=True)
+        move = self._moves[action.id] = _RunningMove(action, answer, now, until=now + action.seconds)
+        self._keeper.change(action.before, lambda done, why: self._held(move, done, why), surely=True)
 
     def _held(self, move: _RunningMove, done: bool, why: str) -> None:
-        order = move.order
+        action = move.action
         if not done:
-            del self._moves[order.id]
+            del self._moves[action.id]
             move.answer(False, f"{why}; nothing was changed", ())
             return
         move.timer = self._loop.after(max(0.0, move.until - time.monotonic()), lambda: self._too_late(move))
-        self._do(move, order.announced, lambda: self._sweep(move))
+        self._do(move, action.announced, lambda: self._sweep(move))
 
     def _sweep(self, move: _RunningMove) -> None:
         move.sweep = self._sweeps.begin(
-            move.order.sort,
-            move.order.id,
+            move.action.sort,
+            move.action.id,
             cut=Cut.GENTLE,
-            seconds=move.order.deadline,
+            seconds=move.action.deadline,
             first=lambda _found: None,
-            over=lambda: self._do(move, move.order.alone, lambda: self._alone(move)),
+            over=lambda: self._do(move, move.action.alone, lambda: self._alone(move)),
         )
 
     def _do(self, move: _RunningMove, steps: Sequence[MoveStep], then: Callable[[], None]) -> None:
@@ -168,17 +168,17 @@ class Moves:
             return  # the command has a time of its own, and so has what is being taken back
         left = self._sweeps.left(move.sweep)
         self._sweeps.end(move.sweep)
-        ends = "" if move.order.deadline is not None else "; `deadline TIME` ends who stays"
-        self._give_up(move, f"after {move.order.seconds} s there is still: {described(_only_left(left))}{ends}")
+        ends = "" if move.action.deadline is not None else "; `deadline TIME` ends who stays"
+        self._give_up(move, f"after {move.action.seconds} s there is still: {described(_only_left(left))}{ends}")
 
     def _alone(self, move: _RunningMove) -> None:
         """The last session is gone, and nobody new comes in."""
         move.running = True
-        if not move.order.command:
+        if not move.action.command:
             self._switch(move)
             return
         seconds = max(1.0, move.until - time.monotonic())
-        job = RunCommand(move.order.command, seconds)
+        job = RunCommand(move.action.command, seconds)
         self._jobs.send(job, lambda result: self._ran(move, result), seconds=seconds + 5.0)
 
     def _ran(self, move: _RunningMove, result: Result) -> None:
@@ -189,17 +189,17 @@ class Moves:
 
     def _switch(self, move: _RunningMove) -> None:
         move.until = max(move.until, time.monotonic() + LONGEST_SECONDS)  # what is half done is brought to its end
-        self._do(move, move.order.switched, lambda: self._finish(move))
+        self._do(move, move.action.switched, lambda: self._finish(move))
 
     def _finish(self, move: _RunningMove) -> None:
         def kept(done: bool, why: str) -> None:
             if done:
                 held = self._end(move, "done")
-                move.answer(True, noted(move.order.text, held, *move.order.notes), ())
+                move.answer(True, noted(move.action.text, held, *move.action.notes), ())
             else:
                 self._give_up(move, why)
 
-        self._keeper.change((*move.order.behind, *move.learned), kept, surely=True)
+        self._keeper.change((*move.action.behind, *move.learned), kept, surely=True)
 
     def _give_up(self, move: _RunningMove, why: str, troubles: tuple[str, ...] = ()) -> None:
         """Takes back what was done elsewhere, then what was here; what could not be is told."""
@@ -220,7 +220,7 @@ class Moves:
             end = "everything is as it was before" if not troubles else "here everything is as it was before"
             move.answer(False, noted(f"{why}; {end}", held, note, *troubles), ())
 
-        self._keeper.change((*move.order.undone, *move.learned), kept)
+        self._keeper.change((*move.action.undone, *move.learned), kept)
 
     def _end(self, move: _RunningMove, result: str) -> str:
         """Tells for how long somebody was held."""
@@ -228,7 +228,7 @@ class Moves:
         self._ended(result, held)
         if move.timer is not None:
             move.timer.cancel()
-        del self._moves[move.order.id]
+        del self._moves[move.action.id]
         return f"held for {held:.2f} s"
 
 

@@ -4,13 +4,13 @@ renew processes, to end sessions, to move users, and what is kept (operatorstate
 
 import time
 
-from supervisor.control.outcome import Block, EndSession, Move, Order, Ordered, Recycle, SessionSweep, Shutdown
+from supervisor.control.outcome import Action, Block, EndSession, Move, Ordered, Recycle, SessionSweep, Shutdown
 from supervisor.master.accounting import Accounting
 from supervisor.master.audit import Audit
 from supervisor.master.executor import Answer
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.moving import Moves
-from supervisor.master.ordering import Ordering
+from supervisor.master.order_keeping import OrderKeeping
 from supervisor.master.pool import Pool
 from supervisor.master.recycling import Recycling
 from supervisor.master.shutdown import ShutdownSequence
@@ -23,7 +23,7 @@ from supervisor.workerline import Kill
 
 
 class Performer:
-    """Carries out orders: of commands, and of workers that have heard them from other proxies."""
+    """Carries out actions: of commands, and of workers that have heard them from other proxies."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Performer:
         shutdown: ShutdownSequence,
         recycling: Recycling,
         moves: Moves,
-        ordering: Ordering,
+        orders: OrderKeeping,
         log: Log,
         audit: Audit,
     ) -> None:
@@ -46,39 +46,39 @@ class Performer:
         self._shutdown = shutdown
         self._recycling = recycling
         self._moves = moves
-        self._ordering = ordering
+        self._orders = orders
         self._log = log
         self._audit = audit
 
-    def perform(self, order: Order, answer: Answer) -> None:
+    def perform(self, action: Action, answer: Answer) -> None:
         """Begins it; `answer` is called once, at once or later."""
-        match order:
+        match action:
             case Shutdown():
-                self._shutdown.begin(order, answer)
+                self._shutdown.begin(action, answer)
             case Recycle():
                 self._recycling.begin(lambda good, text: answer(good, text, ()))
             case EndSession(sid=sid):
                 self._end_session(sid, answer)
             case Block():
-                self._ordering.tell(
-                    order,
-                    order.entries,
+                self._orders.tell_others(
+                    action,
+                    action.entries,
                     answer,
-                    then=lambda entries, note: self._block(order, entries, answer, note=note),
+                    then=lambda entries, note: self._block(action, entries, answer, note=note),
                 )
             case Ordered():
-                self._ordering.order(order, answer)
+                self._orders.put_in_force(action, answer)
             case Move():
-                self._move(order, answer)
+                self._move(action, answer)
             case SessionSweep():
-                self._ordering.sweep(order, answer)
+                self._orders.sweep(action, answer)
 
-    def perform_told(self, order: Order) -> None:
+    def perform_told(self, action: Action) -> None:
         """A worker hands it up: what it has heard from elsewhere, if somebody is named."""
-        if order.told_by:
-            self._log(messages.ORDER_TOLD, proxy=order.told_by, order=order.text)
-            self._audit.told(order.told_by, order.text)
-        self.perform(order, lambda *_answer: None)
+        if action.told_by:
+            self._log(messages.ORDER_TOLD, proxy=action.told_by, order=action.text)
+            self._audit.told(action.told_by, action.text)
+        self.perform(action, lambda *_answer: None)
 
     def _end_session(self, sid: str, answer: Answer) -> None:
         for session in self._accounting.sessions():
@@ -90,15 +90,15 @@ class Performer:
                         return
         answer(False, f"there is no session {sid}; `sessions` lists them", ())
 
-    def _block(self, order: Block, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
+    def _block(self, action: Block, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
         """In force at once; the answer waits until it is kept."""
-        if not self._accounting.block(order.network, order.seconds):
+        if not self._accounting.block(action.network, action.seconds):
             answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
             return
         ended = self._keeper.state.ended(BLOCKED, time.time())
-        self._ordering.keep(order.text, (*ended, *entries), answer, note=note)
+        self._orders.keep(action.text, (*ended, *entries), answer, note=note)
 
-    def _move(self, order: Move, answer: Answer) -> None:
+    def _move(self, action: Move, answer: Answer) -> None:
         if self._rundir.has_company():
             answer(
                 False,
@@ -107,4 +107,4 @@ class Performer:
                 (),
             )
         else:
-            self._moves.begin(order, answer)
+            self._moves.begin(action, answer)

@@ -239,7 +239,7 @@ class Pool:
         self._loop.watch(worker.lifeline.socket, events, lambda happened: self._hear(worker, happened))
 
     def tell(self, worker: WorkerProcess, message: object, fds: Sequence[int] = ()) -> None:
-        """Sends an order. A worker that is dying is not told; its successor will know."""
+        """Sends a message. A worker that is dying is not told; its successor will know."""
         try:
             worker.lifeline.send(message, fds)
         except LifelineLost:
@@ -247,10 +247,10 @@ class Pool:
         if worker.lifeline.wants_write:
             self._watch_lifeline(worker)
 
-    def ask(self, worker: WorkerProcess, order: object, answered: Answered, *, fds: Sequence[int] = ()) -> None:
-        """Sends an order that is answered (one of ANSWERS), to whoever has asked last."""
+    def ask(self, worker: WorkerProcess, message: object, answered: Answered, *, fds: Sequence[int] = ()) -> None:
+        """Sends a message that is answered (one of ANSWERS), to whoever has asked last."""
         self._asked_by[worker] = answered
-        self.tell(worker, order, fds)
+        self.tell(worker, message, fds)
 
     def tell_all(self, message: object) -> None:
         for worker in self.workers:

@@ -78,10 +78,10 @@ class ShutdownSequence:
         """Whether listening sockets go: from here on no configuration can come into force."""
         return self.stage not in (Stage.STAYING, Stage.GRACE)
 
-    def begin(self, order: Shutdown, answer: Answer) -> None:
+    def begin(self, action: Shutdown, answer: Answer) -> None:
         """Carries out one of the four commands; answers when its first half is done."""
-        self._means.log(messages.SHUTDOWN_SERVER, how=order.how)
-        match order.how:
+        self._means.log(messages.SHUTDOWN_SERVER, how=action.how)
+        match action.how:
             case "children":
                 ended = self._ended()
                 self._end_workers()
@@ -94,7 +94,7 @@ class ShutdownSequence:
                 answer(True, self._ended(), ())
                 self._end_at_once()
             case _:
-                self._delay(order, answer)
+                self._delay(action, answer)
 
     def _ended(self) -> str:
         return count_of(self._means.sessions(), "session is ended", "sessions are ended")
@@ -131,16 +131,16 @@ class ShutdownSequence:
 
         self._means.loop.after(PATIENCE_SECONDS, insist)
 
-    def _delay(self, order: Shutdown, answer: Answer) -> None:
-        self._set_deadline(order.deadline)
+    def _delay(self, action: Shutdown, answer: Answer) -> None:
+        self._set_deadline(action.deadline)
         if self.stage is not Stage.STAYING:
-            text = "the deadline is changed" if order.deadline is not None else "the deadline is taken back"
+            text = "the deadline is changed" if action.deadline is not None else "the deadline is taken back"
             answer(True, f"already {self.stage.value}; {text}", ())
             return
-        if order.grace:
+        if action.grace:
             self._move(Stage.GRACE)
-            self._means.loop.after(order.grace, self._close)
-            answer(True, f"accepts for {order.grace} s more, then waits for the sessions to end", ())
+            self._means.loop.after(action.grace, self._close)
+            answer(True, f"accepts for {action.grace} s more, then waits for the sessions to end", ())
             return
         self._answer_when_closed = answer
         self._close()
@@ -158,7 +158,7 @@ class ShutdownSequence:
             if self.stage is Stage.GRACE:
                 self._close()
             return
-        # All have the first order before any can obey the second: what one ends makes no room for who waits at another.
+        # All hear the first before any can obey the second: what one ends makes no room for who waits at another.
         self._means.pool.tell_all(CloseQueues())
         self._means.pool.tell_all(EndSessions())
 

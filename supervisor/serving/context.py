@@ -89,7 +89,7 @@ class WorkerContext:
         operator: OperatorState | None = None,
         statedir: str = "",
     ) -> None:
-        """`released` is called when a session is over in a worker that is leaving; `request` hands an order
+        """`released` is called when a session is over in a worker that is leaving; `request` hands an action
         (supervisor/control/outcome.py) to the master, as if an operator had given it. `statedir`: where is kept what
         outlives the program.
         """

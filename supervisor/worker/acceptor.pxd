@@ -13,7 +13,7 @@ cdef class Entrance(EventTaker):
 
 cdef class Acceptor:
     cdef public WorkerContext _context
-    cdef public object _emptied, _fed, _loop, _service, _waiters
+    cdef public object _on_queues_empty, _on_tokens, _loop, _service, _waiters
     cdef public dict _listeners, _retired
     cdef public list _emptying
     cdef public int _tokens

@@ -41,13 +41,13 @@ class Acceptor:
         "_allowed",
         "_armed",
         "_context",
-        "_emptied",
         "_emptying",
-        "_fed",
         "_full",
         "_listeners",
         "_loop",
         "_most",
+        "_on_queues_empty",
+        "_on_tokens",
         "_over",
         "_pausing",
         "_retired",
@@ -65,13 +65,13 @@ class Acceptor:
         *,
         listeners: Mapping[Listener, socket.socket],
         allowed: bool,
-        fed: Callable[[], None],
-        emptied: Callable[[], None],
+        on_tokens: Callable[[], None],
+        on_queues_empty: Callable[[], None],
     ) -> None:
         """`tokens`: the descriptor they are read from, into the token cell of our block.
 
-        `fed` is called when there are tokens again, before one is taken; `emptied` whenever no queue is left to be
-        emptied.
+        `on_tokens` is called when there are tokens again, before one is taken; `on_queues_empty` whenever no queue is
+        left to be emptied.
         """
         self._context = context
         self._loop = context.loop
@@ -82,8 +82,8 @@ class Acceptor:
         self._emptying: list[tuple[Listener, socket.socket]] = []
         """Sockets that are given back, and closed when nobody waits in their queues."""
         self._waiters = Waiters(context, self._retire_unused)
-        self._fed = fed
-        self._emptied = emptied
+        self._on_tokens = on_tokens
+        self._on_queues_empty = on_queues_empty
         self._service: Service
         self._allowed = allowed
         self._over = False
@@ -169,7 +169,7 @@ class Acceptor:
     # Listening
 
     def _arm(self) -> None:
-        """Listens, or not, as the load, the tokens and the master's orders say."""
+        """Listens, or not, as the load, the tokens and the master say."""
         wanted = self._may_serve() and not self._over
         if wanted == self._armed:
             return
@@ -239,12 +239,12 @@ class Acceptor:
         self._starved = True
         self._context.counters.count("accept_pauses", "sessions")
         self._arm()
-        self._loop.watch(self._tokens, READ, self._feed)
+        self._loop.watch(self._tokens, READ, self._tokens_ready)
 
-    def _feed(self, _events: int) -> None:
+    def _tokens_ready(self, _events: int) -> None:
         self._loop.unwatch(self._tokens)
         self._starved = False
-        self._fed()
+        self._on_tokens()
         self._resume()
 
     def _wait_for_room(self) -> None:
@@ -294,7 +294,7 @@ class Acceptor:
             if self._may_serve() or self._take_up(listener, listening):
                 self._emptying.remove((listener, listening))
                 self._shut(listening)
-        self._emptied()
+        self._on_queues_empty()
 
     def _take_up(self, listener: Listener, listening: socket.socket) -> bool:
         """Nobody can be served: who waits there waits with us, as far as we have descriptors. Says whether nobody is

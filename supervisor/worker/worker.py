@@ -1,8 +1,8 @@
 """A worker: lets the program serve the connections that it accepts (`acceptor.py`).
 
-It takes its config and orders from the lifeline. When the lifeline ends, the master is gone: the worker accepts
-nothing more, finishes its sessions and leaves. It never opens a listening socket and never writes another process's
-row or block.
+What it is to do, and its config, come over the lifeline. When the lifeline ends, the master is gone: the worker
+accepts nothing more, finishes its sessions and leaves. It never opens a listening socket and never writes another
+process's row or block.
 """
 
 import asyncio
@@ -106,7 +106,7 @@ def live(inheritance: Inheritance) -> None:
 
 
 class Worker:
-    """Obeys the master's orders, and tells it what came of them."""
+    """Obeys the master, and tells it what came of them."""
 
     def __init__(self, inheritance: Inheritance, loop: EventLoop) -> None:
         self._loop = loop
@@ -132,8 +132,8 @@ class Worker:
             inheritance.tokens.read_end,
             listeners=inheritance.listeners,
             allowed=inheritance.accepting,
-            fed=self._fed,
-            emptied=self._released,
+            on_tokens=self._tokens_are_back,
+            on_queues_empty=self._released,
         )
         self._displacer = Displacer(self._context)
         self._strict = inheritance.strict
@@ -184,8 +184,8 @@ class Worker:
         if self._lifeline.wants_write:
             self._loop.add_writer(self._lifeline.socket, self._flush)
 
-    def _request(self, order: object) -> None:
-        self._tell(workerline.WorkerRequest(order))
+    def _request(self, action: object) -> None:
+        self._tell(workerline.WorkerRequest(action))
 
     def _flush(self) -> None:
         assert self._lifeline is not None
@@ -331,8 +331,8 @@ class Worker:
         elif self._context.leaving:
             self._go_if_done()
 
-    def _fed(self) -> None:
-        """There are tokens again. While leaving, the master's orders come first: a token may be free because the time
+    def _tokens_are_back(self) -> None:
+        """There are tokens again. While leaving, what the master says comes first: a token may be free because the time
         is up for everybody.
         """
         if self._context.leaving and self._lifeline is not None:

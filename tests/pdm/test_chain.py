@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from popular.pdm import chain
 from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, Refused, Route, Secret, Unknown
+from tests.pdm.asking import ask
 
 CANARY = "canary-4711"
 QUESTION = Question("127.0.0.1", "POP3", "default", user="joe", password=Secret(CANARY.encode()), vserv="v1")
@@ -82,7 +82,7 @@ def test_two_rounds(replies, decision, asked):
     """Each case of the table ends as it says, with exactly these questions in this order."""
     record = []
     modules = [Scripted(ident, *reply, asked=record) for ident, reply in zip("abc", replies, strict=False)]
-    assert chain.ask(modules, QUESTION) == decision
+    assert ask(modules, QUESTION) == decision
     assert " ".join(record) == asked
     assert CANARY not in repr(decision)
 
@@ -96,7 +96,7 @@ def test_every_pair_of_modules_keeps_the_rules(replies):
     """Nobody comes in without a clear yes; nobody is turned away, and nobody unknown, after an answer that was none."""
     for vouches in itertools.product(VOUCHES, repeat=2):
         modules = [Scripted(ident, *reply) for ident, *reply in zip("ab", replies, vouches, strict=True)]
-        decision = chain.ask(modules, QUESTION)
+        decision = ask(modules, QUESTION)
         checks = [reply for module in modules for word, reply in module.said if word == "check"]
         vouched = [reply for module in modules for word, reply in module.said if word == "authenticate"]
         all_answered = all(reply in (YES, NO, NOT_ME) for reply in checks) and all(type(v) is bool for v in vouched)
@@ -112,21 +112,21 @@ def test_every_pair_of_modules_keeps_the_rules(replies):
 def test_flags_of_the_module_that_vouches_come_along():
     """A master's M is added to the route of the user, once, and nothing else of the route changes."""
     master = Scripted("m", authenticate=True, flags="M")
-    decision = chain.ask([Scripted("a", Refused(Route("b1", "joe", Secret(b"x"), flags="Q"))), master], QUESTION)
+    decision = ask([Scripted("a", Refused(Route("b1", "joe", Secret(b"x"), flags="Q"))), master], QUESTION)
     assert decision == Admitted(Route("b1", "joe", Secret(b"x"), flags="QM"), "a", "m", vouched=True)
-    decision = chain.ask([Scripted("a", Refused(Route("b1", flags="M"))), master], QUESTION)
+    decision = ask([Scripted("a", Refused(Route("b1", flags="M"))), master], QUESTION)
     assert decision == Admitted(Route("b1", flags="M"), "a", "m", vouched=True)
 
 
 def test_flags_do_not_come_along_in_the_first_round():
     """A module's flags are for those whom another module found."""
-    assert chain.ask([Scripted("a", YES, flags="M")], QUESTION) == Admitted(HERE, "a", "a")
+    assert ask([Scripted("a", YES, flags="M")], QUESTION) == Admitted(HERE, "a", "a")
 
 
 def test_an_interrupt_is_not_swallowed():
     """KeyboardInterrupt is no failure of the module."""
     with pytest.raises(KeyboardInterrupt):
-        chain.ask([Scripted("a", KeyboardInterrupt())], QUESTION)
+        ask([Scripted("a", KeyboardInterrupt())], QUESTION)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_decoy_is_spent_once_and_only_on_a_user_whom_nobody_knows(others, spen
     """Two modules offer one, the first is called, and only if no module knows the user."""
     calls = []
     offers = [Scripted(ident, Unknown(lambda ident=ident: calls.append(ident))) for ident in "ab"]
-    chain.ask([*offers, *(Scripted("c", reply) for reply in others)], QUESTION)
+    ask([*offers, *(Scripted("c", reply) for reply in others)], QUESTION)
     assert calls == ["a"] * spent
 
 
@@ -160,17 +160,17 @@ def test_the_decoy_of_the_smallest_rank_is_spent():
         Scripted("c", Unknown(None, 0.0, spends("c again"))),
         Scripted("d", Unknown(spends("d"), 0.2)),
     ]
-    assert chain.ask(modules, QUESTION) == NobodyKnows()
+    assert ask(modules, QUESTION) == NobodyKnows()
     assert calls == ["b", "b again", "c again"]
     calls.clear()
-    chain.ask([*modules, Scripted("e", NO)], QUESTION)
+    ask([*modules, Scripted("e", NO)], QUESTION)
     assert calls == []
 
 
 def test_a_decoy_is_not_spent_when_there_is_nothing_to_hide():
     """With a fallback backend, the proxy asks without."""
     calls = []
-    assert chain.ask([Scripted("a", Unknown(lambda: calls.append(1)))], QUESTION, hide_unknown=False) == NobodyKnows()
+    assert ask([Scripted("a", Unknown(lambda: calls.append(1)))], QUESTION, hide_unknown=False) == NobodyKnows()
     assert calls == []
 
 
@@ -180,4 +180,4 @@ def test_a_decoy_that_fails_is_a_failure_of_its_module():
     def fail():
         raise KeyError(CANARY)
 
-    assert chain.ask([Scripted("a", Unknown(fail))], QUESTION) == CannotTell("a: KeyError")
+    assert ask([Scripted("a", Unknown(fail))], QUESTION) == CannotTell("a: KeyError")

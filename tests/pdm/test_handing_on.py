@@ -28,6 +28,7 @@ from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from popular.pdm.servers import servers
 from popular.pdm.shadow import CANNOT_TELL, compared
 from popular.protocol.scram import invented_keys
+from tests.pdm.asking import ask
 
 HERE = Route("b1")
 WANTED = KeysWanted("SCRAM-SHA-256", bytes(64), b"n,,n=ann,r=x")
@@ -134,7 +135,7 @@ def test_the_module_that_hands_on_has_the_last_word(outcome: object, decision: t
         assert server.heard == [b"proof"]
         assert other.heard == []
     plain = [Plain("dovecot", Server(outcome))]
-    assert type(chain.ask(plain, answered(chain.ask(plain, question())))) is decision
+    assert type(ask(plain, answered(ask(plain, question())))) is decision
 
 
 def test_a_module_that_fails_in_front_makes_a_doubt_of_a_refusal() -> None:
@@ -146,7 +147,7 @@ def test_a_module_that_fails_in_front_makes_a_doubt_of_a_refusal() -> None:
 def test_a_response_whose_module_is_gone_lets_nobody_in() -> None:
     """It was deleted in the middle: nobody can tell."""
     asked = answered(ToHandOn(HandedOn(b"x", lambda _said: Authenticated(HERE)), "dovecot"))
-    assert type(chain.ask([Plain("other", Server(Authenticated(HERE)))], asked)) is CannotTell
+    assert type(ask([Plain("other", Server(Authenticated(HERE)))], asked)) is CannotTell
 
 
 def test_a_server_that_a_module_names_behind_a_proof_has_to_be_allowed() -> None:

@@ -14,6 +14,7 @@ import pytest
 from popular.pdm import chain, passwords
 from popular.pdm.contract import Authenticated, ModuleFailed, Question, Refused, Route, Secret, Unknown
 from popular.pdm.loader import OWN_DIRECTORY, load
+from tests.pdm.asking import ask
 from tests.pdm.test_passwords import UNKNOWN_FORMS, by_crypt
 
 CANARY = "canary-4711"
@@ -277,12 +278,12 @@ def test_it_is_asked_in_a_thread(passwd):
     assert module.blocking
     wrong = []
 
-    def ask(number):
+    def ask_for(number):
         for _ in range(20):
             if module.check(question(f"user{number}", f"word{number}")) != Authenticated(Route("b1", str(number))):
                 wrong.append(number)
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    threads = [threading.Thread(target=ask_for, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -304,7 +305,7 @@ def medians(modules, users):
     for _ in range(15):
         for user in users:
             begin = time.process_time()
-            chain.ask(modules, question(user, "wrong"))
+            ask(modules, question(user, "wrong"))
             times[user].append(time.process_time() - begin)
     return {user: statistics.median(spent) for user, spent in times.items()}
 
@@ -330,7 +331,7 @@ def verifications(monkeypatch):
 
 
 def asked(modules, user, password="wrong"):
-    return chain.ask(modules, question(user, password))
+    return ask(modules, question(user, password))
 
 
 def test_two_modules_cost_what_one_does(passwd, monkeypatch):
@@ -376,7 +377,7 @@ def test_everyone_costs_one_verification(passwd, monkeypatch):
     module = passwd("default:joe:{PLAIN}joe:b1:joe", "default:locked:!:b1:")
     verified = verifications(monkeypatch)
     for user, word in (("joe", "joe"), ("joe", "x"), ("locked", "x"), ("nobody", "x")):
-        chain.ask([module, module], question(user, word))
+        ask([module, module], question(user, word))
         assert verified == ["{PLAIN}joe"], user
         verified.clear()
 
@@ -392,7 +393,7 @@ def test_unknown_users_get_the_forms_of_the_known_ones(passwd, monkeypatch):
     def forms(module):
         verified.clear()
         for number in range(400):
-            chain.ask([module], question(f"nobody{number}"))
+            ask([module], question(f"nobody{number}"))
         return [passwords.form_of(stored) for stored in verified]
 
     first = forms(module)
@@ -410,7 +411,7 @@ def test_nobody_can_tell_which_decoy_a_name_has(passwd, monkeypatch):
         module = passwd("default:one:{PLAIN}x:b1:", f"default:two:{by_crypt('$1$', 'x')}:b1:")
         verified.clear()
         for number in range(64):
-            chain.ask([module], question(f"nobody{number}"))
+            ask([module], question(f"nobody{number}"))
         return [passwords.form_of(stored) for stored in verified]
 
     assert decoys() != decoys()
@@ -418,8 +419,8 @@ def test_nobody_can_tell_which_decoy_a_name_has(passwd, monkeypatch):
 
 def test_a_file_without_users_has_nothing_to_hide(passwd):
     """Empty, or all locked: nobody is known, and nothing is spent."""
-    assert chain.ask([passwd()], question("joe")) == chain.NobodyKnows()
-    assert chain.ask([passwd("default:joe:!:b1:")], question("joe")) == chain.RefusedLogin("main")
+    assert ask([passwd()], question("joe")) == chain.NobodyKnows()
+    assert ask([passwd("default:joe:!:b1:")], question("joe")) == chain.RefusedLogin("main")
 
 
 def test_no_text_of_the_module_holds_a_secret(passwd):
@@ -430,7 +431,7 @@ def test_no_text_of_the_module_holds_a_secret(passwd):
         module.check(question("joe")),
         module.check(question("ann", CANARY)),
     ]
-    decision = chain.ask([module], question("joe", CANARY))
+    decision = ask([module], question("joe", CANARY))
     parts = [repr(value) for value in vars(module).values()]
     assert CANARY not in "".join([repr(module), repr(answers), repr(decision), *parts])
 

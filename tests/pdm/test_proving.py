@@ -44,6 +44,7 @@ from popular.pdm.loader import OWN_DIRECTORY, load
 from popular.pdm.record import Defaults, Verifier, stored_user, takes_of
 from popular.protocol.sasl import digest_of
 from popular.protocol.scram import ScramKeys, invented_keys, keys_of
+from tests.pdm.asking import ask
 from tests.system.certificates import Authority
 
 CHALLENGE_SAID = b"<1.2@pop.example.org>"
@@ -199,7 +200,7 @@ def test_what_http_says_of_a_refusal_is_what_the_client_is_told(status: str, cod
     refused = answer_of({"Auth-Status": status, "Auth-Wait": "2"}, "")
     assert refused == Refused(code=code, wait=2.0, text=text)
     module = Knows("http", PASSWORD, answer=refused)
-    assert chain.ask([module], question()) == RefusedLogin("http", code=code, wait=2.0, text=text)
+    assert ask([module], question()) == RefusedLogin("http", code=code, wait=2.0, text=text)
 
 
 # Keys of SCRAM
@@ -225,12 +226,12 @@ def test_who_is_locked_or_unknown_is_shown_what_others_are(tmp_path: Path) -> No
     module = passwd(tmp_path, f"default:ann:{{SCRAM-SHA-256}}8000,{coded}:b1:", "default:eve:!:b1:")
     shown = invented_keys(SALT, rare)
     assert module.check(keys_wanted("eve")) == Provable(shown, Route("b1"), locked=True)
-    assert chain.ask([module], keys_wanted("eve")) == ToProve(shown, Route("b1"), "users", locked=True)
+    assert ask([module], keys_wanted("eve")) == ToProve(shown, Route("b1"), "users", locked=True)
     unknown = module.check(keys_wanted("joe"))
     assert isinstance(unknown, Unknown)
     assert unknown.decoy is not None
     assert unknown.decoy() == shown
-    assert chain.ask([module], keys_wanted("joe")) == NobodyKnows(shown)
+    assert ask([module], keys_wanted("joe")) == NobodyKnows(shown)
 
 
 def test_decoys_of_passwords_in_clear_cost_as_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +245,7 @@ def test_decoys_of_passwords_in_clear_cost_as_much(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(passwords, "keys_of", counted)
     for user in ("bob", "eve", "joe"):
-        chain.ask([module], keys_wanted(user))
+        ask([module], keys_wanted(user))
         assert made == [b"pencil"], user
         made.clear()
 
@@ -301,11 +302,11 @@ def test_only_modules_that_take_it_are_asked() -> None:
     """Also in the second round; if none takes it, nobody knows the user."""
     password = Knows("password", PASSWORD, answer=Authenticated(HERE), vouches=True)
     challenge = Knows("challenge", CHALLENGE, answer=Refused(HERE))
-    assert chain.ask([password, challenge], answered(b"x")) == RefusedLogin("challenge")
-    assert chain.ask([password], answered(b"x")) == NobodyKnows()
+    assert ask([password, challenge], answered(b"x")) == RefusedLogin("challenge")
+    assert ask([password], answered(b"x")) == NobodyKnows()
     assert password.asked == 0
     token = question()._replace(token=Token("XOAUTH2", Secret(b"t")))
-    assert chain.ask([password, challenge], token) == NobodyKnows()
+    assert ask([password, challenge], token) == NobodyKnows()
 
 
 @pytest.mark.parametrize("proof", [None, CertificateShown()], ids=["any password", "EXTERNAL"])
@@ -314,9 +315,9 @@ def test_the_example_lets_in_who_has_a_certificate_with_his_name(proof: Proof | 
     example = Path(__file__).parents[2] / "deploy" / "popular"
     module = cast(Module, load(example, "certificate", "certs", arguments=["b1"]))
     mine = question(password=b"" if proof else b"x", proof=proof, certificate="ann")
-    assert chain.ask([module], mine) == Admitted(HERE, "certs", "certs")
+    assert ask([module], mine) == Admitted(HERE, "certs", "certs")
     for other in (mine._replace(user="bob"), mine._replace(certificate_name=""), mine._replace(user="")):
-        assert chain.ask([module], other) == NobodyKnows()
+        assert ask([module], other) == NobodyKnows()
 
 
 @pytest.mark.parametrize("kind", [TOKEN, CHALLENGE, CERTIFICATE])
@@ -326,9 +327,9 @@ def test_a_password_is_put_to_nobody_who_takes_none(kind: str) -> None:
     other = Knows("other", kind, answer=Authenticated(HERE), vouches=True)
     users = Knows("users", PASSWORD, answer=Refused(HERE))
     for modules in ([other], [other, other]):
-        assert chain.ask(modules, typed) == NobodyKnows()
+        assert ask(modules, typed) == NobodyKnows()
     for modules in ([other, users], [users, other]):
-        assert chain.ask(modules, typed) == RefusedLogin("users")
+        assert ask(modules, typed) == RefusedLogin("users")
         guards = [(Guarded(module), Asking(Terms(), Unheard())) for module in modules]
         assert asyncio.run(decide(guards, typed, chain.Record())) == RefusedLogin("users")
     assert other.asked == 0
@@ -339,8 +340,8 @@ def test_who_acts_for_another_has_to_be_vouched_for(answer: Answer) -> None:
     """The user's own password, and a module that takes everybody, do not let somebody else in; a master does."""
     acting = question(password=b"secret", actor="boss")
     users, master = Knows("users", PASSWORD, answer=answer), Knows("m", PASSWORD, answer=UNKNOWN, vouches=True)
-    assert chain.ask([users], acting) == RefusedLogin("users")
-    assert chain.ask([users, master], acting) == Admitted(HERE, "users", "m", vouched=True)
+    assert ask([users], acting) == RefusedLogin("users")
+    assert ask([users, master], acting) == Admitted(HERE, "users", "m", vouched=True)
 
 
 @pytest.mark.parametrize("answer", [Authenticated(HERE), Provable(KEYS._replace(iterations=1), HERE)])
@@ -356,9 +357,9 @@ def test_keys_are_no_login_and_a_login_is_no_key(answer: Answer) -> None:
         ([refusing, right], RefusedLogin),
     ):
         guards = [(Guarded(module), Asking(Terms(), Unheard())) for module in modules]
-        assert type(chain.ask(modules, keys_wanted())) is decision
+        assert type(ask(modules, keys_wanted())) is decision
         assert type(asyncio.run(decide(guards, keys_wanted(), chain.Record()))) is decision
-    assert type(chain.ask([right], question(password=b"x"))) is CannotTell
+    assert type(ask([right], question(password=b"x"))) is CannotTell
 
 
 def decided(modules: list[Module], asked: Question, *, failing: Module) -> chain.Decision:

@@ -20,8 +20,8 @@ from popular.proxy.session.backend.breaker import (
     fallen,
 )
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
+from popular.proxy.session.login_orders import WorkerOrders
 from popular.proxy.session.machine.phases import CONNECTING, ENDED, GREETED
-from popular.proxy.session.orders import StandingOrders
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.health import DOWN, HEALTH, PROBING, RECOVERING, UP, Condition
 from supervisor.operatorstate import OperatorState, OrderEntry
@@ -436,9 +436,7 @@ def test_what_a_client_may_provoke_is_not_counted(name: int, password: int, hear
 def test_a_backup_that_is_drained_takes_nobody_new() -> None:
     """The operator has sent them away from there; the drain of another one changes nothing."""
     for drained, phase in (("other", ENDED), ("pop", CONNECTING)):
-        orders = StandingOrders(
-            OperatorState([OrderEntry("backend drain", drained, {"new": "refuse"})]), lambda _: None
-        )
+        orders = WorkerOrders(OperatorState([OrderEntry("backend drain", drained, {"new": "refuse"})]), lambda _: None)
         session = PureSession(rules(), orders=orders, health={"twin": Ill(down=True)})
         session.begin()
         session.says(b"USER ann\r\nPASS secret\r\n")

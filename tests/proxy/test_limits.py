@@ -20,8 +20,8 @@ from popular.protocol.replies import Code
 from popular.proxy.session.limits import guesses
 from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.session.limits.guesses import MINUTE, SPARED_SECONDS, Pace
+from popular.proxy.session.limits.limit_usage import LimitUsage, limit_usages
 from popular.proxy.session.limits.limits import Limits
-from popular.proxy.session.limits.standings import Standing, standings
 from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import LIMITS, limit_rules, network_of
 from supervisor.control.lookups import Lookups
@@ -219,7 +219,7 @@ def test_who_has_logged_in_from_there_is_spared(worker: Worker) -> None:
     limits.enter(0, ANN, None)
     assert limits.wait(ANN) == (0.0, None)
     worker.clock.now += SPARED_SECONDS + 1
-    assert standings(limits.entries, ANN)[1].wait == 0.0
+    assert limit_usages(limits.entries, ANN)[1].wait == 0.0
 
 
 def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> None:
@@ -230,7 +230,7 @@ def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> Non
     limits.enter(0, JOE, None)
     while not limits.wait(ANN)[0]:
         pass
-    before = standings(limits.entries, ANN)[1].wait
+    before = limit_usages(limits.entries, ANN)[1].wait
     asked = [limits.wait(JOE) for _ in range(10)]
     assert asked == [(0.0, None)] * 10
     for number in range(5):
@@ -238,7 +238,7 @@ def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> Non
     for _ in range(4):
         limits.failed(JOE, Secret(b"4"))
     limits.enter(1, JOE, None)
-    assert standings(limits.entries, ANN)[1].wait == before
+    assert limit_usages(limits.entries, ANN)[1].wait == before
 
 
 def test_exempt_networks(worker: Worker) -> None:
@@ -297,12 +297,12 @@ def test_what_cannot_be_given_back_at_once_is_later(worker: Worker) -> None:
         os.waitpid(holder, 0)
         os.close(ready)
         os.close(done)
-    assert standings(limits.entries, JOE)[-2].now == 2
+    assert limit_usages(limits.entries, JOE)[-2].now == 2
     assert hindered(limits, 1, JOE) == ""
     worker.others = {1}
     for again in worker.later:
         again()
-    assert standings(limits.entries, JOE)[-2].now == 1
+    assert limit_usages(limits.entries, JOE)[-2].now == 1
     assert len(worker.later) == 2
 
 
@@ -367,7 +367,7 @@ def test_who_is_written_in_several_ways_is_one(worker: Worker) -> None:
     ways = [JOE._replace(user=user) for user in ("joe", "JOE", "joe@example.org")]
     assert [hindered(limits, row, way, one) for row, way in enumerate(ways)] == ["", "", "usersessions"]
     assert {limits.lease("sid", way, one).user for way in ways} == {"joe"}
-    assert standings(limits.entries, ways[2], one)[-2].now == 2
+    assert limit_usages(limits.entries, ways[2], one)[-2].now == 2
     assert [hindered(limits, row, way) for row, way in enumerate(ways, 3)] == ["usersessions", "", ""]
     assert limits.lease("sid", ways[1], None).user == "JOE"
     assert hindered(limits, 6, JOE._replace(namespace="other"), one) == "", "joe of another namespace is another one"
@@ -389,7 +389,7 @@ def test_on_trial_all_come_in(worker: Worker) -> None:
     assert (noted[-1].user, noted[-1].network, noted[-1].where) == ("joe", "192.0.2.1/32", "v1")
 
 
-# Standings
+# Usage
 
 
 ALL = {
@@ -407,23 +407,25 @@ def test_standings_say_what_would_happen(worker: Worker) -> None:
     """Each limit in its order, with its count; and nothing is changed by asking."""
     limits = worker.limits(**ALL)
     entries = limits.entries
-    assert [row.limit for row in standings(entries, JOE)] == list(LIMITS)
-    assert all((row.now, row.wait, row.code) == (0, row.limit == "authdelay", None) for row in standings(entries, JOE))
+    assert [row.limit for row in limit_usages(entries, JOE)] == list(LIMITS)
+    assert all(
+        (row.now, row.wait, row.code) == (0, row.limit == "authdelay", None) for row in limit_usages(entries, JOE)
+    )
     limits.enter(0, JOE, None)
     before = bytes(worker.memory)
-    standing = {row.limit: row for row in standings(entries, JOE)}
+    usage = {row.limit: row for row in limit_usages(entries, JOE)}
 
     assert bytes(worker.memory) == before
-    assert standing["usersessions"] == Standing("usersessions", "enforce", most=2, now=1)
-    assert standing["logindelay"] == Standing("logindelay", "enforce", most=5, now=5.0, code=Code.LOGIN_DELAY)
-    assert {row.code for row in standings(entries, ANN)} == {None}
+    assert usage["usersessions"] == LimitUsage("usersessions", "enforce", most=2, now=1)
+    assert usage["logindelay"] == LimitUsage("logindelay", "enforce", most=5, now=5.0, code=Code.LOGIN_DELAY)
+    assert {row.code for row in limit_usages(entries, ANN)} == {None}
 
 
 def test_standings_foretell_the_delay(worker: Worker) -> None:
     """They say what one more failure would cost."""
     limits = worker.limits(authdelay="1s")
     for word in (b"a", b"b", b"c"):
-        foretold = standings(limits.entries, JOE)[0].wait
+        foretold = limit_usages(limits.entries, JOE)[0].wait
         assert limits.failed(JOE, Secret(word)) == foretold
 
 
@@ -437,7 +439,9 @@ def test_standings_foretell_what_then_happens(steps: list[tuple[int, str, float]
             worker.clock.now += pause
             who = Who(OFFICE, "default", user)
             foretold = [
-                one.limit for one in standings(limits.entries, who) if one.code is not None and one.limit != "guessrate"
+                one.limit
+                for one in limit_usages(limits.entries, who)
+                if one.code is not None and one.limit != "guessrate"
             ]
             held = limits._memory.held(row)
             if any(held):

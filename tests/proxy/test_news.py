@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from popular.pdm.contract import Secret
 from popular.proxy.leases import CAME_IN, FAILED, KICKED, member, row_of
+from popular.proxy.session.limits.limit_usage import limit_usages
 from popular.proxy.session.limits.limits import Limits
-from popular.proxy.session.limits.standings import standings
 from popular.proxy.session.news import News, begun, claimed, kick_of, number_of
 from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import AUTHDELAY, GUESSRATE, limit_rules
@@ -62,9 +62,9 @@ class Site(Worker):
             if hindrance is None:
                 self.limited.failed(who, Secret(password))
 
-    def standing(self, who: Who) -> dict[str, float]:
+    def usage(self, who: Who) -> dict[str, float]:
         """How many failures count for him, and how long the next guess from his network would wait."""
-        found = {row.limit: row for row in standings(self.limited.entries, who)}
+        found = {row.limit: row for row in limit_usages(self.limited.entries, who)}
         return {"failures": round(found[AUTHDELAY].now, 3), "wait": round(found[GUESSRATE].wait, 3)}
 
 
@@ -83,9 +83,9 @@ def test_failures_count_at_the_other_proxy_too(sites: tuple[Site, Site]) -> None
     assert {what for what, _fields in one.told} == {FAILED}
     assert "wrong" not in str(one.told)
     other.hears(one)
-    assert other.standing(JOE) == one.standing(JOE)
-    assert other.standing(JOE)["failures"] == 6.0
-    assert other.standing(ANN)["wait"] == one.standing(ANN)["wait"] > 0
+    assert other.usage(JOE) == one.usage(JOE)
+    assert other.usage(JOE)["failures"] == 6.0
+    assert other.usage(ANN)["wait"] == one.usage(ANN)["wait"] > 0
 
 
 def test_who_is_at_home_notices_nothing(sites: tuple[Site, Site]) -> None:
@@ -94,7 +94,7 @@ def test_who_is_at_home_notices_nothing(sites: tuple[Site, Site]) -> None:
     at_home = Who("203.0.113.9", "default", "joe")
     one.fails(JOE, *(b"wrong%d" % number for number in range(20)))
     other.hears(one)
-    assert other.standing(at_home) == {"failures": 0.0, "wait": 0.0}
+    assert other.usage(at_home) == {"failures": 0.0, "wait": 0.0}
 
 
 def test_who_has_logged_in_is_spared_at_the_other_one(sites: tuple[Site, Site]) -> None:
@@ -104,8 +104,8 @@ def test_who_has_logged_in_is_spared_at_the_other_one(sites: tuple[Site, Site]) 
     one.fails(ANN, *(b"wrong%d" % number for number in range(20)))
     assert one.limited.enter(0, JOE, None) is None
     other.hears(one)
-    assert other.standing(JOE) == {"failures": 0.0, "wait": 0.0}
-    assert other.standing(ANN)["wait"] > 0
+    assert other.usage(JOE) == {"failures": 0.0, "wait": 0.0}
+    assert other.usage(ANN)["wait"] > 0
 
 
 def test_it_is_not_told_again_and_again(sites: tuple[Site, Site]) -> None:
@@ -126,9 +126,9 @@ def test_old_news_weigh_less_and_exempt_networks_nothing(sites: tuple[Site, Site
     one, other = sites
     one.fails(JOE, b"a", b"b")
     other.hears(one, age=600.0)
-    assert other.standing(JOE)["failures"] == 1.0
+    assert other.usage(JOE)["failures"] == 1.0
     other.limited.hear(Who(AT_HOME, "default", "joe"), FAILED, of_network=True, age=0.0)
-    assert other.standing(Who(AT_HOME, "default", "joe"))["failures"] == 0.0
+    assert other.usage(Who(AT_HOME, "default", "joe"))["failures"] == 0.0
 
 
 @given(st.lists(st.tuples(st.integers(1, 2_000_000_000_000), st.integers(0, 500)), min_size=1, unique=True))
@@ -178,12 +178,12 @@ def test_news_are_taken_once_also_when_the_lock_is_somebody_elses(sites: tuple[S
         with locked(site.locks):
             for worker in workers:
                 await worker._look()
-        counts = [site.standing(JOE)["failures"]]
+        counts = [site.usage(JOE)["failures"]]
         for worker in workers * 2:
             await worker._look()
         for worker in workers:
             worker.close()
-        return [*counts, site.standing(JOE)["failures"]]
+        return [*counts, site.usage(JOE)["failures"]]
 
     assert asyncio.run(looked()) == [0.0, 0.999]
 

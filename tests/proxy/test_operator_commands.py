@@ -10,7 +10,7 @@ from popular.proxy.settings import moving
 from popular.proxy.settings.cluster import TellKicked
 from popular.proxy.settings.explain import HERE, LoginToExplain
 from supervisor.control.lookups import AskWorker, Result
-from supervisor.control.outcome import Change, Move, Order, Ordered, Replacement, Reply, Rollback, SessionSweep
+from supervisor.control.outcome import Action, Change, Move, Ordered, Replacement, Reply, Rollback, SessionSweep
 from supervisor.operatorstate import OrderEntry, unfinished
 from tests.proxy.console import Console, refused
 
@@ -109,7 +109,7 @@ def test_a_namespace_may_stand_in_front_of_a_user(console: Console, command: str
     for said, key in (("other:joe", "other:joe"), ("new:joe namespace other", "other:new:joe")):
         name, _, behind = said.partition(" ")
         outcome = console.say(f"{command.format(name)} {behind}")
-        assert isinstance(outcome, Order)
+        assert isinstance(outcome, Action)
         assert key in (getattr(outcome, "id", ""), *outcome.text.replace(",", "").split())
     assert "is of namespace other, and not of default" in refused(
         console, f"{command.format('other:joe')} namespace default"
@@ -135,11 +135,11 @@ def test_an_order_about_nobody_says_so(console: Console, command: str) -> None:
     note = 'no virtual server has the namespace defualt; did you mean "default"?'
     for namespace, notes in (("default", False), ("defualt", True)):
         outcome = console.say(f"{command} namespace {namespace}")
-        assert isinstance(outcome, Order)
+        assert isinstance(outcome, Action)
         assert (note in outcome.notes) == notes
     console.say('vserv conf v2 port 1111 namespace "USER"')
     outcome = console.say(f"{command} namespace defualt")
-    assert isinstance(outcome, Order)
+    assert isinstance(outcome, Action)
     assert note not in outcome.notes
 
 

@@ -8,7 +8,7 @@ from popular.pdm.chain import Admitted, NobodyKnows
 from popular.pdm.contract import Route, Secret
 from popular.pdm.servers import servers
 from popular.proxy.session.backend.referral import Referral, referral_of, referred_to
-from popular.proxy.session.orders import StandingOrders
+from popular.proxy.session.login_orders import WorkerOrders
 from popular.proxy.session.rules import Rules
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.secretfiles import KeptSecret
@@ -123,7 +123,7 @@ def test_it_is_followed_once(secret: bytes | None) -> None:
 
 def test_a_drained_backend_takes_nobody_who_is_referred() -> None:
     """Nobody new comes in there; that is no failure of the backend that has sent him."""
-    orders = StandingOrders(OperatorState([OrderEntry("backend drain", "other", {"new": "refuse"})]), lambda _: None)
+    orders = WorkerOrders(OperatorState([OrderEntry("backend drain", "other", {"new": "refuse"})]), lambda _: None)
     session = PureSession(rules(), orders=orders)
     session.begin()
     session.says(b"USER ann\r\nPASS s3cret\r\n")

@@ -26,7 +26,7 @@ from popular.pdm.contract import (
 from popular.protocol.sasl import LONGEST_RESPONSE, digest_of
 from popular.proxy.service import kinds_taken
 from popular.proxy.session.explain.dialogues import DIALOGUES
-from popular.proxy.session.explain.rehearsal import ASK, Rehearsal, Unreal
+from popular.proxy.session.explain.rehearsal import ASK, PlayedVerbs, Rehearsal
 from popular.proxy.session.limits.contracts import NO_LIMITS
 from popular.proxy.session.machine.client_side import MOST_HELD
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, SIMULATING
@@ -395,7 +395,7 @@ def test_what_is_offered(case: str) -> None:
 def test_explain_has_the_same_offers(mechanism: str, clientcert: str) -> None:
     """What is played comes as far as the modules exactly where CAPA offers it in TLS."""
     in_force = rules(takes=ALL, mechanisms=WAYS, apop=True, protocol="POP3s", clientcert=clientcert)
-    played = Rehearsal(in_force, ("192.0.2.1", 0), Unreal("sid", blocked=False), backends={}, limits=NO_LIMITS)
+    played = Rehearsal(in_force, ("192.0.2.1", 0), PlayedVerbs("sid", blocked=False), backends={}, limits=NO_LIMITS)
     played.log_in(mechanism, b"ann", b"x")
     is_offered = mechanism in ("USER", "APOP") or mechanism.encode() in in_force.offers.certified.mechanisms
     assert is_offered == (mechanism != "EXTERNAL" or clientcert != "off")

@@ -20,7 +20,7 @@ from popular.pdm.contract import (
     UserLimits,
 )
 from popular.protocol.scram import LONGEST_MESSAGE, ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
-from popular.proxy.session.explain.rehearsal import ASK, Rehearsal, Unreal
+from popular.proxy.session.explain.rehearsal import ASK, PlayedVerbs, Rehearsal
 from popular.proxy.session.limits.contracts import NO_LIMITS
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, LEGAL, SIMULATING
 from tests.proxy.session_double import PureSession
@@ -334,7 +334,7 @@ def test_a_client_that_gives_up_an_exchange_of_a_server(response: bytes) -> None
 def test_explain_plays_an_exchange_of_a_server_to_its_end() -> None:
     """Each time that the client has said something the module is asked again; behind it the login goes on."""
     given: dict[str, Any] = {"takes": frozenset({SCRAM}), "mechanisms": ("scram-sha-256",)}
-    verbs = Unreal("explained", blocked=False)
+    verbs = PlayedVerbs("explained", blocked=False)
     played = Rehearsal(rules(**given), ("192.0.2.1", 0), verbs, backends={}, limits=NO_LIMITS)
     played.log_in("SCRAM-SHA-256", b"ann", b"secret")
     for challenged, kind in ((b"r=explainedX,s=MDEyMzQ1Njc4OWFiY2RlZg==,i=4096", SCRAM), (b"v=x", RESPONSE)):

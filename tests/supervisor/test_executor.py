@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from supervisor.config import Config
-from supervisor.control.outcome import Change, Move, Order, Outcome, SessionSweep
+from supervisor.control.outcome import Action, Change, Move, Outcome, SessionSweep
 from supervisor.control.words import CommandRefused
 from supervisor.master.executor import Executor
 from tests.patience import patient
@@ -19,7 +19,7 @@ class Saying:
     """An executor, and what its commands come to: of a store that is not there nobody is moved to it."""
 
     def __init__(self) -> None:
-        self.performed: list[Order] = []
+        self.performed: list[Action] = []
         self.answers: list[tuple[bool, str]] = []
         self.running = self.first = Config(1, {}, things={"store": dict.fromkeys(STORES)})
         self.reports: tuple[()] = ()

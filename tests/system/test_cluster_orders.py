@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import redis
 
+from popular.proxy.cluster_order_store import MOST_OCTETS, field_of
 from popular.proxy.namesakes import Named
 from popular.proxy.session.limits.cluster import Cluster
-from popular.proxy.sharedorders import MOST_OCTETS, field_of
 from tests.patience import patient
 from tests.proxy.test_cluster_alone import Worker
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until

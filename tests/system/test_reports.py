@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.lastlogins import FILE, recall
+from popular.proxy.last_login_store import FILE, recall
 from tests.patience import patient
 from tests.system.site import LOOPBACK, PATIENCE, wait_until
 from tests.system.tlssite import TlsClient, TlsSite, client_context

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from popular.pdm import chain, loader
+from popular.pdm import loader
 from popular.pdm.contract import Module
 from popular.protocol.international import International, international
 from popular.protocol.lines import NullByte
@@ -18,6 +18,7 @@ from popular.proxy.service import kinds_taken
 from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.rules import rules_of
 from supervisor.config import Config
+from tests.pdm.asking import ask
 from tests.proxy.console import Console
 from tests.proxy.session_double import Known, PureSession
 from tests.transcripts.performance import BEGINNING, Otherwise, fields, filled, lines, perform
@@ -76,7 +77,7 @@ class _Session(PureSession):
     def _answer(self, waits: str, *asked: Any) -> None:
         if waits == "ask":
             hide_unknown = not self._fallback
-            self.decided(chain.ask(_modules(self._config), asked[0], hide_unknown=hide_unknown))
+            self.decided(ask(_modules(self._config), asked[0], hide_unknown=hide_unknown))
         elif waits == "check_mail" and self._config.variables["checkport"] == PORTS["CLOSED"]:
             self.checked(None, "Connection refused")
         elif waits == "check_mail":

@@ -5,7 +5,7 @@ from popular.proxy.session.session import Session
 from popular.proxy.session.tracing.recorded_session import session_to_record
 from popular.proxy.session.tracing.recorder import Recorder
 from popular.proxy.session.tracing.recording import recording_of
-from supervisor.serving.holders import Holders
+from supervisor.serving.refcount import RefCount
 
 
 class SessionBeginner:
@@ -13,7 +13,7 @@ class SessionBeginner:
 
     __slots__ = ("_holders", "_recorder", "_vservs")
 
-    def __init__(self, vservs: dict[str, VservRuntime], recorder: Recorder, holders: Holders) -> None:
+    def __init__(self, vservs: dict[str, VservRuntime], recorder: Recorder, holders: RefCount) -> None:
         """`holders`: each session is one until it is over."""
         self._vservs = vservs
         self._recorder = recorder
@@ -22,7 +22,7 @@ class SessionBeginner:
     def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
         """See Service."""
         runtime = self._vservs[listener_name]
-        self._holders.come()
+        self._holders.acquire()
         if self._recorder.in_force.until:
             recording = recording_of(self._recorder, listener_name, peer[0] if runtime.rules.trusted is None else None)
             if recording is not None:

@@ -13,14 +13,14 @@ from ipaddress import ip_network
 from typing import Any
 
 from popular.proxy import leases
+from popular.proxy.cluster_order_store import ORDERED
+from popular.proxy.session.cluster_order_sync import ClusterOrderSync
 from popular.proxy.session.limits.cluster import AGAIN_SECONDS, Cluster
 from popular.proxy.session.limits.limits import Limits
-from popular.proxy.session.shared_orders import SharedOrders
 from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import LimitRules
 from popular.proxy.settings.operating import NETWORK
-from popular.proxy.settings.orders import LONGEST_DEADLINE, USER
-from popular.proxy.sharedorders import ORDERED
+from popular.proxy.settings.order_sorts import LONGEST_DEADLINE, USER
 from supervisor.control.outcome import SessionSweep
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
@@ -89,7 +89,7 @@ class News:
         self._limits = Limits(rules, "", context)
         self._guards = rules.guards
         self._us = leases.this_proxy()
-        self._orders = SharedOrders(context, cluster, self._memory)
+        self._orders = ClusterOrderSync(context, cluster, self._memory)
         self._last = ""
         self._over = False
         self._listening: asyncio.Task[None] | None = None

@@ -6,7 +6,7 @@ from popular.proxy.session.machine.phases import PLACED, SIMULATING, Phase
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import NOTHING_MOVED, Moved
-from popular.proxy.settings.orders import BACKEND, USER, VSERV, user_key
+from popular.proxy.settings.order_sorts import BACKEND, USER, VSERV, user_key
 from supervisor.serving.session import CutCost
 from supervisor.system import wall
 

@@ -3,12 +3,12 @@ from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.typedrules cimport TypedRules
 from supervisor.serving.context cimport WorkerContext
 from supervisor.serving.counters cimport Counters
-from supervisor.serving.holders cimport Holders
+from supervisor.serving.refcount cimport RefCount
 from supervisor.system cimport Observer, Shared
 
 cdef class VservRuntime:
     cdef public object absorber, backend_tls, limits, orders, pipes, reporter, tls_settings
-    cdef public Holders holders
+    cdef public RefCount holders
     cdef public Surroundings around
     cdef public TypedRules rules
     cdef public double authtimeout, first_look, idletimeout, proxytimeout, sessiontimeout

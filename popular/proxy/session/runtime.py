@@ -11,16 +11,16 @@ from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.limits.limits import Limits
+from popular.proxy.session.login_orders import WorkerOrders
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.module_chain import ModuleChain
-from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.refusal_times import RefusalTimes
 from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
-from supervisor.serving.holders import Holders
+from supervisor.serving.refcount import RefCount
 from supervisor.system import Observer
 
 
@@ -71,10 +71,10 @@ class VservRuntime:
         counters: Counters,
         moved: Sequence[int],
         limits: Limits,
-        orders: StandingOrders,
+        orders: WorkerOrders,
         absorber: Absorber,
         reporter: Reporter | None,
-        holders: Holders,
+        holders: RefCount,
         times: RefusalTimes | None,
     ) -> None:
         """`backends`: all that there are; `moved`: the cells of session_log.Moved; `holders`: of the service, each

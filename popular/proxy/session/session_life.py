@@ -23,11 +23,11 @@ from popular.pdm.chain import Decision
 from popular.protocol.proxyheader import Endpoint
 from popular.proxy.session.backend.backend_admission import BackendPlaces
 from popular.proxy.session.header_reader import HeaderReader
+from popular.proxy.session.login_orders import AskedLogin
 from popular.proxy.session.login_parts import LoginParts
 from popular.proxy.session.machine.machine import LINGERING, Machine
 from popular.proxy.session.machine.phases import SILENT
 from popular.proxy.session.machine.verbs import Verbs
-from popular.proxy.session.orders import AskedLogin
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.relay_pair import LINGER_SECONDS
 from popular.proxy.session.row import SessionRow, cost_of, marks_of, moved_by
@@ -318,4 +318,4 @@ class SessionLife(Verbs):
         machine.over()
         self._machine = self._login = None  # type: ignore[assignment]
         context.release(self.row_number, ending, seconds)
-        runtime.holders.go()
+        runtime.holders.release()

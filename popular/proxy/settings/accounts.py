@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from popular.proxy.settings.explain import HERE, MECHANISMS, LoginToExplain
 from popular.proxy.settings.kinds import USER_NAMESPACE
-from popular.proxy.settings.orders import user_key
+from popular.proxy.settings.order_sorts import user_key
 from supervisor.control.context import CommandContext
 from supervisor.control.lookups import AskWorker, Unfit
 

@@ -22,7 +22,7 @@ from popular.proxy.settings.backend import (
     let_everybody_in,
 )
 from popular.proxy.settings.health import known_of
-from popular.proxy.settings.orders import DRAINED_BACKEND, drain_note
+from popular.proxy.settings.order_sorts import DRAINED_BACKEND, drain_note
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
 from supervisor.control.things import Sort

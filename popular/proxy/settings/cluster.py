@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from popular.pdm.contract import ModuleFailed
-from popular.proxy import leases, sharedorders
-from popular.proxy.sharedorders import StoredOrder
+from popular.proxy import cluster_order_store, leases
+from popular.proxy.cluster_order_store import StoredOrder
 from popular.proxy.storeseen import NOTHING_KNOWN, KnownChange, end_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
 from supervisor.control.kinds import File, String
@@ -85,12 +85,12 @@ class TellOrdered(Job):
         """Gives what is to be kept with the orders. If the store has lost what was known here, that must be seen by the
         next look: so the new change is not known then.
         """
-        words = sharedorders.arguments_of(self.entries, self.us, stale=self.stale, begins=self.begins)
+        words = cluster_order_store.arguments_of(self.entries, self.us, stale=self.stale, begins=self.begins)
         with _failures_for_people():
-            store = sharedorders.tell(self.url, self.passwordfile, words, by=self.us)
+            store = cluster_order_store.tell(self.url, self.passwordfile, words, by=self.us)
         known = [store.known.entry()] if store.follows(self.known) else []
         now = time.time()
-        ends = [end_of(sharedorders.field_of(*one[:2]), now) for one in self.entries if one.value is None]
+        ends = [end_of(cluster_order_store.field_of(*one[:2]), now) for one in self.entries if one.value is None]
         return (*self.forgets, *known, *ends)
 
 
@@ -105,7 +105,7 @@ class TellGone(Job):
 
     def perform(self) -> None:
         with _failures_for_people():
-            sharedorders.tell_gone(self.url, self.passwordfile, self.move, us=self.us)
+            cluster_order_store.tell_gone(self.url, self.passwordfile, self.move, us=self.us)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,9 @@ class AwaitGone(Job):
 
     def perform(self) -> None:
         with _failures_for_people():
-            silent = sharedorders.wait_until_gone(self.url, self.passwordfile, self.move, us=self.us, until=self.until)
+            silent = cluster_order_store.wait_until_gone(
+                self.url, self.passwordfile, self.move, us=self.us, until=self.until
+            )
         if silent:
             advice = "" if self.ends else "; `deadline TIME` ends who stays"
             raise Unfit(f"not said in time that nobody is left there: proxy {', '.join(silent)}{advice}")
@@ -160,7 +162,7 @@ def _cluster_of(context: CommandContext) -> Mapping[str, Any]:
 
 
 class SharedWords(TypedDict):
-    """What an order says of the cluster; see Order, and Ordered."""
+    """What an order says of the cluster; see Action, and Ordered."""
 
     entries: tuple[OrderEntry, ...]
     told: TellOrdered | None

@@ -25,7 +25,7 @@ _DOES = {
     "drained": "lets nobody new in",
     "led": "leads him to ",
 }
-"""By what becomes of a login (session/orders.py)."""
+"""By what becomes of a login (session/login_orders.py)."""
 FROM, ON, MECHANISM = WORDS = ("from", "on", "mechanism")
 _ANSWERS = {
     "authenticated": "lets him in",

@@ -11,7 +11,7 @@ from popular.proxy.settings.announced import checksum_of, stamp
 from popular.proxy.settings.announced import known_of as announced_of
 from popular.proxy.settings.drift import DRIFT, missing_of
 from popular.proxy.settings.healthuser import HEALTHUSER, told_of
-from popular.proxy.settings.orders import DRAINED_BACKEND, drain_of
+from popular.proxy.settings.order_sorts import DRAINED_BACKEND, drain_of
 from supervisor.control.context import CommandContext
 from supervisor.table import contents
 from supervisor.table.contents import Column, RecordShape

@@ -1,6 +1,6 @@
 """The last login of each user: the variables `lastlogins` and `lastloginusers`, the commands `users last` and `export`.
 
-Workers note it in a file of the state directory (popular/proxy/lastlogins.py), which jobs read.
+Workers note it in a file of the state directory (popular/proxy/last_login_store.py), which jobs read.
 """
 
 import json
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popular.proxy.lastlogins import FILE, LastLogin, NotRemembered, recall
+from popular.proxy.last_login_store import FILE, LastLogin, NotRemembered, recall
 from popular.proxy.settings.pairs import split_key
 from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
 from supervisor.control.kinds import Bool, Choice, Int, Time

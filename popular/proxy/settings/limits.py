@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from popular.net.networks import NetworkList, Networks
+from popular.protocol.replies import Code
 from supervisor.control.context import Variable
 from supervisor.control.kinds import Int, Kind, Time, shown
 from supervisor.control.lookups import Lookups, Unfit
@@ -27,6 +28,16 @@ LIMITS = (AUTHDELAY, GUESSRATE, NETWORK_SESSIONS, VSERV_SESSIONS, VSERV_LOGINS, 
 
 OF_VSERV = (VSERV_SESSIONS, VSERV_LOGINS)
 """Those that a virtual server may have of its own."""
+
+CODES = {  # nobody is refused for authdelay, only held back
+    GUESSRATE: Code.SYS_TEMP,
+    USER_SESSIONS: Code.IN_USE,
+    LOGINDELAY: Code.LOGIN_DELAY,
+    NETWORK_SESSIONS: Code.SYS_TEMP,
+    VSERV_SESSIONS: Code.SYS_TEMP,
+    VSERV_LOGINS: Code.SYS_TEMP,
+}
+"""What a client is refused with, for each limit."""
 
 _NEW_SESSIONS = "new sessions"
 _HOUR = 3600

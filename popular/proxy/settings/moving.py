@@ -12,7 +12,7 @@ from typing import Any
 from popular.proxy.settings import leading, moving_together
 from popular.proxy.settings.accounts import UNKNOWN, FoundUser, found_user
 from popular.proxy.settings.cluster import with_mark
-from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, LONGEST_DEADLINE, MOVING_USER, ROUTED_USER, USER
+from popular.proxy.settings.order_sorts import HELD_USER, HOLD_SECONDS, LONGEST_DEADLINE, MOVING_USER, ROUTED_USER, USER
 from popular.proxy.settings.pairs import Said, namespace_notes, time_of, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, Kind

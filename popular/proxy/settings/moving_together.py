@@ -1,7 +1,8 @@
 """What a move does at the other proxies of a cluster, so that nobody comes in at the old place while his mail is moved.
 
-The hold is told to all of them, each ends the sessions that it has of the user and says so (sharedorders.py), and the
-end of the hold and the new way come to them as one. If it fails, or we are killed, the hold ends there too.
+The hold is told to all of them, each ends the sessions that it has of the user and says so
+(cluster_order_store.py), and the end of the hold and the new way come to them as one. If it fails, or we are killed,
+the hold ends there too.
 """
 
 import os
@@ -10,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from popular.proxy.cluster_order_store import MOVE, StoredOrder, text_of
 from popular.proxy.namesakes import namesake_of
 from popular.proxy.settings.cluster import AwaitGone, tell_ordered
-from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, ROUTED_USER
-from popular.proxy.sharedorders import MOVE, StoredOrder, text_of
+from popular.proxy.settings.order_sorts import HELD_USER, HOLD_SECONDS, ROUTED_USER
 from supervisor.control.context import CommandContext
 from supervisor.control.outcome import MoveStep
 from supervisor.control.words import CommandRefused

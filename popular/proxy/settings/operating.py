@@ -11,7 +11,7 @@ from popular.proxy.settings.accounts import found_user
 from popular.proxy.settings.cluster import shared, tell_kicked
 from popular.proxy.settings.kinds import USER_NAMESPACE
 from popular.proxy.settings.moving_together import is_moved_elsewhere
-from popular.proxy.settings.orders import (
+from popular.proxy.settings.order_sorts import (
     BACKEND,
     DRAINED_BACKEND,
     DRAINED_VSERV,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from popular.proxy.settings.orders import BACKEND, DRAINED_BACKEND, ROUTED_USER
+from popular.proxy.settings.order_sorts import BACKEND, DRAINED_BACKEND, ROUTED_USER
 from popular.proxy.settings.tracing import TRACE
 from supervisor.config import Config
 from supervisor.operatorstate import LATEST, OrderEntry

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from popular.proxy.settings.blocking import OneNetwork
-from popular.proxy.settings.orders import iso, user_key
+from popular.proxy.settings.order_sorts import iso, user_key
 from popular.proxy.settings.pairs import OF_NAMESPACE, namespace_notes, user_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.history import IsDirectory

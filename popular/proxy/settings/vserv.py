@@ -12,7 +12,7 @@ from popular.proxy.settings.backend import leads_back
 from popular.proxy.settings.kinds import USER_NAMESPACE
 from popular.proxy.settings.limits import OWN, VSERV_LOGINS, VSERV_SESSIONS, Limit, LimitRules, limit_rules
 from popular.proxy.settings.mechanisms import USUAL, MechanismList
-from popular.proxy.settings.orders import DRAINED_VSERV, drain_note, drain_of
+from popular.proxy.settings.order_sorts import DRAINED_VSERV, drain_note, drain_of
 from popular.tls.authorities import Authorities, CaFile
 from popular.tls.directory import DEFAULT
 from supervisor.config import Config

@@ -17,9 +17,9 @@ from popular.proxy.leases import HeldInCluster
 from popular.proxy.session.backend.contracts import HealthKnowledge
 from popular.proxy.session.explain.answers import ANY_PASSWORD, ModulesSaid, asked, looked_up
 from popular.proxy.session.explain.foretold import ForetoldLimits, SupposedPolls, ToldOrders, foretold
-from popular.proxy.session.explain.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
+from popular.proxy.session.explain.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, PlayedVerbs, Rehearsal
 from popular.proxy.session.limits.limit_entries import account_of
-from popular.proxy.session.limits.standings import standings
+from popular.proxy.session.limits.limit_usage import limit_usages
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.who import PollMemory, Who
@@ -32,7 +32,7 @@ from supervisor.system import wall
 NO_EMPTY_POLL, EMPTY_POLL = SupposedPolls(empty=False), SupposedPolls(empty=True)
 
 
-class _Attempt(Unreal):
+class _CountedVerbs(PlayedVerbs):
     """With a password it is an attempt: what a login that fails would log and count is logged and counted."""
 
     def __init__(self, runtime: VservRuntime, sid: str, *, blocked: bool) -> None:
@@ -91,7 +91,7 @@ class Explanation:
         }
         if rules.state == OFFLINE:
             return data
-        attempt = None if login.password is None else _Attempt(self._runtime, self._sid, blocked=self._blocked)
+        attempt = None if login.password is None else _CountedVerbs(self._runtime, self._sid, blocked=self._blocked)
         played = self._played(attempt, NO_EMPTY_POLL if attempt is None else self._runtime.absorber)
         own = None
         if played.verbs.waits == ASK:
@@ -128,16 +128,16 @@ class Explanation:
     # The client
 
     def _rehearsal(
-        self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL, *, takes_few: bool = False
+        self, attempt: _CountedVerbs | None = None, polls: PollMemory = NO_EMPTY_POLL, *, takes_few: bool = False
     ) -> Rehearsal:
         limits = ForetoldLimits(self._runtime.limits, attempt is not None, elsewhere=lambda: self._elsewhere)
-        verbs = Unreal(self._sid, blocked=self._blocked) if attempt is None else attempt
+        verbs = PlayedVerbs(self._sid, blocked=self._blocked) if attempt is None else attempt
         backends = {ident: foretold(one, takes_few) for ident, one in self._runtime.around.backends.items()}
         client, orders = (self._login.client_ip, 0), self._orders
         return Rehearsal(self._rules, client, verbs, backends=backends, limits=limits, orders=orders, polls=polls)
 
     def _played(
-        self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL, *, takes_few: bool = False
+        self, attempt: _CountedVerbs | None = None, polls: PollMemory = NO_EMPTY_POLL, *, takes_few: bool = False
     ) -> Rehearsal:
         played = self._rehearsal(attempt, polls, takes_few=takes_few)
         password = self._login.password
@@ -164,7 +164,7 @@ class Explanation:
                 "seconds": round(one.wait, 3),
                 "code": None if one.code is None else one.code.value,
             }
-            for one in standings(self._runtime.limits.entries, who, own, elsewhere=self._elsewhere)
+            for one in limit_usages(self._runtime.limits.entries, who, own, elsewhere=self._elsewhere)
         ]
 
     async def _ask_cluster(self, played: Rehearsal, decision: Decision) -> None:

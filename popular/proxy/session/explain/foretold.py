@@ -11,13 +11,13 @@ from popular.proxy.leases import HeldInCluster
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import NOT_NOW, WELCOME, BackendFailure, HealthKnowledge
 from popular.proxy.session.limits.contracts import Hindrance
+from popular.proxy.session.limits.limit_usage import LimitUsage, limit_usages
 from popular.proxy.session.limits.limits import Limits
-from popular.proxy.session.limits.standings import Standing, standings
-from popular.proxy.session.orders import AskedLogin, LoginOrders
+from popular.proxy.session.login_orders import AskedLogin, LoginOrders
 from popular.proxy.session.who import Poll, Who
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
-from popular.proxy.settings.orders import iso
+from popular.proxy.settings.order_sorts import iso
 from supervisor.operatorstate import OrderEntry
 
 
@@ -37,10 +37,10 @@ class ForetoldLimits:
     def wait(self, who: Who) -> tuple[float, Hindrance | None]:
         if self._attempt:
             return self._limits.wait(who)
-        standing = self._standing(GUESSRATE, who)
-        if standing.mode != ENFORCE:
+        usage = self._usage(GUESSRATE, who)
+        if usage.mode != ENFORCE:
             return 0.0, None
-        return standing.wait, None if standing.code is None else Hindrance(GUESSRATE, standing.code)
+        return usage.wait, None if usage.code is None else Hindrance(GUESSRATE, usage.code)
 
     def no_guess(self, who: Who) -> None:
         if self._attempt:
@@ -49,23 +49,23 @@ class ForetoldLimits:
     def failed(self, who: Who, secret: Secret | None) -> float:
         if self._attempt:
             return self._limits.failed(who, secret)
-        standing = self._standing(AUTHDELAY, who)
-        return standing.wait if standing.mode == ENFORCE else 0.0
+        usage = self._usage(AUTHDELAY, who)
+        return usage.wait if usage.mode == ENFORCE else 0.0
 
     def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
         """The first limit in force that is reached."""
         del row_number
         self.no_guess(who)
-        for standing in standings(self._limits.entries, who, own, elsewhere=self._elsewhere()):
-            if standing.limit not in (AUTHDELAY, GUESSRATE) and standing.mode == ENFORCE and standing.code is not None:
-                return Hindrance(standing.limit, standing.code)
+        for usage in limit_usages(self._limits.entries, who, own, elsewhere=self._elsewhere()):
+            if usage.limit not in (AUTHDELAY, GUESSRATE) and usage.mode == ENFORCE and usage.code is not None:
+                return Hindrance(usage.limit, usage.code)
         return None
 
     def stays_out(self, row_number: int) -> None:
         """Nothing was taken."""
 
-    def _standing(self, limit: str, who: Who) -> Standing:
-        return next(one for one in standings(self._limits.entries, who) if one.limit == limit)
+    def _usage(self, limit: str, who: Who) -> LimitUsage:
+        return next(one for one in limit_usages(self._limits.entries, who) if one.limit == limit)
 
 
 class ToldOrders:

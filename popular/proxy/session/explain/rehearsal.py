@@ -13,10 +13,10 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.explain.dialogues import DIALOGUES, DISMISSED, Lines
 from popular.proxy.session.limits.contracts import LoginLimits
+from popular.proxy.session.login_orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
-from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.who import PollMemory
 from popular.proxy.settings.backend import Backend
@@ -24,14 +24,14 @@ from supervisor.runtime.messages import Message
 
 TLS, ASK, CONCLUDE, HOLD, CHECK_MAIL, CONNECT = "start_tls", "ask", "conclude", "hold", "check_mail", "connect"
 REPLY, BACKEND_TLS, RELAY = "reply", "start_backend_tls", "relay"
-"""What a session may wait for: the words of Unreal.waits."""
+"""What a session may wait for: the words of PlayedVerbs.waits."""
 _GOOD = b"+OK [XCLIENT]\r\n"
 """What a backend answers to everything; it offers XCLIENT too, for the backends that are told whose session it is."""
 _MOST_STEPS = 12
 """More than any login at a backend has."""
 
 
-class Unreal(Verbs):
+class PlayedVerbs(Verbs):
     """The verbs of a session that is only played: they do nothing but keep what was said and what is waited for."""
 
     def __init__(self, sid: str, *, blocked: bool) -> None:
@@ -130,7 +130,7 @@ class Rehearsal:
         self,
         rules: Rules,
         client: tuple[str, int],
-        verbs: Unreal,
+        verbs: PlayedVerbs,
         *,
         backends: dict[str, BackendRuntime],
         limits: LoginLimits,

@@ -13,12 +13,12 @@ from typing import Any
 
 from popular import messages
 from popular.protocol.replies import Code
-from popular.proxy import leases, sharedorders
+from popular.proxy import cluster_order_store, leases
+from popular.proxy.cluster_order_store import StoredOrder, stored_order
 from popular.proxy.leases import FREE, FULL, LEASE_SECONDS, HeldInCluster
 from popular.proxy.namesakes import NAMED_SECONDS, Named, namesakes, out_of_use
 from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.settings.limits import LOGINDELAY, USER_SESSIONS
-from popular.proxy.sharedorders import StoredOrder, stored_order
 from popular.proxy.storeseen import KnownChange, StoreState
 from supervisor.operatorstate import OrderEntry
 from supervisor.serving.context import WorkerContext
@@ -76,10 +76,10 @@ class Cluster:
         self._renew = self._client.register_script(leases.RENEW)
         self._stay_out = self._client.register_script(leases.STAY_OUT)
         self._news = self._client.register_script(leases.NEWS_SINCE)
-        self._read = self._client.register_script(sharedorders.READ_ORDERS)
-        self._there = self._client.register_script(sharedorders.THERE)
-        self._change = self._client.register_script(sharedorders.CHANGE)
-        self._named = self._client.register_script(sharedorders.NAMED)
+        self._read = self._client.register_script(cluster_order_store.READ_ORDERS)
+        self._there = self._client.register_script(cluster_order_store.THERE)
+        self._change = self._client.register_script(cluster_order_store.CHANGE)
+        self._named = self._client.register_script(cluster_order_store.NAMED)
         self._add_news = self._client.register_script(leases.ADD_NEWS)
         self._errors = leases.errors()
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
@@ -170,11 +170,11 @@ class Cluster:
             return None
         try:
             async with self._turns:
-                await self._there(keys=[sharedorders.PROXIES], args=[self.proxy])
-                if await self._client.hlen(sharedorders.ORDERS) > sharedorders.MOST_ORDERS:
-                    self._context.log(messages.CLUSTER_ORDERS_IGNORED, most=sharedorders.MOST_ORDERS)
+                await self._there(keys=[cluster_order_store.PROXIES], args=[self.proxy])
+                if await self._client.hlen(cluster_order_store.ORDERS) > cluster_order_store.MOST_ORDERS:
+                    self._context.log(messages.CLUSTER_ORDERS_IGNORED, most=cluster_order_store.MOST_ORDERS)
                     return None
-                words = await self._read(keys=[sharedorders.ORDERS], args=[sharedorders.MOST_OCTETS])
+                words = await self._read(keys=[cluster_order_store.ORDERS], args=[cluster_order_store.MOST_OCTETS])
         except self._errors as error:
             self._is_lost(error)
             return None
@@ -187,12 +187,12 @@ class Cluster:
         us = Named(self.proxy, identity, socket.gethostname())
         try:
             async with self._turns:
-                counts, kept = (int(1000 * seconds) for seconds in (NAMED_SECONDS, sharedorders.AWAY_SECONDS))
-                words = [us.text(), counts, sharedorders.MOST_OCTETS, kept]
-                found: tuple[list[str], list[str]] = await self._named(keys=[sharedorders.NAMES], args=words)
+                counts, kept = (int(1000 * seconds) for seconds in (NAMED_SECONDS, cluster_order_store.AWAY_SECONDS))
+                words = [us.text(), counts, cluster_order_store.MOST_OCTETS, kept]
+                found: tuple[list[str], list[str]] = await self._named(keys=[cluster_order_store.NAMES], args=words)
                 said, silent = found
                 if unused := out_of_use(said, silent):
-                    await self._client.zrem(sharedorders.PROXIES, *unused)
+                    await self._client.zrem(cluster_order_store.PROXIES, *unused)
         except self._errors as error:
             self._is_lost(error)
             return None
@@ -202,14 +202,14 @@ class Cluster:
         """Puts these there, and takes out what is stale; None if the server does not answer."""
         try:
             async with self._turns:
-                words = sharedorders.arguments_of(entries, self.proxy, stale=stale)
-                said: str = await self._change(keys=[sharedorders.ORDERS], args=words)
+                words = cluster_order_store.arguments_of(entries, self.proxy, stale=stale)
+                said: str = await self._change(keys=[cluster_order_store.ORDERS], args=words)
         except self._errors as error:
             self._is_lost(error)
             return None
         if entries:
-            self.tell(sharedorders.ORDERED, proxy=self.proxy)
-        return sharedorders.state_from(said).known
+            self.tell(cluster_order_store.ORDERED, proxy=self.proxy)
+        return cluster_order_store.state_from(said).known
 
     async def look(self, namespace: str, user: str) -> HeldInCluster | None:
         """How a user stands at all proxies; None if it does not answer, when each counts by itself."""
@@ -231,7 +231,7 @@ class Cluster:
         try:
             async with self._turns:
                 back = int(1000 * leases.BACK_SECONDS)
-                words = [since, most, back, sharedorders.MOST_OCTETS]
+                words = [since, most, back, cluster_order_store.MOST_OCTETS]
                 now, found = await self._news(keys=[leases.NEWS], args=words)
         except self._errors as error:
             self._is_lost(error)

@@ -14,10 +14,10 @@ from popular.proxy.session.limits import counting, guesses
 from popular.proxy.session.limits.cluster import Cluster, Lease
 from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.session.limits.limit_entries import LimitEntries, account_of, is_own
-from popular.proxy.session.limits.standings import CODES
 from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import (
     AUTHDELAY,
+    CODES,
     ENFORCE,
     GUESSRATE,
     NETWORK_SESSIONS,

@@ -11,7 +11,7 @@ from popular.protocol import replies, sasl
 from popular.protocol.commands import VERBS, parse
 from popular.protocol.lines import LONGEST_COMMAND, LineTooLong, NullByte
 from popular.proxy.session.machine.client_side import BYE, HEADER_SECONDS, MOST_HELD
-from popular.proxy.session.machine.holds import AskBehind, RefuseBehind
+from popular.proxy.session.machine.holds import ThenAsk, ThenRefuse
 from popular.proxy.session.machine.login_commands import PASS, USER, name_of, row_of
 from popular.proxy.session.machine.phases import (
     ANSWERING,
@@ -240,11 +240,11 @@ class Authorization(Teller):
             self._secret = self._question = None
             self._failures += 1
             self._note_hindrance(hindrance.limit)
-            self._hold_back(seconds, RefuseBehind(hindrance.code))
+            self._hold_back(seconds, ThenRefuse(hindrance.code))
             return
         self._charged = True
         if seconds:
-            self._hold_back(seconds, AskBehind(question))
+            self._hold_back(seconds, ThenAsk(question))
             self._verbs.expect(seconds)  # also beyond the time for the login: nobody's turn comes sooner by its end
         else:
             self._ask(question)

@@ -17,28 +17,28 @@ none of them knows him; whether one has vouched for him (see Admitted). A plain 
 """
 
 
-class AskBehind(NamedTuple):
+class ThenAsk(NamedTuple):
     """The network guesses too fast: the modules are asked when its turn has come."""
 
     question: Question
 
 
-class RefuseBehind(NamedTuple):
+class ThenRefuse(NamedTuple):
     """The login was refused, with this code, which is told behind a pause."""
 
     code: Code
 
 
-class ChallengeBehind(NamedTuple):
+class ThenChallenge(NamedTuple):
     """The modules have said by which keys the client can prove who it is: the challenge takes as long for everybody."""
 
     decision: Decision
 
 
-class ObeyBehind(NamedTuple):
+class ThenObey(NamedTuple):
     """The operator holds the user: what he has ordered is looked at again."""
 
     routing: Routing
 
 
-Hold: TypeAlias = AskBehind | RefuseBehind | ChallengeBehind | ObeyBehind
+Hold: TypeAlias = ThenAsk | ThenRefuse | ThenChallenge | ThenObey

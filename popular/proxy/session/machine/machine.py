@@ -48,9 +48,10 @@ from popular.proxy.session.backend.backend_auth import lacks_secret
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, HealthKnowledge
 from popular.proxy.session.backend.reach import ELSEWHERE
+from popular.proxy.session.login_orders import DRAINED, FAKE, HELD_BACK, LOCKED, moved
 from popular.proxy.session.machine.backend_side import BackendSide
 from popular.proxy.session.machine.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.machine.holds import AskBehind, ChallengeBehind, ObeyBehind, RefuseBehind, Routing
+from popular.proxy.session.machine.holds import Routing, ThenAsk, ThenChallenge, ThenObey, ThenRefuse
 from popular.proxy.session.machine.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -63,7 +64,6 @@ from popular.proxy.session.machine.phases import (
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.machine.verbs import Verbs
-from popular.proxy.session.orders import DRAINED, FAKE, HELD_BACK, LOCKED, moved
 from popular.proxy.settings.backend import Backend, looks_at_passwords
 from supervisor.octets import fields_of
 
@@ -104,7 +104,7 @@ class Machine(BackendSide):
                 if self._around.times is not None and not self._proving.has_responded:
                     wait = self._around.times.left_to_challenge(self._asked_at, decision)
                 if wait > 0:
-                    self._hold_back(wait, ChallengeBehind(decision), wait)
+                    self._hold_back(wait, ThenChallenge(decision), wait)
                 else:
                     self._have_proven(self._proving, decision)
                 return
@@ -145,7 +145,7 @@ class Machine(BackendSide):
         if verdict == LOCKED:
             self._wrong_login(label="locked")
         elif verdict == HELD_BACK and not waited:
-            self._hold = ObeyBehind(routing)
+            self._hold = ThenObey(routing)
             self._move(HELD)
             self._verbs.await_release(asking, seconds)
         elif verdict in (HELD_BACK, DRAINED):
@@ -163,20 +163,20 @@ class Machine(BackendSide):
         """The operator has ordered something else about a user who is held. Not any more, if his time was over in the
         same turn of the loop.
         """
-        if self.phase is HELD and isinstance(self._hold, ObeyBehind):
+        if self.phase is HELD and isinstance(self._hold, ThenObey):
             self._leave_hold(waited=False)
 
     def _leave_hold(self, *, waited: bool) -> None:
         """The client is held back no more: what that was for goes on. `waited`: for as long as may be."""
         hold, self._hold = self._hold, None
-        if isinstance(hold, ObeyBehind):
+        if isinstance(hold, ThenObey):
             self._move(ASKING)
             self._note_time()  # what the operator has kept him waiting for is no module's
             self._check_orders(hold.routing, waited=waited)
-        elif isinstance(hold, AskBehind):
+        elif isinstance(hold, ThenAsk):
             self._move(ASKING)
             self._ask(hold.question)
-        elif isinstance(hold, RefuseBehind):
+        elif isinstance(hold, ThenRefuse):
             self._try_again(hold.code)
         else:
             assert hold is not None

@@ -32,7 +32,7 @@ from popular.proxy.session.backend.contracts import OURS, HealthKnowledge
 from popular.proxy.session.backend.referral import Referral, referral_of
 from popular.proxy.session.backend.refusals import DEFERRALS, ENOUGH, OWN_WORDS, Affair, Refusals, affair, word_of
 from popular.proxy.session.machine.client_side import ClientSide
-from popular.proxy.session.machine.holds import Hold, RefuseBehind
+from popular.proxy.session.machine.holds import Hold, ThenRefuse
 from popular.proxy.session.machine.phases import CONNECTING, EXCHANGING, GREETED, HELD, LOGGING_IN
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
@@ -138,7 +138,7 @@ class Teller(ClientSide):
         left = self._around.times.left_to_refusal(self._asked_at, label) if self._around.times is not None else 0.0
         self._secret = self._question = self._routing = self._dialogue = None
         if wait + left > 0:
-            self._hold_back(wait + left, RefuseBehind(code), left)
+            self._hold_back(wait + left, ThenRefuse(code), left)
         else:
             self._try_again(code)
 

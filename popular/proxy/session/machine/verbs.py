@@ -9,7 +9,7 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.events import SessionEvents
-from popular.proxy.session.orders import AskedLogin
+from popular.proxy.session.login_orders import AskedLogin
 from supervisor.runtime.messages import Message
 
 

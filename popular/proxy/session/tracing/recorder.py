@@ -13,7 +13,7 @@ from typing import Any
 from popular.net.networks import octets_of, plain
 from popular.proxy.session.tracing.inforce import TracesInForce, TracesKnown
 from popular.proxy.session.tracing.trace_writer import TraceWriter
-from popular.proxy.settings.orders import user_key
+from popular.proxy.settings.order_sorts import user_key
 from popular.proxy.settings.tracing import BACKEND, NETWORK, TRACE, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall

@@ -13,7 +13,7 @@ from popular.proxy.session.tracing.kept_lines import KeptLines, as_it_is, comman
 from popular.proxy.session.tracing.recorder import NOBODY, Recorder
 from popular.proxy.session.tracing.transcript import PassedOn
 from popular.proxy.session.tracing.transcript import command as transcribed
-from popular.proxy.settings.orders import user_key
+from popular.proxy.settings.order_sorts import user_key
 from popular.proxy.settings.tracing import BACKEND, USER, VSERV
 from supervisor.octets import word_at
 from supervisor.system import wall

@@ -1,10 +1,10 @@
-"""Who holds a thing that is retired one day: when the last one has gone after that, it is let go of."""
+"""Counts who holds a thing that is retired one day: when the last one has let go after that, it is closed."""
 
 from collections.abc import Callable
 
 
-class Holders:
-    """How many there are; compiled, because each session comes and goes."""
+class RefCount:
+    """How many hold it; compiled, because each session acquires its service and releases it."""
 
     __slots__ = ("_count", "_let_go", "_retired")
 
@@ -14,11 +14,11 @@ class Holders:
         self._count = 0
         self._retired = False
 
-    def come(self) -> None:
+    def acquire(self) -> None:
         """One more."""
         self._count += 1
 
-    def go(self) -> None:
+    def release(self) -> None:
         """One less."""
         self._count -= 1
         if self._retired and not self._count:

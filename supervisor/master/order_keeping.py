@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from supervisor.control.lookups import Result
-from supervisor.control.outcome import Order, Ordered, SessionSweep
+from supervisor.control.outcome import Action, Ordered, SessionSweep
 from supervisor.control.replytext import noted
 from supervisor.master.executor import Answer
 from supervisor.master.jobs import Jobs
@@ -29,8 +29,8 @@ def _when_gone(found: SweepFound, seconds: float | None) -> str:
     return f"; {found.left} left, " + (f"ended in {seconds:g} s at the latest" if seconds else "until QUIT is answered")
 
 
-class Ordering:
-    """Orders beside the configuration."""
+class OrderKeeping:
+    """Puts orders into force: the other proxies know of them, then the disk, then every worker; then it is answered."""
 
     def __init__(self, keeper: StateKeeper, sweeps: Sweeps, has_company: Callable[[], bool], *, jobs: Jobs) -> None:
         """`has_company`: whether there may be sessions that nobody here sees."""
@@ -39,31 +39,31 @@ class Ordering:
         self._sweeps = sweeps
         self._has_company = has_company
 
-    def tell(self, order: Order, entries: tuple[OrderEntry, ...], answer: Answer, *, then: Told) -> None:
+    def tell_others(self, action: Action, entries: tuple[OrderEntry, ...], answer: Answer, *, then: Told) -> None:
         """Others are told first, if there are any; `then` goes on with what is to be kept behind that, and a note.
         Without it being called it is refused.
         """
-        if order.told is None:
+        if action.told is None:
             then(entries, "")
             return
 
         def told(result: Result) -> None:
             if result.failure is None:
                 then((*entries, *kept_with(result)), "")
-            elif order.surely_told:
+            elif action.surely_told:
                 answer(False, f"the other proxies cannot be told ({result.failure}); nothing was changed", ())
             else:
                 then(pending(entries), f"only here, until the other proxies can be told ({result.failure})")
 
-        self._jobs.send(order.told, told)
+        self._jobs.send(action.told, told)
 
-    def order(self, order: Ordered, answer: Answer) -> None:
+    def put_in_force(self, ordered: Ordered, answer: Answer) -> None:
         """Something is ordered, or an order ended."""
-        self.tell(
-            order,
-            order.entries,
+        self.tell_others(
+            ordered,
+            ordered.entries,
             answer,
-            then=lambda entries, note: self.keep(noted(order.text, *order.notes), entries, answer, note=note),
+            then=lambda entries, note: self.keep(noted(ordered.text, *ordered.notes), entries, answer, note=note),
         )
 
     def keep(self, text: str, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
@@ -75,36 +75,36 @@ class Ordering:
 
         self._keeper.change(entries, kept)
 
-    def sweep(self, order: SessionSweep, answer: Answer) -> None:
+    def sweep(self, action: SessionSweep, answer: Answer) -> None:
         """Something is ordered by which sessions are to end; the answer tells what there was in the first round."""
         if len(self._sweeps.listed()) >= MOST_SWEEPS:
             answer(False, f"{MOST_SWEEPS} sweeps are under way, more cannot be; nothing was changed", ())
             return
-        self.tell(
-            order, order.entries, answer, then=lambda entries, note: self._sweep(order, entries, answer, note=note)
+        self.tell_others(
+            action, action.entries, answer, then=lambda entries, note: self._sweep(action, entries, answer, note=note)
         )
 
-    def _sweep(self, order: SessionSweep, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
-        gone = order.gone
+    def _sweep(self, action: SessionSweep, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
+        gone = action.gone
 
         def kept(_done: bool, unkept: str) -> None:
             def first(found: SweepFound) -> None:
                 company = _COMPANY if self._has_company() else ""
-                line = f"{order.text}: {described(found)}{_when_gone(found, order.deadline)}"
-                data = {"sort": order.sort, "id": order.id, "left": found.left, "seconds_left": order.deadline}
+                line = f"{action.text}: {described(found)}{_when_gone(found, action.deadline)}"
+                data = {"sort": action.sort, "id": action.id, "left": found.left, "seconds_left": action.deadline}
                 data["found"] = described(found)
-                told = order.with_finding(noted(line, *order.notes, note, unkept, company), data, line)
+                told = action.with_finding(noted(line, *action.notes, note, unkept, company), data, line)
                 answer(True, told.text, told.data_lines())
 
-            cut = Cut.GENTLE if order.gentle else Cut.NONE
+            cut = Cut.GENTLE if action.gentle else Cut.NONE
             self._sweeps.begin(
-                order.sort,
-                order.id,
+                action.sort,
+                action.id,
                 cut=cut,
-                seconds=order.deadline,
+                seconds=action.deadline,
                 first=first,
                 over=nobody_is_left,
-                before=order.before,
+                before=action.before,
                 orders=wanted_by,
             )
 
@@ -113,7 +113,7 @@ class Ordering:
             if gone is not None and not self._has_company():
                 self._jobs.send(gone, lambda _result: None)
 
-        wanted_by = [entry[:2] for entry in order.entries]
+        wanted_by = [entry[:2] for entry in action.entries]
         if entries:
             self._sweeps.end_of(wanted_by)  # said again, an order has the deadline that was said last
             self._keeper.change(entries, kept)

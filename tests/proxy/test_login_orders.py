@@ -8,6 +8,7 @@ import pytest
 from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret, UserLimits
 from popular.proxy.session.backend.contracts import HealthKnowledge
+from popular.proxy.session.login_orders import AskedLogin, WorkerOrders
 from popular.proxy.session.machine.phases import (
     ASKING,
     CHECKING,
@@ -18,7 +19,6 @@ from popular.proxy.session.machine.phases import (
     LOGGING_IN,
     SIMULATING,
 )
-from popular.proxy.session.orders import AskedLogin, StandingOrders
 from popular.proxy.session.row import cost_of, marks_of
 from popular.proxy.settings.secretfiles import KeptSecret
 from supervisor.operatorstate import OperatorState, OrderEntry
@@ -39,7 +39,7 @@ class Site:
     def __init__(self, *entries: OrderEntry) -> None:
         self.operator = OperatorState(entries)
         self.later: list[Any] = []
-        self.orders = StandingOrders(self.operator, self.later.append)
+        self.orders = WorkerOrders(self.operator, self.later.append)
 
     def order(self, *entries: OrderEntry) -> None:
         self.operator.change(entries)

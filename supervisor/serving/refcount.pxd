@@ -1,7 +1,7 @@
-cdef class Holders:
+cdef class RefCount:
     cdef public object _let_go
     cdef public Py_ssize_t _count
     cdef public bint _retired
-    cpdef come(self)
-    cpdef go(self)
+    cpdef acquire(self)
+    cpdef release(self)
     cpdef retire(self)

@@ -10,6 +10,7 @@ from popular.proxy.session.limits.limit_entries import LimitEntries
 from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import (
     AUTHDELAY,
+    CODES,
     GUESSRATE,
     LOGINDELAY,
     NETWORK_SESSIONS,
@@ -20,18 +21,8 @@ from popular.proxy.settings.limits import (
 )
 from supervisor.table.remembered import Entry
 
-CODES = {  # nobody is refused for authdelay, only held back
-    GUESSRATE: Code.SYS_TEMP,
-    USER_SESSIONS: Code.IN_USE,
-    LOGINDELAY: Code.LOGIN_DELAY,
-    NETWORK_SESSIONS: Code.SYS_TEMP,
-    VSERV_SESSIONS: Code.SYS_TEMP,
-    VSERV_LOGINS: Code.SYS_TEMP,
-}
-"""What a client is refused with, for each limit."""
 
-
-class Standing(NamedTuple):
+class LimitUsage(NamedTuple):
     """How far somebody is from one limit."""
 
     limit: str
@@ -47,9 +38,9 @@ class Standing(NamedTuple):
     """With which he would be refused, were the limit in force if it is on trial; None: he would not."""
 
 
-def standings(
+def limit_usages(
     entries: LimitEntries, who: Who, own: UserLimits | None = None, *, elsewhere: HeldInCluster | None = None
-) -> list[Standing]:
+) -> list[LimitUsage]:
     """How he stands with each limit, in the order in which they are looked at. `elsewhere`: what is counted of him at
     all proxies of the cluster.
     """
@@ -66,15 +57,13 @@ def standings(
     second = guesses.charged(server, logins, now, most_wait=0.0)[1] if logins is not None else 0.0
     no_room = network.held >= of[NETWORK_SESSIONS].most and not exempt
     return [
-        _standing(AUTHDELAY, of[AUTHDELAY], pair.weight(now), wait=held),
-        _standing(
-            GUESSRATE, of[GUESSRATE], network.weight(now), wait=min(turn, entries.rules.authdelaymax), beyond=late
-        ),
-        _standing(NETWORK_SESSIONS, of[NETWORK_SESSIONS], network.held, beyond=no_room),
-        _standing(VSERV_SESSIONS, of[VSERV_SESSIONS], server.held, beyond=server.held >= of[VSERV_SESSIONS].most),
-        _standing(VSERV_LOGINS, of[VSERV_LOGINS], second, beyond=second > 0),
-        _standing(USER_SESSIONS, sessions, held_by_user, beyond=held_by_user >= sessions.most),
-        _standing(LOGINDELAY, pause, until, beyond=until > 0),
+        _usage(AUTHDELAY, of[AUTHDELAY], pair.weight(now), wait=held),
+        _usage(GUESSRATE, of[GUESSRATE], network.weight(now), wait=min(turn, entries.rules.authdelaymax), beyond=late),
+        _usage(NETWORK_SESSIONS, of[NETWORK_SESSIONS], network.held, beyond=no_room),
+        _usage(VSERV_SESSIONS, of[VSERV_SESSIONS], server.held, beyond=server.held >= of[VSERV_SESSIONS].most),
+        _usage(VSERV_LOGINS, of[VSERV_LOGINS], second, beyond=second > 0),
+        _usage(USER_SESSIONS, sessions, held_by_user, beyond=held_by_user >= sessions.most),
+        _usage(LOGINDELAY, pause, until, beyond=until > 0),
     ]
 
 
@@ -91,6 +80,6 @@ def _waits(entries: LimitEntries, pair: Entry, network: Entry) -> tuple[float, f
     return held, guesses.charged(network, entries.guesses, now, most_wait=0.0)[1]
 
 
-def _standing(name: str, limit: Limit, now: float, *, wait: float = 0.0, beyond: bool = False) -> Standing:
+def _usage(name: str, limit: Limit, now: float, *, wait: float = 0.0, beyond: bool = False) -> LimitUsage:
     code = CODES[name] if limit.counts and beyond else None
-    return Standing(limit=name, mode=limit.mode, most=limit.most, now=now, wait=wait, code=code)
+    return LimitUsage(limit=name, mode=limit.mode, most=limit.most, now=now, wait=wait, code=code)

@@ -10,7 +10,7 @@ from supervisor.control.lookups import Job, Result
 from supervisor.control.outcome import Ordered, SessionSweep
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
-from supervisor.master.ordering import Ordering
+from supervisor.master.order_keeping import OrderKeeping
 from supervisor.master.sweeping import MOST_SWEEPS, Sweeps
 from supervisor.operatorstate import OrderEntry
 from supervisor.workerline import SweepFound
@@ -56,9 +56,9 @@ class Around:
         self.dones.append(done)
 
 
-def ordering_of(around: Around, company: bool = False) -> Ordering:
+def order_keeping_of(around: Around, company: bool = False) -> OrderKeeping:
     made = cast(Any, around)
-    return Ordering(cast(StateKeeper, made), cast(Sweeps, made), lambda: company, jobs=cast(Jobs, made))
+    return OrderKeeping(cast(StateKeeper, made), cast(Sweeps, made), lambda: company, jobs=cast(Jobs, made))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_the_answer_tells_when_they_will_be_gone(left: int, deadline: int | None
     answers: list[tuple[str, list[str]]] = []
     around = Around(found=SweepFound((0, 1, 0, 0, 2), left))
     for order in (sweep, sweep.as_json()):
-        ordering_of(around).sweep(order, lambda _done, text, lines: answers.append((text, list(lines))))
+        order_keeping_of(around).sweep(order, lambda _done, text, lines: answers.append((text, list(lines))))
     text = f"joe: {told}"
     found = {"found": "1 idle, 2 with uncommitted deletes", "left": left, "seconds_left": deadline}
     assert answers[0] == (text, [text]), "it is data, which is shown to who has not asked for more words"
@@ -91,8 +91,10 @@ TOLD = OrderEntry("cluster", "epoch", {"epoch": "e"})
 def test_what_must_be_seen_of_an_order_is_a_note() -> None:
     """One that ends sessions has it behind what was found, one that does not behind its own words."""
     texts: list[str] = []
-    orders = ordering_of(Around())
-    orders.order(Ordered("held", entries=(LOCK,), notes=("nobody",)), lambda _done, text, _lines: texts.append(text))
+    orders = order_keeping_of(Around())
+    orders.put_in_force(
+        Ordered("held", entries=(LOCK,), notes=("nobody",)), lambda _done, text, _lines: texts.append(text)
+    )
     sweep = SessionSweep("locked", sort="user", id="x:joe", gentle=True, deadline=None, notes=("nobody",))
     orders.sweep(sweep, lambda _done, text, _lines: texts.append(text))
     assert texts == ["held; note: nobody", "locked: no session; note: nobody"]
@@ -104,7 +106,7 @@ def test_nobody_is_left_only_where_all_sessions_are_seen(company: bool) -> None:
     around = Around()
     sweep = SessionSweep("", sort="user", id="default:joe", gentle=True, deadline=None, gone=TellThem())
     answers: list[str] = []
-    ordering_of(around, company).sweep(sweep, lambda _done, text, _lines: answers.append(text))
+    order_keeping_of(around, company).sweep(sweep, lambda _done, text, _lines: answers.append(text))
     assert len(around.sent) == (0 if company else 1)
     assert len(answers) == 1
 
@@ -115,7 +117,7 @@ def test_what_is_kept_with_an_order_that_was_told_ends_no_sweep() -> None:
     sweep = SessionSweep(
         "", entries=(LOCK,), sort="user", id="default:joe", gentle=True, deadline=None, told=TellThem()
     )
-    ordering_of(around).sweep(sweep, lambda *_answer: None)
+    order_keeping_of(around).sweep(sweep, lambda *_answer: None)
     around.dones[0](Result((TOLD,)))
     assert around.kept == [LOCK, TOLD]
     assert around.ended == [LOCK[:2]]
@@ -130,7 +132,7 @@ def test_a_kick_that_is_refused_here_is_told_to_nobody() -> None:
     answers: list[tuple[bool, str]] = []
     full, alone = Around(MOST_SWEEPS), Around()
     for around in (full, alone):
-        ordering_of(around).sweep(kick, lambda done, text, _lines: answers.append((done, text)))
+        order_keeping_of(around).sweep(kick, lambda done, text, _lines: answers.append((done, text)))
     assert full.sent == []
     alone.dones[0](Result(failure="the server of the cluster: TimeoutError"))
     assert alone.wanted_by == []

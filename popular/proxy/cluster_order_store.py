@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases
-from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, ROUTED_USER
+from popular.proxy.settings.order_sorts import HELD_USER, LOCKED_USER, ROUTED_USER
 from popular.proxy.storeseen import CHANGES, EPOCH, MARK, MOST_MARKS, SERIAL, StoreState
 from supervisor.operatorstate import PENDING, SHARED, UNDO, OrderEntry, is_over
 from supervisor.table.blocked import BLOCKED

@@ -10,14 +10,14 @@ from ipaddress import ip_network
 from typing import Any
 
 from popular import messages
+from popular.proxy.cluster_order_store import MOVE, ORDERED, SORTS, StoredOrder, reconciled
 from popular.proxy.namesakes import identity_of, is_had_by, is_ours_alone, namesake_of, new_identity
 from popular.proxy.session.limits.cluster import Cluster
 from popular.proxy.settings.blocking import seconds_left
 from popular.proxy.settings.cluster import TellGone
-from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, USER, seconds_to_deadline
-from popular.proxy.sharedorders import MOVE, ORDERED, SORTS, StoredOrder, reconciled
+from popular.proxy.settings.order_sorts import HELD_USER, LOCKED_USER, USER, seconds_to_deadline
 from popular.proxy.storeseen import KnownChange, ended
-from supervisor.control.outcome import Block, Order, Ordered, SessionSweep
+from supervisor.control.outcome import Action, Block, Ordered, SessionSweep
 from supervisor.operatorstate import SHARED, OrderEntry
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
@@ -37,11 +37,11 @@ Gone = Callable[[OrderEntry], TellGone | None]
 """How the others hear that nobody is left of a user who is being moved; None: he is not, or they must not hear it."""
 
 
-def orders_of(told: Iterable[StoredOrder], gone: Gone) -> list[Order]:
+def actions_of(told: Iterable[StoredOrder], gone: Gone) -> list[Action]:
     """What the master is to do. What is said of one user at once is done at once: else he would come in at the old
     place when the hold has ended, and the new way is not known yet.
     """
-    orders: list[Order] = []
+    actions: list[Action] = []
     plain: dict[str, list[StoredOrder]] = {}
     for one in told:
         (sort, ident, value), by, leaves = one.entry, one.by, gone(one.entry)
@@ -49,17 +49,17 @@ def orders_of(told: Iterable[StoredOrder], gone: Gone) -> list[Order]:
             seconds = 0 if value is None else seconds_left(value.get("until"), wall())
             if seconds != -1:
                 block = partial(Block, text_of(one), network=ip_network(ident), seconds=seconds)
-                orders.append(block(entries=(one.entry,), told_by=by))
+                actions.append(block(entries=(one.entry,), told_by=by))
         elif value is not None and by and (sort == LOCKED_USER or leaves is not None):
             sweep = partial(SessionSweep, text_of(one), sort=USER, id=ident, gentle=True)
             sweep = partial(sweep, deadline=seconds_to_deadline(sort, value, wall()))
-            orders.append(sweep(entries=(one.entry,), gone=leaves, told_by=by))
+            actions.append(sweep(entries=(one.entry,), gone=leaves, told_by=by))
         else:
             plain.setdefault(ident, []).append(one)
     for many in plain.values():
         entries = tuple(one.entry for one in many)
-        orders.append(Ordered(", ".join(map(text_of, many)), entries=entries, told_by=many[0].by))
-    return orders
+        actions.append(Ordered(", ".join(map(text_of, many)), entries=entries, told_by=many[0].by))
+    return actions
 
 
 def text_of(told: StoredOrder) -> str:
@@ -68,7 +68,7 @@ def text_of(told: StoredOrder) -> str:
     return f"{begun}{told.entry.sort} {told.entry.id}"
 
 
-class SharedOrders:
+class ClusterOrderSync:
     """One worker's, under one config."""
 
     def __init__(self, context: WorkerContext, cluster: Cluster, memory: Remembered) -> None:
@@ -118,8 +118,8 @@ class SharedOrders:
                 return
             seen = changed
         taken = [one._replace(by=news_of or "?") if one.entry.value is None else one for one in made.taken]
-        for order in orders_of(taken, self._gone):
-            self._context.request(order)
+        for action in actions_of(taken, self._gone):
+            self._context.request(action)
         if seen != known and known == self._known():
             self._context.request(Ordered("", entries=(seen.entry(),)))
 

@@ -1,4 +1,4 @@
-"""What a worker tells of last logins (popular/proxy/lastlogins.py): gathered for a second, and written in a thread.
+"""What a worker tells of last logins (proxy/last_login_store.py): gathered for a second, and written in a thread.
 
 So a login costs an entry of a dictionary, whoever polls all the time is one row, and a slow disk delays nobody. Where
 it does not come after, what is too much is left out, and told.
@@ -10,7 +10,7 @@ from concurrent.futures import wait
 from pathlib import Path
 
 from popular.messages import LAST_LOGINS_LOST
-from popular.proxy.lastlogins import FILE, LastLogin, NotRemembered, forget, remember
+from popular.proxy.last_login_store import FILE, LastLogin, NotRemembered, forget, remember
 from popular.proxy.session.who import Who
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from popular.pdm.contract import Route
-from popular.proxy.settings.orders import (
+from popular.proxy.settings.order_sorts import (
     DRAINED_BACKEND,
     DRAINED_VSERV,
     HELD_USER,
@@ -92,7 +92,7 @@ class NoOrders:
 NO_ORDERS = NoOrders()
 
 
-class StandingOrders:
+class WorkerOrders:
     """The operator's orders about users, backends and virtual servers, as this worker knows them."""
 
     def __init__(self, operator: OperatorState, call_soon: Callable[[Callable[[], None]], object]) -> None:

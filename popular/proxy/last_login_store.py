@@ -1,6 +1,6 @@
 """The last login of each user, in a file of the state directory: of SQLite, since there may be millions of them.
 
-Workers write it (session/lastlogins.py), in threads and many logins at a time; commands read it, in a job
+Workers write it (session/last_login_writer.py), in threads and many logins at a time; commands read it, in a job
 (settings/lastlogins.py). It outlives the program, and two instances may share it. Whatever is done here may block.
 """
 

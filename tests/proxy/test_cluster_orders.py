@@ -10,12 +10,7 @@ from typing import Any, cast
 import pytest
 
 from popular.proxy import leases
-from popular.proxy.namesakes import IDENTITY, Named, is_had_by, is_ours_alone
-from popular.proxy.session.news import News
-from popular.proxy.session.shared_orders import SharedOrders, due, orders_of
-from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
-from popular.proxy.settings.cluster import TellGone, TellOrdered
-from popular.proxy.sharedorders import (
+from popular.proxy.cluster_order_store import (
     Reconciled,
     StoredOrder,
     arguments_of,
@@ -24,6 +19,11 @@ from popular.proxy.sharedorders import (
     stored_order,
     tell,
 )
+from popular.proxy.namesakes import IDENTITY, Named, is_had_by, is_ours_alone
+from popular.proxy.session.cluster_order_sync import ClusterOrderSync, actions_of, due
+from popular.proxy.session.news import News
+from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
+from popular.proxy.settings.cluster import TellGone, TellOrdered
 from popular.proxy.storeseen import EPOCH, SERIAL, StoreState
 from supervisor.control.outcome import Block, Move, Ordered, SessionSweep
 from supervisor.operatorstate import PENDING, SHARED, OperatorState, OrderEntry, pending
@@ -186,7 +186,7 @@ def test_the_new_way_and_the_end_of_the_hold_are_one_order() -> None:
         stored("block", "198.51.100.0/24", until=1.0),
     ]
     sweep, block, unblock, way = sorted(
-        orders_of(told, lambda _entry: None), key=lambda one: type(one).__name__ == "Ordered"
+        actions_of(told, lambda _entry: None), key=lambda one: type(one).__name__ == "Ordered"
     )
     assert isinstance(way, Ordered)
     assert [entry[:2] for entry in way.entries] == [("user route", JOE), ("user hold", JOE)]
@@ -200,10 +200,10 @@ def test_the_new_way_and_the_end_of_the_hold_are_one_order() -> None:
 
 def test_a_hold_of_a_move_has_his_sessions_leave() -> None:
     """And says so when nobody is left; what is only retold here of ours ends nobody's session again."""
-    (sweep,) = orders_of([stored("user hold", JOE, move="m")], lambda _entry: GONE)
+    (sweep,) = actions_of([stored("user hold", JOE, move="m")], lambda _entry: GONE)
     assert isinstance(sweep, SessionSweep)
     assert sweep.gone == GONE
-    (retold,) = orders_of([StoredOrder(OrderEntry("user lock", JOE, {}), "")], lambda _entry: None)
+    (retold,) = actions_of([StoredOrder(OrderEntry("user lock", JOE, {}), "")], lambda _entry: None)
     assert isinstance(retold, Ordered)
 
 
@@ -218,7 +218,7 @@ def test_sessions_elsewhere_end_at_the_same_deadline() -> None:
         stored("user hold", JOE, move="m", deadline=now + 60),
         stored("user hold", JOE, move="m"),
     ]
-    deadlines = [cast(SessionSweep, one).deadline for one in orders_of(told, lambda _entry: GONE)]
+    deadlines = [cast(SessionSweep, one).deadline for one in actions_of(told, lambda _entry: GONE)]
     assert deadlines == [pytest.approx(60, abs=patient(5)), 0, 10, 86400, pytest.approx(60, abs=patient(5)), None]
 
 
@@ -227,12 +227,12 @@ def test_who_shares_a_name_does_not_say_that_nobody_is_left() -> None:
     operator = OperatorState([is_had_by(Named("ours", "2", "h2"), time.time())])
     context, memory = SimpleNamespace(operator=operator), SimpleNamespace(digest=lambda _name: 0)
     cluster = SimpleNamespace(settings=("redis://h", ""), proxy="ours")
-    shared = SharedOrders(cast(Any, context), cast(Any, cluster), cast(Any, memory))
+    shared = ClusterOrderSync(cast(Any, context), cast(Any, cluster), cast(Any, memory))
     hold = stored("user hold", JOE, move="m")
-    (held,) = orders_of([hold], shared._gone)
+    (held,) = actions_of([hold], shared._gone)
     assert isinstance(held, Ordered), "he is held here too, until that move has failed"
     operator.change([is_ours_alone()])
-    (sweep,) = orders_of([hold], shared._gone)
+    (sweep,) = actions_of([hold], shared._gone)
     assert isinstance(sweep, SessionSweep)
     assert sweep.gone == GONE
 
@@ -261,7 +261,7 @@ def test_who_may_share_a_name_takes_back_no_hold(identity: str, others: list[Nam
     told = SimpleNamespace(operator=operator, request=requested.append, log=lambda *_words, **_fields: None)
     told.counters = SimpleNamespace(count=lambda *_words, **_fields: None)
     memory = SimpleNamespace(digest=lambda _name: 0, change=lambda _digest, _change: True)
-    shared = SharedOrders(cast(Any, told), cast(Any, Server()), cast(Any, memory))
+    shared = ClusterOrderSync(cast(Any, told), cast(Any, Server()), cast(Any, memory))
     asyncio.run(shared.look())
     assert changes == []
     operator.change([OrderEntry(SHARED, IDENTITY, {IDENTITY: "1"})])
