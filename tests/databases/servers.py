@@ -159,7 +159,7 @@ class Postgresql(Server):
     """With a table as mail sites have it; asked by a query with names that are not ours."""
 
     module = "sql"
-    library = "psycopg"
+    library = "psycopg_pool"
     query = (
         "SELECT pw AS password, 'store1' AS backend, box AS target, NOT active AS locked FROM mailbox"
         " WHERE username = :user AND 'a:b' <> '%'"
