@@ -284,7 +284,7 @@ def test_only_who_has_the_token_reads_what_a_backend_has_said(known: Known, tabl
     HealthWatch(table).look(places, NOW)
     said = "unknown user ann@host7"
     found = Condition(DOWN, NOW - 9, NOW + 9, by="check", why=said)
-    record = {"ident": "store", "of": 7, "word": found.word, **found._asdict(), "networks": ""}
+    record = {"ident": "store", "of": 7, "word": found.word, **found._asdict(), "networks": "", "users": ""}
     Records(table.layout, table.map, "health").write(places["backend"]["store"], record)
     for thing in ("", "backends/store"):
         given = {"thing": thing}

@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from tests.patience import patient
 from tests.system.scrape import scrape
 from tests.system.site import LOOPBACK, Proxy, free_port
-from tests.system.wire import Peer, ScriptedBackend, pop3_server
+from tests.system.wire import Peer, ScriptedBackend, commands, pop3_server
 
 
 class Scale(NamedTuple):
@@ -141,3 +143,63 @@ def test_the_users_of_others_notice_nothing(tmp_path: Path) -> None:
     finally:
         for server in servers:
             server.__exit__(AssertionError)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"-ERR [REFERRAL/ann@10.9.9.9:110] moved", ""),
+        (b"-ERR [REFERRAL/ann@127.0.0.77:110] moved", ""),
+        (b"-ERR [SYS/TEMP] the index is damaged", ""),
+        (b"-ERR [AUTH] account disabled", "login master masteruser boss mastersecret {secret}"),
+    ],
+)
+def test_one_user_who_is_not_let_in_closes_a_store_for_nobody(tmp_path: Path, said: bytes, words: str) -> None:
+    """Though he comes by phone, from home and from his office. Several who are not let in with our password do."""
+    port, secret, refused = free_port(), tmp_path / "master", {b"ann", b"ann*boss"}
+    secret.write_text("m4ster\n")
+    users = tmp_path / "users"
+    names = ("ann", "joe", *(f"u{one}" for one in range(9)))
+    users.write_text("".join(f"default:{name}:{{PLAIN}}secret:store1:{name}\n" for name in names))
+    for file in (secret, users):
+        file.chmod(0o600)
+
+    def play(peer: Peer) -> None:
+        peer.say(b"+OK ready\r\n")
+        user = b""
+        for line in commands(peer):
+            verb, _, argument = line.partition(b" ")
+            user = argument if verb == b"USER" else user
+            peer.say(said + b"\r\n" if verb == b"PASS" and user in refused else b"+OK\r\n")
+            if verb == b"QUIT":
+                return
+
+    def comes_in(user: str, place: int) -> bool:
+        with socket.create_connection((LOOPBACK, port), patient(5), (f"127.0.1.{place}", 0)) as connection:
+            client = Peer(connection)
+            client.line()
+            client.say(f"USER {user}\r\nPASS secret\r\n".encode())
+            client.line()
+            answer = client.line()
+            client.say(b"QUIT\r\n")
+            client.rest()
+        assert answer.startswith((b"+OK", b"-ERR [SYS/TEMP]"))
+        return answer.startswith(b"+OK")
+
+    with ScriptedBackend(play) as store:
+        lines = [
+            "set workers 1",
+            f"backend conf store1 host {LOOPBACK} port {store.port} state online {words.format(secret=secret)}",
+            "backend conf store2 host 127.0.0.77 state fake",
+            f"pdm add users passwd {users}",
+            f"vserv conf v iface {LOOPBACK} port {port} state online",
+        ]
+        with Proxy(tmp_path, lines) as proxy:
+            assert not any(comes_in("ann", place) for place in range(1, 7))
+            assert len(proxy.log("backend_failed")) == 6
+            assert all(comes_in("joe", place) for place in range(1, 4))
+            assert not proxy.log("backend_down")
+            if "REFERRAL" not in said.decode():
+                refused |= {b"u%d%s" % (one, b"*boss" * bool(words)) for one in range(9)}
+                assert not any(comes_in(f"u{one}", 10 + one) for one in range(9))
+                assert proxy.log("backend_down")

@@ -22,6 +22,8 @@ WORDS = (contents.UP, contents.DOWN, contents.RECOVERING, contents.RECOVERING)
 
 MOST_NETWORKS = 8
 _WIDTH = 9
+_DIGESTS = ("networks", "users")
+"""Fields of several digests, with blanks between them in the record."""
 LONGEST_REASON = 120
 
 HEALTH = RecordShape(
@@ -41,6 +43,7 @@ HEALTH = RecordShape(
         Column("logins", "Q", "how many logins there had been then"),
         Column("failures", "I", "how many failed since"),
         Column("networks", f"{MOST_NETWORKS * _WIDTH}s", "digests of the networks whose logins those were"),
+        Column("users", f"{MOST_NETWORKS * _WIDTH}s", "digests of the users; of the network where none was named yet"),
     ),
 )
 
@@ -58,6 +61,7 @@ class Condition(NamedTuple):
     logins: int = 0
     failures: int = 0
     networks: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
 
     @property
     def word(self) -> str:
@@ -74,13 +78,13 @@ def condition_of(record: dict[str, Any] | None, backend: Any) -> Condition:
     if record is None or not is_of(record, backend) or record["state"] >= len(WORDS):
         return Condition()
     facts = {name: record[name] for name in Condition._fields}
-    return Condition(**facts | {"networks": tuple(record["networks"].split())})
+    return Condition(**facts | {name: tuple(record[name].split()) for name in _DIGESTS})
 
 
 def record_of(condition: Condition, backend: Any) -> dict[str, Any]:
     """The record that says it."""
     facts = {"of": checksum_of(backend), "ident": backend.id, "word": condition.word}
-    return condition._asdict() | facts | {"networks": " ".join(condition.networks)}
+    return condition._asdict() | facts | {name: " ".join(getattr(condition, name)) for name in _DIGESTS}
 
 
 def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object], list[str]]:

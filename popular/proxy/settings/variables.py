@@ -71,11 +71,11 @@ PROXY_VARIABLES = (
     Variable(
         "breakernetworks",
         Int(0, MOST_NETWORKS),
-        "A backend counts as down when clients of so many networks met failures of it within breakerwindow, and no "
-        "more were let in than failed. Nobody asks it then, and its users are refused at once ([SYS/TEMP], or an empty "
-        "mailbox with softfail); after five seconds, or up to a minute if it goes down again and again, it is tried "
-        "by a few logins, and then by a growing share (the backend's parameter slowstart). A network is an address of "
-        "IPv4, a /64 of IPv6. 0: never.",
+        "A backend counts as down when clients of so many networks met failures of it within breakerwindow (behind a "
+        "user's name also as many users), and no more were let in than failed. Nobody asks it then, and its users are "
+        "refused at once ([SYS/TEMP], or an empty mailbox with softfail); after five seconds, or up to a minute if it "
+        "goes down again and again, it is tried by a few logins, and then by a growing share (the backend's parameter "
+        "slowstart). A network is an address of IPv4, a /48 of IPv6. 0: never.",
         default=3,
         when=_NEW_SESSIONS,
         source=BESIDE,

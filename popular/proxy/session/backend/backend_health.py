@@ -100,14 +100,15 @@ class BackendHealth(HealthKnowledge):
             self._look()
         return WELCOME if self._is_up else self._let_through(address)
 
-    def failed(self, address: str, reason: str) -> None:
-        """A login of his failed by the backend's fault."""
+    def failed(self, address: str, reason: str, *, user: str) -> None:
+        """A login of his failed by the backend's fault; see HealthKnowledge."""
         if self._look_at == _NEVER:
             return
         now, before = self._wall(), self.condition()
         network, logins = _digest(address), self._logins()
         self._awaited.discard(network)
-        after = breaker.failed(before, self.terms, now, network=network, why=reason, logins=logins)
+        named = _digest_of(user) if user else ""
+        after = breaker.failed(before, self.terms, now, network=network, user=named, why=reason, logins=logins)
         self._become(before, after)
 
     def answered(self, address: str) -> None:
@@ -227,4 +228,8 @@ def terms_of(backend: Backend, config: Config) -> BreakerTerms:
 
 def _digest(address: str) -> str:
     """Eight letters for a client's network."""
-    return f"{crc32(network_of(address, _BITS4, _BITS6).encode()):08x}"
+    return _digest_of(network_of(address, _BITS4, _BITS6))
+
+
+def _digest_of(name: str) -> str:
+    return f"{crc32(name.encode('utf-8', 'surrogatepass')):08x}"

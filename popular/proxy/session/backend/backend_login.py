@@ -147,6 +147,11 @@ class BackendLogin:
         return False
 
     @property
+    def names_user(self) -> bool:
+        """Whether the backend was told who wants in: what it does since may be because of him."""
+        raise NotImplementedError
+
+    @property
     def step(self) -> str:
         """What is waited for; completes "while ___"."""
         raise NotImplementedError
@@ -232,6 +237,10 @@ class Pop3Login(BackendLogin):
         return 0 <= self._ahead <= self._step
 
     @property
+    def names_user(self) -> bool:
+        return self._step > self._first
+
+    @property
     def may_be_too_long(self) -> bool:
         return any(len(line) > LONGEST_COMMAND for said in self._say for line in said.splitlines(keepends=True))
 
@@ -297,7 +306,7 @@ class Pop3Login(BackendLogin):
         if step is _XCLIENT:
             return self._refused_xclient(line)
         said, code = self._without_password(line)
-        return Rejected(said, code, step, of_login=self._step > self._first, word=WORDS[step])
+        return Rejected(said, code, step, of_login=self.names_user, word=WORDS[step])
 
     def _without_password(self, line: bytes) -> tuple[bytes, bytes | None]:
         """The line and its response code, for the log, which holds no password: a server that takes PASS for an unknown
@@ -329,6 +338,10 @@ class XpopLogin(BackendLogin):
         self.refusal = None
         self._opening = request(mailbox, sid, flags)
         self._lines = LineBuffer(LONGEST_REPLY)
+
+    @property
+    def names_user(self) -> bool:
+        return True
 
     @property
     def step(self) -> str:

@@ -5,7 +5,8 @@
              └─────────┴─────────────┘
 
 It goes down when clients of several networks met failures of it within a window, and as many failed as were let in: so
-nobody whom it hates, and nobody whose mailbox is broken, closes it for others. While it is down nobody asks it. Then it
+nobody whom it hates closes it for others. Nor does anybody whose mailbox is broken, from wherever he comes: failures
+behind a user's name must be of as many users as of networks. While it is down nobody asks it. Then it
 is probed, by one login of each of so many networks; the first that is answered, let in or with a password refused,
 begins the recovery, in which a share of the logins is let through that grows to all of them.
 """
@@ -32,27 +33,33 @@ class BreakerTerms(NamedTuple):
     """What is configured."""
 
     networks: int
-    """So many have to meet failures; 0: logins close nothing."""
+    """So many, and as many users, have to meet failures; 0: logins close nothing."""
     window: float
     slowstart: float
     """For so many seconds it recovers."""
 
 
-def failed(condition: Condition, terms: BreakerTerms, now: float, *, network: str, why: str, logins: int) -> Condition:
-    """A login failed by the backend's fault. `logins`: how many it has let in so far."""
+def failed(
+    condition: Condition, terms: BreakerTerms, now: float, *, network: str, user: str, why: str, logins: int
+) -> Condition:
+    """A login failed by the backend's fault. `user`: who was named to it, "" if nobody was yet, which may be anybody's
+    failure; `logins`: how many it has let in so far.
+    """
     if condition.state == DOWN or not terms.networks:
         return condition
     if condition.state == PROBING:
         if network not in condition.networks:
             return condition  # a login of before
     elif _is_over(condition, terms, now, logins=logins):
-        condition = condition._replace(window=now, logins=logins, failures=0, networks=())
-    networks = condition.networks
-    if network not in networks and len(networks) < MOST_NETWORKS:
-        networks = (*networks, network)
-    condition = condition._replace(failures=condition.failures + 1, networks=networks)
-    enough = condition.failures if condition.state == PROBING else len(networks)
-    return fallen(condition, now, by=LOGINS, why=why) if enough >= terms.networks else condition
+        condition = condition._replace(window=now, logins=logins, failures=0, networks=(), users=())
+    networks, users = _with(condition.networks, network), _with(condition.users, user or network)
+    condition = condition._replace(failures=condition.failures + 1, networks=networks, users=users)
+    clients = condition.failures if condition.state == PROBING else len(networks)
+    return fallen(condition, now, by=LOGINS, why=why) if min(clients, len(users)) >= terms.networks else condition
+
+
+def _with(digests: tuple[str, ...], one: str) -> tuple[str, ...]:
+    return digests if one in digests or len(digests) >= MOST_NETWORKS else (*digests, one)
 
 
 def _is_over(condition: Condition, terms: BreakerTerms, now: float, *, logins: int) -> bool:
@@ -97,7 +104,7 @@ def _longest(condition: Condition) -> float:
 def _probed(condition: Condition, now: float, logins: int) -> Condition:
     since = min(condition.since, now)  # a clock may go back
     fresh = condition._replace(state=PROBING, since=since, until=now + PROBE_SECONDS)
-    return fresh._replace(logins=logins, failures=0, networks=())
+    return fresh._replace(logins=logins, failures=0, networks=(), users=())
 
 
 def answered(condition: Condition, terms: BreakerTerms, now: float, *, network: str, logins: int) -> Condition:
@@ -118,7 +125,7 @@ def taken_back(condition: Condition, *, network: str) -> Condition:
 
 def recovered(condition: Condition, terms: BreakerTerms, now: float, *, logins: int) -> Condition:
     """Somebody was let in or refused, or the check was let in."""
-    fresh = condition._replace(window=now, logins=logins, failures=0, networks=())
+    fresh = condition._replace(window=now, logins=logins, failures=0, networks=(), users=())
     if terms.slowstart <= 0:
         return fresh._replace(state=UP, since=now, turns=0)
     return fresh._replace(state=RECOVERING, since=now, until=now + terms.slowstart)

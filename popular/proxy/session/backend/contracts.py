@@ -68,8 +68,10 @@ class HealthKnowledge:
         """
         raise NotImplementedError
 
-    def failed(self, address: str, reason: str) -> None:
-        """A login of his failed by the backend's fault."""
+    def failed(self, address: str, reason: str, *, user: str) -> None:
+        """A login of his failed by the backend's fault. `user`: the name by which the backend was told whose it is; ""
+        if it was told none yet.
+        """
         raise NotImplementedError
 
     def answered(self, address: str) -> None:

@@ -15,9 +15,9 @@ class BoundedHealth(HealthKnowledge):
         """The room first: of a backend that recovers nobody is let through who then finds none."""
         return NOT_NOW if self._places.is_full() else self._health.takes(address)
 
-    def failed(self, address: str, reason: str) -> None:
+    def failed(self, address: str, reason: str, *, user: str) -> None:
         """See BackendHealth."""
-        self._health.failed(address, reason)
+        self._health.failed(address, reason, user=user)
 
     def answered(self, address: str) -> None:
         """See BackendHealth."""

@@ -204,7 +204,10 @@ class BackendSide(Exchanges):
         to = referred_to(referral, said_by.settings, self._rules.backends, target=self.target)
         why = why_not(to, said_by.settings, again=self._referred, ourselves=self._rules.ourselves)
         if to is None or why:
-            self._note_backend(step, f"it refers the user to {where}, {why}", label="refused")
+            # Of one user that says something, of the backend nothing but that it is there.
+            self._tell_failure(step, f"it refers the user to {where}, {why}", label="refused")
+            if self._health is not None:
+                self._health.answered(self.peer_ip)
             self._service_failed("backend_failed")
             return
         fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}

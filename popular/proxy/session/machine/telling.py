@@ -306,14 +306,20 @@ class Teller(ClientSide):
             self._verbs.note(messages.NOT_PIPELINED, {**self._where(), "step": step, "reason": reason})
 
     def _note_backend(self, step: str, reason: str, *, label: str, said: Mapping[str, object] = NO_FIELDS) -> None:
-        """Logs and counts a failure of the backend. `label`: of backend_login.FAILURES; `said`: more fields."""
-        fields: dict[str, object] = {**self._where(), "user": self.user, "step": step}
-        self._verbs.note(messages.BACKEND_FAILED, {**fields, "reason": reason, **said})
-        self._count_failure(label)
+        """Logs and counts a failure of the backend, which is the less well for it. `label`: of backend_login.FAILURES;
+        `said`: more fields.
+        """
+        self._tell_failure(step, reason, label=label, said=said)
         dialogue = self._dialogue
         provoked = dialogue is not None and dialogue.may_be_too_long  # strangers would close it for everybody
         if self._health is not None and label not in UNTRIED and not provoked:
-            self._health.failed(self.peer_ip, reason)
+            named = self.phase is LOGGING_IN and dialogue is not None and dialogue.names_user
+            self._health.failed(self.peer_ip, reason, user=self.target if named else "")
+
+    def _tell_failure(self, step: str, reason: str, *, label: str, said: Mapping[str, object] = NO_FIELDS) -> None:
+        fields: dict[str, object] = {**self._where(), "user": self.user, "step": step}
+        self._verbs.note(messages.BACKEND_FAILED, {**fields, "reason": reason, **said})
+        self._count_failure(label)
 
     def _count_failure(self, label: str) -> None:
         """And whom it turns away, who counts once for as long as it goes on."""
