@@ -198,7 +198,7 @@ BACKEND_ELSEWHERE = Message(
     "ADM",
     "backend_elsewhere",
     "A worker reaches a backend at another of its addresses than before: at `address` and not at `instead_of`; "
-    "`reason` says why not there.",
+    "`reason` says why not there: no connection, no greeting, or none in time.",
     most=EACH_MINUTE,
     by="backend",
 )

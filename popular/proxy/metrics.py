@@ -319,7 +319,7 @@ _BACKENDS = (
     ),
     Metric(
         "popular_backend_elsewhere_total",
-        "Connections to a backend with several addresses that were made to another one than the first, by which.",
+        "Logins at a backend with several addresses that were made at another one than the first, by which.",
         Counts("backend_elsewhere"),
         (BACKEND, Label("which", ELSEWHERE)),
     ),

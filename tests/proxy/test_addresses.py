@@ -277,19 +277,19 @@ def test_a_check_reaches_it_as_a_login_does() -> None:
     """Past one that refuses, and in a quarter of a second past one that is deaf; if all refuse that is told."""
     with listening(B) as (server,):
         port = port_of(server)
-        connection, number = reach(made(f"host {A},{B} port {port}"), patient(5))
+        connection, number = reach(made(f"host {A},{B} port {port}"), patient(5), (0, 1))
         connection.close()
         assert number == 1
         with deaf(C, port):
             began = time.monotonic()
-            connection, number = reach(made(f"host {C},{B} port {port}"), patient(5))
+            connection, number = reach(made(f"host {C},{B} port {port}"), patient(5), (0, 1))
             connection.close()
             assert number == 1
             assert time.monotonic() - began >= HEAD_START_SECONDS
             with pytest.raises(TimeoutError):
-                reach(made(f"host {C} port {port}"), 0.3)
+                reach(made(f"host {C} port {port}"), 0.3, (0,))
     with pytest.raises(OSError, match="refused"):
-        reach(made(f"host {A},{B} port {port}"), patient(5))
+        reach(made(f"host {A},{B} port {port}"), patient(5), (0, 1))
 
 
 def test_a_check_tells_the_name_that_counts_where_it_was(tmp_path: Path) -> None:

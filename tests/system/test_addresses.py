@@ -1,14 +1,34 @@
-"""A backend with several addresses: logins fail over from one that refuses, or is deaf, before anything was sent."""
+"""A backend with several addresses: logins fail over from one that refuses, is deaf or does not greet, before it was
+told who wants in.
+"""
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from popular.protocol.mailcheck import Mail, mail_answer
+from popular.proxy.checks.canary import Patience, check
 from popular.proxy.session.backend.backend_race import HEAD_START_SECONDS
-from tests.proxy.test_addresses import deaf
+from tests.patience import patient
+from tests.proxy.test_addresses import deaf, made
+from tests.system.certificates import Authority
 from tests.system.site import LOOPBACK, Proxy, free_port
-from tests.system.wire import CheckServer, PopClient, ScriptedBackend, pop3_server, wait_until
+from tests.system.test_backend_tls import in_tls, server_context
+from tests.system.wire import (
+    CheckServer,
+    Peer,
+    Play,
+    PopClient,
+    ScriptedBackend,
+    commands,
+    pop3_server,
+    wait_until,
+    xpop_server,
+)
 
 REFUSES, DEAF, GONE = "127.0.0.21", "127.0.0.22", "127.0.0.23"
 
@@ -73,7 +93,7 @@ def test_logins_go_where_there_is_a_connection(tmp_path: Path) -> None:
 
 
 def test_one_address_that_answers_is_used_for_the_whole_login(tmp_path: Path) -> None:
-    """Once it is connected it is the backend: what it does then is its own fault, and no other address is tried."""
+    """Once it has greeted it is the backend: what it does then is its own fault, and no other address is tried."""
     port = free_port()
     heard: list[bytes] = []
     with (
@@ -101,3 +121,127 @@ def test_one_address_that_answers_is_used_for_the_whole_login(tmp_path: Path) ->
         assert proxy.log("backend_failed")[-1].fields["address"] == REFUSES
         assert heard == [b"USER ann\r\n"]
         assert not second.connections
+
+
+# One that is connected, and no more
+
+
+def closes(peer: Peer) -> None:
+    """At once, without a word."""
+
+
+def says_later(peer: Peer) -> None:
+    """In two pieces."""
+    peer.say(b"-ERR [SYS/TEMP] not ")
+    peer.say(b"now\r\n")
+
+
+def stalls(peer: Peer) -> None:
+    """And hears no word."""
+    assert peer.rest() == b""
+
+
+def sleeps(peer: Peer) -> None:
+    """Whatever it hears."""
+    peer.rest()
+
+
+def greets(peer: Peer) -> None:
+    """And says +OK to whatever it hears, but has no list."""
+    peer.say(b"+OK ready\r\n")
+    for line in commands(peer):
+        peer.say(b"-ERR\r\n" if line == b"CAPA" else b"+OK\r\n")
+        if line == b"QUIT":
+            return
+
+
+def introduced(peer: Peer) -> None:
+    """Behind a PROXY header."""
+    header = peer.exactly(16)
+    peer.exactly(int.from_bytes(header[14:]))
+    greets(peer)
+
+
+@contextmanager
+def replicated(tmp_path: Path, first: Play, second: Play, words: str) -> Iterator[tuple[Proxy, int]]:
+    """A proxy and its port; its backend `b` has two addresses."""
+    port = free_port()
+    with ScriptedBackend(second) as other, ScriptedBackend(first, REFUSES, other.port):
+        lines = [
+            "set workers 1",
+            f"backend conf b host {REFUSES},{LOOPBACK} port {other.port} state online {words}",
+            "pdm add all any b",
+            f"vserv conf v iface {LOOPBACK} port {port} state online",
+        ]
+        with Proxy(tmp_path, lines) as proxy:
+            yield proxy, port
+
+
+def comes_in(port: int, source: str = LOOPBACK) -> float:
+    """The seconds that a login took."""
+    with socket.create_connection((LOOPBACK, port), patient(5), (source, 0)) as connection, Peer(connection) as client:
+        client.line()
+        began = time.monotonic()
+        client.say(b"USER ann\r\nPASS secret\r\n")
+        assert client.line().startswith(b"+OK")
+        assert client.line().startswith(b"+OK")
+        seconds = time.monotonic() - began
+        client.say(b"QUIT\r\n")
+        client.rest()
+        return seconds
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (closes, "it closed the connection"),
+        (says_later, "no proper greeting: -ERR [SYS/TEMP] not now"),
+        (stalls, "no answer within 0.25 s"),
+    ],
+)
+def test_one_that_does_not_greet_is_passed_by(tmp_path: Path, first: Play, reason: str) -> None:
+    """Everybody is let in at the other one, and only who finds it out waits for it."""
+    with replicated(tmp_path, first, greets, "") as (proxy, port):
+        waited = comes_in(port)
+        assert waited >= HEAD_START_SECONDS or first is not stalls
+        for one in range(4):
+            comes_in(port, f"127.0.0.{31 + one}")
+        (told,) = proxy.log("backend_elsewhere")
+        assert (told.fields["address"], told.fields["reason"]) == (LOOPBACK, reason)
+        assert not proxy.log("backend_failed")
+
+
+@pytest.mark.parametrize("first", [closes, says_later, stalls])
+def test_a_check_passes_it_by_as_well(first: Play) -> None:
+    """The store is well, as logins find it; where both addresses are sick it is not."""
+    patience = Patience(0.3, patient(5))
+    with ScriptedBackend(greets) as other, ScriptedBackend(first, REFUSES, other.port):
+        place = f"port {other.port} health greeting"
+        assert check(made(f"host {REFUSES},{LOOPBACK} {place}"), None, patience).why == ""
+        assert check(made(f"host {REFUSES},{GONE} {place}"), None, patience).why not in ("", "Connection refused")
+
+
+def test_where_none_greets_the_log_says_so_of_each(tmp_path: Path) -> None:
+    """As one failure of the backend, at the greeting."""
+    with replicated(tmp_path, closes, says_later, "") as (proxy, port), PopClient(port) as client:
+        assert client.log_in("ann", "secret").startswith(b"-ERR [SYS/TEMP]")
+        (failed,) = (entry.fields for entry in proxy.log("backend_failed"))
+        assert failed["reason"] == (
+            f"{REFUSES}: it closed the connection; {LOOPBACK}: no proper greeting: -ERR [SYS/TEMP] not now"
+        )
+        assert (failed["step"], failed["address"]) == ("reading the greeting", f"{REFUSES},{LOOPBACK}")
+
+
+@pytest.mark.parametrize("words", ["sendproxy v2", "tls implicit verify off", "prot XPOP tls implicit verify off"])
+def test_what_is_said_before_the_greeting_is_no_login(tmp_path: Path, words: str) -> None:
+    """A PROXY header, and TLS. Also of one that does not greet, where TLS tells that it is there."""
+    play = introduced
+    if "tls" in words:
+        context = server_context(Authority().issue("store.example.org"), tmp_path)
+        play = in_tls(context, xpop_server([]) if "XPOP" in words else greets)
+    for first in (closes, sleeps):
+        (tmp_path / first.__name__).mkdir()
+        with replicated(tmp_path / first.__name__, first, play, words) as (proxy, port):
+            assert comes_in(port) >= (HEAD_START_SECONDS if first is sleeps else 0)
+            comes_in(port)
+            assert not proxy.log("backend_failed")

@@ -185,12 +185,13 @@ Play = Callable[[Peer], None]
 class ScriptedBackend:
     """A TCP server on loopback that does `play` with each connection, in a thread of its own.
 
-    `received` has what each connection heard beyond what its play took, once it is over; `connections` counts them.
+    At a port of its own choice, unless it is told one. `received` has what each connection heard beyond what its play
+    took, once it is over; `connections` counts them.
     """
 
-    def __init__(self, play: Play) -> None:
+    def __init__(self, play: Play, host: str = LOOPBACK, port: int = 0) -> None:
         self._play = play
-        self._listener = socket.create_server((LOOPBACK, 0), backlog=512)
+        self._listener = socket.create_server((host, port), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
         self.received: list[bytes] = []

@@ -5,6 +5,9 @@
     capa      and STLS is done where the backend has it, and CAPA answered
     login     and the canary is let in as the backend's `login` says, CAPA asked again, STAT and QUIT answered
 
+A backend with several addresses is well if it is at one of them as far as the greeting, as for a login: the next one is
+tried where this one is not, or has had its part of the time.
+
 A backend that refuses the canary alone (a wrong password, a mailbox in use) is well, as `capa` would find it.
 
 Blocks, for no longer than its Patience says: it runs in a thread of the helper. No secret is in what it says.
@@ -95,7 +98,6 @@ def _without_secrets(why: str, backend: Backend) -> str:
 def _converse(connection: "_CanaryConnection", backend: Backend) -> Finding:
     if backend.health == CONNECT:
         return Finding()
-    connection.expect_ok("the greeting")
     if backend.health == GREETING:
         connection.quit()
         return Finding()
@@ -157,13 +159,42 @@ class _CanaryConnection:
         self._until = time.monotonic() + patience.whole
         self._longest = patience.answer
         self._held = b""
-        self._socket, number = reach(backend, self._left())
+        untried = list(range(len(backend.addresses)))
+        trouble: Exception | None = None
+        while untried:
+            self._longest = min(patience.answer, (self._until - time.monotonic()) / len(untried))
+            try:
+                trouble = self._try_one_of(untried, backend, tls)
+            except OSError as error:
+                raise trouble or error from None  # one that was connected tells more than one that was not
+            if trouble is None:
+                break
+        if trouble is not None:
+            raise trouble
+        self._longest = patience.answer
+
+    def _try_one_of(self, untried: list[int], backend: Backend, tls: BackendTls | None) -> Exception | None:
+        """What is wrong at the address to which there is a connection first. Raises OSError if there is none to any."""
+        self._socket, number = reach(backend, self._left(), untried)
+        untried.remove(number)
         self._tls = tls.at_address(number) if tls is not None else None
+        try:
+            self._begin(backend)
+        except (Failed, OSError) as error:
+            self._socket.close()
+            return error
+        return None
+
+    def _begin(self, backend: Backend) -> None:
+        """As far as the greeting: who wants in was not said yet."""
+        self._held = b""
         self._socket.settimeout(self._left())
         if backend.sendproxy != OFF:
             self._socket.sendall(build(backend.sendproxy, None, None))
         if backend.tls == IMPLICIT:
             self.start_tls()
+        if backend.health != CONNECT:
+            self.expect_ok("the greeting")
 
     def __enter__(self) -> "_CanaryConnection":
         return self

@@ -1,11 +1,14 @@
-"""A connection for a check of a backend, to whichever of its addresses has one first, as a login makes it
-(popular/proxy/session/backend/backend_race.py). Blocks.
+"""A connection for a check of a backend, to whichever of its addresses has one first. Blocks.
+
+A login waits for the greeting too (popular/proxy/session/backend/backend_race.py); a check, which has more time, tries
+the others in turn where this one is not well (canary.py).
 """
 
 import os
 import selectors
 import socket
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from popular.proxy.session.backend.backend_race import HEAD_START_SECONDS
@@ -20,10 +23,10 @@ class Reached(NamedTuple):
     number: int
 
 
-def reach(backend: Backend, seconds: float) -> Reached:
-    """Raises TimeoutError, or OSError with what hindered the last one."""
+def reach(backend: Backend, seconds: float, among: Sequence[int]) -> Reached:
+    """`among`: numbers of addresses, in order. Raises TimeoutError, or OSError with what hindered the last one."""
     until = time.monotonic() + seconds
-    left = list(range(len(backend.addresses)))
+    left = list(among)
     trouble = OSError("it has no address")
     with selectors.DefaultSelector() as attempts:
         try:

@@ -81,8 +81,9 @@ class Backend(Thing):
         ServerHost(),
         ResolvedHost(),
         "Host name or address of the backend; a name is resolved now, once, to its first address. Several, with "
-        "commas, are places of the same mailboxes, the best first: where no connection stands within a quarter of a "
-        "second, or none can, the next one is tried too, and what stands first is used.",
+        "commas, are places of the same mailboxes, the best first: where one cannot be had, or does not greet within "
+        "a quarter of a second, the next one is tried too, and what greets first is used (XPOP, CXPOP: what is "
+        "connected first).",
     )
     port: int = parameter(
         Int(1, 65535), _default_port, "TCP port. Default: the well-known one, 110, or 995 for POP3 with tls implicit."

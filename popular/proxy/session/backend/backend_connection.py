@@ -28,16 +28,22 @@ _READ_SIZE = 4096
 class Extras:
     """What a connection needs beyond a plain one: TLS, or a PROXY header."""
 
-    __slots__ = ("fresh", "implicit", "proxy_header", "shaking_hands", "tls")
+    __slots__ = ("_backend", "fresh", "implicit", "proxy_header", "shaking_hands", "tls")
 
     def __init__(self, backend: Backend, tls: BackendTls | None, proxy_header: bytes) -> None:
         """`tls`: what it needs, None if TLS is off; `proxy_header`: what to send first of all, in clear."""
+        self._backend = backend
         self.tls = tls
         self.implicit = backend.tls == IMPLICIT
         self.proxy_header = proxy_header
         self.shaking_hands = False
         self.fresh = False
         """TLS stands, and nothing was heard in it."""
+
+    def at_address(self, number: int) -> "Extras":
+        """What a connection needs to one of the backend's several addresses, by its number."""
+        tls = None if self.tls is None else self.tls.at_address(number)
+        return Extras(self._backend, tls, self.proxy_header)
 
 
 class BackendConnection(EventTaker):

@@ -1,31 +1,29 @@
-"""The connection to a backend that has several addresses: it is made to whichever has one first.
+"""The connection to a backend that has several addresses: it is made to whichever first is ready for a login.
 
-They are tried in order (reach.py). The next one has its turn when the one before has failed, or has not connected
-within a quarter of a second, and goes on all the same; the first connection that stands is used, and the others are
-closed. Nothing was sent on them, so no backend has seen half a login. From then on it is a connection like any other.
+They are tried in order (reach.py). The next one has its turn when the one before has failed, or is not ready within a
+quarter of a second, and goes on all the same. Ready is one that has greeted with +OK; of a backend that does not greet,
+one that is connected, with TLS where that comes first. That one is used, and the others are closed: none of them was
+told who wants in, so no backend has seen half a login. From then on it is a connection like any other.
 """
 
 import asyncio
-import os
-import socket
-from functools import partial
 
+from popular.net.channel import Channel
+from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.proxy.session.backend.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend.reach import Reach
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import Backend
-from supervisor.runtime.loop import WRITE
 from supervisor.serving.context import WorkerContext
 
 HEAD_START_SECONDS = 0.25
 """RFC 8305 section 5: long enough for a connection that comes about, short enough for a person."""
-SLOW = f"no connection within {HEAD_START_SECONDS:g} s"
 
 
 class RacingConnection(BackendConnection):
     """One. After `close` it is silent."""
 
-    __slots__ = ("_attempts", "_backend", "_failures", "_left", "_reach", "_stands", "_timer")
+    __slots__ = ("_attempts", "_backend", "_failures", "_left", "_reach", "_stands", "_timer", "_word")
 
     def __init__(self, context: WorkerContext, owner: SessionEvents, reach: Reach) -> None:
         """To be opened at once."""
@@ -34,9 +32,11 @@ class RacingConnection(BackendConnection):
         self._backend: Backend | None = None
         self._left: list[int] = []
         """Numbers of the addresses whose turn is still to come."""
-        self._attempts: dict[int, int] = {}
-        """Descriptors by number."""
+        self._attempts: dict[int, _Attempt] = {}
+        """By number."""
         self._failures: dict[int, str] = {}
+        self._word = ""
+        """Of the last failure that has one, for the counter."""
         self._timer: asyncio.TimerHandle | None = None
         self._stands = False
 
@@ -55,33 +55,37 @@ class RacingConnection(BackendConnection):
 
     @property
     def connected(self) -> bool:
-        return self._stands and super().connected
+        """Whether any is."""
+        if self._stands:
+            return super().connected
+        return any(one.connection.connected for one in self._attempts.values())
+
+    @property
+    def shaking_hands(self) -> bool:
+        """Whether any does."""
+        if self._stands:
+            return super().shaking_hands
+        return any(one.connection.shaking_hands for one in self._attempts.values())
 
     def _try_next(self, backend: Backend) -> None:
         """Raises OSError where nobody is left to be waited for."""
         error = OSError()
         while self._left:
             number = self._left.pop(0)
+            attempt = _Attempt(self._context, self, number)
             try:
-                fd = self._dial(backend.at_address(number))
+                attempt.begin(backend, self._extras)
             except OSError as failed:
                 error = failed
                 self._failures[number] = failed.strerror or type(failed).__name__
                 continue
-            self._attempts[number] = fd
-            self._context.loop.watch(fd, WRITE, partial(self._attempted, number))
+            self._attempts[number] = attempt
             if self._left:
                 self._timer = self._context.loop.call_later(HEAD_START_SECONDS, self._take_turn)
             return
         if not self._attempts:
             why = "; ".join(f"{backend.addresses[number]}: {reason}" for number, reason in self._failures.items())
             raise OSError(error.errno, why)
-
-    def _attempted(self, number: int, _events: int) -> None:
-        try:
-            self._look_at(number)
-        except Exception as error:
-            self._owner.fault(error)
 
     def _take_turn(self) -> None:
         """One more: the one before has failed, or had its time."""
@@ -90,55 +94,97 @@ class RacingConnection(BackendConnection):
             assert self._backend is not None
             self._try_next(self._backend)
         except OSError as error:
-            self._owner.backend_broke(error.strerror or type(error).__name__)
+            self._owner.backend_broke(error.strerror or type(error).__name__, self._word)
         except Exception as error:
             self._owner.fault(error)
 
-    def _look_at(self, number: int) -> None:
-        connection = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, self._attempts[number])
-        try:
-            error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if not error:
-                connection.getpeername()
-        except OSError:
-            return  # an event of the connection that had this descriptor before, in the same waking
-        finally:
-            connection.detach()
-        if error:
-            self._give_up(number)
-            self._failures[number] = os.strerror(error)
-            self._take_turn()
-        else:
-            self._use(number)
+    def has_failed(self, number: int, reason: str, word: str) -> None:
+        """An attempt did, whose connection is closed."""
+        del self._attempts[number]
+        self._failures[number] = reason
+        self._word = word or self._word
+        self._take_turn()
 
-    def _use(self, number: int) -> None:
-        """This one stands."""
-        fd = self._attempts.pop(number)
-        self._context.loop.unwatch(fd)
-        self._failures |= dict.fromkeys(self._attempts, SLOW)
+    def is_ready(self, number: int, greeting: bytes) -> None:
+        """An attempt is: what it has reached is the backend. `greeting`: all that was heard of it."""
+        won = self._attempts.pop(number)
+        self._failures |= {other: one.missing() for other, one in self._attempts.items()}
         self._give_up_attempts()
         self._left = []
         self._stands = True
+        self.channel: Channel = won.connection.channel
+        self.channel.hand_to(self)
+        self._extras = won.connection._extras
         self._reach.found(number, self._failures)
         self._owner.backend_reached(number)
-        if self._extras is not None and self._extras.tls is not None:
-            self._extras.tls = self._extras.tls.at_address(number)
-        try:
-            self._go_on(fd, self.greets, self._extras)
-        except OSError as error:
-            self._owner.backend_broke(error.strerror or type(error).__name__)
+        if self.greets:
+            self._owner.backend_says(greeting)
+        else:
+            self._owner.backend_connected()
 
-    def _give_up(self, number: int) -> None:
-        fd = self._attempts.pop(number)
-        self._context.loop.unwatch(fd)
-        os.close(fd)
+    def passes_on(self, error: Exception) -> None:
+        """A fault of ours."""
+        self._owner.fault(error)
 
     def _give_up_attempts(self) -> None:
         self._stop_timer()
-        for number in list(self._attempts):
-            self._give_up(number)
+        for one in self._attempts.values():
+            one.connection.close()
+        self._attempts = {}
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _Attempt(SessionEvents):
+    """One address that is tried. It hears what a session hears of its backend, until it is ready or has failed."""
+
+    __slots__ = ("_greeting", "_heard", "_number", "_race", "connection")
+
+    def __init__(self, context: WorkerContext, race: RacingConnection, number: int) -> None:
+        self.sid = race._owner.sid
+        self._race = race
+        self._number = number
+        self._greeting = LineBuffer(LONGEST_REPLY)
+        self._heard = b""
+        self.connection = BackendConnection(context, self)
+
+    def begin(self, backend: Backend, extras: Extras | None) -> None:
+        """Raises OSError if that fails at once."""
+        own = None if extras is None else extras.at_address(self._number)
+        self.connection.open(backend.at_address(self._number), self._race.greets, own)
+
+    def missing(self) -> str:
+        """What it has not done in the time that it had for itself."""
+        what = "answer" if self.connection.connected else "connection"
+        return f"no {what} within {HEAD_START_SECONDS:g} s"
+
+    def backend_connected(self) -> None:
+        """It does not greet."""
+        self._race.is_ready(self._number, b"")
+
+    def backend_says(self, data: bytes) -> None:
+        """Its greeting, or a piece of it."""
+        self._heard += data
+        try:
+            line = self._greeting.next_line(data)
+        except PeerFault:
+            line = b""
+        if line is None:
+            return
+        if is_ok(line):
+            self._race.is_ready(self._number, self._heard)
+        else:
+            self.connection.close()
+            said = line.decode("utf-8", "replace")
+            self._race.has_failed(self._number, f"no proper greeting: {said}".removesuffix(": "), "greeting")
+
+    def backend_broke(self, reason: str, word: str = "") -> None:
+        """The connection is closed already."""
+        self._race.has_failed(self._number, reason, word)
+
+    def fault(self, error: Exception) -> None:
+        """See ClientOwner."""
+        self._race.passes_on(error)
