@@ -9,7 +9,7 @@ import pytest
 from popular.proxy.session.backend.backend_admission import CROWDED, FULL, BackendAdmission, BackendPlaces
 from popular.proxy.session.backend.full_backend import bounded
 from popular.proxy.settings.backend import WaitingLimit
-from tests.proxy.test_backend_health import Ill
+from tests.proxy.test_sessions_health import Ill
 
 
 class Cells:

@@ -32,11 +32,11 @@ class RacingConnection(BackendConnection):
         self._backend: Backend | None = None
         self._left: list[int] = []
         """Numbers of the addresses whose turn is still to come."""
-        self._attempts: dict[int, _Attempt] = {}
+        self._attempts: dict[int, _Contender] = {}
         """By number."""
         self._failures: dict[int, str] = {}
         self._word = ""
-        """Of the last failure that has one, for the counter."""
+        """What the last failure with a word of its own has, for the counter."""
         self._timer: asyncio.TimerHandle | None = None
         self._stands = False
 
@@ -72,7 +72,7 @@ class RacingConnection(BackendConnection):
         error = OSError()
         while self._left:
             number = self._left.pop(0)
-            attempt = _Attempt(self._context, self, number)
+            attempt = _Contender(self._context, self, number)
             try:
                 attempt.begin(backend, self._extras)
             except OSError as failed:
@@ -138,7 +138,7 @@ class RacingConnection(BackendConnection):
             self._timer = None
 
 
-class _Attempt(SessionEvents):
+class _Contender(SessionEvents):
     """One address that is tried. It hears what a session hears of its backend, until it is ready or has failed."""
 
     __slots__ = ("_greeting", "_heard", "_number", "_race", "connection")

@@ -111,7 +111,7 @@ class ForetoldHealth(HealthKnowledge):
         health = self._health
         return NOT_NOW if health.is_down() or (self._takes_few and health.is_mending()) else WELCOME
 
-    def failed(self, address: str, reason: str) -> None:
+    def failed(self, address: str, reason: str, *, user: str) -> None:
         """Nothing has."""
 
     def answered(self, address: str) -> None:
