@@ -16,8 +16,9 @@ QUESTION = {
     "every text that is made of it is four stars",
     "vserv": "the id of the virtual server",
     "certificate_name": "from the client's verified certificate: its first e-mail address or host name "
-    "(subjectAltName), else its common name; empty if the client showed none. It vouches for nothing unless the "
-    "module says so",
+    "(subjectAltName), else its common name; empty if the client showed none, and where the client says the namespace "
+    "itself (namespace USER) if it is a name in another one: the rest may be compared with user. It vouches for nothing "
+    "unless the module says so",
     "tls_version": "OpenSSL's name of the TLS version; empty if the client speaks in clear",
     "tls_cipher": "and of the cipher",
     "token": "what the client has shown instead of a password: a Token, with its mechanism and its secret; else None. "
@@ -29,6 +30,9 @@ QUESTION = {
     "He is let in only by a module that vouches for him in the second round",
     "attempt": "which attempt to log in it is in this session, from 1",
     "certificate": "the client's verified certificate itself, in DER; empty if it showed none",
+    "defaultns": "where the client says the namespace itself, and has shown a certificate or a token: the namespace "
+    "of a name without one; else empty. A name that the module has from elsewhere, as of a token, it compares with "
+    "user by own_name(name), which is empty for a name in another namespace",
 }
 """Fields of Question → what they hold."""
 

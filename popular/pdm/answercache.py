@@ -67,7 +67,7 @@ class AnswerCache:
             octets = credential.reveal()
         digest = blake2b(key=self._secret, digest_size=_DIGEST)
         texts = [question.namespace, question.user, question.vserv, question.protocol, question.certificate_name]
-        texts += [question.tls_version, question.tls_cipher, question.actor]
+        texts += [question.tls_version, question.tls_cipher, question.actor, question.defaultns]
         for text in (*texts, question.client_ip if by_address else "", kind):
             digest.update(_counted(text.encode(errors="surrogatepass")))
         digest.update(_counted(octets))

@@ -125,7 +125,8 @@ class Question(NamedTuple):
 
     `client_ip` is text, IPv4 or IPv6; `protocol` is "POP3" or "POP3s"; `namespace` and `vserv` are ids.
     `certificate_name` is from the client's verified certificate, "" if it showed none: its first e-mail address or host
-    name (subjectAltName), else its common name. It vouches for nothing unless the module says so. `tls_version` and
+    name (subjectAltName), else its common name; `own_name` of it, so that it may be compared with `user`. It vouches
+    for nothing unless the module says so. `tls_version` and
     `tls_cipher` are OpenSSL's names, "" where the client speaks in clear. With a `token`, the `password` is empty and
     means nothing; so it is with a `proof`. Only modules that take this kind are asked.
 
@@ -149,6 +150,10 @@ class Question(NamedTuple):
     """Which one it is in this session: 2 behind a wrong login."""
     certificate: bytes = b""
     """The client's verified certificate itself (DER); empty if it showed none."""
+    defaultns: str = ""
+    """Where the client itself says the namespace, as `name=namespace`: that of a name without one. Else empty. Known
+    where somebody else than the client may have written a name: a certificate, a token.
+    """
 
     @property
     def credential(self) -> Credential:
@@ -159,6 +164,17 @@ class Question(NamedTuple):
     def kind(self) -> str:
         """PASSWORD, TOKEN, CHALLENGE, CERTIFICATE, SCRAM or RESPONSE."""
         return _KINDS.get(type(self.credential), PASSWORD)
+
+    def own_name(self, name: str) -> str:
+        """A name that somebody vouches for (who signs a certificate, or a token), to be compared with `user`: it is
+        read as the client's own is, and one in another namespace, who is another person, is nobody, "".
+        """
+        if not self.defaultns:
+            return name
+        user, equals, namespace = name.rpartition("=")
+        if not equals:
+            user, namespace = name, ""
+        return user if (namespace or self.defaultns) == self.namespace else ""
 
 
 class Route(NamedTuple):

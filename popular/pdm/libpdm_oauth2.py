@@ -168,8 +168,8 @@ class Oauth2(AsyncModule):
             claims = await signed_claims(
                 self._jwt, text, keys=self._keys, algorithms=self._algorithms, wanted=self._wanted
             )
-        user = self._wanted.user_of(claims)
-        if question.user not in ("", user):
+        user = question.own_name(self._wanted.user_of(claims))
+        if not user or question.user not in ("", user):
             raise BadToken("another user's")
         return user, claims
 

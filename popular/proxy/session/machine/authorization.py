@@ -219,7 +219,17 @@ class Authorization(Teller):
             question = namedtuple_of(Question, facts + _NOT_SHOWN)
             if self._failures:
                 question = question._replace(attempt=self._failures + 1)
+            if name:
+                question = self._as_named(question)
             self._put(question)
+
+    def _as_named(self, question: Question) -> Question:
+        """Under the namespace USER: who vouches for `joe` vouches for nobody of this name in another namespace."""
+        rules = self._rules
+        if rules.namespace != "USER" or not (question.certificate_name or question.token):
+            return question
+        question = question._replace(defaultns=rules.defaultns)
+        return question._replace(certificate_name=question.own_name(question.certificate_name))
 
     def _put(self, question: Question) -> None:
         """Asks the modules, unless the client has gone meanwhile: at once, or when its turn has come."""

@@ -162,6 +162,6 @@ class Exchanges(Authorization):
         )
         if self._proving is not None:
             challenge = self._proving.salted(invented_salt(rules.salt_key, self.namespace, self.user))
-        self._question = question = with_credential(question, mechanism, challenge, shown=shown)
+        self._question = question = self._as_named(with_credential(question, mechanism, challenge, shown=shown))
         self._secret = None if question.password is NO_PASSWORD else question.password
         self._put(question)
