@@ -64,6 +64,13 @@ TLS_FAILED = Message(
     by="vserv",
 )
 POOL_FULL = Message(0x0308, "ADM", "pool_full", "More logins are waiting for modules than may wait.")
+LOGIN_CANCELLED = Message(
+    0x0309,
+    "ERR",
+    "login_cancelled",
+    "A client has proven by SCRAM that it has a user's password, and gone without logging in: it does not believe our "
+    "own proof, its connection broke, or it only wanted to know whether the password is right.",
+)
 CERTIFICATE_TAKEN = Message(0x0320, "INF", "certificate_taken", "A certificate is in use from now on.")
 CERTIFICATE_GONE = Message(0x0321, "INF", "certificate_gone", "The file of a certificate is gone, and so is it.")
 CERTIFICATE_FAULT = Message(

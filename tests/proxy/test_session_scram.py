@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from popular import messages
 from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin, ToHandOn, ToProve, Undecided
 from popular.pdm.contract import (
     RESPONSE,
@@ -22,7 +23,9 @@ from popular.pdm.contract import (
 from popular.protocol.scram import LONGEST_MESSAGE, ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
 from popular.proxy.session.explain.rehearsal import ASK, PlayedVerbs, Rehearsal
 from popular.proxy.session.limits.contracts import NO_LIMITS
+from popular.proxy.session.login_orders import NO_ORDERS, LoginOrders, StandingOrders
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, LEGAL, SIMULATING
+from supervisor.operatorstate import OperatorState, OrderEntry
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 
@@ -49,9 +52,9 @@ def said(verbs: list[tuple[Any, ...]]) -> bytes:
     return b"".join(verb[1] for verb in verbs if verb[0] == "send")
 
 
-def begun(**other: Any) -> PureSession:
+def begun(orders: LoginOrders = NO_ORDERS, **other: Any) -> PureSession:
     given: dict[str, Any] = {"takes": frozenset({SCRAM}), "mechanisms": ("scram-sha-256",), **other}
-    session = PureSession(rules(**given))
+    session = PureSession(rules(**given), orders=orders)
     session.begin()
     return session
 
@@ -198,12 +201,59 @@ def test_what_is_no_proof(response: bytes) -> None:
 
 @pytest.mark.parametrize("response", [b"*", coded(b"x"), b"!!!"])
 def test_behind_the_proof_only_an_empty_line(response: bytes) -> None:
-    """Who does not trust our proof goes; nobody is let in by it."""
+    """Who does not trust our proof goes, or who wanted to know whether a password is right; nobody is let in by it."""
     session, _client, _reply = proves(KNOWN)
     verbs = session.says(response + b"\r\n")
-    assert [verb[0] for verb in verbs] == ["send"]
+    assert [verb[0] for verb in verbs] == ["note", "count", "send"]
+    assert verbs[0][1] == messages.LOGIN_CANCELLED.name
+    assert verbs[0][2]["user"] == "ann"
+    assert verbs[1][1:] == ("login_failures", "cancelled", "v1")
     assert said(verbs).startswith(b"-ERR")
     assert session.machine.phase is GREETED
+    assert "note" not in [verb[0] for verb in session.leaves()], "it is told once"
+
+
+def test_who_hangs_up_behind_a_proof_that_holds_is_told() -> None:
+    """To operators: he knows the password. Whose proof is none, or who has logged in, is not."""
+    for password, response, count in (("secret", b"", 1), ("wrong", b"", 0), ("secret", b"\r\n", 0)):
+        session, client = asked(password=password)
+        session.says(coded(client.final(challenge(session.decided(KNOWN)))) + b"\r\n")
+        session.says(response)
+        notes = [verb for verb in session.leaves() if verb[0] == "note" and verb[1] == messages.LOGIN_CANCELLED.name]
+        assert len(notes) == count, (password, response)
+
+
+# A user whom the operator has locked
+
+
+def locked_ann() -> StandingOrders:
+    """The operator's order."""
+    operator = OperatorState([OrderEntry("user lock", "default:ann", {})])
+    return StandingOrders(operator, lambda _call: None)
+
+
+@pytest.mark.parametrize("user", ["ann", "ANN"])
+@pytest.mark.parametrize("password", ["secret", "wrong"])
+def test_a_lock_does_not_tell_whether_the_password_is_right(user: str, password: str) -> None:
+    """However the client has written the name."""
+    session, client = asked(user, password, orders=locked_ann())
+    known = KNOWN._replace(limits=UserLimits(account="ann"))
+    final = client.final(challenge(session.decided(known)))
+    (verb,) = session.says(coded(final) + b"\r\n")
+    assert verb == ("decide", RefusedLogin("users", locked=True))
+    assert said(session.decided(verb[1])) == WRONG
+
+
+def test_a_lock_that_is_said_in_the_middle() -> None:
+    """Behind the challenge, before the proof."""
+    operator = OperatorState([])
+    orders = StandingOrders(operator, lambda _call: None)
+    session, client = asked(orders=orders)
+    final = client.final(challenge(session.decided(KNOWN)))
+    entry = OrderEntry("user lock", "default:ann", {})
+    operator.change([entry])
+    orders.changed([entry])
+    assert session.says(coded(final) + b"\r\n") == [("decide", RefusedLogin("users", locked=True))]
 
 
 @pytest.mark.parametrize(
@@ -329,6 +379,27 @@ def test_a_client_that_gives_up_an_exchange_of_a_server(response: bytes) -> None
     assert session.machine.phase is GREETED
     session.machine.decided(Admitted(HERE, "dovecot", "dovecot"))
     assert session.machine.phase is GREETED
+
+
+def test_a_lock_where_a_server_looks_at_the_proof() -> None:
+    """What it says of one that holds is not handed on."""
+    session, _client = asked(orders=locked_ann())
+    session.decided(handed_on(b"one"))
+    session.says(coded(b"two") + b"\r\n")
+    (verb,) = session.decided(handed_on(b"v=three"))
+    assert verb == ("decide", RefusedLogin("dovecot", locked=True))
+    assert said(session.decided(verb[1])) == WRONG
+
+
+def test_who_gives_up_behind_the_proof_of_a_server_is_told() -> None:
+    """As where the session has looked at the proof itself; before that he has learned nothing."""
+    for challenges, told in ((1, False), (2, True)):
+        session, _client = asked()
+        session.decided(handed_on(b"one"))
+        if challenges == 2:
+            session.says(coded(b"two") + b"\r\n")
+            session.decided(handed_on(b"v=three"))
+        assert ("note" in [verb[0] for verb in session.says(b"*\r\n")]) is told
 
 
 def test_explain_plays_an_exchange_of_a_server_to_its_end() -> None:

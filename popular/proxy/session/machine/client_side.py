@@ -161,6 +161,8 @@ class ClientSide:
 
     def _forget(self) -> None:
         """What the client has shown has done its work, and what was made of it."""
+        if self._proving is not None and self._proving.is_told:
+            self._tell_cancelled()
         self._secret = self._question = self._exchange = self._routing = self._proving = self._hold = None
         self._dialogue = None
 
@@ -193,6 +195,10 @@ class ClientSide:
 
     def _answer_lines(self) -> None:
         """`Authorization._answer_lines`."""
+        raise NotImplementedError
+
+    def _tell_cancelled(self) -> None:
+        """`Teller._tell_cancelled`."""
         raise NotImplementedError
 
     # The PROXY header

@@ -45,5 +45,6 @@ LOGIN_FAILURES: dict[str, str] = {
     "unavailable": "his backend fails, is offline, drained or held, or cannot be asked for such a mailbox or login",
     "resources": "no descriptor, memory or port of ours left",
     "locked": "the user is locked",
+    "cancelled": "the client proved that it has the password (SCRAM), and did not log in",
 }
 """Why a login failed, for the counter."""

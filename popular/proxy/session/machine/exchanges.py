@@ -7,11 +7,12 @@ With SCRAM the modules are asked in the middle, for the keys; with all others at
 of which the machine is made: behind `authorization.py` (USER, PASS), in front of `backend_side.py`. Pure.
 """
 
-from popular.pdm.chain import Decision
+from popular.pdm.chain import Decision, RefusedLogin, ToHandOn, ToProve
 from popular.pdm.contract import ClientResponse, Question
 from popular.protocol import sasl
 from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.scram import SCRAM, invented_salt
+from popular.proxy.session.login_orders import LOCKED, AskedLogin
 from popular.proxy.session.machine.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
 from popular.proxy.session.machine.authorization import Authorization
 from popular.proxy.session.machine.login_commands import name_of
@@ -90,14 +91,20 @@ class Exchanges(Authorization):
 
     def _have_proven(self, proving: Proving, decision: Decision) -> None:
         """The modules have said by which keys the client can prove who it is; or that it cannot, which it is not told
-        yet.
+        yet. Where a server has looked at its proof, what is said now is that it holds.
         """
+        if proving.has_responded and isinstance(decision, ToHandOn) and self._is_locked(decision):
+            self._proving = None
+            self._verbs.decide(RefusedLogin(decision.identified_by, locked=True))
+            return
         self._move(EXCHANGING)
         self.lines.limit = sasl.LONGEST_RESPONSE
         self._verbs.send(sasl.encoded(proving.challenge(decision)))
         self._answer_lines()
 
     def _prove(self, proving: Proving, line: bytes) -> None:
+        if self._is_locked(proving.decision):
+            proving.lock()
         try:
             said = proving.answered(sasl.decoded(line))
         except sasl.BadResponse as error:
@@ -115,6 +122,17 @@ class Exchanges(Authorization):
             self._proving = None
             self._note_time()
             self._verbs.conclude(said)
+
+    def _is_locked(self, decision: Decision) -> bool:
+        """Whether the operator has locked the user: then no proof is told to hold, since that would tell whether the
+        password is right.
+        """
+        orders = self._around.orders
+        if not orders.any or not isinstance(decision, (ToProve, ToHandOn)):
+            return False
+        account = decision.limits.account if isinstance(decision, ToProve) and decision.limits is not None else ""
+        asking = AskedLogin(self._rules.vserv, self.namespace, self.user, backend="", account=account)
+        return orders.verdict(asking)[0] == LOCKED
 
     def _apop(self, argument: bytes) -> None:
         """RFC 1939 section 7."""

@@ -19,7 +19,7 @@ from popular.protocol.scram import LONGEST_MESSAGE, SCRAM, Proof, invented_keys
 class Proving:
     """One exchange, from the client's first message on. Raises BadResponse for what SCRAM does not allow."""
 
-    __slots__ = ("_decision", "_proof", "_salt", "has_responded", "name")
+    __slots__ = ("_decision", "_proof", "_salt", "has_responded", "is_told", "name")
 
     def __init__(self, first: bytes, nonce: str) -> None:
         self._proof = Proof(first, nonce)
@@ -29,6 +29,8 @@ class Proving:
         self._decision: Decision = NobodyKnows()
         self.has_responded = False
         """What the client has said is before the server behind a module."""
+        self.is_told = False
+        """The client was told that its proof holds, and so that the password is right; it has not logged in yet."""
 
     def salted(self, salt: bytes) -> bytes:
         """The salt, which is kept: it is for who has none of his own."""
@@ -43,9 +45,20 @@ class Proving:
         """What is said to the client, behind what the modules have said."""
         self._decision = decision
         if isinstance(decision, ToHandOn):
+            self.is_told = self.has_responded
             return decision.said.challenge
         keys = decision.keys if isinstance(decision, (ToProve, NobodyKnows, Undecided)) else None
         return self._proof.challenge(keys or invented_keys(self._salt))
+
+    def lock(self) -> None:
+        """The operator has locked the user: that looks as if the module had."""
+        if isinstance(self._decision, ToProve):
+            self._decision = self._decision._replace(locked=True)
+
+    @property
+    def decision(self) -> Decision:
+        """What the modules have said last."""
+        return self._decision
 
     def answered(self, response: bytes) -> bytes | ClientResponse | Decision:
         """What is said to what the client says next, or who is to be asked about it, or what it has all come to."""
@@ -66,6 +79,7 @@ class Proving:
         if not isinstance(decision, ToProve):  # nothing is proven by keys that are invented, whatever a module says
             return decision if isinstance(decision, (RefusedLogin, NobodyKnows, Undecided)) else NobodyKnows()
         if said and not decision.locked:
+            self.is_told = True
             return said
         if decision.doubt:
             return CannotTell(decision.doubt)

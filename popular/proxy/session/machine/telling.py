@@ -109,6 +109,11 @@ class Teller(ClientSide):
         self._verbs.note(messages.MASTER_LOGIN, {**self._login_fields(), **fields})
         self._verbs.count("master_logins", None, decision.authenticated_by)
 
+    def _tell_cancelled(self) -> None:
+        """It was told that a password is right, as by a login, and there is none to be seen: so it is told here."""
+        self._verbs.note(messages.LOGIN_CANCELLED, self._login_fields())
+        self._verbs.count("login_failures", "cancelled", self._rules.vserv)
+
     def _login_fields(self) -> dict[str, object]:
         """Fields of the log that say who wants to log in, and from where."""
         fields = {"client": self.peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
