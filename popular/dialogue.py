@@ -4,7 +4,8 @@ and nothing else).
 What is logged is parsed commands, never octets as they came: a password that came in pieces, behind a bare LF, with a
 blank in front of PASS, or as the argument of a command that nobody knows is not recognised by its looks. So a line is
 judged when it is whole; a command that is known shows what it may hold, everything else shows its length.
-Behind AUTH, up to our verdict, every line does: it answers a challenge, and may look like a command.
+Behind AUTH, up to our verdict, every line does: it answers a challenge, and may look like a command. So do challenges:
+with what SCRAM's say, and the user's name, a password can be guessed in peace, without asking anybody.
 """
 
 from popular.protocol.commands import VERBS, parse
@@ -46,11 +47,15 @@ class Dialogue:
             self._log.debug("POP", "client", sid, part=len(rest))
 
     def is_told(self, sid: str, data: bytes) -> None:
-        """Replies to the client: an entry a line."""
+        """Replies to the client: an entry a line; of a challenge its length."""
         for line in data.split(b"\r\n"):
             if line:
-                self._answers = line.startswith(b"+ ") or (self._answers and not line.startswith((b"+OK", b"-ERR")))
-                self._log.debug("POP", "server", sid, line=line.decode("utf-8", "replace"))
+                is_challenge = line.startswith(b"+ ")
+                self._answers = is_challenge or (self._answers and not line.startswith((b"+OK", b"-ERR")))
+                shown = line.decode("utf-8", "replace")
+                if is_challenge and len(line) > len(b"+ "):
+                    shown = f"+ ({count_of(len(line) - len(b'+ '), 'octet')})"
+                self._log.debug("POP", "server", sid, line=shown)
 
     def _show(self, sid: str, line: bytes) -> None:
         options = self._log.options
