@@ -93,8 +93,9 @@ MODULES = (
     ),
     (
         "pam [NAME VALUE]...",
-        "Asks PAM, for the service that service NAME says (pop3); backend ID is wanted, target TARGET is allowed. It "
-        "does not tell who exists either. Needs popular-pop3[pam].",
+        "Asks PAM, for the service that service NAME says (pop3); backend ID is wanted, target TARGET is allowed. The "
+        "service is a file in /etc/pam.d, which has to be there. PAM does not tell who exists either. Needs "
+        "popular-pop3[pam].",
     ),
     (
         "master [FILE] [strict]",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from popular.pdm.contract import ModuleFailed, Question, Secret
+from popular.pdm.libpdm_pam import open_module
 from tests.patience import patient
 from tests.system.site import program
 
@@ -28,7 +30,7 @@ def _library() -> Path:
 
 
 class Pam:
-    """The services `pop3`, with the users, and `broken`, whose users are nowhere."""
+    """The services `pop3`, with the users, `broken`, whose users are nowhere, and `other`, as everywhere."""
 
     def __init__(self, directory: Path) -> None:
         pytest.importorskip("pam")
@@ -42,6 +44,7 @@ class Pam:
         for name, users in (("pop3", "users"), ("broken", "none")):
             words = {"matrix": matrix, "users": directory / users}
             (directory / "services" / name).write_text(SERVICE.format(**words))
+        (directory / "services" / "other").write_text("auth required pam_deny.so\naccount required pam_deny.so\n")
 
     def ptestpdm(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """With PAM as it is here."""
@@ -87,16 +90,40 @@ def test_who_may_come_in_is_pams_to_say(pam: Pam) -> None:
         f"joe {'x' * 5000}",
     )
     assert admitted.startswith("admitted backend=store1 target=own"), admitted
-    assert [told for told in others if told != "refused identified_by=p"] == []
+    assert [told for told in others if not told.startswith("refused identified_by=p")] == []
+    assert others[0] == "refused identified_by=p", "a wrong password; there is no more to say"
+    assert others[4] == "refused identified_by=p: Permission denied", "max may use another service"
     (admitted,) = pam.tried("pop3", "j\u00f6rg p\u00e4ss")
     assert admitted.startswith("admitted"), admitted
 
 
-def test_a_service_that_is_broken_or_is_not_there_is_no_wrong_password(pam: Pam) -> None:
-    """It is *cannot tell*."""
-    for service in ("broken", "missing"):
-        (told,) = pam.tried(service, "joe gr&n 'quoted' %u")
-        assert told.startswith("cannot tell: p: PAM: code "), (service, told)
+def test_a_service_that_is_broken_is_no_wrong_password(pam: Pam) -> None:
+    """It is *cannot tell*, with PAM's word for why."""
+    (told,) = pam.tried("broken", "joe gr&n 'quoted' %u")
+    assert told == "cannot tell: p: PAM: code 9: Authentication service cannot retrieve authentication info"
+
+
+def test_a_service_that_is_not_there_is_an_error(pam: Pam, tmp_path: Path) -> None:
+    """PAM would ask `other`, which calls each password wrong. Its files have names in small letters."""
+    (tmp_path / "logins").write_text("192.0.2.1 POP3 default joe x\n")
+    for service, code in (("missing", 1), ("POP3", 0)):
+        (tmp_path / "modules").write_text(f"p pam service {service} backend store1\n")
+        done = pam.ptestpdm(str(tmp_path / "modules"), str(tmp_path / "logins"))
+        assert (done.returncode != 0) is bool(code), done.stderr
+        assert ("there is no file /etc/pam.d/missing, and PAM would ask its service 'other'" in done.stderr) is bool(
+            code
+        )
+
+
+def test_a_service_that_goes_away_is_no_wrong_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for in front of each question."""
+    pytest.importorskip("pam")
+    monkeypatch.setenv("PAM_WRAPPER_SERVICE_DIR", str(tmp_path))
+    (tmp_path / "pop3").write_text("auth required pam_deny.so\n")
+    module = open_module("p", ["backend", "store1"])
+    (tmp_path / "pop3").unlink()
+    with pytest.raises(ModuleFailed, match=r"there is no file /etc/pam\.d/pop3"):
+        module.check(Question("192.0.2.1", "POP3", "default", "joe", Secret(b"x"), "v"))
 
 
 def test_it_keeps_the_contract(pam: Pam, tmp_path: Path) -> None:
