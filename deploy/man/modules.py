@@ -17,8 +17,8 @@ QUESTION = {
     "vserv": "the id of the virtual server",
     "certificate_name": "from the client's verified certificate: its first e-mail address or host name "
     "(subjectAltName), else its common name; empty if the client showed none, and where the client says the namespace "
-    "itself (namespace USER) if it is a name in another one: the rest may be compared with user. It vouches for nothing "
-    "unless the module says so",
+    "itself (namespace USER) if it is a name in another one: the rest may be compared with user. It vouches for "
+    "nothing unless the module says so",
     "tls_version": "OpenSSL's name of the TLS version; empty if the client speaks in clear",
     "tls_cipher": "and of the cipher",
     "token": "what the client has shown instead of a password: a Token, with its mechanism and its secret; else None. "
