@@ -29,7 +29,7 @@ _AUTH_ERR = 7
 _DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d")
 """Where PAM looks for a service; which of the last two depends on the distribution."""
 _WRAPPED = "PAM_WRAPPER_SERVICE_DIR"
-"""Of pam_wrapper(1), by which PAM is tried: the only directory then."""
+"""Where pam_wrapper(1), by which PAM is tried, has its services: nowhere else is looked then."""
 
 
 class Pam(Module):
