@@ -9,11 +9,11 @@ from supervisor.runtime.log import Log
 from tests.proxy.test_session_scram import KNOWN, asked, challenge, coded
 
 
-@pytest.mark.parametrize("options", [{"POP"}, {"POP", "PASS"}], ids="+".join)
-def test_of_challenges_they_show_the_length(tmp_path: Path, options: set[str]) -> None:
+@pytest.mark.parametrize("options", ["POP", "POP PASS"])
+def test_of_challenges_they_show_the_length(tmp_path: Path, options: str) -> None:
     """By what SCRAM's say, a password could be tried without asking us: nonces, salt, and our own proof."""
     log = Log("probe", str(tmp_path / "log"), at_once=True)
-    log.options = frozenset(options)
+    log.options = frozenset(options.split())
     dialogue = Dialogue(log)
     session, client = asked()
     session.says(coded(client.final(challenge(session.decided(KNOWN)))) + b"\r\n")
