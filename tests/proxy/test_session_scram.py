@@ -23,7 +23,7 @@ from popular.pdm.contract import (
 from popular.protocol.scram import LONGEST_MESSAGE, ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
 from popular.proxy.session.explain.rehearsal import ASK, PlayedVerbs, Rehearsal
 from popular.proxy.session.limits.contracts import NO_LIMITS
-from popular.proxy.session.login_orders import NO_ORDERS, LoginOrders, StandingOrders
+from popular.proxy.session.login_orders import NO_ORDERS, LoginOrders, WorkerOrders
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, LEGAL, SIMULATING
 from supervisor.operatorstate import OperatorState, OrderEntry
 from tests.proxy.session_double import PureSession
@@ -226,10 +226,10 @@ def test_who_hangs_up_behind_a_proof_that_holds_is_told() -> None:
 # A user whom the operator has locked
 
 
-def locked_ann() -> StandingOrders:
+def locked_ann() -> WorkerOrders:
     """The operator's order."""
     operator = OperatorState([OrderEntry("user lock", "default:ann", {})])
-    return StandingOrders(operator, lambda _call: None)
+    return WorkerOrders(operator, lambda _call: None)
 
 
 @pytest.mark.parametrize("user", ["ann", "ANN"])
@@ -247,7 +247,7 @@ def test_a_lock_does_not_tell_whether_the_password_is_right(user: str, password:
 def test_a_lock_that_is_said_in_the_middle() -> None:
     """Behind the challenge, before the proof."""
     operator = OperatorState([])
-    orders = StandingOrders(operator, lambda _call: None)
+    orders = WorkerOrders(operator, lambda _call: None)
     session, client = asked(orders=orders)
     final = client.final(challenge(session.decided(KNOWN)))
     entry = OrderEntry("user lock", "default:ann", {})
