@@ -240,7 +240,7 @@ def test_a_lock_does_not_tell_whether_the_password_is_right(user: str, password:
     known = KNOWN._replace(limits=UserLimits(account="ann"))
     final = client.final(challenge(session.decided(known)))
     (verb,) = session.says(coded(final) + b"\r\n")
-    assert verb == ("decide", RefusedLogin("users", locked=True))
+    assert verb == ("conclude", RefusedLogin("users", locked=True))
     assert said(session.decided(verb[1])) == WRONG
 
 
@@ -253,7 +253,7 @@ def test_a_lock_that_is_said_in_the_middle() -> None:
     entry = OrderEntry("user lock", "default:ann", {})
     operator.change([entry])
     orders.changed([entry])
-    assert session.says(coded(final) + b"\r\n") == [("decide", RefusedLogin("users", locked=True))]
+    assert session.says(coded(final) + b"\r\n") == [("conclude", RefusedLogin("users", locked=True))]
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_a_lock_where_a_server_looks_at_the_proof() -> None:
     session.decided(handed_on(b"one"))
     session.says(coded(b"two") + b"\r\n")
     (verb,) = session.decided(handed_on(b"v=three"))
-    assert verb == ("decide", RefusedLogin("dovecot", locked=True))
+    assert verb == ("conclude", RefusedLogin("dovecot", locked=True))
     assert said(session.decided(verb[1])) == WRONG
 
 

@@ -95,7 +95,7 @@ class Exchanges(Authorization):
         """
         if proving.has_responded and isinstance(decision, ToHandOn) and self._is_locked(decision):
             self._proving = None
-            self._verbs.decide(RefusedLogin(decision.identified_by, locked=True))
+            self._verbs.conclude(RefusedLogin(decision.identified_by, locked=True))
             return
         self._move(EXCHANGING)
         self.lines.limit = sasl.LONGEST_RESPONSE
