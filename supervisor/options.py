@@ -133,6 +133,12 @@ def options(program: Program) -> argparse.ArgumentParser:
         help="socket of the ringd that lends the listening sockets, or off (default: RUNDIR/ringd.ctrl if it is there)",
     )
     add(
+        "--share-ports",
+        action="store_true",
+        help="listen also where another program of the same user listens already: the kernel deals the clients out "
+        "among them (default: refused, but for an instance in the same run directory, which is how an upgrade goes)",
+    )
+    add(
         "--metrics",
         metavar="ADDR:PORT",
         type=_address,
