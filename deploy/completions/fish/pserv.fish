@@ -18,6 +18,7 @@ complete -c pserv -l log-format -x -a 'text json' -d 'form of the log lines (def
 complete -c pserv -l log-lines -x -a 'gathered at-once' -d 'the lines of sessions that are over are gathered for a quarter of a second at most and then written in one piece, or each at once; into a terminal or a pipe every line goes at once (default: gathered)'
 complete -c pserv -l grace -x -d 'how long SIGPWR (shutdown delayed) goes on accepting first (default: 0)'
 complete -c pserv -l ringd -r -d 'socket of the ringd that lends the listening sockets, or off (default: RUNDIR/ringd.ctrl if it is there)'
+complete -c pserv -l share-ports -d 'listen also where another program of the same user listens already: the kernel deals the clients out among them (default: refused, but for an instance in the same run directory, which is how an upgrade goes)'
 complete -c pserv -l metrics -x -d 'where the exporter answers (/ is the status page, /metrics, /livez, /readyz); off for none, port 0 for any (default: 127.0.0.1:9111)'
 complete -c pserv -l metrics-token -r -d 'a file, not readable by everybody, with a token of 16 characters or more: whoever sends it (Authorization: Bearer TOKEN) sees names and addresses in full on the status page; without it they are seen over the socket RUNDIR/pserv.http only'
 complete -c pserv -l version -d 'show programs version number and exit'
