@@ -143,7 +143,7 @@ def _make_master(
             log=log,
             limits=limits,
             load_files=_load_files(chosen),
-            source=_source(chosen, rundir, notifier, log),
+            source=_source(chosen, rundir, notifier, log=log),
             notifier=notifier,
             access_file=AccessFile(chosen.access, language),
             audit_file=audit,
@@ -205,7 +205,7 @@ def _check(program: Program, chosen: argparse.Namespace) -> int:
     os._exit(code if can_listen else code or EXIT_FAILED)  # a thread of a module may still run
 
 
-def _source(chosen: argparse.Namespace, rundir: RunDirectory, notifier: Notifier, log: Log) -> Source:
+def _source(chosen: argparse.Namespace, rundir: RunDirectory, notifier: Notifier, *, log: Log) -> Source:
     """Where listening sockets come from: systemd, ringd, or we bind them ourselves."""
     path = _ring_path(chosen)
     wanted = path is not None

@@ -1,6 +1,6 @@
 """How much the state directory may hold of what is only there to be looked at: the history of configurations, and
-traces. They share one bound for each program, and the oldest file goes, whichever of the two it is. What another program
-has there, in a state directory that they share, is its own.
+traces. They share one bound for each program, and the oldest file goes, whichever of the two it is. What another
+program has there, in a state directory that they share, is its own.
 """
 
 import os
