@@ -131,8 +131,8 @@ def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
     if options.subcommand is not None:
         from supervisor.pcontrol import apply
 
-        said = () if options.dry_run else _CHANGE_AS.get(options.subcommand, ())
-        return apply.run(lambda: _meant(connected(), options, said), options)
+        asked = () if options.dry_run else _CHANGE_AS.get(options.subcommand, ())
+        return apply.run(lambda: _meant(connected(), options, asked), options)
     if not options.commands and not options.files:
         if sys.stdin.isatty() and sys.stdout.isatty():
             from supervisor.pcontrol.prompt import Prompt
