@@ -267,7 +267,12 @@ def test_beside_another_instance_nobody_is_reset(tmp_path: Path, how: str) -> No
     """
     port = free_port()
     (tmp_path / "new").mkdir()
-    with Proxy(tmp_path / "new", _site(port)), Proxy(tmp_path, _site(port)) as old, Storm(port) as storm:
+    options = ["--share-ports"]
+    with (
+        Proxy(tmp_path / "new", _site(port)),
+        Proxy(tmp_path, _site(port), options=options) as old,
+        Storm(port) as storm,
+    ):
         wait_until(lambda: len(storm.visits) > 100, "clients are served")
         _ask(old, "all", signal.SIGTERM if how == "signal" else None)
         assert old.process.wait(patient(10)) == 0

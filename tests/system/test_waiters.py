@@ -124,7 +124,7 @@ def test_another_instance_beside_one_that_is_full_and_goes(tmp_path: Path) -> No
         Proxy(tmp_path, _site(port, "OLD"), options=["-n", str(PLACES)]) as old,
         _full(port) as inside,
         _connected(port, 6) as waiting,
-        Proxy(tmp_path / "new", _site(port, "NEW")),
+        Proxy(tmp_path / "new", _site(port, "NEW"), options=["--share-ports"]),
     ):
         old.said("shutdown delayed")
         with _connected(port, 12) as late:
