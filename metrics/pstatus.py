@@ -119,9 +119,12 @@ def main(argv: Sequence[str] | None = None, programs: Sequence[str] = ()) -> int
         return EXIT_USAGE
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:
-        # Whoever read us has enough; the interpreter must not find that out again when it flushes at the end.
+    except OSError as error:
+        # The interpreter must not find that out again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # else whoever read us has enough
+            print(f"pstatus: it cannot be shown: {error.strerror or error}", file=sys.stderr)
+            return EXIT_UNREADABLE
     return EXIT_SHOWN
 
 

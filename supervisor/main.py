@@ -24,7 +24,7 @@ from supervisor.master.accessfile import AccessFile
 from supervisor.master.master import Master
 from supervisor.options import DEFAULT_RUNDIR, options
 from supervisor.program import Program
-from supervisor.ringd.client import Ring
+from supervisor.ringd.client import Ring, absent, why_unserved
 from supervisor.runtime import messages, rights
 from supervisor.runtime.daemon import Daemon
 from supervisor.runtime.httptoken import read_digest
@@ -33,6 +33,7 @@ from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.rundir import CannotStart, RunDirectory
 from supervisor.runtime.statedir import DEFAULT_STATEDIR, StateDirectory
+from supervisor.sockets.listener import Address
 from supervisor.sockets.sources import Binding, Source
 from supervisor.sockets.systemd import Activated, Notifier, inherited
 from supervisor.start import StartConfiguration, commands_of
@@ -143,7 +144,7 @@ def _make_master(
             log=log,
             limits=limits,
             load_files=_load_files(chosen),
-            source=_source(chosen, log, notifier),
+            source=_source(chosen, rundir, notifier, log=log),
             notifier=notifier,
             access_file=AccessFile(chosen.access, language),
             audit_file=audit,
@@ -199,18 +200,50 @@ def _check(program: Program, chosen: argparse.Namespace) -> int:
     AccessFile(chosen.access, Language(program.commands)).read()
     limits = _limits(program, chosen)
     first = _first_config(program, chosen, limits, logfile=chosen.logfile or f"/var/log/popular/{program.name}")
+    can_listen = _check_ring(program, chosen)
     code = try_start(Trying(program, first, limits, load_files=_load_files(chosen)), commands, ", ".join(chosen.config))
     sys.stderr.flush()
-    os._exit(code)  # a thread of a module may still run
+    os._exit(code if can_listen else code or EXIT_FAILED)  # a thread of a module may still run
 
 
-def _source(chosen: argparse.Namespace, log: Log, notifier: Notifier) -> Source:
+def _source(chosen: argparse.Namespace, rundir: RunDirectory, notifier: Notifier, *, log: Log) -> Source:
     """Where listening sockets come from: systemd, ringd, or we bind them ourselves."""
-    path = Path(chosen.ringd or Path(chosen.rundir, "ringd.ctrl")).absolute()
-    wanted = chosen.ringd != "off" and (chosen.ringd is not None or path.is_socket())
-    source: Source = Ring(path, log) if wanted else Binding()
+    path = _ring_path(chosen)
+    wanted = path is not None
+    if path is not None and chosen.ringd is None and (reason := why_unserved(path)):
+        # Nobody has asked for it: what a killed ringd has left must not keep a mail site from its start.
+        log(messages.RINGD_DEAD, path=path, reason=reason)
+        wanted = False
     passed = inherited(os.environ)
+    ports = {one.socket.getsockname()[1] for one in passed}
+
+    def tell_shared(address: Address) -> None:
+        """An instance in the same run directory is how an upgrade goes."""
+        host, port = address.address
+        if port not in ports and not rundir.has_company():
+            log(messages.PORT_SHARED, address=host, port=port)
+
+    source: Source = Ring(path, log) if path is not None and wanted else Binding(tell_shared)
     return Activated(passed, source, notifier, log=log) if passed or notifier.stores else source
+
+
+def _ring_path(chosen: argparse.Namespace) -> Path | None:
+    """The socket of the ringd that lends sockets, if one shall."""
+    path = Path(chosen.ringd or Path(chosen.rundir, "ringd.ctrl")).absolute()
+    return path if chosen.ringd != "off" and (chosen.ringd is not None or path.is_socket()) else None
+
+
+def _check_ring(program: Program, chosen: argparse.Namespace) -> bool:
+    """Tells if the ringd that is to lend sockets is not there; whether a start could go on."""
+    path = _ring_path(chosen)
+    reason = why_unserved(path) if path is not None else ""
+    if path is None or not reason:
+        return True
+    if chosen.ringd is None:
+        print(f"{program.name}: note: nobody serves {path} ({reason}): a start binds the ports itself", file=sys.stderr)
+        return True
+    print(f"{program.name}: {absent(path, reason)}", file=sys.stderr)
+    return False
 
 
 def _raise_file_limit(log: Log, sessions: int) -> None:

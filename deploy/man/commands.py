@@ -88,7 +88,10 @@ def pstatus_page() -> list[Section]:
     states = (("STATES OF A SESSION OF PPROXY", STATES[1:]), ("STATES OF A SESSION OF PSERV", STORE_STATES[1:]))
     exits = [
         (pstatus.EXIT_SHOWN, "shown"),
-        (pstatus.EXIT_UNREADABLE, "there is no state file, or it is none, or one of another version"),
+        (
+            pstatus.EXIT_UNREADABLE,
+            "there is no state file, or it is none, or one of another version; or what is shown cannot be written",
+        ),
         (pstatus.EXIT_USAGE, "bad command line, or no such column"),
     ]
     return [

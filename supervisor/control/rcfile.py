@@ -34,6 +34,8 @@ LONGEST_COMMAND = LONGEST_LINE - len(f"{SAY} ")
 """Octets; behind SAY it must still be a request."""
 
 MOST_FILES = 1000
+DEEPEST = 20
+"""Files that lead to a file."""
 MOST_TOLD = 50
 """Faults; what is beyond is counted only."""
 
@@ -98,9 +100,11 @@ class Loaded(NamedTuple):
         return [command.fault for command in self.commands if command.fault is not None]
 
 
-def load(name: str, read: Read) -> Loaded:
-    """Reads a file and what it includes. Raises UnreadableFile if the file itself cannot be read."""
-    loader = _Loader(read)
+def load(name: str, read: Read, read_included: Read | None = None) -> Loaded:
+    """Reads a file and what it includes, by `read_included` if that is otherwise. Raises UnreadableFile if the file
+    itself cannot be read.
+    """
+    loader = _Loader(read, read_included or read)
     loader.load(name, ())
     return Loaded(tuple(loader.commands), tuple(dict.fromkeys(loader.files)))
 
@@ -141,8 +145,9 @@ def _command(line: str, name: str, number: int) -> FileCommand | None:
 class _Loader:
     """Follows `include` from file to file."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, read_included: Read) -> None:
         self._read = read
+        self._read_included = read_included
         self.commands: list[FileCommand] = []
         self.files: list[str] = []
 
@@ -150,8 +155,10 @@ class _Loader:
         """Adds the commands of a file; `above` are the files that lead to it. Raises UnreadableFile."""
         if len(self.files) >= MOST_FILES:
             raise UnreadableFile(f"too many files; allowed: {MOST_FILES}")
+        if len(above) > DEEPEST:
+            raise UnreadableFile(f"too many files, one in the other; allowed: {DEEPEST}")
         self.files.append(name)
-        content = self._read(name)
+        content = (self._read_included if above else self._read)(name)
         if content.identity in above:
             raise UnreadableFile(f"{name} includes itself")
         for command in parse(content.octets, content.name):

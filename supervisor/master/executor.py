@@ -401,7 +401,7 @@ class Executor:
         self._refuse(task, reason, COMMAND_DENIED)
 
     def _refuse(self, task: _Task, reason: str, message: Message = messages.COMMAND_REFUSED) -> None:
-        if not task.origin.quiet:
+        if not task.origin.quiet and not task.said:  # else it is refused, and told, as what was said
             self._count("control_refusals")
             why = reason if task.logged == task.line else "(not shown: it could repeat the secret)"
             self._log(message, uid=task.origin.uid, line=task.logged, reason=why)

@@ -51,6 +51,7 @@ class KeepConfiguration(Job):
     """Writes one file, removes those that are too many, and gives the names of these."""
 
     statedir: Path
+    program: str
     name: str
     content: bytes = field(repr=False)
     surplus: tuple[str, ...]
@@ -64,7 +65,7 @@ class KeepConfiguration(Job):
                 directory.remove(name)
         finally:
             directory.close()
-        return [*self.surplus, *make_room(self.statedir, self.most_octets)]
+        return [*self.surplus, *make_room(self.statedir, self.program, self.most_octets)]
 
 
 def _signed(origin: Origin) -> tuple[str, str]:
@@ -219,7 +220,8 @@ class ConfigHistory:
         surplus = tuple(self._name(old.number) for old in self._entries[:-MOST_KEPT])
         job = self._unwritten[self._name(entry.number)] = KeepConfiguration(
             self._statedir,
-            self._name(entry.number),
+            self._program.name,
+            name=self._name(entry.number),
             content=to_octets(entry, lines),
             surplus=surplus,
             most_octets=space,

@@ -131,7 +131,7 @@ def run(connect: Connect, options: Namespace) -> int:
     """A subcommand; returns the exit code. Raises UnreadableFile, NoConnection, TimedOut."""
     if options.watch is not None:
         return FileWatch(connect, options).run()
-    commands = load(options.file, read_any).commands if options.file is not None else ()
+    commands = load(options.file, read_any, read_regular).commands if options.file is not None else ()
     connection = connect()
     try:
         if options.subcommand == "status":

@@ -106,6 +106,8 @@ class Connection:
     def __init__(self, path: Path, timeout_seconds: float, joined: socket.socket | None = None) -> None:
         """`joined`: a socket that leads there already; `path` is what it is called then. Raises NoConnection."""
         self.path = path
+        self.instead = ""
+        """The program that it leads to, where nobody has named it and another one was tried before."""
         self._timeout_seconds = timeout_seconds
         self._reader = ReplyReader()
         self._socket = joined or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -201,9 +203,12 @@ def connect(socket_path: str | None, rundir: str, programs: Sequence[str], *, ti
     failures = []
     for name in programs:
         try:
-            return Connection(Path(rundir) / f"{name}.ctrl", timeout_seconds)
+            connection = Connection(Path(rundir) / f"{name}.ctrl", timeout_seconds)
         except NoConnection as failure:
             failures.append(str(failure))
+        else:
+            connection.instead = name if failures else ""
+            return connection
     raise NoConnection("; ".join(failures) or "which one? --program or --socket tells it")
 
 

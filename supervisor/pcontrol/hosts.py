@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from supervisor.control.rcdisk import read_any
+from supervisor.control.rcdisk import read_any, read_regular
 from supervisor.control.rcfile import FileCommand, UnreadableFile, load
 from supervisor.control.words import scan
 from supervisor.pcontrol.connection import EXIT_DONE, Connection, NoConnection
@@ -61,7 +61,7 @@ class CommandConnection(Connection):
 
 def hosts_in(name: str) -> list[ControlTarget]:
     """The proxies that a file names. Raises UnreadableFile."""
-    hosts = [_host(command) for command in load(name, read_any).commands]
+    hosts = [_host(command) for command in load(name, read_any, read_regular).commands]
     if not hosts:
         raise UnreadableFile(f"{name}: it names no proxy")
     names = [host.name for host in hosts]

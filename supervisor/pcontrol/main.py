@@ -13,8 +13,8 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
-from supervisor.control.rcdisk import STANDARD_INPUT, read_any
-from supervisor.control.rcfile import FileCommand, UnreadableFile, load, told
+from supervisor.control.rcdisk import STANDARD_INPUT, read_any, read_regular
+from supervisor.control.rcfile import APPLY, ROLLBACK, FileCommand, UnreadableFile, load, told
 from supervisor.control.words import phrase
 from supervisor.pcontrol import secret
 from supervisor.pcontrol.connection import (
@@ -39,9 +39,18 @@ _LOOK_SECONDS = 0.25
 """How often --wait looks how many sessions are left."""
 
 
-def main(argv: Sequence[str] | None = None, programs: Sequence[str] = ()) -> int:
-    """The command. `programs` are the names of those that there are to speak to, in the order of trying."""
+ReadsOnly = Callable[[str, str], bool]
+"""Whether to a program, by its name, a line is a question: it can neither change nor end anything."""
+
+
+def main(
+    argv: Sequence[str] | None = None, programs: Sequence[str] = (), reads_only: ReadsOnly = lambda _name, _line: True
+) -> int:
+    """The command. `programs` are the names of those that there are to speak to, in the order of trying; beyond the
+    first of them nothing is changed that was not told to go there.
+    """
     options = _parse(argv, programs)
+    options.reads_only = reads_only
     try:
         return _serve(options)
     except (NoConnection, TimedOut) as error:
@@ -122,17 +131,18 @@ def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
     if options.subcommand is not None:
         from supervisor.pcontrol import apply
 
-        return apply.run(connected, options)
+        asked = () if options.dry_run else _CHANGE_AS.get(options.subcommand, ())
+        return apply.run(lambda: _meant(connected(), options, asked), options)
     if not options.commands and not options.files:
         if sys.stdin.isatty() and sys.stdout.isatty():
             from supervisor.pcontrol.prompt import Prompt
 
             return Prompt(connected, options).converse()
         options.files = [STANDARD_INPUT]
-    commands = [command for name in options.files for command in load(name, read_any).commands]
+    commands = [command for name in options.files for command in load(name, read_any, read_regular).commands]
     if not options.ignore_errors and _tells_faults(commands, options):
         return EXIT_REFUSED
-    connection = connected()
+    connection = _meant(connected(), options, [*options.commands, *(command.text for command in commands)])
     try:
         given = secret.wanted(options)
         if given is not None and (refused := secret.say(connection, given)):
@@ -147,6 +157,23 @@ def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
         return code
     finally:
         connection.close()
+
+
+_CHANGE_AS = {"apply": (APPLY,), "confirm": ("confirm",), "rollback": (ROLLBACK,)}
+"""What subcommands that change something say."""
+
+
+def _meant(connection: Connection, options: Namespace, lines: Sequence[str]) -> Connection:
+    """The connection, if these lines may go there. Raises NoConnection: `shutdown all` said twice ends one program."""
+    name = connection.instead
+    line = next((line for line in lines if name and not options.reads_only(name, line)), None)
+    if line is None:
+        return connection
+    connection.close()
+    raise NoConnection(
+        f"{options.programs[0]} does not run in {options.rundir}; {name} does, but what changes or ends something goes "
+        f"there only by --program {name}"
+    )
 
 
 def _tells_faults(commands: Sequence[FileCommand], options: Namespace) -> bool:

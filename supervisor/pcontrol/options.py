@@ -105,7 +105,8 @@ def _add_connection_options(parser: argparse.ArgumentParser, programs: Sequence[
         help="do it at all proxies that FILE names, one after the other, until one fails; a line each: "
         "NAME socket PATH, or NAME command WORD... (such as: px1 command ssh px1 pcontrol relay)")  # fmt: skip
     add("-p", "--program", metavar="PROGRAM", choices=programs or None,
-        help=f"program to speak to: {_or(programs)} (default: the first of them that answers)")  # fmt: skip
+        help=f"program to speak to: {_or(programs)} (default: the first of them that answers; "
+        "what changes or ends something goes to the first of them only)")  # fmt: skip
     add("--as", metavar="NAME", dest="signed_as", default=_default(parser, None),
         help="who says this, for history and audit log: where several people are one user to the kernel")  # fmt: skip
     add("-m", "--message", metavar="TEXT", type=str, default=_default(parser, None), help="why, for the same")

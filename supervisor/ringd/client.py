@@ -6,6 +6,7 @@ When the program ends, in whatever way, the connection ends, and ringd keeps the
 configuration does not want any more is given up.
 """
 
+import errno
 import itertools
 import os
 import socket
@@ -59,6 +60,18 @@ class _LentSockets:
     def drop(self, names: Iterable[int]) -> None:
         for name in names:
             self.sockets.pop(name).close()
+
+
+def absent(path: Path, reason: str) -> str:
+    """What people are told who need a ringd that is not there."""
+    return f"ringd at {path} is not there: {reason}; start it, or remove the file, or say --ringd off"
+
+
+def why_unserved(path: Path) -> str:
+    """Why nobody serves a socket, or nothing; a ringd that is busy, or that we may not ask, is there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as probe:
+        result = probe.connect_ex(str(path))
+    return os.strerror(result) if result in (errno.ECONNREFUSED, errno.ENOENT) else ""
 
 
 class _Opening:
@@ -146,7 +159,7 @@ class Ring:
             self._retry_seconds = min(2 * self._retry_seconds, LONGEST_RETRY_SECONDS)
 
     def _absent(self) -> str:
-        return f"ringd at {self._path} is not there: {self._why_not}"
+        return absent(self._path, self._why_not)
 
     def let_go(self) -> None:
         """See Source: ends the connection, so that ringd knows."""

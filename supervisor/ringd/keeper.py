@@ -10,6 +10,7 @@ socket from which nobody accepts, also when one of two holders ends:
 A holder that talks nonsense is cut off, and loses nothing but its connection: the sockets then are unclaimed.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from supervisor.ringd import wire as ringwire
-from supervisor.ringd.link import Link
+from supervisor.ringd.link import Link, require_room
 from supervisor.ringd.wire import Claim, Denied, Granted, Quiet, Release, Restore, WireFault
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
@@ -28,9 +29,12 @@ from supervisor.sockets.sources import listen
 
 SETTLING_SECONDS = 0.5
 """So long after its start it opens nothing new: holders of the one before come back first, with their sockets."""
+PAUSE_SECONDS = 1.0
+"""So long nobody is accepted when there are no descriptors."""
 MOST_HOLDERS = 64
 MOST_ADDRESSES = 512
 
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _CREDENTIALS = struct.Struct("3i")
 
 Ports = Sequence[range]
@@ -97,7 +101,11 @@ class Keeper:
         self._groups: dict[Address, Group] = {}
         self._holders: list[Holder] = []
         self._settled_at = loop.now + SETTLING_SECONDS
-        loop.watch(control, READ, self._accept)
+        self._paused = False
+        self._watch_control()
+
+    def _watch_control(self) -> None:
+        self._loop.watch(self._control, READ, self._accept)
 
     def close(self) -> None:
         """Lets go of everything; holders keep their copies."""
@@ -112,8 +120,11 @@ class Keeper:
     def _accept(self, _events: int) -> None:
         try:
             end, _address = self._control.accept()
-        except OSError:  # gone already, or out of descriptors
-            return
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                self._pause(error)
+            return  # else gone already
+        self._paused = False
         try:
             raw = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         except OSError:
@@ -128,6 +139,14 @@ class Keeper:
             self._dismiss(holder, "this ringd is for another user")
         elif len(self._holders) > MOST_HOLDERS:
             self._dismiss(holder, "too many programs are connected")
+
+    def _pause(self, error: OSError) -> None:
+        """Who waits would wake the loop again at once, and for ever."""
+        self._loop.unwatch(self._control)
+        self._loop.after(PAUSE_SECONDS, self._watch_control)
+        if not self._paused:
+            self._paused = True
+            self._log(messages.RING_PAUSED, reason=os.strerror(error.errno or 0))
 
     def _dismiss(self, holder: Holder, why: str) -> None:
         holder.link.send(Denied(0, why))
@@ -235,6 +254,8 @@ class Keeper:
         try:
             while not shared and there + len(fresh) < claim.wanted:
                 fresh.append(listen(claim.address, claim.backlog))
+            # All of them are copied when they are lent: whoever cannot get all gets none.
+            require_room([*group.sockets.values(), *fresh])
         except OSError:
             for one in fresh:
                 one.close()

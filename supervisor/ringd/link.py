@@ -54,7 +54,12 @@ class Link:
         if self.closed:
             return
         # Copies, because the original may be closed, and its number be another file's, before the packet is sent.
-        self._out.append((encode(message, sequence), [duplicate(one) for one in sockets]))
+        try:
+            copies = _copied(sockets)
+        except OSError as error:
+            self._fail(f"a socket cannot be copied: {error.strerror}")
+            return
+        self._out.append((encode(message, sequence), copies))
         self._flush()
         if not self.closed:
             self._watch()
@@ -128,6 +133,22 @@ class Link:
         self._end.close()
         while self._out:
             _close(self._out.popleft()[1])
+
+
+def require_room(sockets: Sequence[socket.socket]) -> None:
+    """Copies them all for a moment: raises OSError if so many descriptors more cannot be had."""
+    _close(_copied(sockets))
+
+
+def _copied(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    copies: list[socket.socket] = []
+    try:
+        for one in sockets:
+            copies.append(duplicate(one))
+    except OSError:
+        _close(copies)
+        raise
+    return copies
 
 
 def _wrapped(fds: list[int]) -> list[socket.socket]:

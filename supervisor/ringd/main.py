@@ -30,6 +30,7 @@ from supervisor.ringd.keeper import Keeper, Ports
 from supervisor.runtime import messages, rights, signals
 from supervisor.runtime.daemon import Daemon
 from supervisor.runtime.directory import Directory, FileOwner
+from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import LONGEST_SOCKET_PATH, CannotStart
@@ -38,7 +39,8 @@ from supervisor.version import VERSION
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-DEFAULT_SOCKET = "/var/run/popular/ringd.ctrl"
+DEFAULT_NAME = "ringd.ctrl"
+DEFAULT_SOCKET = f"/var/run/popular/{DEFAULT_NAME}"
 DEFAULT_KEEP_SECONDS = 3600
 _ALIVE_SECONDS = 1.0
 """How often a service manager that watches is told that the loop turns."""
@@ -129,6 +131,8 @@ def open_control(directory: Directory, name: str) -> socket.socket:
             if _is_served(directory.reached(name)):
                 raise CannotStart(f"another ringd serves {path}")
             directory.remove(name)
+        elif path.is_dir():
+            raise CannotStart(f"{path} is a directory; name the socket in it, as {path / DEFAULT_NAME}")
         control.bind(directory.reached(name))
         control.listen(64)
     except OSError as error:
@@ -221,8 +225,12 @@ def _serve(
     notifier.ready()
     if notifier.watched:
         _tell_alive(loop, notifier)
-    while not ending:
-        loop.run_once()
+    try:
+        while not ending:
+            loop.run_once()
+    except Exception as error:
+        log(messages.RING_BUG, error=kind_and_location_of(error))
+        raise
     notifier.stopping()
     log(messages.GOT_TERM_SIGNAL, signal=ending[0].name)
     keeper.close()

@@ -205,10 +205,30 @@ RING_EXPIRED = Message(
 )
 RING_PEER_FAULT = Message(0x0247, "ADM", "ring_peer_fault", "A program spoke nonsense to ringd and was cut off.")
 RING_STRANGER = Message(0x0248, "ADM", "ring_stranger", "Another user than the permitted one connected to ringd.")
+RING_PAUSED = Message(
+    0x0249,
+    "ADM",
+    "ring_paused",
+    "ringd has no descriptor left for one more program: those that come wait, and it looks again every second.",
+)
+RING_BUG = Message(0x024A, "BUG", "ring_bug", "An error of ours ended ringd; its holders keep their sockets.")
 RINGD_LOST = Message(
     0x0250, "ADM", "ringd_lost", "ringd does not answer; what is open goes on, nothing new can be opened meanwhile."
 )
 RINGD_BACK = Message(0x0251, "INF", "ringd_back", "ringd answers again and has been given the sockets back.")
+RINGD_DEAD = Message(
+    0x0253,
+    "ADM",
+    "ringd_dead",
+    "Nobody serves the `ringd.ctrl` in the run directory (a killed ringd leaves it): this program binds its ports.",
+)
+PORT_SHARED = Message(
+    0x0254,
+    "ADM",
+    "port_shared",
+    "Another program of this user listens at this port, too, and is no instance in the same run directory: the kernel "
+    "deals the clients out among both.",
+)
 SYSTEMD_UNCLAIMED = Message(
     0x0252, "ADM", "systemd_unclaimed", "systemd passed sockets that no listener wants; they are closed."
 )

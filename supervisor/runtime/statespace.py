@@ -1,5 +1,6 @@
 """How much the state directory may hold of what is only there to be looked at: the history of configurations, and
-traces. They share one bound, and the oldest file goes, whichever of the two it is.
+traces. They share one bound for each program, and the oldest file goes, whichever of the two it is. What another
+program has there, in a state directory that they share, is its own.
 """
 
 import os
@@ -35,9 +36,11 @@ def too_many(files: Iterable[StoredFile], most_octets: int) -> list[StoredFile]:
     return []
 
 
-def make_room(statedir: Path, most_octets: int) -> list[str]:
-    """Removes the oldest files beyond the bound; gives the names of those of the history that went. Raises OSError."""
-    files = [file for directory in (HISTORY, TRACES) for file in _files(statedir, directory)]
+def make_room(statedir: Path, program: str, most_octets: int) -> list[str]:
+    """Removes the oldest files of a program beyond the bound; gives the names of those of the history that went. Raises
+    OSError.
+    """
+    files = [file for directory in (HISTORY, TRACES) for file in _files(statedir, directory, program)]
     gone = too_many(files, most_octets)
     for directory in {file.directory for file in gone}:
         opened = Directory.open(statedir / directory)
@@ -50,12 +53,12 @@ def make_room(statedir: Path, most_octets: int) -> list[str]:
     return [file.name for file in gone if file.directory == HISTORY]
 
 
-def _files(statedir: Path, directory: str) -> list[StoredFile]:
+def _files(statedir: Path, directory: str, program: str) -> list[StoredFile]:
     found: list[StoredFile] = []
     with suppress(FileNotFoundError), os.scandir(statedir / directory) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode):
+                if stat.S_ISREG(status.st_mode) and entry.name.startswith((f"{program}.", f"{program}-")):
                     found.append(StoredFile(status.st_mtime_ns, directory, name=entry.name, size=status.st_size))
     return found

@@ -5,6 +5,7 @@
 import errno
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -17,6 +18,9 @@ HALF_OPEN_SECONDS = 0.3
 """How long a handshake that is half done may take before a silenced queue is emptied for the last time."""
 USER_TIMEOUT_MS = 120_000
 """How long sent data may stay unacknowledged (RFC 5482). Both are inherited by accepted connections."""
+
+_CLOSING_SECONDS = 5.0
+"""So long a port that was given up may still be open for our sake."""
 
 Opened = Callable[[list[list[socket.socket]] | None, str], None]
 """Called once: for each copy its sockets, or None and the reason for people.
@@ -51,9 +55,20 @@ class Source(Protocol):
 
 
 class Binding:
-    """The master's own: bind and listen."""
+    """The master's own: bind and listen.
+
+    The kernel lets two programs of one user share a port where both set SO_REUSEPORT, and each gets half of the
+    clients: an upgrade, or a slip. So who listens already at a port of which nothing is ours yet is told.
+    """
 
     shared = False
+
+    def __init__(self, tell_shared: Callable[[Address], None] = lambda _address: None) -> None:
+        """`tell_shared` hears of an address at which another program listens, too."""
+        self._tell_shared = tell_shared
+        self._held: set[ListenerCopy] = set()
+        self._given_up: dict[int, float] = {}
+        """Ports, and when that was."""
 
     def attach(self, loop: Loop) -> None:
         """Nothing to do: nobody is asked for sockets."""
@@ -61,6 +76,10 @@ class Binding:
     def open(self, copies: Sequence[ListenerCopy], backlog: int, opened: Opened) -> None:
         """See Source; answers at once."""
         sockets: list[socket.socket] = []
+        ours = self._our_ports()
+        for port, listener in {listener.address[1]: listener for listener, _slot in copies}.items():
+            if port not in ours:
+                self._look_who_listens(Address.of(listener))
         for listener, _slot in copies:
             try:
                 sockets.append(listen(Address.of(listener), backlog))
@@ -69,7 +88,22 @@ class Binding:
                     one.close()
                 opened(None, explain(listener, error))
                 return
+        self._held |= set(copies)
         opened([[one] for one in sockets], "")
+
+    def _our_ports(self) -> set[int]:
+        """Ports on which we listen, or did until a moment ago: systemd closes what it stored when it has read that."""
+        lately = time.monotonic() - _CLOSING_SECONDS
+        self._given_up = {port: when for port, when in self._given_up.items() if when > lately}
+        return {listener.address[1] for listener, _slot in self._held} | self._given_up.keys()
+
+    def _look_who_listens(self, address: Address) -> None:
+        """Whatever is wrong here, to open it shows: it may be somebody with whom it cannot be shared."""
+        try:
+            try_alone(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                self._tell_shared(address)
 
     def silence(self, copies: Sequence[ListenerCopy], sockets: Sequence[socket.socket]) -> None:  # noqa: ARG002
         """See Source; nobody else holds them."""
@@ -77,7 +111,10 @@ class Binding:
             silence(one)
 
     def give_up(self, copies: Sequence[ListenerCopy]) -> None:
-        """See Source; closing them was all."""
+        """See Source; the caller has closed them."""
+        gone = self._held.intersection(copies)
+        self._held -= gone
+        self._given_up |= {listener.address[1]: time.monotonic() for listener, _slot in gone}
 
     def let_go(self) -> None:
         """Nothing to do: the sockets end with this program."""
@@ -97,12 +134,9 @@ def deal(sockets: Sequence[_T], copies: int) -> list[list[_T]]:
 
 def listen(address: Address, backlog: int) -> socket.socket:
     """A non-blocking listening socket of the address's reuse-port group. Raises OSError."""
-    opened = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    opened = _unbound(address)
     try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if address.family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address.dual_stack else 1)
         # Accepted connections inherit these from the listening socket (Linux), which saves four system calls each.
         keep_alive(opened)
         opened.bind(address.address)
@@ -111,6 +145,23 @@ def listen(address: Address, backlog: int) -> socket.socket:
         opened.close()
         raise
     return opened
+
+
+def try_alone(address: Address) -> None:
+    """Binds an address for a moment, without SO_REUSEPORT: raises OSError also if a program of this user listens there.
+
+    By SO_REUSEADDR connections that are left of a program that has ended, living or in TIME_WAIT, do not count.
+    """
+    with _unbound(address) as probe:
+        probe.bind(address.address)
+
+
+def _unbound(address: Address) -> socket.socket:
+    unbound = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    unbound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if address.family == socket.AF_INET6:
+        unbound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address.dual_stack else 1)
+    return unbound
 
 
 def keep_alive(connection: socket.SocketType) -> None:

@@ -123,6 +123,31 @@ def test_the_program_is_found(here: Console) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["shutdown", "all"],
+        ["-i", "-c", "show pid", "-c", "set grace 1s"],
+        ["{rc}"],
+        ["rollback"],
+        ["confirm"],
+        ["apply", "{rc}"],
+    ],
+)
+def test_what_changes_something_is_not_for_whoever_answers(here: Console, words: list[str]) -> None:
+    """Said to nobody by name it is for pproxy, and pserv does not hear it: the second `shutdown all` is not for pserv.
+    With -p it goes there.
+    """
+    rc = here.path.parent / "rc"
+    rc.write_text("set grace 1s\n")
+    base, said = [*PCONTROL, "-r", str(here.path.parent)], [word.format(rc=rc) for word in words]
+    done = subprocess.run([*base, *said], capture_output=True, text=True, timeout=patient(30), check=False)
+    assert (done.returncode, here.heard) == (3, [])
+    assert done.stderr.endswith("what changes or ends something goes there only by --program pserv\n")
+    subprocess.run([*base, "-p", "pserv", *said], capture_output=True, timeout=patient(30), check=False)
+    assert here.heard
+
+
 def test_no_answer(here: Console) -> None:
     """Exit code 4 when the answer does not come in time."""
     done = run(here, "--timeout", "0.2", "-c", "never")

@@ -174,6 +174,26 @@ def test_many_files_come_to_an_end() -> None:
     assert any("too many files" in fault.text for fault in loaded(files, "0.rc").faults)
 
 
+def test_files_one_in_the_other() -> None:
+    """Twenty may lead to one; the one behind that is refused where it is included, and the rest is read."""
+    files = {f"{number}.rc": f"include {number + 1}.rc\nx\n".encode() for number in range(500)} | {"500.rc": b"x\n"}
+
+    (fault,) = loaded(files, "0.rc").faults
+
+    assert str(fault) == "20.rc:1:9: too many files, one in the other; allowed: 20"
+    assert not loaded(files, "480.rc").faults
+
+
+def test_a_fifo_may_be_said_but_not_included(tmp_path: Path) -> None:
+    """`pcontrol check FIFO` reads it; one that a file names would be waited for, with nobody who sees why."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "a.rc").write_text("\ninclude fifo\n")
+
+    (fault,) = load(str(tmp_path / "a.rc"), read_any, read_regular).faults
+
+    assert str(fault) == f"{tmp_path}/a.rc:2:9: {tmp_path}/fifo: not a regular file"
+
+
 def test_what_is_no_file(tmp_path: Path) -> None:
     """A FIFO, which would be waited for, and a device are refused where a program must be able to start again."""
     os.mkfifo(tmp_path / "fifo")

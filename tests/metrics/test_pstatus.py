@@ -290,6 +290,15 @@ def test_a_table_that_is_being_written(run: Run, rundir: Path, living: Segment) 
 
 
 @pytest.mark.processes
+def test_a_disk_that_is_full(rundir: Path) -> None:
+    """What cannot be written is told in one line, and by the exit code."""
+    with Path("/dev/full").open("w") as full:
+        command = [program("pstatus"), "--rundir", str(rundir)]
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, timeout=patient(20))
+    assert (done.returncode, done.stderr) == (1, b"pstatus: it cannot be shown: No space left on device\n")
+
+
+@pytest.mark.processes
 def test_loop_repeats_and_survives_a_restart(rundir: Path) -> None:
     """-l shows again and again; a program that is away for a moment costs a message, not the loop."""
     command = [program("pstatus"), "--rundir", str(rundir), "--json", "-l", "0.1"]

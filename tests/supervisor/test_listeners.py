@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from supervisor.master.listeners import Listeners
-from supervisor.sockets.listener import Listener
-from supervisor.sockets.sources import KEEPALIVE_IDLE_SECONDS, Binding
+from supervisor.sockets.listener import Address, Listener
+from supervisor.sockets.sources import KEEPALIVE_IDLE_SECONDS, Binding, duplicate
 from tests.patience import patient
 from tests.system.site import LOOPBACK, free_port
 
@@ -133,3 +133,54 @@ def test_a_silenced_socket_begins_nothing_and_loses_nobody() -> None:
     assert results == [errno.ECONNREFUSED]
     accepted.close()
     early.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::"])
+def test_a_port_of_another_program_of_this_user(address: str) -> None:
+    """It is shared, as the kernel has it, and told once, however many sockets there are."""
+    port = free_port()
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    told: list[Address] = []
+    other = Listeners(Binding())
+    assert _open(other, [Listener("other", family, (address, port), dual_stack=True)], 2) is None
+    mine = Listeners(Binding(told.append))
+    assert _open(mine, [_listener(port)], 2) is None
+    assert [address.address for address in told] == [(LOOPBACK, port)]
+    mine.let_go()
+    other.let_go()
+
+
+def test_a_port_of_our_own() -> None:
+    """More slots, another address of a port that is ours, and one that was given up while somebody still closes it."""
+    told: list[Address] = []
+    listeners, port = Listeners(Binding(told.append)), free_port()
+    assert _open(listeners, [_listener(port, "any", "0.0.0.0")], 1) is None
+    assert _open(listeners, [_listener(port, "any", "0.0.0.0"), _listener(port)], 2) is None
+    still = [duplicate(one) for one in listeners.of_slot(0).values()]
+    listeners.close(listeners.copies())
+    assert _open(listeners, [_listener(port)], 1) is None
+    for one in still:
+        one.close()
+    listeners.let_go()
+    assert told == []
+
+
+def test_what_is_left_of_a_program_that_has_ended_is_nobody() -> None:
+    """Its sessions, living and in TIME_WAIT, do not keep the next one from its port."""
+    told: list[Address] = []
+    before, listener = Listeners(Binding()), _listener(free_port())
+    assert _open(before, [listener], 1) is None
+    clients = [socket.create_connection(listener.address) for _ in range(2)]
+    living, closing = _accept_all(before.of_slot(0)[listener])
+    closing.close()
+    before.let_go()
+    for client in clients:
+        client.settimeout(patient(5))
+    after = Listeners(Binding(told.append))
+    assert _open(after, [listener], 1) is None
+    after.let_go()
+    for one in [*clients, living]:
+        one.close()
+    assert _open(after, [listener], 1) is None
+    after.let_go()
+    assert told == []

@@ -9,7 +9,7 @@ import pytest
 
 from supervisor.ringd import client as ring_module
 from supervisor.ringd import keeper as ringkeeper
-from supervisor.ringd.client import Ring
+from supervisor.ringd.client import Ring, absent
 from supervisor.ringd.wire import Claim, Granted, Release, Restore, decode, encode
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, Loop
@@ -181,7 +181,7 @@ def test_nobody_there(loop: Loop, tmp_path: Path) -> None:
     waited: list[bool] = []
     turn_until(loop, lambda: waited)
     reason = program.ask(copies(free_port(), range(1)))
-    assert reason == f"ringd at {tmp_path}/ringd.ctrl is not there: No such file or directory"
+    assert reason == absent(tmp_path / "ringd.ctrl", "No such file or directory")
     assert len(program.said("ringd_lost")) == 1
     program.let_go()
 

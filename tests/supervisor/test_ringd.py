@@ -1,7 +1,10 @@
 """ringd's wire format and its book of who holds what, on real sockets; the peers are on the same loop."""
 
 import argparse
+import contextlib
+import errno
 import os
+import resource
 import socket
 import struct
 from collections.abc import Iterator
@@ -350,3 +353,54 @@ def test_too_many_programs(console: Console) -> None:
     turn_until(console.loop, lambda: peers[-1].lost is not None)
     assert peers[-1].heard == [(Denied(0, "too many programs are connected"), 0)]
     assert len(peers[0].claim(free_port())) == 1
+
+
+@contextlib.contextmanager
+def _few_descriptors(more: int) -> Iterator[None]:
+    """Within it so many more can be open, and if none all numbers below are taken too."""
+    probe, before = os.open(os.devnull, os.O_RDONLY), resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe + 1 + more, before[1]))
+    try:
+        while not more:
+            try:
+                taken.append(os.dup(probe))
+            except OSError:
+                break
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for one in [probe, *taken]:
+            os.close(one)
+
+
+def test_sockets_that_cannot_be_copied(console: Console) -> None:
+    """A claim whose sockets can be opened and not lent for want of descriptors is denied, and leaves nothing open."""
+    peer, port = console.peer(), free_port()
+    assert len(peer.claim(free_port())) == 1
+    with _few_descriptors(60):
+        assert peer.claim(port, wanted=40) == []
+    assert peer.heard[-1][0] == Denied(errno.EMFILE, os.strerror(errno.EMFILE))
+    assert not is_open(port)
+    assert len(peer.claim(port, wanted=40)) == 40
+
+
+def test_no_descriptor_for_one_more(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever connects then waits; the log says so once, the loop does not turn for nothing, and he is served as soon
+    as there is room.
+    """
+    monkeypatch.setattr(ringkeeper, "PAUSE_SECONDS", 0.1)
+    assert len(console.peer().claim(free_port())) == 1
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as late:
+        with _few_descriptors(0):
+            late.connect(str(console.path))
+            turns: list[None] = []
+            console.loop.after(0.35, lambda: turns.append(None))
+            count = 0
+            while not turns:
+                console.loop.run_once()
+                count += 1
+            assert count < 200  # else it is tens of thousands; turn_until has left a tick
+        late.send(encode(Claim(loopback(free_port()), 1, 8), 1))
+        turn_until(console.loop, lambda: len(console.log("ring_lent")) == 2)
+    assert [entry["reason"] for entry in console.log("ring_paused")] == ["Too many open files"]

@@ -30,16 +30,29 @@ def test_the_oldest_goes(sizes: list[int], most: int, gone: list[int]) -> None:
 
 
 def test_both_share_the_room(tmp_path: Path) -> None:
-    """A trace can push out a configuration, and the other way round; links and directories are left alone."""
-    for directory, name, age in (("history", "a", 30), ("traces", "b", 20), ("history", "c", 10), ("traces", "d", 0)):
+    """A trace can push out a configuration, and the other way round; links, directories, and what is another program's
+    are left alone.
+    """
+    files = (
+        ("history", "p.1.rc", 30),
+        ("traces", "p-1.trace", 20),
+        ("history", "p.2.rc", 10),
+        ("traces", "p-2.trace", 0),
+    )
+    others = (("history", "other.1.rc", 40), ("traces", "other-1.trace", 50), ("history", "pp.1.rc", 60))
+    for directory, name, age in (*files, *others):
         path = tmp_path / directory / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(bytes(100))
         os.utime(path, (10_000 - age, 10_000 - age))
-    (tmp_path / "history" / "link").symlink_to("/etc/passwd")
-    (tmp_path / "traces" / "directory").mkdir()
-    assert make_room(tmp_path, 400) == []
-    assert make_room(tmp_path, 250) == ["a"]
-    assert sorted(path.name for path in (tmp_path / "history").iterdir()) == ["c", "link"]
-    assert sorted(path.name for path in (tmp_path / "traces").iterdir()) == ["d", "directory"]
-    assert make_room(tmp_path / "nowhere", 0) == []
+    (tmp_path / "history" / "p.link").symlink_to("/etc/passwd")
+    (tmp_path / "traces" / "p-directory").mkdir()
+    assert make_room(tmp_path, "p", 400) == []
+    assert make_room(tmp_path, "p", 250) == ["p.1.rc"]
+    assert _names(tmp_path / "history") == ["other.1.rc", "p.2.rc", "p.link", "pp.1.rc"]
+    assert _names(tmp_path / "traces") == ["other-1.trace", "p-2.trace", "p-directory"]
+    assert make_room(tmp_path / "nowhere", "p", 0) == []
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())

@@ -70,6 +70,8 @@ def test_what_was_in_force_comes_back(tmp_path: Path) -> None:
         refused = proxy.control("config rollback 1")
         assert not refused.ok
         assert "history:3:" in refused.text
+        told = [(entry.fields["line"], entry.fields["reason"]) for entry in proxy.log("sentence_refused")]
+        assert told[1:] == [("config rollback 1", refused.text)]
         assert proxy.said("show config").lines == changed
         proxy.said("set grace 9s")  # and at once:
     (tmp_path / "set1").write_text("TOP\n")

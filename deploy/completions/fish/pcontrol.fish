@@ -3,7 +3,7 @@ complete -c pcontrol -s c -l command -x -d 'a command to say; may be given many 
 complete -c pcontrol -s s -l socket -r -d 'the control socket'
 complete -c pcontrol -s r -l rundir -r -d 'run directory (default: /var/run/popular)'
 complete -c pcontrol -l hosts -r -d 'do it at all proxies that FILE names, one after the other, until one fails; a line each: NAME socket PATH, or NAME command WORD... (such as: px1 command ssh px1 pcontrol relay)'
-complete -c pcontrol -s p -l program -x -a 'pproxy pserv' -d 'program to speak to: pproxy or pserv (default: the first of them that answers)'
+complete -c pcontrol -s p -l program -x -a 'pproxy pserv' -d 'program to speak to: pproxy or pserv (default: the first of them that answers; what changes or ends something goes to the first of them only)'
 complete -c pcontrol -l as -x -d 'who says this, for history and audit log: where several people are one user to the kernel'
 complete -c pcontrol -s m -l message -x -d 'why, for the same'
 complete -c pcontrol -s q -l quiet -d 'no messages, only data and the exit code'

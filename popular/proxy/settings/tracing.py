@@ -153,10 +153,11 @@ class MakeRoom(Job):
     """Removes the oldest files, of traces and of the history, so that there is room for so many octets."""
 
     statedir: str
+    program: str
     octets: int
 
     def perform(self) -> None:
-        make_room(Path(self.statedir), self.octets)
+        make_room(Path(self.statedir), self.program, self.octets)
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,7 @@ def _make_room(
             f"{space // _MEGABYTE}"
         )
     written = sum(files[int(ident)].octets for ident in living if int(ident) in files)
-    _found(context, MakeRoom(context.status.statedir, space - taken + written))
+    _found(context, MakeRoom(context.status.statedir, context.program.name, space - taken + written))
 
 
 def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
