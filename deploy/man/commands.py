@@ -249,8 +249,8 @@ def pdeliver_page() -> list[Section]:
         (deliver.EXIT_NO_MAIL, "no mail on standard input"),
         (
             deliver.EXIT_TRY_AGAIN,
-            "something is wrong here, or the program is not installed whole (in the moment of an upgrade), or a mail in "
-            "the format NET has no end: the mail server should try again later",
+            "something is wrong here, or the program is not installed whole (in the moment of an upgrade), or a mail "
+            "in the format NET has no end: the mail server should try again later",
         ),
     ]
     return [
