@@ -213,11 +213,11 @@ def test_bad_packets(site: Site) -> None:
 
 
 def test_a_flood_of_bad_packets_does_not_fill_the_log(tmp_path: Path) -> None:
-    """Ten lines a second tell of what others send, and of a load that cannot be read; each packet has its answer."""
+    """Ten lines a second tell of what others send, one a minute of an unknown load; each packet has its answer."""
     now, logfile = [100.0], tmp_path / "log"
     log = Log("pcheckd", str(logfile))
     checker = Checker(tmp_path, 2.5, tmp_path / "none", log=log, debug=False, clock=lambda: now[0])
-    for second, lines in enumerate((10, 20, 30)):
+    for second, lines in enumerate((11, 21, 31)):
         for number in range(500):
             now[0] = 100.0 + second + number / 500
             assert checker.answer(b"*Mjoe" if number % 100 == 99 else b"*X", "127.0.0.1") is not None
