@@ -218,16 +218,25 @@ def ringd_page() -> list[Section]:
     ]
 
 
+def _pythons_own(meaning: str) -> str:
+    """What no program can do anything about, and what the exit code means there that Python has for it."""
+    return "\n.PP\n" + escape(
+        "What remains is what happens before the program begins: where Python cannot start at all (PYTHONHOME leads "
+        f"nowhere, standard input is a directory) it ends with 1, as if {meaning}. Without the file of "
+        "the program, as for a moment of an upgrade, the shell ends with 127; a signal that kills it ends it by itself."
+    )
+
+
 def pcheck_page() -> list[Section]:
     exits = [
         (pcheck.EXIT_OK, "the server answered; with -m: there is no mail"),
         (pcheck.EXIT_MAIL, "with -m: there is mail"),
-        (pcheck.EXIT_FAILED, "no answer, a system error, or -ERR"),
+        (pcheck.EXIT_FAILED, "no answer, a system error, -ERR, or a program that is not installed whole"),
         (pcheck.EXIT_USAGE, "bad command line"),
     ]
     return [
         *command(pcheck.options(), "pcheck asks a pcheckd(8) one question and prints the answer."),
-        ("EXIT STATUS", terms(exits)),
+        ("EXIT STATUS", terms(exits) + _pythons_own("there is mail")),
         see_also("pcheckd(8)"),
     ]
 
@@ -238,7 +247,11 @@ def pdeliver_page() -> list[Section]:
         (deliver.EXIT_OVER_QUOTA, "the mailbox is full"),
         (deliver.EXIT_USAGE, "bad command line, or a mailbox name with forbidden characters"),
         (deliver.EXIT_NO_MAIL, "no mail on standard input"),
-        (deliver.EXIT_TRY_AGAIN, "something is wrong here: the mail server should try again later"),
+        (
+            deliver.EXIT_TRY_AGAIN,
+            "something is wrong here, or the program is not installed whole (in the moment of an upgrade), or a mail "
+            "in the format NET has no end: the mail server should try again later",
+        ),
     ]
     return [
         *command(
@@ -247,7 +260,7 @@ def pdeliver_page() -> list[Section]:
             "mailbox if it does not exist. A mail server calls it once for each mail and recipient.",
             "The quota is checked before the delivery, without a lock: deliveries at the same time can overshoot.",
         ),
-        ("EXIT STATUS", terms(exits)),
+        ("EXIT STATUS", terms(exits) + _pythons_own("the mailbox is full")),
         ("EXAMPLE", example("pdeliver -m /var/spool/popular -q 100 3/2d/joe.doe < mail")),
         see_also("pserv(8)", "pclean(1)", "popular-log(7)"),
     ]

@@ -6,6 +6,7 @@ What cannot be written counts all the same, until the program ends, and the answ
 (`surely`), which is then refused. A worker that does not confirm in time is killed: its successor is born with all.
 """
 
+import errno
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -20,23 +21,33 @@ from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.statedir import StateDirectory
+from supervisor.runtime.statespace import give_up_traces
 from supervisor.workerline import ChangeState, StateChanged
 
 WhenKept = Callable[[bool, str], None]
 """Called once: whether it counts now, and why it is not kept beyond this program, or not in force; "" if it is."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NEWER = "a newer instance of the program keeps what is ordered"
 
 
 @dataclass(frozen=True)
 class WriteState(Job):
-    """Writes the file; it may take as long as the disk does."""
+    """Writes the file; it may take as long as the disk does. On a full one traces make room: whom an order shuts out is
+    to stay outside after a restart, and a trace is only there to be looked at.
+    """
 
     directory: StateDirectory
     content: bytes = field(repr=False)
 
     def perform(self) -> None:
-        self.directory.write(self.content)
+        gone = give_up_traces(self.directory.path, self.directory.program)
+        while True:
+            try:
+                return self.directory.write(self.content)
+            except OSError as error:
+                if error.errno not in _FULL or next(gone, None) is None:
+                    raise
 
 
 @dataclass(eq=False)

@@ -29,6 +29,7 @@ class StateDirectory:
 
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
+        self.program = name
         self._name = f"{name}.operator.json"
         self._lock_name = f"{name}.operator.lock"
         self._lock = -1

@@ -5,7 +5,7 @@ program has there, in a state directory that they share, is its own.
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +51,19 @@ def make_room(statedir: Path, program: str, most_octets: int) -> list[str]:
         finally:
             opened.close()
     return [file.name for file in gone if file.directory == HISTORY]
+
+
+def give_up_traces(statedir: Path, program: str) -> Iterator[str]:
+    """Removes a program's traces one by one, the oldest first, and gives the name of each; the newest stays. Raises
+    OSError.
+    """
+    for file in sorted(_files(statedir, TRACES, program))[:-1]:
+        opened = Directory.open(statedir / TRACES)
+        try:
+            opened.remove(file.name)
+        finally:
+            opened.close()
+        yield file.name
 
 
 def _files(statedir: Path, directory: str, program: str) -> list[StoredFile]:

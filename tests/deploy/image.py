@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import processes
+from tests.deploy.commands import FILES, FUNCTIONS
 from tests.patience import patient
 from tests.system.site import need
 
@@ -80,7 +81,11 @@ class Image:
         for name in ("popular", "supervisor", "metrics"):
             shutil.copytree(ROOT / name, packages / name, ignore=shutil.ignore_patterns("__pycache__"))
         _install(PROJECT["name"], packages, only=".dist-info/")
-        for command, place in PROJECT["scripts"].items():
+        for command, file in FILES.items():
+            script = made / "bin" / command
+            script.write_text(file.read_text().replace("#!python", f"#!/{HOME}/bin/python", 1))
+            script.chmod(0o755)
+        for command, place in FUNCTIONS.items():
             module, _, function = place.partition(":")
             script = made / "bin" / command
             script.write_text(

@@ -1,16 +1,14 @@
 """Completions: what the parsers say, for each command that is installed, and bash really completes by them."""
 
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from deploy.completions.__main__ import HERE, completions, there
+from tests.deploy.commands import COMMANDS
 from tests.patience import patient
 from tests.system.site import need
-
-COMMANDS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
 
 
 def test_they_are_what_the_parsers_say() -> None:

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from supervisor.runtime.signals import SHUTDOWNS
 from supervisor.version import VERSION
+from tests.deploy.commands import COMMANDS
 from tests.deploy.image import (
     CONTAINER,
     HOME,
@@ -114,7 +115,7 @@ def test_there_is_nothing_to_play_with(image: Image) -> None:
 
 def test_every_command_starts(image: Image) -> None:
     """Each program of the project finds all it needs; the root file system cannot be written to."""
-    for command in PROJECT["scripts"]:
+    for command in COMMANDS:
         done = image.run([f"/{HOME}/bin/{command}", "--version"], {})
         said = done.stdout.partition(" (")[0].strip()  # behind it, in some: compiled, or pure Python
         assert (done.returncode, said, done.stderr) == (0, f"{command} {VERSION}", "")

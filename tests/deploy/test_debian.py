@@ -5,13 +5,13 @@ import poplib
 import re
 import shutil
 import subprocess
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from supervisor.version import VERSION
+from tests.deploy.commands import COMMANDS
 from tests.deploy.engine import package_sources
 from tests.patience import patient
 from tests.system.site import need
@@ -19,7 +19,6 @@ from tests.system.test_demo import Demo
 
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "deploy/debian"
-SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 UNITS = sorted(path.name for kind in ("service", "timer") for path in (ROOT / "deploy/systemd").glob(f"*.{kind}"))
 MINUTES = patient(300)
 
@@ -102,7 +101,7 @@ def test_installed_used_and_purged(root: Root, package: Path) -> None:
     root.dpkg("--install", "/package.deb")
     (root.path / "package.deb").unlink()
 
-    for name in SCRIPTS:
+    for name in COMMANDS:
         assert root.run(name, "--version").startswith(f"{name} {VERSION}")
     assert "compiled by" in root.run("pproxy", "--version")
     assert root.run("systemd-analyze", "verify", "--man=no", *(f"/lib/systemd/system/{unit}" for unit in UNITS)) == ""

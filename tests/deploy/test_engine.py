@@ -9,8 +9,9 @@ import argon2
 import pytest
 
 from supervisor.version import VERSION
+from tests.deploy.commands import COMMANDS
 from tests.deploy.engine import HARDENED, NAME, Engine
-from tests.deploy.image import PROJECT, PYTHON, instruction, serves, words
+from tests.deploy.image import PYTHON, instruction, serves, words
 from tests.patience import patient
 from tests.system.site import STARTED, PopClient, free_port, wait_until
 
@@ -69,11 +70,9 @@ def test_the_image_is_what_was_asked_for(engine: Engine) -> None:
     assert number in {str(int(signal.SIGPWR)), "SIGPWR"}
     assert " ".join(words("HEALTHCHECK")) in rest[0]
     assert "/var/run/popular" in rest[0]
-    code = f"import subprocess\nfor name in {list(PROJECT['scripts'])}: subprocess.run([name, '--version'], check=True)"
+    code = f"import subprocess\nfor name in {list(COMMANDS)}: subprocess.run([name, '--version'], check=True)"
     said = engine.said("run", "--rm", *HARDENED, "--entrypoint", PYTHON, NAME, "-c", code)
-    assert [line.partition(" (")[0] for line in said.splitlines()] == [
-        f"{name} {VERSION}" for name in PROJECT["scripts"]
-    ]
+    assert [line.partition(" (")[0] for line in said.splitlines()] == [f"{name} {VERSION}" for name in COMMANDS]
     code = "print(open('/proc/self/status').read()); open('/x', 'w')"
     done = engine.run("run", "--rm", *HARDENED, "--entrypoint", PYTHON, NAME, "-c", code)
     assert "CapBnd:\t0000000000000000" in done.stdout

@@ -10,7 +10,11 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
+from popular.proxy.program import PROGRAM as PPROXY
+from popular.store.pserv.program import PROGRAM as PSERV
+from supervisor.program import Program
 from supervisor.version import VERSION
+from supervisor.worker.worker import PATIENCE_SECONDS
 from tests.deploy.kustomize import Resource, containers, find, pod, render
 from tests.system.site import Proxy
 
@@ -163,8 +167,14 @@ def test_nobody_is_lost_in_a_rollout(production: list[Resource]) -> None:
     for one in (proxy, find(production, "StatefulSet", "pserv")):
         main = containers(one)[0]
         text = " ".join(main["lifecycle"]["preStop"]["exec"]["command"])
-        (deadline,), (timeout,) = re.findall(r"deadline (\d+m)", text), re.findall(r"--timeout=(\d+)", text)
-        assert quantity(deadline) + 30 <= int(timeout) < pod(one)["spec"]["terminationGracePeriodSeconds"]  # type: ignore[index]
+        grace, deadline = re.search(r"grace (\d+\w*) deadline (\d+m)", text).groups()  # type: ignore[union-attr]
+        (timeout,) = re.findall(r"--timeout=(\d+)", text)
+        accepting = 0 if grace == "0" else quantity(grace)
+        assert (
+            accepting + quantity(deadline) + max(PATIENCE_SECONDS.values()) + 20
+            <= int(timeout)
+            < pod(one)["spec"]["terminationGracePeriodSeconds"]
+        )  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("kind", "name"), [("Deployment", "pproxy"), ("StatefulSet", "pserv")])
@@ -178,6 +188,21 @@ def test_the_table_fits(production: list[Resource], tmp_path: Path, kind: str, n
     (shm,) = [_room(volume) for volume in pod(one)["spec"]["volumes"] if volume["name"] == "shm"]  # type: ignore[index]
     assert 2**20 < 2 * size < shm
     assert 4 * shm <= quantity(main["resources"]["limits"]["memory"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "program"), [("Deployment", "pproxy", PPROXY), ("StatefulSet", "pserv", PSERV)]
+)
+def test_the_state_fits(production: list[Resource], kind: str, name: str, program: Program) -> None:
+    """What history and traces may take leaves half of the volume to the orders; where they are is not in memory."""
+    (tracespace,) = [one for one in program.variables if one.name == "tracespace"]
+    template = pod(find(production, kind, name))
+    (main,) = [one for one in containers(find(production, kind, name)) if one["name"] == name]
+    (statedir,) = [Path(word.partition("=")[2]) for word in main["args"] if word.startswith("--statedir=")]
+    (volume,) = [mount["name"] for mount in main["volumeMounts"] if Path(mount["mountPath"]) == statedir.parent]
+    (place,) = [one["emptyDir"] for one in template["spec"]["volumes"] if one["name"] == volume]  # type: ignore[index]
+    assert tracespace.first({}) * 2**20 * 2 <= quantity(place["sizeLimit"])
+    assert "medium" not in place
 
 
 def _room(volume: dict[str, Any]) -> int:

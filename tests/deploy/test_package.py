@@ -12,6 +12,7 @@ import pytest
 
 from popular.proxy.program import PROGRAM
 from supervisor.version import VERSION
+from tests.deploy.commands import COMMANDS
 from tests.patience import patient
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ def test_no_other_package_shadows_ours(name: str) -> None:
     assert Path(str(importlib.import_module(name).__file__)).parents[1] == ROOT
 
 
-@pytest.mark.parametrize("command", PROJECT["scripts"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_tells_its_version(command: str, tmp_path: Path) -> None:
     """Each is installed beside the interpreter, starts from any directory, and writes nothing.
 
@@ -50,7 +51,7 @@ def test_every_command_tells_its_version(command: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", PROJECT["scripts"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_refuses_what_it_does_not_know(command: str) -> None:
     """A command line that is wrong ends with a usage line and the exit code for that (3 is pcheck's, 64 pdeliver's)."""
     done = subprocess.run(

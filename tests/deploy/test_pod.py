@@ -190,5 +190,8 @@ def test_the_pods_serve_change_and_go(image: Image, manifests: list[Resource], t
         assert apply.process.wait(patient(10)) == 0
         (own,) = proxy.volumes["run"].iterdir()
         assert own.stat().st_mode & 0o777 == 0o700
-        assert [left.name for left in own.iterdir()] == ["state"], "the history, which goes with the pod"
+        assert list(own.iterdir()) == []
+        (state,) = proxy.volumes["state"].iterdir()
+        assert (state / "history").is_dir(), "which goes with the pod"
+        assert state.stat().st_mode & 0o777 == 0o700
         assert "directory_shared" not in main.said()

@@ -267,13 +267,15 @@ def test_system_calls_are_allowed(tmp_path: Path) -> None:
 
 
 def test_logs_are_rotated(tmp_path: Path) -> None:
-    """logrotate, with the file that is installed, puts the log away; pproxy and its workers go on in a new one."""
+    """logrotate, with the file that is installed, puts the logs away; pproxy and its workers go on in a new one."""
     tool, bin_directory = need("logrotate"), tmp_path / "bin"
     bin_directory.mkdir()
     port = free_port()
     user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
     group = subprocess.run(["id", "-gn"], capture_output=True, text=True, check=True).stdout.strip()
-    log = tmp_path / "pproxy.log"
+    log, delivered = tmp_path / "pproxy.log", tmp_path / "pdeliver"
+    delivered.write_text("delivered\n")
+    delivered.chmod(0o600)
     text = (ROOT / "deploy/systemd/popular.logrotate").read_text()
     text = text.replace("/var/log/popular/pproxy ", f"{log} ").replace("/var/log/popular", str(tmp_path))
     text = text.replace("su popular popular", f"su {user} {group}").replace(
@@ -304,3 +306,5 @@ def test_logs_are_rotated(tmp_path: Path) -> None:
         assert "log_reopened" in log.read_text()
         assert " start " in (tmp_path / "pproxy.log.1").read_text()
         assert log.stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "pdeliver.1").read_text() == "delivered\n"
+    assert (delivered.read_text(), delivered.stat().st_mode & 0o777) == ("", 0o600)

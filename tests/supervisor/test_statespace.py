@@ -1,10 +1,13 @@
 """The room that the history and traces share in the state directory."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from supervisor.master.keeping import WriteState
+from supervisor.runtime.statedir import StateDirectory
 from supervisor.runtime.statespace import StoredFile, make_room, too_many
 
 
@@ -56,3 +59,47 @@ def test_both_share_the_room(tmp_path: Path) -> None:
 
 def _names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
+
+
+@pytest.mark.parametrize(("needed", "left"), [(0, "abc"), (1, "bc"), (2, "c")])
+def test_traces_make_room_for_orders(tmp_path: Path, needed: int, left: str) -> None:
+    """On a full disk the oldest go until the order is kept; the history stays, the newest trace, and others'."""
+    tries = _full_until(tmp_path, needed)
+    WriteState(tries, b"orders").perform()
+    assert tries.read() == b"orders"
+    assert _names(tmp_path / "traces") == ["other-a", *(f"pproxy-{name}" for name in left)]
+    assert (tmp_path / "history/pproxy.d").exists()
+
+
+def test_orders_that_find_no_room_at_all(tmp_path: Path) -> None:
+    """It fails as it did when there was no trace; another fault than a full disk costs no trace."""
+    with pytest.raises(OSError, match="No space left"):
+        WriteState(_full_until(tmp_path, 3), b"orders").perform()
+    assert _names(tmp_path / "traces") == ["other-a", "pproxy-c"]
+    (tmp_path / "nowhere").touch()
+    with pytest.raises(NotADirectoryError):
+        WriteState(StateDirectory(tmp_path / "nowhere/x", "pproxy"), b"orders").perform()
+
+
+class FullDisk(StateDirectory):
+    """One on which there is room as soon as so many traces have gone."""
+
+    gone = 0
+
+    def write(self, content: bytes) -> None:
+        """Raises OSError."""
+        if len(list((self.path / "traces").iterdir())) > 4 - self.gone:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write(content)
+
+
+def _full_until(directory: Path, gone: int) -> FullDisk:
+    for age, path in enumerate(
+        ("history/pproxy.d", "traces/pproxy-c", "traces/pproxy-b", "traces/pproxy-a", "traces/other-a")
+    ):
+        (directory / path).parent.mkdir(exist_ok=True)
+        (directory / path).touch()
+        os.utime(directory / path, (10_000 - age, 10_000 - age))
+    full = FullDisk(directory, "pproxy")
+    full.gone = gone
+    return full

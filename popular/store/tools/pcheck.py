@@ -7,6 +7,7 @@ Exit codes: 0 the server answered and, with -m, there is no mail (or it has too 
 mail; 2 no answer, a system error, or the server answered -ERR; 3 bad command line.
 """
 
+import argparse
 import socket
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,16 @@ EXIT_FAILED = 2
 EXIT_USAGE = 3
 
 
+_A_DAY = 86400
+
+
+def _seconds(text: str) -> float:
+    seconds = positive(text)
+    if seconds > _A_DAY:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a day ({_A_DAY})")
+    return seconds
+
+
 def options() -> Parser:
     """The command line."""
     parser = Parser("pcheck", "Asks a pcheckd for the load of its machine, or whether a mailbox has mail.", EXIT_USAGE)
@@ -45,7 +56,7 @@ def options() -> Parser:
         help="host of the pcheckd (default: %(default)s)",
     )
     add("-p", "--port", metavar="PORT", type=whole(1, 65535), default=DEFAULT_PORT, help="default: %(default)s")
-    add("-t", "--timeout", metavar="SECONDS", type=positive, default=3.0, help="default: %(default)s")
+    add("-t", "--timeout", metavar="SECONDS", type=_seconds, default=3.0, help="at most a day (default: %(default)s)")
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("-l", "--get-load", action="store_true", help="ask for the load (this is the default)")
     asked.add_argument("-m", "--get-mailbox", metavar="MAILBOX", help="ask whether this mailbox has mail")

@@ -52,7 +52,8 @@ from supervisor.sockets.systemd import Notifier
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
-_SECONDS_BETWEEN_STRANGERS = 60
+_SECONDS_BETWEEN_LINES = 60
+"""About strangers, and about a load that cannot be read: both come with every question."""
 _MOST_COMPLAINTS = 10
 """Log lines a second about what others send: a flood of bad packets must not fill the disk."""
 
@@ -83,7 +84,8 @@ class Checker:
         self._trusted = trusted
         self._strangers = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """Refused packets since the last line about them: all processes count here."""
-        self._tells = Sparingly(_SECONDS_BETWEEN_STRANGERS, clock)
+        self._tells = Sparingly(_SECONDS_BETWEEN_LINES, clock)
+        self._tells_load = Sparingly(_SECONDS_BETWEEN_LINES, clock)
 
     def answer(self, packet: bytes, peer: str) -> bytes | None:
         """The answer to a packet, or None where there must be none. Never raises."""
@@ -138,7 +140,8 @@ class Checker:
             return False
         load = read_load(self._load_file)
         if load is None:
-            self._complain(LOAD_UNKNOWN, file=self._load_file)
+            if self._tells_load():
+                self._log(LOAD_UNKNOWN, "-", file=self._load_file)
             return False
         return load >= self._full_load
 

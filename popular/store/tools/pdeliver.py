@@ -41,8 +41,12 @@ class NoMail(Exception):
     """The input holds not a single octet of mail."""
 
 
+class CutOff(Exception):
+    """The input ends before the line with the single dot: the rest of the mail is missing."""
+
+
 def crlf_content(chunks: Iterable[bytes], form: str) -> Iterator[bytes]:
-    """The mail in `chunks`, which has this format, as content for a Maildir. Raises NoMail when there is none."""
+    """The mail in `chunks`, which has this format, as content for a Maildir. Raises NoMail, CutOff."""
     last = b""
     for piece in _plain(chunks, form):
         if piece:
@@ -61,11 +65,14 @@ def _plain(chunks: Iterable[bytes], form: str) -> Iterator[bytes]:
 
 def _unstuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     unstuffer = Unstuffer()
+    has_begun = False
     for chunk in chunks:
+        has_begun = has_begun or bool(chunk)
         yield unstuffer.feed(chunk)
         if unstuffer.done:
             return
-    yield unstuffer.end()
+    if has_begun:
+        raise CutOff
 
 
 def full_of(maildir: Maildir, most_octets: int, most_mails: int) -> str | None:
@@ -141,6 +148,9 @@ def _deliver(maildir: Maildir, most_octets: int, most_mails: int, *, form: str, 
     except NoMail:
         log(NOT_DELIVERED, sid, mailbox=maildir.name, reason="no mail on standard input")
         return _fail(EXIT_NO_MAIL, "there is no mail on standard input")
+    except CutOff:
+        log(NOT_DELIVERED, sid, mailbox=maildir.name, reason="the mail on standard input has no end")
+        return _fail(EXIT_TRY_AGAIN, "the mail on standard input ends without the line with a single dot")
     except MailboxError as error:
         log(NOT_DELIVERED, sid, mailbox=maildir.name, reason=error)
         return _fail(EXIT_TRY_AGAIN, str(error))
