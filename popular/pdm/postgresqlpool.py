@@ -5,7 +5,6 @@ is not made, and no other one could come back to it, it is closed. That ends the
 comes next waits in a new pool.
 """
 
-import asyncio
 import errno
 import logging
 import os
@@ -55,17 +54,9 @@ class PostgresqlPool:
         self._words = dict(words)
         self._made: WeakSet[Any] = WeakSet()
         """Connections, some of them closed since."""
-        self._new_pool = partial(
-            pools.AsyncConnectionPool,
-            url,
-            kwargs=self._words,
-            connection_class=_watched(psycopg.AsyncConnection, self._made, self._failed),
-            check=self._check,
-            max_size=connections,
-            **_POOL,
-        )
+        self._new = partial(pools.AsyncConnectionPool, url, kwargs=self._words, max_size=connections, **_POOL)
+        self._kind, self._error, self._closed = psycopg.AsyncConnection, psycopg.Error, pools.PoolClosed
         self._pool = self._new_pool()
-        self._error, self._closed = psycopg.Error, pools.PoolClosed
         self._reason = "closed"
         """Why the last one has ended."""
 
@@ -75,38 +66,60 @@ class PostgresqlPool:
             self._words["password"] = password
         await self._pool.open()
 
+    def _new_pool(self) -> Any:
+        async def failed(error: Exception) -> None:
+            await self._failed(error, made)
+
+        made = self._new(connection_class=_watched(self._kind, self._made, failed))
+        return made
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """For one question. Raises ModuleFailed where none can be made."""
+        pool, connection = await self._living()
         try:
-            async with self._pool.connection() as connection:
-                yield connection
-        except self._closed:
-            raise ModuleFailed(f"the database: {self._reason}") from None
+            yield connection
+        finally:
+            await pool.putconn(connection)
 
-    async def _check(self, connection: Any) -> None:
-        """That it is not dead, before a question. What is wrong with one that was made for it is for who asks to hear:
-        the pool would make another, and another. Where one is dead they mostly all are, and the pool would wait longer
-        behind each.
+    async def _living(self) -> tuple[Any, Any]:
+        """One that is not dead, and its pool. Looked at here and not by the pool, which waits longer behind each dead
+        one that it finds, and may have been closed then. Where one is dead they mostly all are: so they all go.
         """
+        while True:
+            pool = self._pool
+            try:
+                connection = await pool.getconn()
+            except self._closed:
+                raise ModuleFailed(f"the database: {self._reason}") from None
+            try:
+                if await self._is_alive(connection):
+                    return pool, connection
+                await pool.drain()
+            except BaseException:
+                await pool.putconn(connection)
+                raise
+            await pool.putconn(connection)
+
+    async def _is_alive(self, connection: Any) -> bool:
+        """What is wrong with one that was made for this question is for who asks to hear."""
         fresh_until, connection.fresh_until = connection.fresh_until, 0.0
         if monotonic() < fresh_until:
-            return
+            return True
         try:
             await connection.execute("")
         except self._error:
-            await self._pool.drain()
-            raise
+            return False
+        return True
 
-    async def _failed(self, error: Exception) -> None:
-        """A connection was not made. Called by the pool's own task, so that its end cannot be waited for."""
+    async def _failed(self, error: Exception, of: Any) -> None:
+        """A pool could not make a connection. Called by its own task, so that its end cannot be waited for."""
         self._reason = f"{type(error).__name__}{_refusal(str(error))}"
-        if self._pool.closed or not all(connection.closed for connection in self._made):
+        if of is not self._pool or of.closed or not all(connection.closed for connection in self._made):
             return
-        failed, self._pool = self._pool, self._new_pool()
+        self._pool = self._new_pool()
         await self._pool.open()
-        await asyncio.sleep(0)  # who has just found a dead one comes back first, and waits with the others
-        await failed.close(timeout=0)
+        await of.close(timeout=0)
 
     async def close(self) -> None:
         """Who waits is told so; a connection that is in use is closed when it comes back."""

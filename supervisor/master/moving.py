@@ -65,7 +65,9 @@ class RunCommand(Job):
         if run.returncode:
             words = said.decode("utf-8", "replace").strip().rpartition("\n")[2][:_LONGEST_WORDS]
             code = f"exit code {run.returncode}" if run.returncode > 0 else f"signal {-run.returncode}"
-            raise Unfit(f"the command {self.words[0]} ended with {code}{': ' + words if words.isprintable() else ''}")
+            raise Unfit(
+                f"the command {self.words[0]} ended with {code}{': ' + words if words and words.isprintable() else ''}"
+            )
 
 
 @dataclass(eq=False)

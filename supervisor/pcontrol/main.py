@@ -126,6 +126,8 @@ def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
 
     if options.subcommand == "relay":
         connection = connected()
+        if connection.instead:  # what will be said is not known here
+            raise _another(connection, options)
         connection.relay(sys.stdin.fileno(), sys.stdout.fileno())
         return EXIT_DONE
     if options.subcommand is not None:
@@ -169,10 +171,14 @@ def _meant(connection: Connection, options: Namespace, lines: Sequence[str]) -> 
     line = next((line for line in lines if name and not options.reads_only(name, line)), None)
     if line is None:
         return connection
+    raise _another(connection, options)
+
+
+def _another(connection: Connection, options: Namespace) -> NoConnection:
     connection.close()
-    raise NoConnection(
-        f"{options.programs[0]} does not run in {options.rundir}; {name} does, but what changes or ends something goes "
-        f"there only by --program {name}"
+    return NoConnection(
+        f"{options.programs[0]} does not run in {options.rundir}; {connection.instead} does, but what changes or ends "
+        f"something goes there only by --program {connection.instead}"
     )
 
 

@@ -118,7 +118,10 @@ class Prompt:
         """Before a command is sent, so that none is ever sent twice. Raises NoConnection."""
         if not self.connection.lives():
             self.connection.close()
-            self.connection = self._connect()
+            name, self.connection = self.connection.path.name, self._connect()
+            if self.connection.path.name != name:
+                self.connection.close()
+                raise NoConnection(f"{name} is gone; {self.connection.path.name} answers, which --program names")
             print("connected again: the program was started anew", file=sys.stderr, flush=True)
 
 

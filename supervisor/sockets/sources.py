@@ -77,9 +77,9 @@ class Binding:
         """See Source; answers at once."""
         sockets: list[socket.socket] = []
         ours = self._our_ports()
-        for port, listener in {listener.address[1]: listener for listener, _slot in copies}.items():
-            if port not in ours:
-                self._look_who_listens(Address.of(listener))
+        for address in dict.fromkeys(Address.of(listener) for listener, _slot in copies):
+            if address.address[1] not in ours:
+                self._look_who_listens(address)
         for listener, _slot in copies:
             try:
                 sockets.append(listen(Address.of(listener), backlog))

@@ -148,6 +148,13 @@ def test_what_changes_something_is_not_for_whoever_answers(here: Console, words:
     assert here.heard
 
 
+def test_a_relay_is_not_to_whoever_answers(here: Console) -> None:
+    """What is said through it is not known to the pcontrol that relays."""
+    command = [*PCONTROL, "-r", str(here.path.parent), "relay"]
+    done = subprocess.run(command, input=b"echo one\n", capture_output=True, timeout=patient(30), check=False)
+    assert (done.returncode, here.heard) == (3, [])
+
+
 def test_no_answer(here: Console) -> None:
     """Exit code 4 when the answer does not come in time."""
     done = run(here, "--timeout", "0.2", "-c", "never")
@@ -188,11 +195,12 @@ def test_help_and_version(here: Console, option: str) -> None:
 class Terminal:
     """pcontrol at a terminal of its own."""
 
-    def __init__(self, here: Console, home: Path) -> None:
+    def __init__(self, here: Console, home: Path, *, by_socket: bool = True) -> None:
+        where = ["-s", str(here.path)] if by_socket else ["-r", str(here.path.parent)]
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             environment = {**os.environ, "XDG_STATE_HOME": str(home), "TERM": "dumb", "INPUTRC": "/dev/null"}
-            os.execve(PCONTROL[0], [*PCONTROL, "-s", str(here.path)], environment)
+            os.execve(PCONTROL[0], [*PCONTROL, *where], environment)
         self.seen = ""
 
     def type(self, text: str) -> None:
@@ -381,6 +389,22 @@ def test_the_prompt_connects_again(tmp_path: Path) -> None:
         terminal.type("quit\n")
         assert terminal.end() == 0
         assert [line for line, _ in second.heard] == ["echo two"]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_the_prompt_stays_with_its_program(tmp_path: Path) -> None:
+    """Where it is gone and another one answers, that one hears nothing: it may be `shutdown all`, said twice."""
+    path = tmp_path / "pproxy.ctrl"
+    with console(path) as first, console(tmp_path / "pserv.ctrl") as other:
+        terminal = Terminal(first, tmp_path, by_socket=False)
+        terminal.expect("pproxy> ")
+        first.close()
+        path.unlink()
+        terminal.type("echo one\n")
+        terminal.expect("pproxy.ctrl is gone; pserv.ctrl answers")
+        terminal.type("quit\n")
+        terminal.end()
+        assert other.heard == []
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

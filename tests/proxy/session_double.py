@@ -283,6 +283,11 @@ class PureSession:
         self.machine.client_eof()
         return self._done()
 
+    def breaks(self) -> list[tuple[Any, ...]]:
+        """Its connection does, or somebody else ends the session: the machine hears that it is over."""
+        self.machine.over()
+        return self._done()
+
     def introduced(self, ip: str, port: int) -> list[tuple[Any, ...]]:
         self._answered("await_header")
         self.machine.introduced((ip, port))

@@ -119,6 +119,7 @@ def test_a_namespace_may_stand_in_front_of_a_user(console: Console, command: str
 def test_who_is_listed_can_be_named_so(console: Console) -> None:
     """Also where no virtual server has his namespace any more, or each client says his own."""
     console.say('vserv conf v1 namespace "USER"')
+    assert "say which: `namespace NAME`" in refused(console, "user lock zz:joe")
     order(console, "user lock joe namespace zz")
     order(console, "user hold ann namespace zz")
     assert order(console, "user unlock zz:joe") == {("user lock", "zz:joe"): None}

@@ -5,13 +5,11 @@ The session puts questions and connects (session.py); here each thing is given u
 and it is known what a login still waits for.
 """
 
-import errno
-
 from popular.pdm.chain import Decision
 from popular.proxy.session.backend.backend_admission import BackendAdmission
 from popular.proxy.session.backend.backend_connection import BackendConnection
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
-from popular.proxy.session.backend.contracts import OURS, BackendFailure
+from popular.proxy.session.backend.contracts import BackendFailure, failure_of
 from popular.proxy.session.backend.mail_race import MailRace
 from popular.proxy.session.backend.mailcheck import CheckSocket
 from popular.proxy.session.events import SessionEvents
@@ -19,14 +17,6 @@ from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_H
 from popular.proxy.session.module_chain import LoopQuestion
 from popular.proxy.session.question_queue import PendingQuestion
 from popular.proxy.session.runtime import VservRuntime
-
-_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-"""We have no descriptor, memory or port left."""
-
-
-def failure_of(error: OSError) -> BackendFailure:
-    """Why a connection cannot even be begun, and whether that is the backend's fault."""
-    return BackendFailure(error.strerror or type(error).__name__, OURS if error.errno in _SCARCE else "")
 
 
 class LoginParts:

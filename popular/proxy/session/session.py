@@ -15,10 +15,9 @@ from popular.proxy.session.absorber import PollWatch
 from popular.proxy.session.backend.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend.backend_race import RacingConnection
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
-from popular.proxy.session.backend.contracts import OURS, BackendFailure
+from popular.proxy.session.backend.contracts import OURS, BackendFailure, failure_of
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
 from popular.proxy.session.limits.cluster import LEASE_PATIENCE_SECONDS
-from popular.proxy.session.login_parts import failure_of
 from popular.proxy.session.machine.client_side import MOST_HELD
 from popular.proxy.session.machine.phases import CONNECTING
 from popular.proxy.session.module_chain import LoopQuestion

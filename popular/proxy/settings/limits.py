@@ -76,7 +76,10 @@ class LimitOf(Kind):
         mode, colon, value = word.rpartition(":")
         if colon and mode not in (REPORT, ENFORCE):
             raise Unfit(f"{shown(text)} does not fit; allowed: off, VALUE, or report:VALUE")
-        return Limit(mode or ENFORCE, self.kind.parse(value, lookups))
+        try:
+            return Limit(mode or ENFORCE, self.kind.parse(value, lookups))
+        except Unfit as unfit:
+            raise Unfit(f"{unfit}; or {OFF}; {REPORT}:VALUE is on trial only") from None
 
     def format(self, value: Limit) -> str:
         if not value.counts:

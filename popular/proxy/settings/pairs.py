@@ -46,6 +46,13 @@ def user_of(word: Word, said: Mapping[str, Word], context: CommandContext) -> tu
     if in_front and behind and in_front != behind:
         raise CommandRefused(f"{shown(word)} is of namespace {in_front}, and not of {behind}", word.column)
     there = _namespaces(context)
+    is_said_by_clients = any(one.namespace == USER_NAMESPACE for one in context.config.things["vserv"].values())
+    if not in_front and not behind and ":" in name and is_said_by_clients:
+        raise CommandRefused(
+            f"{shown(word)}: no virtual server has what stands in front of the colon, but where clients say their "
+            "namespace it may be one; say which: `namespace NAME`",
+            word.column,
+        )
     if not in_front and not behind and len(there) > 1:
         raise CommandRefused(f"say which namespace: `namespace NAME`; there are: {', '.join(sorted(there))}")
     return in_front or behind or there.pop(), str(name)

@@ -11,6 +11,7 @@ import asyncio
 from popular.net.channel import Channel
 from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.proxy.session.backend.backend_connection import BackendConnection, Extras
+from popular.proxy.session.backend.contracts import failure_of
 from popular.proxy.session.backend.reach import Reach
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import Backend
@@ -77,6 +78,7 @@ class RacingConnection(BackendConnection):
                 attempt.begin(backend, self._extras)
             except OSError as failed:
                 error = failed
+                attempt.let_go()
                 self._failures[number] = failed.strerror or type(failed).__name__
                 continue
             self._attempts[number] = attempt
@@ -94,27 +96,27 @@ class RacingConnection(BackendConnection):
             assert self._backend is not None
             self._try_next(self._backend)
         except OSError as error:
-            self._owner.backend_broke(error.strerror or type(error).__name__, self._word)
+            self._owner.backend_broke(*failure_of(error, self._word))
         except Exception as error:
             self._owner.fault(error)
 
     def has_failed(self, number: int, reason: str, word: str) -> None:
         """An attempt did, whose connection is closed."""
-        del self._attempts[number]
+        self._attempts.pop(number).let_go()
         self._failures[number] = reason
         self._word = word or self._word
         self._take_turn()
 
     def is_ready(self, number: int, greeting: bytes) -> None:
         """An attempt is: what it has reached is the backend. `greeting`: all that was heard of it."""
-        won = self._attempts.pop(number)
+        won = self._attempts.pop(number).let_go()
         self._failures |= {other: one.missing() for other, one in self._attempts.items()}
         self._give_up_attempts()
         self._left = []
         self._stands = True
-        self.channel: Channel = won.connection.channel
+        self.channel: Channel = won.channel
         self.channel.hand_to(self)
-        self._extras = won.connection._extras
+        self._extras = won._extras
         self._reach.found(number, self._failures)
         self._owner.backend_reached(number)
         if self.greets:
@@ -129,7 +131,7 @@ class RacingConnection(BackendConnection):
     def _give_up_attempts(self) -> None:
         self._stop_timer()
         for one in self._attempts.values():
-            one.connection.close()
+            one.let_go().close()
         self._attempts = {}
 
     def _stop_timer(self) -> None:
@@ -155,6 +157,12 @@ class _Contender(SessionEvents):
         """Raises OSError if that fails at once."""
         own = None if extras is None else extras.at_address(self._number)
         self.connection.open(backend.at_address(self._number), self._race.greets, own)
+
+    def let_go(self) -> BackendConnection:
+        """Its connection, which it knows no more: they know each other, and would be garbage to be collected."""
+        connection = self.connection
+        del self.connection
+        return connection
 
     def missing(self) -> str:
         """What it has not done in the time that it had for itself."""

@@ -1,8 +1,9 @@
 """What a machine may ask of the world outside about one backend, as contracts: what it has announced, how well it is.
 
-Who answers is made in popular/proxy/backends_in_use.py; for `explain`, in explain/explain.py.
+Who answers is made in popular/proxy/backends_in_use.py; for `explain`, in explain/foretold.py.
 """
 
+import errno
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -52,6 +53,13 @@ class BackendFailure(NamedTuple):
 
 OURS = "ours"
 """The word of a failure that is no backend's: we lack a descriptor, memory or a port."""
+_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+
+
+def failure_of(error: OSError, word: str = "") -> BackendFailure:
+    """Why a connection cannot be made. `word`: where that is the backend's fault."""
+    return BackendFailure(error.strerror or type(error).__name__, OURS if error.errno in _SCARCE else word)
+
 
 NOT_NOW, WELCOME, AS_PROBE = range(3)
 """Whether a login may go to a backend: no; yes; or as one of the few that find out whether it is there again."""

@@ -36,8 +36,8 @@ class BoundedHealth(HealthKnowledge):
         return self._health.is_mending()
 
     def says(self) -> str:
-        """What its health says."""
-        return self._health.says()
+        """That it is full, or what its health says."""
+        return FULL.reason if self._places.is_full() and not self._health.is_down() else self._health.says()
 
     def why_not(self) -> BackendFailure:
         """That it is full, or what its health says."""

@@ -16,6 +16,7 @@ from popular.pdm.contract import (
 from popular.proxy.leases import HeldInCluster
 from popular.proxy.session.backend.contracts import HealthKnowledge
 from popular.proxy.session.explain.answers import ANY_PASSWORD, ModulesSaid, asked, looked_up
+from popular.proxy.session.explain.dialogues import DIALOGUES
 from popular.proxy.session.explain.foretold import ForetoldLimits, SupposedPolls, ToldOrders, foretold
 from popular.proxy.session.explain.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, PlayedVerbs, Rehearsal
 from popular.proxy.session.limits.limit_entries import account_of
@@ -148,9 +149,12 @@ class Explanation:
         rules = self._rules
         if rules.protocol == POP3S:
             return "never: TLS is there from the start"
-        if rules.starttls != "force" or rules.state == OFFLINE:
-            return "allowed, TLS is not offered" if rules.starttls == "off" else "allowed, TLS is offered"
-        return f"refused: {self._rehearsal().in_clear(self._login.mechanism, self._user)}"
+        mechanism = self._login.mechanism
+        if rules.state != OFFLINE and (rules.starttls == "force" or DIALOGUES[mechanism].in_tls):
+            heard = self._rehearsal().in_clear(mechanism, self._user)
+            if not heard.startswith("+"):
+                return f"refused: {heard}"
+        return "allowed, TLS is not offered" if rules.starttls == "off" else "allowed, TLS is offered"
 
     def _limits(self, played: Rehearsal, own: UserLimits | None) -> list[dict[str, Any]]:
         """How he stands with each limit now."""

@@ -284,6 +284,8 @@ class Machine(BackendSide):
         """The session is, whoever ended it: a probe of which no backend has told anything is free for others."""
         if self._probed is not None:
             self._take_back_probe()
+        if self._proving is not None:
+            self._forget()  # a proof that was told to hold, and no login
 
     def _turn_to_backup(self, backend: BackendRuntime, health: HealthKnowledge) -> None:
         """The backend is known to be down, or full: its backup takes the user, or he is told at once."""
