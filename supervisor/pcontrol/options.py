@@ -103,7 +103,7 @@ def _add_connection_options(parser: argparse.ArgumentParser, programs: Sequence[
         help=f"run directory (default: {DEFAULT_RUNDIR})")  # fmt: skip
     add("--hosts", metavar="FILE", default=_default(parser, None),
         help="do it at all proxies that FILE names, one after the other, until one fails; a line each: "
-        "NAME socket PATH, or NAME command WORD... (px1 command ssh px1 pcontrol -p pproxy relay)")  # fmt: skip
+        "NAME socket PATH, or NAME command WORD... (px1 command ssh px1 pcontrol -p PROGRAM relay)")  # fmt: skip
     add("-p", "--program", metavar="PROGRAM", choices=programs or None,
         help=f"program to speak to: {_or(programs)} (default: the first of them that answers; "
         "what changes or ends something goes to the first of them only)")  # fmt: skip
