@@ -11,11 +11,9 @@ Words of this project, used without synonyms:
     ending                   one of the listed reasons why a session is over
     route                    where a user's mailbox is: backend, and mailbox or backend user name
 
-ARCHITECTURE.md follows one login through the files: `proxy/service.py` (one config, ready to serve) →
-`proxy/session/session.py` (carries out, on `session_life.py`) ⇄ `client_side.py`, `telling.py`,
-`authorization.py`, `exchanges.py`, `backend_side.py` and `machine.py` (decide: the machine) → `pdm/chain.py` (who is
-this?) → `mailcheck.py` (is there mail?) → `backend_login.py` → `relay.py`, or, for an empty mailbox,
-`protocol/transaction.py`.
+ARCHITECTURE.md follows one login through the files: `worker/acceptor.py` (accepts) → `proxy/session/session.py`
+(carries out, on `session_life.py`) ⇄ `authorization.py`, `backend_side.py` and `machine.py` (decide: classes of the
+machine) → `pdm/chain.py` (who is this?) → `backend_login.py` → `relay.py`; and where an empty mailbox is shown instead.
 """
 
 from supervisor import compiled

@@ -308,7 +308,7 @@ _BACKENDS = (
     Metric(
         "popular_backend_logins_total",
         "Logins that a backend accepted.",
-        Counts("backend_logins"),  # by the observer `login_durations` that service.py makes for each backend
+        Counts("backend_logins"),  # by the observer `login_durations` that backends_in_use.py makes for each
         (BACKEND,),
     ),
     Metric(

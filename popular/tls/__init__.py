@@ -7,7 +7,8 @@
     users         what of a config uses certificates
     authorities   files of CA certificates, as the config holds them
     variables     those about TLS, of every program that speaks it
-    commands      `tls list`, and what a new config needs of tlsdir
+    supply        what a new config needs of tlsdir
+    commands      `tls list`, `tls check` and the like
     groups        which key exchanges there are, for all contexts of the process
 
 The handshake is in `popular/net/handshake.py`.

@@ -25,7 +25,7 @@ MOST_OCTETS = 1 << 20
 
 _CHAIN, _KEY = ".pem", ".key"
 _FORBIDDEN = stat.S_IWGRP | stat.S_IRWXO
-_GONE = "the file is gone; what was read before stays in use, because a virtual server needs it"
+_GONE = "the file is gone; what was read before stays in use, because it is needed"
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class CommandContext(Protocol):
 
     @property
     def config(self) -> Config:
-        """The running one."""
+        """The running one; in a draft, what has been said so far."""
 
     @property
     def first(self) -> Config:

@@ -1,6 +1,6 @@
 """What the parts of a session tell it: the PROXY header's reader, the mail check, the backend, the relay.
 
-Each is called from the event loop, at most one for each event, and what it raises is given to `fault`.
+Each is called from the event loop, and what it raises is given to `fault`.
 """
 
 from popular.net.client import ClientOwner

@@ -1,4 +1,4 @@
-"""The commands of `pproxy`: those of every program, and vserv, backend, pdm, capa, prng."""
+"""The commands of `pproxy`: those of every program, and its own, each from the file that has its rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

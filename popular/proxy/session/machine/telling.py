@@ -98,7 +98,7 @@ class Teller(ClientSide):
         self._refusals: Refusals | None = None
         """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
         self._password_is_ours = False
-        """The backend was told a password of a module's, not the client's."""
+        """The backend was told a password, or nothing, on our account: not the client's own."""
 
     def _tell_master_login(self, decision: Admitted) -> None:
         """A mailbox is opened by a password that is not its owner's (a master password): that is always logged."""
