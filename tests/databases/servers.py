@@ -129,10 +129,21 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def _stands_still(self) -> bool:
+        """A thread that runs on another processor goes on for a moment."""
+        assert self.process is not None
+        states = [
+            task.read_text().rpartition(")")[2].split()[0]
+            for pid in processes.tree(self.process.pid)
+            for task in Path(f"/proc/{pid}/task").glob("*/stat")
+        ]
+        return set(states) <= {"T", "Z", "X"}
+
     @contextlib.contextmanager
     def stalled(self) -> Iterator[None]:
         """It takes connections, and answers nothing."""
         self._signal(signal.SIGSTOP)
+        wait_until(self._stands_still, "each of its threads is stopped")
         try:
             yield
         finally:

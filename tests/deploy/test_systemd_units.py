@@ -307,4 +307,4 @@ def test_logs_are_rotated(tmp_path: Path) -> None:
         assert " start " in (tmp_path / "pproxy.log.1").read_text()
         assert log.stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "pdeliver.1").read_text() == "delivered\n"
-    assert (delivered.read_text(), delivered.stat().st_mode & 0o777) == ("", 0o600)
+    assert (delivered.read_text(), delivered.stat().st_mode & 0o777) == ("", 0o640)
