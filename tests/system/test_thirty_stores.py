@@ -23,6 +23,8 @@ from supervisor.table.segment import View
 from tests.patience import PATIENCE, patient
 from tests.system.site import LOOPBACK, Proxy, free_port
 
+USERS = 10
+"""Of each backend: one user alone closes none."""
 BACKENDS, WINDOW_SECONDS, WINDOWS, LOGINS_A_SECOND = 30, 10.0, 12, 300
 STOPPED, REFUSING, TEMP, SLOW, FLAPPING = range(5)
 HEALTHY = range(5, BACKENDS)
@@ -92,7 +94,7 @@ async def _answer(port: int, number: int, place: int) -> bytes:
     try:
         async with asyncio.timeout(patient(40)):
             await reader.readline()
-            writer.write(b"USER u%d\r\nPASS secret\r\n" % number)
+            writer.write(b"USER u%d-%d\r\nPASS secret\r\n" % (number, place // BACKENDS % USERS))
             await reader.readline()
             said = await reader.readline()
             writer.write(b"QUIT\r\n")
@@ -216,7 +218,8 @@ def test_five_sick_ones_stop_nobody_else(tmp_path: Path) -> None:
     """
     port = free_port()
     users = tmp_path / "users"
-    users.write_text("".join(f"n:u{number}:{{PLAIN}}secret:b{number}:x\n" for number in range(BACKENDS)))
+    names = [(number, f"u{number}-{user}") for number in range(BACKENDS) for user in range(USERS)]
+    users.write_text("".join(f"n:{name}:{{PLAIN}}secret:b{number}:\n" for number, name in names))
     users.chmod(0o600)
     with stores() as ill:
         words = f"state online health greeting healthinterval {INTERVAL_SECONDS} slowstart 1"
