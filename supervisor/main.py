@@ -209,11 +209,10 @@ def _check(program: Program, chosen: argparse.Namespace) -> int:
 def _source(chosen: argparse.Namespace, rundir: RunDirectory, notifier: Notifier, *, log: Log) -> Source:
     """Where listening sockets come from: systemd, ringd, or we bind them ourselves."""
     path = _ring_path(chosen)
-    wanted = path is not None
     if path is not None and chosen.ringd is None and (reason := why_unserved(path)):
         # Nobody has asked for it: what a killed ringd has left must not keep a mail site from its start.
         log(messages.RINGD_DEAD, path=path, reason=reason)
-        wanted = False
+        path = None
     passed = inherited(os.environ)
     ports = {one.socket.getsockname()[1] for one in passed}
 
@@ -223,7 +222,7 @@ def _source(chosen: argparse.Namespace, rundir: RunDirectory, notifier: Notifier
         if port not in ports and not rundir.has_company():
             log(messages.PORT_SHARED, address=host, port=port)
 
-    source: Source = Ring(path, log) if path is not None and wanted else Binding(tell_shared)
+    source: Source = Ring(path, log) if path is not None else Binding(tell_shared)
     return Activated(passed, source, notifier, log=log) if passed or notifier.stores else source
 
 

@@ -96,11 +96,6 @@ class Unstuffer:
         self._held = held[certain:]
         return self._give(held[:certain])
 
-    def end(self) -> bytes:
-        """What was held back, when the input ends without a lone dot. A dot cut off from its line end counts as one."""
-        held, self._held = self._held, b""
-        return self._give(_CRLF if held.startswith(_CRLF) else held)
-
     def _give(self, stuffed: bytes) -> bytes:
         plain = stuffed.replace(b"\r\n.", _CRLF)
         given = plain[self._surplus :]

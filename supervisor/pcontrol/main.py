@@ -168,8 +168,7 @@ _CHANGE_AS = {"apply": (APPLY,), "confirm": ("confirm",), "rollback": (ROLLBACK,
 def _meant(connection: Connection, options: Namespace, lines: Sequence[str]) -> Connection:
     """The connection, if these lines may go there. Raises NoConnection: `shutdown all` said twice ends one program."""
     name = connection.instead
-    line = next((line for line in lines if name and not options.reads_only(name, line)), None)
-    if line is None:
+    if not name or all(options.reads_only(name, line) for line in lines):
         return connection
     raise _another(connection, options)
 

@@ -216,6 +216,9 @@ RINGD_LOST = Message(
     0x0250, "ADM", "ringd_lost", "ringd does not answer; what is open goes on, nothing new can be opened meanwhile."
 )
 RINGD_BACK = Message(0x0251, "INF", "ringd_back", "ringd answers again and has been given the sockets back.")
+SYSTEMD_UNCLAIMED = Message(
+    0x0252, "ADM", "systemd_unclaimed", "systemd passed sockets that no listener wants; they are closed."
+)
 RINGD_DEAD = Message(
     0x0253,
     "ADM",
@@ -228,9 +231,6 @@ PORT_SHARED = Message(
     "port_shared",
     "Another program of this user listens at this port, too, and is no instance in the same run directory: the kernel "
     "deals the clients out among both.",
-)
-SYSTEMD_UNCLAIMED = Message(
-    0x0252, "ADM", "systemd_unclaimed", "systemd passed sockets that no listener wants; they are closed."
 )
 EXPORTER_LISTENS = Message(0x0270, "INF", "exporter_listens", "The exporter answers at this address.")
 EXPORTER_WAITS = Message(

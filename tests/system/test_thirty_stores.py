@@ -24,7 +24,7 @@ from tests.patience import PATIENCE, patient
 from tests.system.site import LOOPBACK, Proxy, free_port
 
 USERS = 10
-"""Of each backend: one user alone closes none."""
+"""Users of each backend; one alone closes none."""
 BACKENDS, WINDOW_SECONDS, WINDOWS, LOGINS_A_SECOND = 30, 10.0, 12, 300
 STOPPED, REFUSING, TEMP, SLOW, FLAPPING = range(5)
 HEALTHY = range(5, BACKENDS)

@@ -13,14 +13,14 @@ from popular.proxy.settings import leading, moving_together
 from popular.proxy.settings.accounts import UNKNOWN, FoundUser, found_user
 from popular.proxy.settings.cluster import with_mark
 from popular.proxy.settings.order_sorts import HELD_USER, HOLD_SECONDS, LONGEST_DEADLINE, MOVING_USER, ROUTED_USER, USER
-from popular.proxy.settings.pairs import Said, namespace_notes, time_of, user_of
+from popular.proxy.settings.pairs import Said, listed_user, namespace_notes, time_of, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, Kind
 from supervisor.control.outcome import Change, Comparison, Move, Outcome, Replacement, Rollback
 from supervisor.control.replytext import noted
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE
-from supervisor.control.words import CommandRefused, Word
+from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import UNDO, OrderEntry, Orders, is_over
 from supervisor.runtime.messages import CONFIG_NOTE
 from supervisor.runtime.plural import count_of
@@ -62,15 +62,9 @@ def _move(context: CommandContext, arguments: Arguments) -> Outcome:
     return _order(context, whom, said, here=here, to=to, home=home)
 
 
-def _as_listed(word: Word, said: Said, context: CommandContext) -> tuple[str, str]:
-    """A user as `user list` prints him, though no virtual server may have his namespace; or as elsewhere."""
-    namespace, colon, name = word.partition(":")
-    return (namespace, name) if colon and not said and _route(context, str(word)) else user_of(word, said, context)
-
-
 def _unmove(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(arguments, _WORDS)
-    typed = FoundUser(*_as_listed(arguments["user"], said, context))
+    typed = FoundUser(*listed_user(arguments["user"], said, context, listed=_moved(context)))
     whom = found_user(context, typed.namespace, typed.account)
     if _route(context, typed.key) is not None and whom.key != typed.key:
         whom = typed  # he is led by the name that was said then

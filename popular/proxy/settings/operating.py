@@ -29,7 +29,7 @@ from popular.proxy.settings.order_sorts import (
     iso,
     user_key,
 )
-from popular.proxy.settings.pairs import OF_NAMESPACE, Said, namespace_notes, time_of, user_of
+from popular.proxy.settings.pairs import OF_NAMESPACE, Said, listed_user, namespace_notes, time_of, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, shown
 from supervisor.control.lookups import Unfit
@@ -197,10 +197,8 @@ def _lock(context: CommandContext, arguments: Arguments) -> Outcome:
 def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
     word, said = arguments["user"], Said(arguments, ("namespace",))
     what, ordered = _ABOUT_USERS[sort], _orders(context, sort)
-    key = str(word)
-    if said or key not in ordered:  # else it is named as `user list` prints it, though no server has that namespace
-        whom = user_of(word, said, context)
-        key = user_key(*whom)
+    whom = listed_user(word, said, context, listed=ordered)
+    key = user_key(*whom)
     if key not in ordered:  # else it is ended as it was said, whatever modules say by now
         key = found_user(context, *whom).key
     if key not in ordered:

@@ -1,6 +1,6 @@
 """What stands behind a command as pairs of a word and a value: each once, and only those that fit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from popular.proxy.settings.kinds import USER_NAMESPACE
 from supervisor.control.context import Arguments, CommandContext
@@ -55,7 +55,17 @@ def user_of(word: Word, said: Mapping[str, Word], context: CommandContext) -> tu
         )
     if not in_front and not behind and len(there) > 1:
         raise CommandRefused(f"say which namespace: `namespace NAME`; there are: {', '.join(sorted(there))}")
-    return in_front or behind or there.pop(), str(name)
+    return in_front or behind or there.pop(), name
+
+
+def listed_user(
+    word: Word, said: Mapping[str, Word], context: CommandContext, *, listed: Container[str]
+) -> tuple[str, str]:
+    """A user as `user list` prints him, though no virtual server may have his namespace any more; or as `user_of` has
+    him. `listed`: the orders among which he is looked for.
+    """
+    namespace, _colon, name = word.partition(":")
+    return (namespace, name) if not said and str(word) in listed else user_of(word, said, context)
 
 
 def namespace_notes(namespace: str, context: CommandContext) -> tuple[str, ...]:
