@@ -19,7 +19,7 @@ from supervisor.table.contents import ThingLook
 from supervisor.table.layout import Layout
 
 _FILLED = "="
-"""In a command's words: what stands behind it is a column, whose value takes the place."""
+"""In a command's words: what stands after it is a column, whose value takes the place."""
 
 
 class KickTarget(NamedTuple):

@@ -129,7 +129,7 @@ _HEALTH = (
 
 
 def _described(table: ThingTable, known: Known) -> dict[str, Any]:
-    """What a table on the page is called, and its columns behind those that every one has."""
+    """What a table on the page is called, and its columns after those that every one has."""
     columns = [_WAITING | {"kind": "number"}] if table is known.watched.servers else []
     columns += [{"name": one.key, "title": one.title, "kind": "number", "help": ""} for one in table.counted]
     return {

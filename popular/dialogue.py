@@ -1,10 +1,10 @@
 """The debug lines of a POP3 dialogue, in `pproxy` and `pserv` (debug options POP, and PASS, which alone shows passwords
 and nothing else).
 
-What is logged is parsed commands, never octets as they came: a password that came in pieces, behind a bare LF, with a
+What is logged is parsed commands, never octets as they came: a password that came in pieces, after a bare LF, with a
 blank in front of PASS, or as the argument of a command that nobody knows is not recognised by its looks. So a line is
 judged when it is whole; a command that is known shows what it may hold, everything else shows its length.
-Behind AUTH, up to our verdict, every line does: it answers a challenge, and may look like a command. So do challenges:
+After AUTH, up to our verdict, every line does: it answers a challenge, and may look like a command. So do challenges:
 with what SCRAM's say, and the user's name, a password can be guessed in peace, without asking anybody.
 """
 

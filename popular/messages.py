@@ -112,7 +112,7 @@ NOT_PIPELINED = Message(
     "ADM",
     "not_pipelined",
     "A backend announces PIPELINING, and did not answer USER and PASS that came in one piece as it should: it gets one "
-    "behind the other for ten minutes.",
+    "after the other for ten minutes.",
 )
 BAD_HEADER = Message(
     0x0310,

@@ -21,7 +21,7 @@ def fields_of(made: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def joined(first: bytes, second: bytes) -> bytes:
-    """One behind the other."""
+    """One after the other."""
     return first + second
 
 
@@ -36,7 +36,7 @@ def part(octets: bytes, first: int, behind: int) -> bytes:
 
 
 def word_at(octets: bytes) -> int:
-    """The first four octets as one number, letters as capitals; 0 behind the end."""
+    """The first four octets as one number, letters as capitals; 0 after the end."""
     return int.from_bytes(octets[:4].upper().ljust(4, b"\0"), "big")
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 VERSION = 1
 """Version of the file."""
 LATEST = 253402300799
-"""No order ends later than the year 9999: behind it there is no date for people."""
+"""No order ends later than the year 9999: after it there is no date for people."""
 
 UNDO = "undo"
 """In the value of what is under way, and is nothing before it is finished: the orders that belong to it, as a list of

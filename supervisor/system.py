@@ -270,7 +270,7 @@ class Shared:
         self._numbers[cell] += amount
 
     def total(self, first: int, step: int, end: int) -> int:
-        """What these come to: the first, and one behind each step up to the end."""
+        """What these come to: the first, and one after each step up to the end."""
         return sum(self._numbers[first:end:step])
 
     def fill(self, cell: int, fd: int) -> bool:

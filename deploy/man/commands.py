@@ -42,7 +42,7 @@ def pcontrol_page() -> list[Section]:
         text(
             "The first word can be one of these. A file that has such a name is meant by ./check. FILE is then the "
             "whole configuration: what it does not say is as the program's start options and defaults have it. The "
-            "options of the connection may stand behind the subcommand too."
+            "options of the connection may stand after the subcommand too."
         )
         + "\n"
         + terms((f"pcontrol {word}", help) for word, help in pcontrol.SUBCOMMANDS.items())

@@ -20,7 +20,7 @@ MODULES = (
     (
         "any BACKEND [TARGET]",
         "Lets everyone in, with any password: for backends that check it themselves. In TARGET, %u is the user name, "
-        "%n the part before its last @, %d the part behind, %% a percent sign.",
+        "%n the part before its last @, %d the part after, %% a percent sign.",
     ),
     (
         "passwd FILE [TARGET] [strict]",
@@ -42,12 +42,12 @@ MODULES = (
         "sql URL query TEXT|queryfile FILE [NAME VALUE]...",
         "Users in an SQL database, by a query of yours. URL is sqlite:/PATH, postgresql://USER@HOST[:PORT]/DB or "
         "mysql://USER@HOST[:PORT]/DB. The query's parameters are bound: :user the name, :name and :domain its parts "
-        "before and behind the last @, :namespace, :vserv, :address. Its columns are taken by their names: password, "
+        "before and after the last @, :namespace, :vserv, :address. Its columns are taken by their names: password, "
         "backend, target, secret, flags, locked, sessions, login_delay, account. No row: there is no such user; "
         "several rows: one user with several passwords. passwordfile FILE holds the database's password; backend ID "
         "and target TARGET count where a row does not say it; connections N is how many a worker has at most (4). "
         "tls on has MySQL asked in TLS only, verified by cafile FILE or the system's authorities; PostgreSQL by "
-        "?sslmode=verify-full&sslrootcert=FILE behind its URL. Needs popular-pop3[postgresql] or popular-pop3[mysql].",
+        "?sslmode=verify-full&sslrootcert=FILE after its URL. Needs popular-pop3[postgresql] or popular-pop3[mysql].",
     ),
     (
         "redis URL [NAME VALUE]...",

@@ -72,7 +72,7 @@ def command(parser: argparse.ArgumentParser, *description: str) -> list[Section]
 
 
 def folded(page: str) -> str:
-    """Lines of at most 79 characters where troff does not care: not in examples, and not the tag behind .TP."""
+    """Lines of at most 79 characters where troff does not care: not in examples, and not the tag after .TP."""
     lines: list[str] = []
     as_typed = tag = False
     for line in page.splitlines():

@@ -2,7 +2,7 @@
 
     template HOST PORT [passwordfile FILE]
 
-The service is sent `NAMESPACE USER PASSWORD`, each in base64, behind the secret of FILE if there is one, and answers
+The service is sent `NAMESPACE USER PASSWORD`, each in base64, after the secret of FILE if there is one, and answers
 `YES BACKEND`, `NO BACKEND` (I know him, but not with this password) or `UNKNOWN`.
 """
 

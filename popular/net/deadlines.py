@@ -39,7 +39,7 @@ class Deadlines(Timed):
         self._is_in = False
         """The login is done."""
         self._until = to_log_in
-        """The end of the authentication phase; behind it, that of the session."""
+        """The end of the authentication phase; after it, that of the session."""
         self._to_step = NEVER
         self._wakes = NEVER
         self.bucket = None

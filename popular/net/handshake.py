@@ -179,7 +179,7 @@ class Handshake(EventTaker):
     def _begin(self, plain: Channel, server_name: str) -> None:
         settings = self._tls_settings
         try:
-            if self._seen:  # also behind a BadHello
+            if self._seen:  # also after a BadHello
                 plain.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             self._leg.channel = channel = tls_channel_of(plain, settings.first_context(), self)
             channel.change_context(settings.certificate_context(server_name))
@@ -208,7 +208,7 @@ class Handshake(EventTaker):
         self._leg.handshake_done(agreed)
 
     def _shake_hands_and_greet(self, channel: Channel) -> None:
-        """The last of it may be a ticket of ours, and behind it comes the greeting: they travel together."""
+        """The last of it may be a ticket of ours, and after it comes the greeting: they travel together."""
         assert isinstance(channel, TlsChannel)
         channel.gather(True)
         self._shake_hands(channel)

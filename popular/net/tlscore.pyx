@@ -390,7 +390,7 @@ cdef str _look_up():
 
 
 cdef _check(context, connection):
-    """The objects of the ssl module are laid out as we believe: what stands before and behind its SSL tells so, and the
+    """The objects of the ssl module are laid out as we believe: what stands before and after its SSL tells so, and the
     SSL knows its object, its context and its descriptor.
     """
     global _modes

@@ -44,7 +44,7 @@ class TlsEnd:
         raise NotImplementedError
 
     def send(self, data: bytes) -> int:
-        """How many octets were taken. What was not has to come again, with more behind it or not."""
+        """How many octets were taken. What was not has to come again, with more after it or not."""
         raise NotImplementedError
 
     def pending(self) -> bool:

@@ -36,7 +36,7 @@ def needs(library: str, *, extra: str) -> ModuleType:
 
 
 def pairs(module: str, words: Sequence[str], allowed: Collection[str]) -> Mapping[str, str]:
-    """`NAME VALUE NAME VALUE …` behind a module's first words, each name once. Raises ModuleFailed for this module."""
+    """`NAME VALUE NAME VALUE …` after a module's first words, each name once. Raises ModuleFailed for this module."""
     found: dict[str, str] = {}
     for at in range(0, len(words), 2):
         name = words[at]
@@ -102,7 +102,7 @@ def text_of(module: str, secret: Secret) -> str:
 
 
 def refuse_password_in(module: str, url: str) -> None:
-    """Raises ModuleFailed if a URL holds a password: in front of its host, or among the parameters behind it.
+    """Raises ModuleFailed if a URL holds a password: in front of its host, or among the parameters after it.
 
     The text says how the URL looks without it, and does not repeat it.
     """

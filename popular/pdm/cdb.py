@@ -93,7 +93,7 @@ class Reader:
         """The data of this record, if it has the key."""
         octets = os.pread(self._fd, _RECORD_AT_ONCE, position)
         if len(octets) < _PAIR.size:
-            raise BadDatabase("a record lies behind the end of the file")
+            raise BadDatabase("a record lies after the end of the file")
         key_length, data_length = _PAIR.unpack_from(octets)
         begin = _PAIR.size + key_length
         if key_length != len(key) or self._part(octets, position, begin=_PAIR.size, end=begin) != key:

@@ -2,7 +2,7 @@
 
 It is made by a process of its own, for it takes a while where there are many users, and would hold up a worker; and it
 is written, synced and renamed as `pcdb` does it. Two at once come one after the other. It ends with the worker: a move
-whose worker is gone is taken back by another one, and nothing must come behind that.
+whose worker is gone is taken back by another one, and nothing must come after that.
 """
 
 import fcntl

@@ -3,7 +3,7 @@ nothing else.
 
 First round, `check`: the first module that authenticates the user ends it. The first that knows him but refuses ends it
 too, and begins the second round, `authenticate`: all modules are asked in order whether they vouch for this user (a
-master password does). So a module that takes everyone, behind one with a list, never lets a listed user in with a wrong
+master password does). So a module that takes everyone, after one with a list, never lets a listed user in with a wrong
 password. In the second round, success means the route of the module that identified him. There is none for a user who
 is locked, or whose route the module does not tell.
 
@@ -248,7 +248,7 @@ def rounds(
 def _doubt(
     modules: Sequence[AnyModule], identifier: AnyModule, failures: Sequence[str]
 ) -> Generator[Step, object, str]:
-    """Which modules cannot tell: those that have failed here, and those behind that fail without being asked."""
+    """Which modules cannot tell: those that have failed here, and those after that fail without being asked."""
     found = list(failures)
     for module in modules[modules.index(identifier) + 1 :]:
         failing = yield Step(module, FAILING)

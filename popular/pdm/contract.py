@@ -5,7 +5,7 @@ function,
 
     open_module(ident: str, arguments: Sequence[str]) -> Module
 
-`ident` is the id that the operator chose, `arguments` are the words behind the module's
+`ident` is the id that the operator chose, `arguments` are the words after the module's
 name in `pdm add ID MOD ARG ...`. If it cannot start it raises `ModuleFailed` with a text for people.
 
 Two questions are put to a module, and it answers at least one of them. `check`: who is this, where is his mail, is the
@@ -147,7 +147,7 @@ class Question(NamedTuple):
     proof: Proof | None = None
     actor: str = ""
     attempt: int = 1
-    """Which one it is in this session: 2 behind a wrong login."""
+    """Which one it is in this session: 2 after a wrong login."""
     certificate: bytes = b""
     """The client's verified certificate itself (DER); empty if it showed none."""
     defaultns: str = ""
@@ -262,7 +262,7 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Provable:
     """The user is known, and whoever proves that he has the password of these keys may come in; unless he is `locked`:
-    then he is shown them all the same, and refused behind that. The answer where keys are wanted, and nowhere else.
+    then he is shown them all the same, and refused after that. The answer where keys are wanted, and nowhere else.
     """
 
     keys: ScramKeys

@@ -2,7 +2,7 @@
 
 For sites where the backend does the checking: towards a POP3 backend, the client's own name (or TARGET) and the
 client's own password are passed on. In TARGET, `%u` is the user name as given, `%n` the part before its last '@', `%d`
-the part behind (see `target.py`).
+the part after (see `target.py`).
 
 It never waits, and never looks at the password.
 """

@@ -8,8 +8,8 @@ percent signs and control octets of names and passwords are escaped as nginx doe
 UTF-8.
 
 The answer: `Auth-Status: OK` lets in, at `Auth-Server` and `Auth-Port`, which the operator has to allow (`pdm conf ID
-allow NET:PORT like BACKEND`), as `Auth-User` with `Auth-Pass`, where they are given. `WAIT` has us ask again behind
-`Auth-Wait` seconds. Any other status refuses, and is what the client is told, as by nginx, behind `[AUTH]`: words that
+allow NET:PORT like BACKEND`), as `Auth-User` with `Auth-Pass`, where they are given. `WAIT` has us ask again after
+`Auth-Wait` seconds. Any other status refuses, and is what the client is told, as by nginx, after `[AUTH]`: words that
 tell who exists tell it to everybody. The answer is held back for `Auth-Wait` seconds. An answer without Auth-Status, or
 none, is "cannot tell": the first of this user only, whatever its HTTP status, the second counts for the breaker.
 
@@ -58,7 +58,7 @@ _CODED = re.compile(r"\[([A-Za-z/-]+)\] *(.*)")
 _ESCAPED = bytes(range(0x21)) + b"%"
 _LONGEST_WAIT = 60
 _LONGEST_PAUSE = 2.0
-"""For which we wait before we ask again; behind it the client is told to come again."""
+"""For which we wait before we ask again; after it the client is told to come again."""
 
 
 def escaped(octets: bytes) -> str:

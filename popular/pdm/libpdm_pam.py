@@ -8,7 +8,7 @@ error here. PAM asks its modules in a thread, one handle for each question; `pam
 as root (or through its helper, and then only at those of the run user), so a proxy that has given up root uses services
 that need no privileges: pam_ldap, pam_krb5, pam_radius, pam_sss.
 
-PAM does not tell who exists: whoever may not come in is "refused", and no module behind this one is asked for him. So
+PAM does not tell who exists: whoever may not come in is "refused", and no module after this one is asked for him. So
 it stands last.
 """
 

@@ -35,7 +35,7 @@ return 1
 """
 """Lua, run by the server. KEYS: a user's hash. ARGV: where he is from now on."""
 _SECONDS = 2.0
-"""For a connect, and for an answer; the module's own deadline is behind it."""
+"""For a connect, and for an answer; the module's own deadline is after it."""
 _MOST_CONNECTIONS = 64
 
 

@@ -6,11 +6,11 @@
 `URL` is one of
 
     sqlite:/PATH                       a file, read only; comes with Python
-    postgresql://USER@HOST[:PORT]/DB   with the extra `postgresql`; what libpq takes behind `?` is passed on
+    postgresql://USER@HOST[:PORT]/DB   with the extra `postgresql`; what libpq takes after `?` is passed on
     mysql://USER@HOST[:PORT]/DB        with the extra `mysql`; MariaDB too
 
 The query's parameters are bound, never pasted into it: `:user` the name as given, `:name` and `:domain` its parts
-before and behind the last '@' (all of it, and nothing, if there is none), `:namespace`, `:vserv`, `:address`. The
+before and after the last '@' (all of it, and nothing, if there is none), `:namespace`, `:vserv`, `:address`. The
 columns of what it gives are taken by their names (`record.py`). No row: there is no such user. Several rows, up to
 ten: one user with several passwords, of which one has to fit.
 

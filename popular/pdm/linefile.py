@@ -137,7 +137,7 @@ class Faults:
         self._told = sorted([*self._told, (number, what)])[:MOST_TOLD]
 
     def add_untold(self, count: int) -> None:
-        """So many more, behind those that are told."""
+        """So many more, after those that are told."""
         self.count += count
 
     def refuse_if_all_are_bad(self, good: int) -> None:

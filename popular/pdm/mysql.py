@@ -44,7 +44,7 @@ class MysqlEngine:
         self._errors = needs("asyncmy.errors", extra="mysql")
         parts = urlsplit(url)
         if parts.query or parts.fragment:
-            raise ModuleFailed("sql: mysql: nothing may stand behind the database's name")
+            raise ModuleFailed("sql: mysql: nothing may stand after the database's name")
         _check_understood(query)
         if not is_at_host(parts) or len(parts.path) < 2 or not parts.username:
             raise ModuleFailed("sql: this is no URL of MySQL: mysql://USER@HOST[:PORT]/DB")

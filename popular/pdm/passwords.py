@@ -1,7 +1,7 @@
 """Stored passwords: which forms there are, and whether a password fits one.
 
 Two tables. `CRYPT_FORMS` are hashes that say themselves what they are: those of crypt(3) (man crypt(5)) and of argon2.
-`SCHEMES` are Dovecot's `{SCHEME}` prefixes; `.hex`, `.b64` or `.base64` behind the name may say how the rest is
+`SCHEMES` are Dovecot's `{SCHEME}` prefixes; `.hex`, `.b64` or `.base64` after the name may say how the rest is
 written. Beside them there are the keys of SCRAM as PostgreSQL writes them (`scramstored.py`). A stored text that begins
 with `!` or `*` is locked: no password fits.
 
@@ -242,7 +242,7 @@ def _understood_scram(octets: bytes) -> _Understood:
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """A name in braces. Behind it stands one of the forms `crypt`, a `digest` of password and salt, or the text."""
+    """A name in braces. After it stands one of the forms `crypt`, a `digest` of password and salt, or the text."""
 
     crypt: tuple[str, ...] = ()
     digest: str = ""
@@ -308,7 +308,7 @@ def _decoded(name: str, scheme: Scheme, written: str, *, text: str) -> bytes:
     try:
         return binascii.unhexlify(text) if in_hex else base64.b64decode(text, validate=True)
     except ValueError:
-        raise UnknownForm(f"what stands behind {{{name}}} is not {'hexadecimal' if in_hex else 'base64'}") from None
+        raise UnknownForm(f"what stands after {{{name}}} is not {'hexadecimal' if in_hex else 'base64'}") from None
 
 
 def _fits_digest(name: str, scheme: Scheme, octets: bytes) -> Fits:
@@ -316,7 +316,7 @@ def _fits_digest(name: str, scheme: Scheme, octets: bytes) -> Fits:
     size = algorithm().digest_size
     if len(octets) < size or (len(octets) > size) != scheme.salted:
         raise UnknownForm(
-            f"what stands behind {{{name}}} is not {size} octets{' and a salt' if scheme.salted else ''} long"
+            f"what stands after {{{name}}} is not {size} octets{' and a salt' if scheme.salted else ''} long"
         )
 
     def fits(stored: bytes, password: bytes) -> bool:

@@ -83,7 +83,7 @@ class PostgresqlPool:
             await pool.putconn(connection)
 
     async def _living(self) -> tuple[Any, Any]:
-        """One that is not dead, and its pool. Looked at here and not by the pool, which waits longer behind each dead
+        """One that is not dead, and its pool. Looked at here and not by the pool, which waits longer after each dead
         one that it finds, and may have been closed then. Where one is dead they mostly all are: so they all go.
         """
         while True:

@@ -5,7 +5,7 @@
 
 COMMAND-FILE has one module a line, in the order in which they are asked: `ID MODULE-NAME [ARG]...`, split into words
 as the control language does it. DATA-FILE has one login a line: `IP PROTOCOL NAMESPACE USER PASSWORD`, where the
-password is all that follows the blanks behind USER. Empty lines, and lines that begin with `#`, count for nothing.
+password is all that follows the blanks after USER. Empty lines, and lines that begin with `#`, count for nothing.
 
 --certificate-name is for all logins: the clients have shown a verified certificate with this name.
 
@@ -107,7 +107,7 @@ def options() -> argparse.ArgumentParser:
         type=str,  # an argument of a module may be ""
         nargs=argparse.REMAINDER,
         metavar="MODULE [ARG]",
-        help="try whether a module keeps the contract; behind it stand its name and its arguments, and nothing else",
+        help="try whether a module keeps the contract; after it stand its name and its arguments, and nothing else",
     )
     parser.add_argument(
         "commands", metavar="COMMAND-FILE", nargs="?", help="one module a line: ID MODULE-NAME [ARG]..."

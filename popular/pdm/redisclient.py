@@ -49,7 +49,7 @@ def place_of(url: str, *, several: bool = False) -> RedisPlace:
         raise ModuleFailed("allowed: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:/PATH; PORT: 1 to 65535")
     if not plus:
         if scheme != "unix" and not (path == [""] or (len(path) == 1 and path[0].isdigit())):
-            raise ModuleFailed("behind redis://[USER@]HOST[:PORT] only /DB is allowed, a number")
+            raise ModuleFailed("after redis://[USER@]HOST[:PORT] only /DB is allowed, a number")
         return RedisPlace(url, parts)
     if scheme == "unix" or form not in (SENTINEL, CLUSTER):
         raise ModuleFailed("allowed: redis+sentinel://HOST[:PORT],…/NAME[/DB], redis+cluster://HOST[:PORT], rediss+…")
@@ -57,7 +57,7 @@ def place_of(url: str, *, several: bool = False) -> RedisPlace:
         return RedisPlace(url, parts, form=form)
     name, db = path[0], path[1] if len(path) > 1 else "0"
     if not name or len(path) > 2 or not db.isdigit():
-        raise ModuleFailed("behind redis+sentinel://HOST[:PORT],… stands the name of the master: /NAME, or /NAME/DB")
+        raise ModuleFailed("after redis+sentinel://HOST[:PORT],… stands the name of the master: /NAME, or /NAME/DB")
     return RedisPlace(url, parts._replace(path=f"/{db}"), form=form, master=name)
 
 

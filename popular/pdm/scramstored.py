@@ -26,7 +26,7 @@ from popular.protocol.scram import (
 POSTGRESQL = f"{SCRAM}$"
 """How the second form begins."""
 FORM = f"{{{SCRAM}}}"
-"""How the form of both begins, behind which the cost stands."""
+"""How the form of both begins, after which the cost stands."""
 
 _PARTS = re.compile(r"([1-9]\d{0,8})[,:]([A-Za-z0-9+/=]+)[,$]([A-Za-z0-9+/=]+)[,:]([A-Za-z0-9+/=]+)")
 _SEPARATORS = {",,,", ":$:"}
@@ -40,14 +40,14 @@ class BadKeys(ValueError):
 
 
 def read(text: str) -> ScramKeys:
-    """The keys that stand behind `{SCRAM-SHA-256}`, or `SCRAM-SHA-256$`. Raises BadKeys."""
+    """The keys that stand after `{SCRAM-SHA-256}`, or `SCRAM-SHA-256$`. Raises BadKeys."""
     match = _PARTS.fullmatch(text)
     if not match or "".join(text[match.end(number)] for number in (1, 2, 3)) not in _SEPARATORS:
-        raise BadKeys(f"{FORM} wants ITERATIONS,SALT,STOREDKEY,SERVERKEY, in base64 behind the first comma")
+        raise BadKeys(f"{FORM} wants ITERATIONS,SALT,STOREDKEY,SERVERKEY, in base64 after the first comma")
     try:
         salt, stored_key, server_key = (binascii.a2b_base64(part, strict_mode=True) for part in match.groups()[1:])
     except binascii.Error:
-        raise BadKeys(f"what stands behind {FORM} is not base64") from None
+        raise BadKeys(f"what stands after {FORM} is not base64") from None
     keys = ScramKeys(salt, int(match[1]), stored_key=stored_key, server_key=server_key)
     if not keys.are_sound:
         raise BadKeys(
@@ -58,7 +58,7 @@ def read(text: str) -> ScramKeys:
 
 
 def among(values: Iterable[bytes]) -> list[str]:
-    """Those values of a directory's attribute that are keys, each behind `{SCRAM-SHA-256}`; passwords stored in other
+    """Those values of a directory's attribute that are keys, each after `{SCRAM-SHA-256}`; passwords stored in other
     ways are passed over. Raises BadKeys if none is left, and one of them says of itself that it is keys.
     """
     found, bad = list[str](), None
@@ -81,7 +81,7 @@ def among(values: Iterable[bytes]) -> list[str]:
 def _without_blanks(text: str) -> str:
     """Without those that may stand around the dollars. Raises BadKeys, before many of them cost anything."""
     if len(text) > _LONGEST:
-        raise BadKeys(f"what stands behind {FORM} is too long; allowed: {_LONGEST} characters")
+        raise BadKeys(f"what stands after {FORM} is too long; allowed: {_LONGEST} characters")
     return re.sub(r" *\$ *", "$", text.strip(" "))
 
 

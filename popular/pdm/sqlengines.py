@@ -23,7 +23,7 @@ from popular.pdm.sqlquery import Query
 
 Row: TypeAlias = Mapping[object, object]
 CONNECT_SECONDS = 3
-"""Less than a module's own usual deadline, behind which nobody could say what was the matter."""
+"""Less than a module's own usual deadline, after which nobody could say what was the matter."""
 IDLE_SECONDS = 300
 _SQLITE_WAIT_SECONDS = 2.0
 _SQLITE_CODES_OF_ONE = frozenset({sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_CONSTRAINT})
@@ -53,7 +53,7 @@ def check_number(rows: int, most: int) -> None:
 
 def kind_of(error: BaseException) -> str:
     """A driver's error in words that quote nothing: its class, and its number where it has one; and the system's error
-    behind it.
+    after it.
     """
     number: object = error.args[0] if error.args and isinstance(error.args[0], int) else None
     if isinstance(error, ssl.SSLError):

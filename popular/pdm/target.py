@@ -1,6 +1,6 @@
 """TARGET with placeholders, as the modules `any` and `passwd` take it: the mailbox, or the name on the backend.
 
-`%u` is the user name as given, `%n` the part before its last '@' (all of it, if there is none), `%d` the part behind
+`%u` is the user name as given, `%n` the part before its last '@' (all of it, if there is none), `%d` the part after
 (or nothing), and `%%` a percent sign. So `%d/%n` makes the mailbox example.org/joe of joe@example.org.
 
 What comes of it is not checked here: a target that is no good as a mailbox (`../x`) is the proxy's to refuse.

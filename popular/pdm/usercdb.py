@@ -1,7 +1,7 @@
 """The users of the module `cdb`: a constant database that `pcdb` makes (or whoever writes records like its own).
 
     key   NAMESPACE:USER
-    data  HASH:BACKEND:TARGET[:SECRET], as behind the key in a line of `passwd`
+    data  HASH:BACKEND:TARGET[:SECRET], as after the key in a line of `passwd`
     key   :popular, which no user has; data: a line for each form of HASH, `NUMBER STORED`, of which decoys are made
 
 Nothing is held in memory but the places of the tables: it is the same file, in the page cache, for all workers.

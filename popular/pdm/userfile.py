@@ -74,7 +74,7 @@ class Users:
         return None if offset is None else self._at(offset)
 
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
-        """Each user's key, and what stands behind it in his line, in the order of the file."""
+        """Each user's key, and what stands after it in his line, in the order of the file."""
         for offset in sorted(item & _OFFSET for item in self._index):
             namespace, name, rest = self._line(offset).split(b":", 2)
             yield namespace + b":" + name, rest

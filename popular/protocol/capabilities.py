@@ -18,8 +18,8 @@ STLS, USER, SASL = "STLS", "USER", "SASL"
 _LOGIN_DELAY = "LOGIN-DELAY"
 _ONLY_BEFORE_LOGIN = frozenset({STLS})
 _ONLY_WITH_LOGIN = frozenset({USER, "PIPELINING"})
-"""Not offered where STLS has to come first: a client that pipelines would send its password behind its name, in clear,
-before it hears that it must not; and nothing may be pipelined behind STLS anyway (RFC 2595 section 4)."""
+"""Not offered where STLS has to come first: a client that pipelines would send its password after its name, in clear,
+before it hears that it must not; and nothing may be pipelined after STLS anyway (RFC 2595 section 4)."""
 
 OURS = frozenset(
     {STLS, USER, SASL, _LOGIN_DELAY, "RESP-CODES", "AUTH-RESP-CODE", "IMPLEMENTATION", *international.TAGS}

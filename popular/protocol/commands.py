@@ -50,7 +50,7 @@ VERBS: dict[str, Verb] = {
 
 
 class Command(NamedTuple):
-    """One command line, taken apart. The argument is what stands behind the first blank, byte for byte."""
+    """One command line, taken apart. The argument is what stands after the first blank, byte for byte."""
 
     keyword: str
     argument: bytes

@@ -1,7 +1,7 @@
-"""What client and server say to each other behind the login, taken apart: each command, and the reply that is its own.
+"""What client and server say to each other after the login, taken apart: each command, and the reply that is its own.
 
 Replies come in the order of the commands (RFC 1939, and RFC 2449 section 6.6 for those that are sent ahead), and which
-of them have lines behind the status is known from the command. So nothing needs to be asked and nothing is held up:
+of them have lines after the status is known from the command. So nothing needs to be asked and nothing is held up:
 octets go in as they pass, in whatever pieces. Where they make no sense (`lost`), nothing more is made of them.
 """
 
@@ -23,7 +23,7 @@ MOST_AHEAD = 4096
 line ends only, and as many as the buffers of two kernels take: a hundred times as much would be held for each.
 """
 _LONGEST = 1 << 16
-"""Octets of a line, of either side, behind which it is no dialogue."""
+"""Octets of a line, of either side, after which it is no dialogue."""
 
 
 class SentCommand(NamedTuple):
@@ -35,7 +35,7 @@ class SentCommand(NamedTuple):
 
     @property
     def has_lines(self) -> bool:
-        """Whether there are lines behind a positive reply."""
+        """Whether there are lines after a positive reply."""
         return self.keyword in MESSAGE or (
             self.keyword in LISTING and not (self.keyword in _IF_ALONE and self.argument.strip())
         )
@@ -58,7 +58,7 @@ class StatusLine(NamedTuple):
 
 @dataclass
 class ReplyLines:
-    """What stood behind it: all of it, up to the dot. `shown`: the first lines of a listing."""
+    """What stood after it: all of it, up to the dot. `shown`: the first lines of a listing."""
 
     to: SentCommand
     count: int = 0

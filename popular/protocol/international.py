@@ -67,7 +67,7 @@ def common(offers: Iterable[International]) -> International:
 
 
 def lang(languages: Mapping[str, str], words: Sequence[bytes]) -> tuple[bytes, str]:
-    """The reply to LANG with these words behind it, and which language was chosen: its tag, "*" for the server's own
+    """The reply to LANG with these words after it, and which language was chosen: its tag, "*" for the server's own
     choice, "" for none.
     """
     if not words:

@@ -28,7 +28,7 @@ class LineTooLong(PeerFault):
 
 
 def is_ok(line: bytes) -> bool:
-    """Whether a reply line is positive: `+OK` and nothing, or a blank, behind it."""
+    """Whether a reply line is positive: `+OK` and nothing, or a blank, after it."""
     return line.startswith(b"+OK") and (len(line) == 3 or line[3] in _BLANKS)
 
 

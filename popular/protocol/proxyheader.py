@@ -6,7 +6,7 @@ r"""The PROXY protocol's header, versions 1 and 2: read as far as it has come, a
 
 Source: HAProxy's "The PROXY protocol", sections 2.1 and 2.2. A header that names no TCP endpoints (LOCAL, UNKNOWN, UDP,
 UNIX) is right, and says nothing about the client. Everything else raises BadHeader, as soon as it can be seen. The
-fields behind the addresses of version 2 (TLVs) are skipped, and its length is looked at before anything is waited for.
+fields after the addresses of version 2 (TLVs) are skipped, and its length is looked at before anything is waited for.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ from typing import NamedTuple
 MOST_V1 = 107
 """Octets of a header of version 1, with its CRLF (section 2.1)."""
 MOST_V2_REST = 536
-"""Octets behind the first 16 of version 2 that are taken: addresses (36) and TLVs."""
+"""Octets after the first 16 of version 2 that are taken: addresses (36) and TLVs."""
 MOST = 16 + MOST_V2_REST
 """Octets of any header."""
 
@@ -103,7 +103,7 @@ def _parse_v2(data: bytes) -> Header | None:
     if command not in (_LOCAL, _PROXY):
         raise BadHeader("a header of version 2 with an unknown version or command")
     if rest > MOST_V2_REST:
-        raise BadHeader(f"a header of version 2 with {rest} octets behind its first 16; allowed: {MOST_V2_REST}")
+        raise BadHeader(f"a header of version 2 with {rest} octets after its first 16; allowed: {MOST_V2_REST}")
     needed = {_TCP4: 12, _TCP6: 36}.get(family, 0) if command == _PROXY else 0
     if rest < needed:
         raise BadHeader("a header of version 2 that is too short for its addresses")

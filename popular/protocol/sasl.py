@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeAlias
 LONGEST_RESPONSE = 1 << 16
 """Octets of a line with its CRLF while a challenge waits to be answered: tokens are long, and RFC 5034 has no limit."""
 LONGEST_NAME = 250
-"""Octets of a user name: no longer than one that fits behind USER."""
+"""Octets of a user name: no longer than one that fits after USER."""
 LONGEST_PASSWORD = 1024
 CANCEL = b"*"
 _EMPTY = b"="
@@ -80,7 +80,7 @@ class Exchange:
         self._dialogue = mechanism.dialogue(challenge)
 
     def begin(self, initial: bytes | None) -> bytes | Presented:
-        """Behind AUTH: the first challenge, or what came of the initial response. Raises BadResponse."""
+        """After AUTH: the first challenge, or what came of the initial response. Raises BadResponse."""
         first = next(self._dialogue)
         if initial is None:
             return first
@@ -163,9 +163,9 @@ def _oauthbearer(_challenge: bytes) -> Dialogue:
 
 
 def _fields(octets: bytes) -> Mapping[bytes, bytes]:
-    """NAME=VALUE parts, each with ^A behind it, and one ^A more."""
+    """NAME=VALUE parts, each with ^A after it, and one ^A more."""
     if not octets.endswith(_PART * 2) and octets != _PART:
-        raise BadResponse("fields are NAME=VALUE with ^A behind each, and ^A behind the last")
+        raise BadResponse("fields are NAME=VALUE with ^A after each, and ^A after the last")
     parts = [part.partition(b"=") for part in octets[:-2].split(_PART)]
     return {name.lower(): value for name, _, value in parts}
 
@@ -216,7 +216,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
 
 
 class Challenges:
-    """Makes challenges that nobody can foretell, and no two alike: as Message-IDs, with `host` behind the @."""
+    """Makes challenges that nobody can foretell, and no two alike: as Message-IDs, with `host` after the @."""
 
     __slots__ = ("_host", "_key")
 
@@ -255,5 +255,5 @@ def decoded(line: bytes) -> bytes:
 
 
 def initial_response(word: bytes) -> bytes:
-    """The word behind AUTH and the mechanism. Raises BadResponse."""
+    """The word after AUTH and the mechanism. Raises BadResponse."""
     return b"" if word == _EMPTY else decoded(word)

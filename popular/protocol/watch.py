@@ -6,7 +6,7 @@ Deletions take effect only when QUIT is answered (RFC 1939 section 6), so nobody
 none can be cut without harm.
 
 Whether QUIT was answered shows when the connection ends. Its answer is the last line of all, and a status; with
-commands sent ahead there are as many statuses behind QUIT as commands that were open then. All that was sent before
+commands sent ahead there are as many statuses after QUIT as commands that were open then. All that was sent before
 the backend last spoke is taken for answered: so nothing that it says before QUIT is looked at, and only a client that
 sends QUIT in a segment of its own, ahead of answers, could have its end taken for better than it was.
 """
@@ -45,7 +45,7 @@ class CommandWatch:
         self.open = 0
         """Commands since the backend last said something; whoever hears it, before QUIT, sets this to 0."""
         self._owed = 0
-        """Answers behind QUIT, the one to QUIT included."""
+        """Answers after QUIT, the one to QUIT included."""
         self._answers = 0
         self._status = False
         """The last whole line of the backend's is a status."""
@@ -81,7 +81,7 @@ class CommandWatch:
             self.deletes = 0
 
     def hear(self, data: bytes) -> None:
-        """What the backend says behind QUIT."""
+        """What the backend says after QUIT."""
         if not self._answer and find(data, _LF) == len(data) - 1:
             # Nearly always: one answer, whole.
             self._tell_status(data)

@@ -100,7 +100,7 @@ class RequestReader:
         return self._lines[0] if self._lines else b""
 
     def take(self, buffer: LineBuffer) -> Request | None:
-        """The request, once its three lines are there; until then None. What stands behind it stays in the buffer.
+        """The request, once its three lines are there; until then None. What stands after it stays in the buffer.
 
         The buffer's limit should be LONGEST_LINE. Raises PeerFault (from the buffer), BadMailboxName, BadRequest, each
         as soon as the faulty line is there.

@@ -213,7 +213,7 @@ def reconciled(
     alone: bool = True,
     ended: Mapping[str, float] = MappingProxyType({}),
 ) -> Reconciled:
-    """`before`: the orders here before the hash was read; `now`: behind it. What has changed in between is left for the
+    """`before`: the orders here before the hash was read; `now`: after it. What has changed in between is left for the
     next time. `follows`: the hash has all that was known of it here. If it has lost something, what is said here counts
     if it is newer; `ended` are the fields of what was ended here, and when. `alone`: no other proxy has our name, whose
     a move could be of which we know nothing.

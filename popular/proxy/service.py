@@ -79,7 +79,7 @@ class ProxyService:
         self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
         self.last_logins.most = config.variables[USERS]
         self._sessions = RefCount(self._release)
-        # Behind whatever may fail, so that nothing needs to be closed then.
+        # After whatever may fail, so that nothing needs to be closed then.
         self._context = context
         self._open: list[OpenModule] = open_modules(
             context, config, before._open if before is not None else [], in_force=in_force

@@ -47,7 +47,7 @@ class StoreState(NamedTuple):
     epoch: str = ""
     serial: int = 0
     marks: str = ""
-    """The marks of the last changes, the latest behind."""
+    """The marks of the last changes, the latest after."""
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> "StoreState":

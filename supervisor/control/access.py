@@ -132,7 +132,7 @@ def _rule(command: FileCommand, language: Vocabulary, numbers: Numbers) -> Rule:
     may = _one_of((MAY_READ, MAY_SAY, MAY_ALL), words[2])
     rest = words[3:]
     if may != MAY_SAY and rest:
-        raise CommandRefused(f"{shown(rest[0])} is too much behind {may}", rest[0].column)
+        raise CommandRefused(f"{shown(rest[0])} is too much after {may}", rest[0].column)
     if may == MAY_SAY:
         rest = _without_json(rest)
         _check_pattern(rest, words[2], language)
@@ -164,4 +164,4 @@ def _check_pattern(rest: Sequence[Word], say: Word, language: Vocabulary) -> Non
         if word not in following:
             allowed = f"{nearest(word, following)}; allowed: {', '.join(following)}"
             raise CommandRefused(f"{shown(word)} is unknown{allowed}", word.column)
-    raise CommandRefused(f"this is no whole command; with {ANY_REST} behind it, it is all that begin so", say.column)
+    raise CommandRefused(f"this is no whole command; with {ANY_REST} after it, it is all that begin so", say.column)

@@ -1,7 +1,7 @@
 """The commands that every program has: show, set, debug, shutdown, sessions, kill, workers; those about whole
 configurations (`draft.py`, `history.py`, `generations.py`), and those about commands (`helping.py`).
 
-`common_commands()` gives the rows; the handlers below are pure. A program adds its own rows behind them.
+`common_commands()` gives the rows; the handlers below are pure. A program adds its own rows after them.
 """
 
 from collections.abc import Iterable, Sequence

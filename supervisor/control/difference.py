@@ -81,7 +81,7 @@ class Difference:
         return {"lines": list(self.lines), **names, "said": list(self.said), "moved": list(self.moved)}
 
     def text_lines(self) -> list[str]:
-        """For people: the lines, and behind them as comments what they mean."""
+        """For people: the lines, and after them as comments what they mean."""
         named = {**self._in_effect(), _SAID: self.said}
         return [
             *self.lines,

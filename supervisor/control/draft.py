@@ -274,7 +274,7 @@ def draft_commands() -> list[ControlCommand]:
             "draft show",
             _show,
             "Shows what differs between the running configuration and the draft.\nLines that would go begin with -, "
-            "those that would come with +; what is new, gone or changed is named behind them, and what is said "
+            "those that would come with +; what is new, gone or changed is named after them, and what is said "
             "otherwise and works alike: only one of the two says what is a default.",
             source=BESIDE,
             one_off=True,

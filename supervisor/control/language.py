@@ -147,7 +147,7 @@ class Language:
         allowed = self.next_words(words[:known])
         if known == len(words):
             said = shown(words[-1])
-            return CommandRefused(f"a word is missing behind {said}; allowed: {', '.join(allowed)}", of_form=True)
+            return CommandRefused(f"a word is missing after {said}; allowed: {', '.join(allowed)}", of_form=True)
         word = words[known]
         if known == 0 and word == INCLUDE:
             return CommandRefused(f"{INCLUDE} stands in files only", word.column, of_form=True)

@@ -249,7 +249,7 @@ class Move(Action):
     """Holds something, has its sessions be gone, runs a command, and leads somewhere else: all of it, or nothing.
 
     `before`, `behind` and `undone` are the orders of its beginning, of its end, and of its failure. Elsewhere are done:
-    `announced`, when the hold is in force here; `alone`, when nobody is left here; `switched`, behind the command.
+    `announced`, when the hold is in force here; `alone`, when nobody is left here; `switched`, after the command.
     `deadline`: as of a sweep.
     """
 

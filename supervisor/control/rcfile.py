@@ -2,12 +2,12 @@
 
 One parser for the start configuration, `pcontrol check`, `pcontrol apply` and `pcontrol FILE`:
 
-    # a comment; so is the rest of a line behind an unquoted word that begins with #
+    # a comment; so is the rest of a line after an unquoted word that begins with #
     set grace 10s
     include vservs.rc       # the lines of another file; relative to this one
 
 A file is UTF-8. A line ends at LF and nowhere else; a CR before it is dropped, and so is a BOM in front of the file.
-A line that is no command has a `fault`, and the lines behind it are read all the same, so that all faults can be told
+A line that is no command has a `fault`, and the lines after it are read all the same, so that all faults can be told
 at once. `load` raises nothing but `UnreadableFile`.
 """
 
@@ -31,7 +31,7 @@ NOTHING_DIFFERS = "nothing differs"
 """What is said of two configurations that are the same."""
 
 LONGEST_COMMAND = LONGEST_LINE - len(f"{SAY} ")
-"""Octets; behind SAY it must still be a request."""
+"""Octets; after SAY it must still be a request."""
 
 MOST_FILES = 1000
 DEEPEST = 20

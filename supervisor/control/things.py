@@ -236,7 +236,7 @@ def changes_of(sort: Sort, context: CommandContext, arguments: Arguments) -> dic
 
 
 def _quote_hint(rows: Mapping[str, Parameter], said: Sequence[str]) -> str:
-    """Behind a text without quotes its second word is taken for a parameter."""
+    """After a text without quotes its second word is taken for a parameter."""
     if not said or not isinstance(rows[said[-1]].kind, String):
         return ""
     return f"; if it belongs to {said[-1]}, put quotes around all of that"
@@ -311,7 +311,7 @@ def commands_of(sort: Sort) -> list[ControlCommand]:
         f"{name} show{which}",
         partial(_show, sort),
         f"Shows a {title} as the command that makes it.\nThe lines can be pasted back. Parameters that were never set "
-        "stand behind it as a comment, with the default that they follow; so does the address of a host name.",
+        "stand after it as a comment, with the default that they follow; so does the address of a host name.",
         known,
         source=sort.source,
     )

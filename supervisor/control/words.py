@@ -19,7 +19,7 @@ INCLUDE = "include"
 LONGEST_LINE = 8192
 """Octets of a command, without its line end."""
 NOTE = "; note: "
-"""In what is said of a command that was carried out: behind this stands what must be seen all the same."""
+"""In what is said of a command that was carried out: after this stands what must be seen all the same."""
 
 SECRET = "secret"
 """The command whose argument is shown nowhere."""
@@ -158,7 +158,7 @@ def _quoted(line: str, start: int) -> tuple[str, int | None]:
             position += 1
             character = line[position : position + 1]
             if character not in ('"', "\\"):
-                raise CommandRefused('behind a \\ only " and \\ are allowed', position, of_form=True)
+                raise CommandRefused('after a \\ only " and \\ are allowed', position, of_form=True)
         text.append(character)
         position += 1
     return "".join(text), None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from supervisor.control.inforce import InForceSince
 
 MOST_KEPT = 4096
-"""Beyond that the sessions of the oldest count as those of the one behind it."""
+"""Beyond that the sessions of the oldest count as those of the one after it."""
 
 
 class Generations:

@@ -1,4 +1,4 @@
-"""Moves: something happens while nobody is there, and the way leads somewhere else behind it; whole, or not at all.
+"""Moves: something happens while nobody is there, and the way leads somewhere else after it; whole, or not at all.
 
     BEGUN    the hold is in force and on the disk, with what takes it back; and whoever else has to know is told
     LEAVING  the sessions go (sweeping.py), elsewhere too, or the time is up

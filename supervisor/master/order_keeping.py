@@ -40,7 +40,7 @@ class OrderKeeping:
         self._has_company = has_company
 
     def tell_others(self, action: Action, entries: tuple[OrderEntry, ...], answer: Answer, *, then: Told) -> None:
-        """Others are told first, if there are any; `then` goes on with what is to be kept behind that, and a note.
+        """Others are told first, if there are any; `then` goes on with what is to be kept after that, and a note.
         Without it being called it is refused.
         """
         if action.told is None:

@@ -4,7 +4,7 @@
     px2  command ssh px2 pcontrol -p pproxy relay
 
 A socket is one of this host. A command's standard input and output lead to a control socket elsewhere; what it may do
-there is what its user may do there. The first that fails ends it: those behind it were not asked, and it is told which.
+there is what its user may do there. The first that fails ends it: those after it were not asked, and it is told which.
 """
 
 import socket

@@ -4,7 +4,7 @@ Commands come from the command line, from files, from standard input, or from a 
 standard output, messages to standard error. The subcommands, with a file that is a whole configuration, are in
 `apply.py`. Exit codes stand in `EXIT_CODES`; after the first command that is refused nothing more is said, unless
 `--ignore-errors` is given. `--wait` stays until the program is gone, or,
-behind a drain or a kick, the sessions that it is about.
+after a drain or a kick, the sessions that it is about.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The command line of `pcontrol`: its options, and its subcommands with theirs. The manual page is made from them.
 
 What the first word is decides what the rest is: one of SUBCOMMANDS, then its own options and files; letters only, then
-all of it is one command, a word each; anything else, then it is a FILE, and so are those behind it.
+all of it is one command, a word each; anything else, then it is a FILE, and so are those after it.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def options_parser(programs: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def files_parser(programs: Sequence[str]) -> argparse.ArgumentParser:
-    """What stands behind a first word that is a FILE: more of them, and options that were forgotten before."""
+    """What stands after a first word that is a FILE: more of them, and options that were forgotten before."""
     parser = CommandLine(prog="pcontrol", argument_default=argparse.SUPPRESS)
     _add_options(parser, programs)
     parser.add_argument("files", nargs="*")
@@ -60,7 +60,7 @@ def files_parser(programs: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def subcommand_parser(name: str, programs: Sequence[str]) -> argparse.ArgumentParser:
-    """What stands behind the name of a subcommand; the options of the connection may stand there too."""
+    """What stands after the name of a subcommand; the options of the connection may stand there too."""
     parser = CommandLine(
         prog=f"pcontrol {name}",
         usage=f"pcontrol {name} [options]{' FILE' if name in WITH_FILE else ''}",
@@ -161,7 +161,7 @@ def seconds(text: str) -> float:
 
 
 def parse_subcommand(name: str, words: Sequence[str], options: argparse.Namespace) -> argparse.Namespace:
-    """The options behind a subcommand, added to those in front of it. Exits with 2."""
+    """The options after a subcommand, added to those in front of it. Exits with 2."""
     parser = subcommand_parser(name, options.programs)
     if any(vars(options)[option] for option in _OF_COMMANDS):
         words = ", ".join(f"--{option.replace('_', '-')}" for option in _OF_COMMANDS)

@@ -115,7 +115,7 @@ class Log(LogFile, OftenLog):
             self._entries.write({"event": name, "message": DEBUG, "sid": sid, "fields": fields})
 
     def info(self, line: bytes) -> None:
-        """Writes a finished line, which structlog hands over, behind what was gathered before it."""
+        """Writes a finished line, which structlog hands over, after what was gathered before it."""
         self.write_out()
         self._write(line)
 

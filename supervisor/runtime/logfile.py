@@ -66,7 +66,7 @@ class LogFile:
     def without_written(self, lines: bytes, inode: int, size: int) -> bytes:
         """What of these lines is still to be written, where a process died while it wrote them in one piece.
 
-        It had begun when the file was so long. If the last one was cut off, and nothing came behind it, the rest of it
+        It had begun when the file was so long. If the last one was cut off, and nothing came after it, the rest of it
         is what is left; else it is written anew.
         """
         try:

@@ -32,7 +32,7 @@ class Often:
         self.labels = tuple([f" {name}=".encode() for name in names])
         """What stands in front of the values."""
         self.tail = f" {message.level} {message.number:04x} {message.name}"
-        """What stands behind the session id."""
+        """What stands after the session id."""
 
 
 class Lines:

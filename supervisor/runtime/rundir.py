@@ -253,7 +253,7 @@ class RunDirectory:
 
     @property
     def identity(self) -> str:
-        """The directory itself, whatever path leads to it from where; behind that, for people, the path."""
+        """The directory itself, whatever path leads to it from where; after that, for people, the path."""
         found = os.fstat(self._directory.fd)
         return f"{found.st_dev}:{found.st_ino} {self.path}"
 

@@ -29,7 +29,7 @@ class Throttle:
         """How many lines were to be written in this minute."""
 
     def admits(self, message: Message, thing: str) -> bool:
-        """Whether one more is written; to be asked for each, behind `ended`."""
+        """Whether one more is written; to be asked for each, after `ended`."""
         key = message, thing
         if key not in self._asked and len(self._asked) >= _MOST_THINGS:
             key = message, ""

@@ -29,7 +29,7 @@ class Counters:
         self._counters = {row.name: row for row in layout.counters}
         self._histograms = {row.name: row for row in layout.histograms}
         self._cells: dict[str, dict[str, dict[str | None, int]]] = {}
-        """By counter, id and label: one behind the other, because a tuple takes four times as long to look for."""
+        """By counter, id and label: one after the other, because a tuple takes four times as long to look for."""
         self._observers: dict[tuple[str, str], Observer] = {}
 
     def count(self, counter: str, label: str | None = None, ident: str = "", *, amount: int = 1) -> None:

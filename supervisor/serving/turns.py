@@ -45,7 +45,7 @@ class Turns(Generic[Waiter]):
         self._count += 1
 
     def take(self) -> Waiter | None:
-        """The next one, who waits no more. Its network's next turn is behind all others'."""
+        """The next one, who waits no more. Its network's next turn is after all others'."""
         if not self._lines:
             return None
         network, line = next(iter(self._lines.items()))

@@ -136,7 +136,7 @@ def _listens(one: socket.socket) -> bool:
 
 
 class Activated:
-    """A `Source`, where each method is explained: what systemd passed, and behind it another source."""
+    """A `Source`, where each method is explained: what systemd passed, and after it another source."""
 
     def __init__(self, passed: Iterable[Passed], behind: Source, notifier: Notifier, *, log: Log) -> None:
         self._behind = behind

@@ -41,7 +41,7 @@ class Counter(NamedTuple):
 class Histogram(NamedTuple):
     """Durations, counted in buckets. `bounds` are their upper ends in microseconds, rising; one without end follows.
 
-    Behind the buckets stands the sum of what was observed, in microseconds. How many there were is the sum of the
+    After the buckets stands the sum of what was observed, in microseconds. How many there were is the sum of the
     buckets, so that the two can never disagree.
     """
 

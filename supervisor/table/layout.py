@@ -10,13 +10,13 @@ record hold two such.
     names    which configured thing each index of a sort belongs to (indexes.py)
     block    one process's counters (block 0 is the master's); it outlives the process, so that a counter never falls;
              the last one holds the baselines of indexes that had another owner before
-    row      one session; behind the last row stand the drafts, one for each block: the row that its owner writes last
+    row      one session; after the last row stand the drafts, one for each block: the row that its owner writes last
     record   what workers found out about one configured thing (records.py): for each index of a sort, by name
     log room lines of the log that one process has gathered (supervisor/runtime/logroom.py); one for each block
     memory   what all workers remember together (remembered.py), of programs that do so
     affected how many different ones the failures of one thing are about (affected.py)
 
-Records, log rooms, memory and affected stand behind the rows, where a reader of before they were there does not look.
+Records, log rooms, memory and affected stand after the rows, where a reader of before they were there does not look.
 """
 
 import json
@@ -124,7 +124,7 @@ class Layout:
     def counter_cells(self) -> dict[str, int]:
         """Cell index within a block of the first number of each counter and histogram.
 
-        The numbers of index n begin n × width behind it.
+        The numbers of index n begin n × width after it.
         """
         cells, position = {}, len(self.process_cells)
         for row in self.counted:
@@ -150,13 +150,13 @@ class Layout:
     def gauge_cells(self) -> dict[str, int]:
         """Cell index within block 0 of each gauge.
 
-        They stand behind the counters, so that block 0 may count as well.
+        They stand after the counters, so that block 0 may count as well.
         """
         return {name: self._counter_end + position for position, name in enumerate(self.gauges)}
 
     @cached_property
     def health_cells(self) -> dict[str, int]:
-        """Cell index within block 0 of the first health cell of each sort; place n begins n × width behind it."""
+        """Cell index within block 0 of the first health cell of each sort; place n begins n × width after it."""
         cells, position = {}, self._counter_end + len(self.gauges)
         for health in self.healths:
             cells[health.by] = position
@@ -243,7 +243,7 @@ class Layout:
 
     @cached_property
     def record_offsets(self) -> dict[str, int]:
-        """Where the records of each name begin; that of index n begins n × 2 × cell_size behind it."""
+        """Where the records of each name begin; that of index n begins n × 2 × cell_size after it."""
         offsets, position = {}, self._records_offset
         for row in self.records:
             offsets[row.name] = position
@@ -268,7 +268,7 @@ class Layout:
 
     @cached_property
     def affected_offsets(self) -> dict[str, int]:
-        """Where the estimates of each sort begin; that of index n begins n × `affected` behind it."""
+        """Where the estimates of each sort begin; that of index n begins n × `affected` after it."""
         offsets, position = {}, self.memory_slice.stop
         for health in self.healths if self.affected else ():
             offsets[health.by] = position

@@ -17,7 +17,7 @@ _FORM = struct.Struct("<d32s64s64s96s64s")
 _NOTE_OCTETS = 4 + _FORM.size
 NOTES_OCTETS = -(-(_HEAD_OCTETS + MOST_NOTES * _NOTE_OCTETS) // 8) * 8
 _LOCK = 1 << 40
-"""The octet of the file that is theirs: behind all others."""
+"""The octet of the file that is theirs: after all others."""
 
 
 class Note(NamedTuple):

@@ -95,7 +95,7 @@ class Geometry(NamedTuple):
 
     @property
     def holds(self) -> int:
-        """Where the holds begin: behind all entries."""
+        """Where the holds begin: after all entries."""
         return self.buckets * BUCKET_ENTRIES * ENTRY_OCTETS
 
     @property
@@ -223,7 +223,7 @@ class Remembered:
         return Entry(held, score, at, until=until, due=due, recent=tuple(recent))
 
     def _store(self, place: int, digest: int, entry: Entry, *, rises: int, hold: tuple[int, int]) -> None:
-        """The hold is there before the count, and goes behind it: what a dead worker had half done is found by it."""
+        """The hold is there before the count, and goes after it: what a dead worker had half done is found by it."""
         row, which = hold
         assert not rises or row >= 0, "a session that is counted has a hold"
         if rises > 0:

@@ -26,7 +26,7 @@ _NUMBER_AT = 4
 _SERIAL_AT = 8
 _COLUMNS_AT = 16
 _MOST_LOOKS = 100
-"""A reader that copies while a busy writer writes finds the row torn, and changed behind that: then it looks again."""
+"""A reader that copies while a busy writer writes finds the row torn, and changed after that: then it looks again."""
 
 
 class RowWriter:

@@ -70,7 +70,7 @@ class Segment:
         self._gauge_cells = layout.gauge_cells
         first = layout.block_offset(0) // 8
         self.all_cells = self.cells[first : first + layout.block_count * layout.block_size // 8]
-        """The blocks of all processes, one behind the other."""
+        """The blocks of all processes, one after the other."""
         self.locks = os.memfd_create("popular-locks") if layout.memory else -1
         """An empty file whose octets are locks of what workers remember together; they inherit it."""
         self._key = os.urandom(_KEY_OCTETS)

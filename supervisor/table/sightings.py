@@ -20,7 +20,7 @@ _CHECKSUM_OCTETS = 4
 _OCTETS = _CHECKSUM_OCTETS + _FORM.size
 SIGHTINGS_OCTETS = -(-MOST_SIGHTINGS * _OCTETS // 8) * 8
 _LOCK = 1 << 41
-"""The octet of the file that is theirs: behind all others."""
+"""The octet of the file that is theirs: after all others."""
 
 
 class Sighting(NamedTuple):

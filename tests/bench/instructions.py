@@ -3,7 +3,7 @@
 .venv/bin/python -m tests.bench.instructions [KIND] [--at-once N] [--traces N [--of SORT]] [--profile FILE]
 
 Unlike a time it is the same on a quiet machine and on a busy one. One worker runs under callgrind, alone. What is
-counted behind a warm-up, less what an idle worker costs in the same time, is shared out among the sessions.
+counted after a warm-up, less what an idle worker costs in the same time, is shared out among the sessions.
 `--traces`: while so many users are traced, or networks, backends, virtual servers (`--of`), and none of them comes into
 it. `--profile` keeps the dump, for callgrind_annotate.
 """

@@ -32,7 +32,7 @@ _QUERY = "SELECT password FROM users WHERE name = :user"
 
 
 class Source(NamedTuple):
-    """Where users are: the words behind `pdm add users`, and the processes of the server, if there is one."""
+    """Where users are: the words after `pdm add users`, and the processes of the server, if there is one."""
 
     words: Sequence[str | Path]
     server: int | None = None

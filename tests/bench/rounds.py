@@ -1,6 +1,6 @@
 """The rounds: every run, with every contestant that can do it, in an order that turns round each time.
 
-Whatever drifts while a run goes on then weighs on all alike, and nobody comes always behind the same neighbour.
+Whatever drifts while a run goes on then weighs on all alike, and nobody comes always after the same neighbour.
 """
 
 import contextlib

@@ -135,7 +135,7 @@ def test_a_refusal_names_what_is_allowed() -> None:
         ("group watch", "access:1:7: too few words"),
         ("group nobody read", "access:1:7: there is no group 'nobody' on this host"),
         ("group watch write", 'access:1:13: "write" is unknown; allowed: read, say, all'),
-        ("group watch read all", 'access:1:18: "all" is too much behind read'),
+        ("group watch read all", 'access:1:18: "all" is too much after read'),
         ("group watch say", "access:1:13: which command?"),
         ("group watch say ...", "access:1:13: which command?"),
         ("group watch say kil *", 'access:1:17: "kil" is unknown; did you mean "kill"?'),

@@ -27,7 +27,7 @@ def test_requests_come_out_however_they_are_cut(lines: list[str], size: int) -> 
 
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 def test_a_line_that_is_too_long_is_answered_once(size: int) -> None:
-    """100 kB without an end is one error, and the line behind it is understood."""
+    """100 kB without an end is one error, and the line after it is understood."""
     requests = feed_all(b"x" * 100_000 + b"\nshow\n", size)
 
     assert [type(request) for request in requests] == [Malformed, str]

@@ -122,7 +122,7 @@ def test_arguments_are_bound_by_the_pattern() -> None:
         ("", "nothing was said; allowed: vserv, show, prng, shutdown, json"),
         ("vsrv list", 'column 1: "vsrv" is unknown; did you mean "vserv"?; allowed: vserv, show'),
         ("VSERV list", 'column 1: "VSERV" is unknown; did you mean "vserv"?'),
-        ("vserv", 'a word is missing behind "vserv"; allowed: list, conf'),
+        ("vserv", 'a word is missing after "vserv"; allowed: list, conf'),
         ("vserv cnf v1", 'column 7: "cnf" is unknown; did you mean "conf"?; allowed: list, conf'),
         ("vserv li", 'column 7: "li" is unknown'),
         ("vserv list x", 'column 12: "x" is too much; usage: vserv list'),

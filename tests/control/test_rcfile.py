@@ -49,7 +49,7 @@ def texts(octets: bytes) -> list[str]:
 
 @given(st.lists(st.lists(SEEN, min_size=1, max_size=4), max_size=5))
 def test_what_is_quoted_is_read_again(lines: list[list[str]]) -> None:
-    """Any words, quoted, come out as they were, each line with its number; also behind a comment and with CRLF."""
+    """Any words, quoted, come out as they were, each line with its number; also after a comment and with CRLF."""
     text = "".join(f"{phrase(words)} # \u2028\f comment\r\n" for words in lines)
 
     commands = parse(f"{BOM}{text}".encode(), "a.rc")
@@ -125,7 +125,7 @@ def test_comments() -> None:
     ],
 )
 def test_faults_are_named(content: str, column: int, text: str) -> None:
-    """Each with its place, and the lines behind it are read all the same."""
+    """Each with its place, and the lines after it are read all the same."""
     found = loaded({"a.rc": f"\n{content}\nset x y".encode()})
 
     (fault,) = found.faults
@@ -175,7 +175,7 @@ def test_many_files_come_to_an_end() -> None:
 
 
 def test_files_one_in_the_other() -> None:
-    """Twenty may lead to one; the one behind that is refused where it is included, and the rest is read."""
+    """Twenty may lead to one; the one after that is refused where it is included, and the rest is read."""
     files = {f"{number}.rc": f"include {number + 1}.rc\nx\n".encode() for number in range(500)} | {"500.rc": b"x\n"}
 
     (fault,) = loaded(files, "0.rc").faults

@@ -57,7 +57,7 @@ def test_a_command_is_answered_and_the_peer_is_known(here: Console) -> None:
 
 
 def test_replies_come_in_the_order_of_the_commands(here: Console) -> None:
-    """A slow command holds back the quick ones behind it, of the same client only."""
+    """A slow command holds back the quick ones after it, of the same client only."""
     with raw(here) as client:
         client.sendall(b"slow 1\necho 2\nslow 3\r\necho 4\n")
         assert say(here, "echo other").ok

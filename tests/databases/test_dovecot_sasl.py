@@ -129,7 +129,7 @@ async def logged_in(put: Put, user: str, password: str) -> Decision:
 
 
 def test_an_exchange_is_between_client_and_server(server: DovecotSasl) -> None:
-    """By keys, and by a password in clear; wrong proofs, users without keys and unknown users are refused behind it."""
+    """By keys, and by a password in clear; wrong proofs, users without keys and unknown users are refused after it."""
 
     async def dialogue(put: Put) -> None:
         admitted = await logged_in(put, "ann", "s3cret")

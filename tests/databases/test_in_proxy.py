@@ -1,5 +1,5 @@
 """Databases in a real pproxy: what it keeps of a password lets a client in that never says it; and while one hangs that
-stands behind a file of users, whom the file knows logs in as ever, and whom it does not is told to come again.
+stands after a file of users, whom the file knows logs in as ever, and whom it does not is told to come again.
 """
 
 import statistics

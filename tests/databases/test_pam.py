@@ -74,7 +74,7 @@ def pam(tmp_path: Path) -> Pam:
 
 
 def test_who_may_come_in_is_pams_to_say(pam: Pam) -> None:
-    """Letter by letter; also whether his account may use this service, which is asked behind the password."""
+    """Letter by letter; also whether his account may use this service, which is asked after the password."""
     admitted, *others = pam.tried(
         "pop3",
         "joe gr&n 'quoted' %u",

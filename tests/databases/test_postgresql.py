@@ -41,7 +41,7 @@ def server() -> Iterator[Postgresql]:
 
 @asynccontextmanager
 async def engine(url: str, query: str = PLAIN, *, secret: str = SERVER_SECRET) -> AsyncIterator[PostgresqlEngine]:
-    """One that is open; behind it no task is left."""
+    """One that is open; after it no task is left."""
     opened = PostgresqlEngine(url, Secret(secret.encode()), Query(query), connections=CONNECTIONS)
     await opened.open()
     try:

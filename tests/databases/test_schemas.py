@@ -180,7 +180,7 @@ STRANGERS = (
 
 
 def test_odd_letters_of_a_name_are_compared_as_they_are(engine: Engine) -> None:
-    """Four octets, combining marks, blanks behind, NUL, what quotes and what a pattern would take for anything; where
+    """Four octets, combining marks, blanks after, NUL, what quotes and what a pattern would take for anything; where
     the column has a binary collation, as the document advises. None of them is an error of the module's.
     """
     is_mysql = isinstance(engine, Mariadb)

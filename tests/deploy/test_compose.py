@@ -39,7 +39,7 @@ OURS = ("pproxy1", "pproxy2", "pserv", "pcheckd")
 
 
 def option(service: str, name: str) -> str:
-    """The word behind an option of a service's command."""
+    """The word after an option of a service's command."""
     command = SERVICES[service]["command"]
     return str(command[command.index(name) + 1])
 

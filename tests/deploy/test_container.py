@@ -117,7 +117,7 @@ def test_every_command_starts(image: Image) -> None:
     """Each program of the project finds all it needs; the root file system cannot be written to."""
     for command in COMMANDS:
         done = image.run([f"/{HOME}/bin/{command}", "--version"], {})
-        said = done.stdout.partition(" (")[0].strip()  # behind it, in some: compiled, or pure Python
+        said = done.stdout.partition(" (")[0].strip()  # after it, in some: compiled, or pure Python
         assert (done.returncode, said, done.stderr) == (0, f"{command} {VERSION}", "")
     done = image.run([PYTHON, "-c", "import os; print(os.getuid()); open('/x', 'w')"], {})
     assert done.stdout == "65532\n"

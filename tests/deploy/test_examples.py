@@ -57,7 +57,7 @@ def test_example_of_pproxy_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_example_in_the_pages(tmp_path: Path) -> None:
-    """The first configuration on the page about configuration works, and so does what it says of TLS behind it."""
+    """The first configuration on the page about configuration works, and so does what it says of TLS after it."""
     page = (ROOT / "docs/configuration.md").read_text()
     first, tls = re.findall(r"^```rc\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     with started(first, tmp_path, free_port()) as proxy:

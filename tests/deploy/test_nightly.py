@@ -135,7 +135,7 @@ def test_one_that_fails_is_not_forgotten(night: Night) -> None:
 
 
 def test_one_that_hangs_is_ended(night: Night) -> None:
-    """Behind the limit; the next one runs."""
+    """After the limit; the next one runs."""
     part = "sanitizers, ten minutes of mutated dialogues"
     code, went = night.run("sanitize", hangs=PARTS[part], limit=f"{patient(2)}s")
     assert (code, went.pop(part), set(went.values())) == (1, "TOO LONG", {"passed"})

@@ -177,7 +177,7 @@ class Timed(DeadlineOwner):
 
 
 def test_deadlines_are_told_to_the_owner() -> None:
-    """Each by its name; a step that has come expires no more, and nothing does behind the end."""
+    """Each by its name; a step that has come expires no more, and nothing does after the end."""
     loop = EventLoop()
     timed = Timed(loop)
     timed.deadlines.set_alarm()

@@ -23,7 +23,7 @@ class Stepping(DeadlineOwner):
 
 
 def test_a_hold_ends_before_the_login_has_to_be_done_but_for_its_least() -> None:
-    """Behind the least the session may be over: then nobody has heard sooner what others wait for."""
+    """After the least the session may be over: then nobody has heard sooner what others wait for."""
     loop = EventLoop()
     wheel = Wheel(loop)
     now = time.monotonic()

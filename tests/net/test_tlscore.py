@@ -172,7 +172,7 @@ def test_records_that_came_together_are_all_received(ends: Ends) -> None:
 
 
 def test_a_slow_reader_loses_nothing(ends: Ends) -> None:
-    """What was not taken comes again with more behind it, from another place in memory."""
+    """What was not taken comes again with more after it, from another place in memory."""
     ends.shake_hands()
     (ends.server.connection or ends.connection).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
     ends.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)

@@ -76,7 +76,7 @@ def test_wrong_arguments_are_refused_when_it_is_added(arguments, text):
 
 
 def test_it_vouches_for_nobody():
-    """Behind a module with a list, it must not open the door that the list has shut."""
+    """After a module with a list, it must not open the door that the list has shut."""
     assert opened("b1").authenticate(question("joe"), Route("b2")) is False
 
 

@@ -52,7 +52,7 @@ CASES = [
     ([(NOT_ME, False), (YES, False)], Admitted(HERE, "b", "b"), "a? b?"),
     ([(YES, False), (Authenticated(THERE), False)], Admitted(HERE, "a", "a"), "a?"),
     ([(NO, False)], RefusedLogin("a"), "a? a!b1"),
-    # one that takes everyone, behind one with a list: a wrong password stays wrong
+    # one that takes everyone, after one with a list: a wrong password stays wrong
     ([(NO, False), (Authenticated(THERE), False)], RefusedLogin("a"), "a? a!b1 b!b1"),
     # the second round asks all, from the front, and the route is that of the module that knows the user; who comes in
     # by it was vouched for, also by the module that knows him

@@ -37,7 +37,7 @@ async def challenges(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 
 async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A server that says nothing behind its greeting."""
+    """A server that says nothing after its greeting."""
     writer.write(GREETING)
     await reader.read()
     writer.close()

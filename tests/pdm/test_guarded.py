@@ -88,7 +88,7 @@ def said_or_raised(said):
 
 
 class InTurn(AsyncModule):
-    """Gives these answers one behind the other."""
+    """Gives these answers one after the other."""
 
     ident, arguments = "m", ()
 
@@ -399,7 +399,7 @@ def test_who_cannot_get_a_thread_does_not_close_the_breaker():
 
 
 def test_threads_take_turns_over_networks():
-    """Who comes behind twenty of another network is the second one to be served."""
+    """Who comes after twenty of another network is the second one to be served."""
 
     async def tried():
         threads, order, heard = Threads("m", 1), [], Counted()

@@ -139,7 +139,7 @@ def test_the_module_that_hands_on_has_the_last_word(outcome: object, decision: t
 
 
 def test_a_module_that_fails_in_front_makes_a_doubt_of_a_refusal() -> None:
-    """As with keys: nobody can tell, which is said behind the proof. A proof that holds needs nobody else."""
+    """As with keys: nobody can tell, which is said after the proof. A proof that holds needs nobody else."""
     for outcome, decision in ((Refused(), CannotTell), (Authenticated(HERE), Admitted)):
         assert type(on_loop([Down(), OnLoop("dovecot", Server(outcome))])) is decision
 

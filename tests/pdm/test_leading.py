@@ -107,7 +107,7 @@ def test_two_at_once_are_both_led(tmp_path: Path) -> None:
 
 @pytest.mark.processes
 def test_a_worker_that_is_killed_changes_no_database_any_more(tmp_path: Path) -> None:
-    """Else the new place could come behind the old one, which another worker is told when the move is taken back."""
+    """Else the new place could come after the old one, which another worker is told when the move is taken back."""
     module = database(tmp_path, LINES)
     script = f"from popular.pdm.cdbchange import lead; lead({str(tmp_path / 'users.cdb')!r}, ('default', 'joe'), 'two')"
     directory = os.open(tmp_path, os.O_RDONLY)

@@ -485,7 +485,7 @@ def test_the_backend_may_stand_in_the_token(issuer: Issuer) -> None:
 
 
 def test_it_takes_tokens_only_and_vouches_for_who_shows_his_own(issuer: Issuer) -> None:
-    """With a password nobody asks it; another provider's users are for the module behind it."""
+    """With a password nobody asks it; another provider's users are for the module after it."""
     module = loader.load(MODULES, "oauth2", "tokens", arguments=by_keys(issuer))
     assert TOKEN in module.takes
     assert PASSWORD not in module.takes

@@ -26,7 +26,7 @@ def question(user, password="joe", namespace="default"):
 
 @pytest.fixture
 def passwd(tmp_path):
-    """Opens the module with a file of these lines, and with these arguments behind it."""
+    """Opens the module with a file of these lines, and with these arguments after it."""
 
     def opened(*lines, end="\n", more=(), name="users"):
         path = tmp_path / name

@@ -90,7 +90,7 @@ def test_every_form_of_crypt_has_a_hash_to_be_tested_with():
 
 @pytest.mark.parametrize("form", CRYPT_PREFIXES)
 def test_what_crypt_stores_is_verified(form):
-    """Each form of the table, bare and behind {CRYPT}."""
+    """Each form of the table, bare and after {CRYPT}."""
     stored = by_crypt(CRYPT_PREFIXES[form], "päss:%")  # seven octets: DES reads eight
     fits_only_its_own(stored, "päss:%")
     assert verify("{CRYPT}" + stored, "päss:%".encode())
@@ -214,7 +214,7 @@ def test_a_nul_never_cuts_a_password_short():
 
 
 def test_bcrypt_reads_72_octets():
-    """As crypt(3) does: what comes behind does not count."""
+    """As crypt(3) does: what comes after does not count."""
     stored = by_crypt("$2b$", "x" * 80, 4)
     assert verify(stored, b"x" * 72)
     assert verify(stored, b"x" * 72 + b"yyy")

@@ -363,7 +363,7 @@ def test_keys_are_no_login_and_a_login_is_no_key(answer: Answer) -> None:
 
 
 def decided(modules: list[Module], asked: Question, *, failing: Module) -> chain.Decision:
-    """On the loop, behind a question that this module could not answer."""
+    """On the loop, after a question that this module could not answer."""
 
     async def both() -> chain.Decision:
         guards = [(Guarded(module), Asking(Terms(), Unheard())) for module in modules]

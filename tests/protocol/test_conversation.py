@@ -1,4 +1,4 @@
-"""Dialogues behind the login, taken apart: whatever the pieces, each reply is its own command's."""
+"""Dialogues after the login, taken apart: whatever the pieces, each reply is its own command's."""
 
 import random
 

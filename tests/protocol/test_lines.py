@@ -20,5 +20,5 @@ from popular.protocol.lines import single_line
     ],
 )
 def test_one_whole_line(data: bytes, length: int) -> None:
-    """With its CRLF, and nothing before or behind it."""
+    """With its CRLF, and nothing before or after it."""
     assert single_line(data) == length

@@ -31,7 +31,7 @@ NAMED = [
         ("198.51.100.7", 110),
     ),
 ]
-"""Headers that name a connection: TLVs behind the addresses, up to the limit, are skipped."""
+"""Headers that name a connection: TLVs after the addresses, up to the limit, are skipped."""
 
 NAMELESS = [
     b"PROXY UNKNOWN\r\n",
@@ -102,7 +102,7 @@ def test_a_header_that_is_not_whole(header: bytes) -> None:
 
 @pytest.mark.parametrize("header", BAD)
 def test_what_is_no_header(header: bytes) -> None:
-    """It is refused, also with more behind it; nothing of it stands in the error."""
+    """It is refused, also with more after it; nothing of it stands in the error."""
     for behind in (b"", b"\r\n" * 300):
         with pytest.raises(BadHeader) as refusal:
             parse(header + behind)

@@ -22,12 +22,12 @@ from popular.protocol.shown import is_open, without_secrets
 )
 @pytest.mark.parametrize("end", [b"", b"\r\n"])
 def test_a_line_is_shown_as_far_as_it_is_known(line: bytes, shown: str, end: bytes) -> None:
-    """With its end or without; of an unknown word, or one with more behind it than belongs there, nothing."""
+    """With its end or without; of an unknown word, or one with more after it than belongs there, nothing."""
     assert without_secrets(line + end).removesuffix("\r\n") == shown
     assert is_open(line + end) is ("*" not in shown and not line.startswith(b"AUTH"))
 
 
 def test_lines_in_one_piece_are_not_open() -> None:
-    """What stands behind the first may be a secret."""
+    """What stands after the first may be a secret."""
     assert not is_open(b"USER joe\r\nPASS canary\r\n")
     assert "canary" not in without_secrets(b"USER joe\r\nPASS canary\r\n")

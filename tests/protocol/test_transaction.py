@@ -42,7 +42,7 @@ def whole(answer: Response) -> bytes:
 
 
 def play(transaction: Transaction, script: str) -> None:
-    """Plays `C:`/`S:` lines: each reply must be exactly the S lines that stand behind its command."""
+    """Plays `C:`/`S:` lines: each reply must be exactly the S lines that stand after its command."""
     exchanges: list[tuple[str, list[str]]] = []
     for line in script.strip().splitlines():
         who, _, text = line.strip().partition(": ")

@@ -39,7 +39,7 @@ def watched(*said: str | bytes) -> CommandWatch:
     ],
 )
 def test_whether_quit_was_answered(said: list[str | bytes], answered: bool) -> None:
-    """By a status, behind the answers to all that was sent ahead of it."""
+    """By a status, after the answers to all that was sent ahead of it."""
     assert watched(*said).quit_answered is answered
 
 

@@ -98,7 +98,7 @@ def test_nothing_can_be_smuggled_into_a_request(mailbox: str, sid: str, flags: s
 
 
 def test_reading_leaves_what_was_pipelined() -> None:
-    """The request is taken out of the buffer; commands behind it stay, byte for byte."""
+    """The request is taken out of the buffer; commands after it stay, byte for byte."""
     asked, rest = read(b"joe\r\nsid\r\nM\r\nSTAT\r\nQU")
     assert asked == Request("joe", "sid", "M")
     assert asked.is_master

@@ -32,7 +32,7 @@ NONE_KNOWN: Mapping[str, Refusals] = {}
 NOTHING_ANNOUNCED: Mapping[str, BackendKnowledge] = {}
 ALL_WELL: Mapping[str, HealthKnowledge] = {}
 REPLY = "reply"
-"""What is waited for behind `send_backend`; everything else that is has the name of its verb."""
+"""What is waited for after `send_backend`; everything else that is has the name of its verb."""
 
 
 class Known(BackendKnowledge):
@@ -329,7 +329,7 @@ class PureSession:
         return self._done()
 
     def reached(self, number: int) -> list[tuple[Any, ...]]:
-        """One of its addresses has a connection; what it says comes behind that."""
+        """One of its addresses has a connection; what it says comes after that."""
         assert self.verbs.waits == "connect", "nobody connects to it"
         self.machine.reached(number)
         return self._done()

@@ -83,7 +83,7 @@ class Site:
 
 
 def test_one_worker_asks_and_all_know() -> None:
-    """Behind a login, once a minute; until the answer is there, and where it does not hold PIPELINING, one waits."""
+    """After a login, once a minute; until the answer is there, and where it does not hold PIPELINING, one waits."""
     site = Site(Clock(), backend("pop"))
     one, other = site.workers
     assert not one.pipelines()

@@ -63,7 +63,7 @@ def dialogue(
     ],
 )
 def test_one_line_says_it(login: str, other: dict[str, str], said: bytes) -> None:
-    """AUTH with its response, behind STLS and XCLIENT; what comes behind +OK is the client's."""
+    """AUTH with its response, after STLS and XCLIENT; what comes after +OK is the client's."""
     made = dialogue(login, **other)
     assert made.hear(b"+OK hi\r\n") == said + b"\r\n"
     assert made.hear(b"+OK in\r\n+OK more") == LoggedIn(b"+OK in", b"+OK more")

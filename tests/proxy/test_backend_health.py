@@ -165,7 +165,7 @@ def test_many_users_of_one_network_close_it_for_nobody() -> None:
 
 
 def test_one_that_is_gone_costs_three_logins_and_then_nobody_any_time() -> None:
-    """Whatever went well before. The other worker knows it in a quarter of a second, here behind one more login. It is
+    """Whatever went well before. The other worker knows it in a quarter of a second, here after one more login. It is
     told once, with the reason.
     """
     store = Store()

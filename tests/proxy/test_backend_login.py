@@ -38,7 +38,7 @@ def heard(login: Pop3Login, *lines: bytes) -> Progress:
     ],
 )
 def test_what_is_said_in_which_order(stls: bool, client: bytes, said: Sequence[bytes]) -> None:
-    """STLS first, then XCLIENT, then the login; what comes behind the last reply is the client's."""
+    """STLS first, then XCLIENT, then the login; what comes after the last reply is the client's."""
     login = Pop3Login(b"ann", b"secret", stls=stls, xclient=client)
     assert [heard(login, b"+OK [XCLIENT]") for _ in said] == [line + b"\r\n" for line in said]
     assert login.hear(b"+OK 3 messages\r\n+OK more") == LoggedIn(b"+OK 3 messages", b"+OK more")
@@ -46,7 +46,7 @@ def test_what_is_said_in_which_order(stls: bool, client: bytes, said: Sequence[b
 
 @pytest.mark.parametrize("replies", [[b"+OK hi\r\n+OK STLS\r\n"], [b"+OK hi\r\n", b"+OK go\r\n+OK user\r\n"]])
 def test_nothing_may_stand_behind_a_reply_before_tls(replies: Sequence[bytes]) -> None:
-    """What is injected behind the greeting or behind +OK to STLS ends the attempt, whole line or not."""
+    """What is injected after the greeting or after +OK to STLS ends the attempt, whole line or not."""
     for injected in (b"", b"+", b"+OK"):
         login = Pop3Login(b"ann", b"secret", stls=True)
         progress = [login.hear(reply if reply != replies[-1] else reply + injected) for reply in replies][-1]
@@ -55,7 +55,7 @@ def test_nothing_may_stand_behind_a_reply_before_tls(replies: Sequence[bytes]) -
 
 
 def test_the_login_waits_for_tls() -> None:
-    """Behind +OK to STLS nothing is said but the handshake."""
+    """After +OK to STLS nothing is said but the handshake."""
     login = Pop3Login(b"ann", b"secret", stls=True)
     assert login.hear(b"+OK\r\n") == b"STLS\r\n"
     assert login.hear(b"+OK\r\n") is START_TLS

@@ -49,7 +49,7 @@ def test_it_is_told_once_that_the_server_is_away() -> None:
 
 
 def test_a_cluster_that_nobody_uses_any_more_is_closed() -> None:
-    """Behind the last service: what was begun is heard to its end, nothing is renewed, and the gauge does not stay."""
+    """After the last service: what was begun is heard to its end, nothing is renewed, and the gauge does not stay."""
 
     async def closed() -> tuple[int, bool]:
         worker: Any = Worker()

@@ -214,7 +214,7 @@ def test_a_past_module_is_the_running_one(console: Console) -> None:
 
 
 def test_completion_in_a_draft(console: Console) -> None:
-    """Words behind `draft say` are completed with what the draft has."""
+    """Words after `draft say` are completed with what the draft has."""
     drafted(console, "backend conf bravo")
     assert console.language.complete("draft say backend conf b", console) == ["bravo"]
     assert console.language.complete("draft ap", console) == ["apply"]

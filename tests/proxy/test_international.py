@@ -117,7 +117,7 @@ def test_in_tls_behind_the_handshake() -> None:
 
 
 def test_only_what_was_said_and_it_announces() -> None:
-    """The listing alone chooses nothing; and who is told in clear what he wants says it again behind STLS."""
+    """The listing alone chooses nothing; and who is told in clear what he wants says it again after STLS."""
     one = session()
     said(one, b"LANG")
     assert said(one, b"LANG xx").startswith(b"-ERR ")

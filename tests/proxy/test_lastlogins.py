@@ -126,7 +126,7 @@ def test_others_read_and_write_while_it_is_made(path: Path) -> None:
 
 
 def test_a_new_file_has_nothing_of_the_old_one(path: Path) -> None:
-    """Somebody has taken away the file alone, behind a worker that was killed in the middle of writing."""
+    """Somebody has taken away the file alone, after a worker that was killed in the middle of writing."""
     remember(path, [login("joe", 1.0)])
     with closing(sqlite3.connect(path)) as killed:
         killed.executescript("pragma wal_autocheckpoint = 0; update last set user = 'zoe'")
@@ -154,7 +154,7 @@ class Worker:
 
 
 def test_what_a_thread_has_is_written_when_the_worker_ends(path: Path) -> None:
-    """It waits for its turn, or for the disk; who is gathered since comes behind it."""
+    """It waits for its turn, or for the disk; who is gathered since comes after it."""
     worker: Any = Worker(path.parent)
     logins = LastLogins(worker)
     logins.most = 10

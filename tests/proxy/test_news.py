@@ -250,7 +250,7 @@ def heard(site: Site, server: Any) -> list[object]:
 
 def test_what_no_proxy_tells_is_no_order(sites: tuple[Site, Site]) -> None:
     """Whoever reaches the server may write anything: the master would end by such a deadline, and the workers' sweeps
-    by such a network. What stands behind it is heard.
+    by such a network. What stands after it is heard.
     """
     kick = {"by": "theirs", "what": KICKED, "sort": "user", "id": "default:joe", "deadline": ""}
     hostile: tuple[dict[str, str], ...] = (
@@ -276,7 +276,7 @@ def test_what_no_proxy_tells_is_no_order(sites: tuple[Site, Site]) -> None:
 
 
 def test_an_entry_of_the_future_stops_no_news(sites: tuple[Site, Site]) -> None:
-    """Its id is the highest there can be: what comes behind it, with the ids of its time, is taken all the same."""
+    """Its id is the highest there can be: what comes after it, with the ids of its time, is taken all the same."""
     kick = {"by": "theirs", "what": KICKED, "sort": "user", "id": "default:joe", "deadline": ""}
     site, _other = sites
     server = Server(kick)

@@ -305,7 +305,7 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
 
 
 def test_a_beginning_that_another_trace_has_had_is_bounded(worker: Worker) -> None:
-    """Four KiB, as where nobody has had it, and how much is not there; none behind the login."""
+    """Four KiB, as where nobody has had it, and how much is not there; none after the login."""
     worker.orders(1, "vserv", "v1")
     worker.orders(2, "user", "joe")
     recording = kept(worker)

@@ -154,7 +154,7 @@ def test_all_refusals_take_as_long(turned: Turned) -> None:
 
 
 def test_the_first_ones_too(turned: Turned) -> None:
-    """Right behind the start, when nothing was seen."""
+    """Right after the start, when nothing was seen."""
     heard = [turned.refused(decision, after) for decision, after in ((KNOWN, 0.001), (UNKNOWN, 0.1), (LOCKED, 0.05))]
     assert heard == pytest.approx([AT_FIRST_SECONDS] * 3)
 
@@ -210,7 +210,7 @@ def keyed() -> ToProve:
     ids=["known", "without keys", "unknown", "nobody can tell"],
 )
 def test_challenges_of_scram_take_as_long(turned: Turned, decision: Decision, after: float) -> None:
-    """Before anything is proven, for everybody; and behind the proof the refusals."""
+    """Before anything is proven, for everybody; and after the proof the refusals."""
     session = PureSession(rules(takes=frozenset({SCRAM}), mechanisms=("scram-sha-256",)), times=turned.times)
     client, began = ScramClient("ann", "wrong", "nonce"), turned.now
     session.begin()
@@ -231,7 +231,7 @@ def test_challenges_of_scram_take_as_long(turned: Turned, decision: Decision, af
 
 
 def test_a_challenge_that_waits_is_let_go_of(turned: Turned) -> None:
-    """A client that hangs up meanwhile has ended its session, and nothing comes behind it."""
+    """A client that hangs up meanwhile has ended its session, and nothing comes after it."""
     session = PureSession(rules(takes=frozenset({SCRAM}), mechanisms=("scram-sha-256",)), times=turned.times)
     session.begin()
     session.says(b"AUTH SCRAM-SHA-256 " + base64.b64encode(ScramClient("ann", "x", "nonce").first()) + b"\r\n")

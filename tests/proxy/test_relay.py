@@ -100,7 +100,7 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 def in_tls(core: Any, fd: int, one: Joined) -> Channel:
-    """The client and its channel, behind their handshake."""
+    """The client and its channel, after their handshake."""
     server, client = contexts()
     channel = TlsChannel(Channel(core, fd, one), server, one)  # type: ignore[arg-type]
     one.client.setblocking(False)
@@ -119,7 +119,7 @@ def in_tls(core: Any, fd: int, one: Joined) -> Channel:
 
 @pytest.mark.parametrize("channel", [Channel, in_tls])
 def test_the_answer_to_quit_leaves_with_the_end(channel: Make) -> None:
-    """In one packet, if the backend has closed behind it; in TLS with close_notify."""
+    """In one packet, if the backend has closed after it; in TLS with close_notify."""
     with joined(channel) as one:
         one.client.sendall(b"QUIT\r\n")
         one.turn(lambda: one.relay.watch.quit)
@@ -252,7 +252,7 @@ def test_a_client_that_takes_nothing_is_waited_for_before_the_end() -> None:
 
 
 def test_an_answer_to_quit_that_the_client_cannot_take_yet_is_not_lost() -> None:
-    """The backend has closed behind it, and the end waits until the client has made room."""
+    """The backend has closed after it, and the end waits until the client has made room."""
     with joined() as one:
         filled = 0
         for octets in (1 << 16, 1 << 10, 1) * 5:  # down to the last one that the kernel takes, whatever it moves about

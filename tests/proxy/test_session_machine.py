@@ -286,7 +286,7 @@ def test_the_header_says_who_the_client_is() -> None:
 
 
 def test_the_modules_are_asked_with_all_that_is_known() -> None:
-    """Behind USER and PASS in one piece there is one reply, and one question."""
+    """After USER and PASS in one piece there is one reply, and one question."""
     session = begun(namespace="USER")
     question = Question(
         "192.0.2.1", "POP3", "context", user="ann", password=Secret(b" se cret "), vserv="v1", certificate_name=""
@@ -311,7 +311,7 @@ def test_commands_may_come_in_pieces(cuts: list[int]) -> None:
     [(b"\0", "null_byte"), (b"A" * 300, "line_too_long"), (b"STLS\r\nCAPA\r\n", "plaintext_after_stls")],
 )
 def test_what_ends_a_session_at_once(line: bytes, ending: str) -> None:
-    """Whatever stands behind it is not answered."""
+    """Whatever stands after it is not answered."""
     session = begun(starttls="optional")
     assert session.says(line)[-1] == ("finish", ending)
     assert session.says(b"CAPA\r\n") == []
@@ -334,7 +334,7 @@ def test_each_command_before_the_login_is_answered(verb: Verb) -> None:
 
 
 def test_too_many_commands_before_the_login_end_it() -> None:
-    """One more than maxcommands, whatever they are; behind the login there is no limit."""
+    """One more than maxcommands, whatever they are; after the login there is no limit."""
     session = begun(maxcommands=3)
     for said in (b"CAPA\r\n", b"USER ann\r\n", b"what\r\n"):
         session.says(said)
@@ -390,7 +390,7 @@ def test_too_many_faulty_commands_end_it(most: int) -> None:
 
 
 def test_a_client_that_says_nothing_more_is_answered_first() -> None:
-    """Commands behind PASS are answered; then it ends."""
+    """Commands after PASS are answered; then it ends."""
     session = begun()
     session.says(b"USER ann\r\nPASS secret\r\nCAPA\r\n")
     assert session.leaves() == []
@@ -401,7 +401,7 @@ def test_a_client_that_says_nothing_more_is_answered_first() -> None:
 
 @pytest.mark.parametrize("phase", PENDING, ids=lambda phase: phase.name)
 def test_a_client_is_gone_that_leaves_behind_pass(phase: Phase) -> None:
-    """Nobody waits for the answer: it ends at once, whoever is asked; but for one with commands behind PASS."""
+    """Nobody waits for the answer: it ends at once, whoever is asked; but for one with commands after PASS."""
     ways = {after: way for (_, after), way in WAYS.items() if after in PENDING}
     assert ways[phase]().leaves() == [("finish", "client_closed")]
     served = ways[phase]()
@@ -493,7 +493,7 @@ def test_a_wrong_login(decision: Any, why: str) -> None:
 
 
 def test_the_next_command_follows_a_wrong_login() -> None:
-    """What was sent behind PASS is answered after it, in one piece."""
+    """What was sent after PASS is answered after it, in one piece."""
     session = asking()
     session.says(b"USER bob\r\n")
     assert session.decided(NobodyKnows())[-1] == ("send", WRONG + SEND_PASS)
@@ -662,7 +662,7 @@ def test_a_mail_check_without_an_answer() -> None:
 
 
 def test_a_login_at_a_pop3_backend() -> None:
-    """USER and PASS, each behind a reply; then the two are joined, with what is there for either of them."""
+    """USER and PASS, each after a reply; then the two are joined, with what is there for either of them."""
     session = at_backend()
     session.says(b"STAT\r\nQU")
     assert session.backend_says(OK) == [("expect", rules().logintimeout), ("send_backend", b"USER ann\r\n")]
@@ -1003,7 +1003,7 @@ def _ahead(known: Known) -> PureSession:
 def test_a_backend_that_cannot_do_with_both_at_once(
     misbehave: Callable[[PureSession], list[tuple[Any, ...]]], pipelining: str, notes: int
 ) -> None:
-    """Whatever goes wrong behind them: the client may come again, and one that had announced it is not believed."""
+    """Whatever goes wrong after them: the client may come again, and one that had announced it is not believed."""
     known = Known(pipelining)
     done = misbehave(_ahead(known))
     assert [verb[1] for verb in done if verb[0] == "note"].count("not_pipelined") == notes
@@ -1041,7 +1041,7 @@ def test_who_is_held_back_makes_room_for_others() -> None:
 
 @pytest.mark.parametrize("decision", [NobodyKnows(), RefusedLogin("m"), RefusedLogin("m", locked=True)])
 def test_wrong_unknown_and_locked_are_held_back_alike(decision: Any) -> None:
-    """They hear one reply behind one time; what the client says meanwhile is answered behind it."""
+    """They hear one reply after one time; what the client says meanwhile is answered after it."""
     limits = Limited(delay=4.0)
     session = asking(limits=limits)
     assert session.decided(decision)[-1] == ("hold", 4.0)
@@ -1093,7 +1093,7 @@ def test_a_client_that_goes_while_it_is_held_back_is_gone() -> None:
 
 @pytest.mark.parametrize("backend", ["pop", "xpop", "fake"])
 def test_a_limit_is_told_behind_a_right_password_only(backend: str) -> None:
-    """Where the backend decides about the password, that is behind its answer; it is no wrong login."""
+    """Where the backend decides about the password, that is after its answer; it is no wrong login."""
     limits = Limited(full=True)
     session = asking(limits=limits)
     done = session.decided(admitted(backend))

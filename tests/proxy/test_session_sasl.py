@@ -245,14 +245,14 @@ def test_wrong_logins_are_counted_whichever_way_they_come() -> None:
 
 
 def test_the_reason_of_a_module_is_logged_and_told_to_nobody() -> None:
-    """Behind its id, as where a module cannot tell."""
+    """After its id, as where a module cannot tell."""
     verbs = authenticated().decided(RefusedLogin("tokens", reason="the token is expired"))
     assert [verb[2]["reason"] for verb in verbs if verb[0] == "note"] == ["tokens: the token is expired"]
     assert verbs[-1] == ("send", WRONG)
 
 
 def test_the_words_of_a_module() -> None:
-    """Instead of ours, behind the code: as nginx passes on what its auth server says; also when they were held back."""
+    """Instead of ours, after the code: as nginx passes on what its auth server says; also when they were held back."""
     for wait in (0.0, 2.0):
         session = authenticated()
         verbs = session.decided(RefusedLogin("m", text="come back tomorrow", wait=wait))
@@ -268,7 +268,7 @@ def test_the_words_of_a_module() -> None:
 
 
 def test_a_refused_token() -> None:
-    """The reason is a challenge (RFC 7628 section 3.2.2); whatever the client says to it, it is refused behind that."""
+    """The reason is a challenge (RFC 7628 section 3.2.2); whatever the client says to it, it is refused after that."""
     for answer in (b"AQ==\r\n", b"\r\n", b"*\r\n", b"QUIT\r\n"):
         session = authenticated(TOKEN_SAID, b"XOAUTH2", tls=True)
         verbs = session.decided(RefusedLogin("m"))
@@ -456,7 +456,7 @@ def test_a_token_may_be_long() -> None:
 
 
 def test_an_initial_response_may_be_longer_than_a_command() -> None:
-    """As mpop and getmail send it, against RFC 5034; but only behind AUTH, and only so far."""
+    """As mpop and getmail send it, against RFC 5034; but only after AUTH, and only so far."""
     session = begun(tls=True)
     line = b"AUTH XOAUTH2 " + coded(TOKEN_SAID.replace(b"tok.en", b"t" * 8000)) + b"\r\n"
     for at in range(0, len(line) - 1, 1000):

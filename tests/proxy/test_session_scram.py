@@ -149,7 +149,7 @@ def test_who_does_not_come_in(outcome: str) -> None:
     ids=["wrong password", "locked", "without keys", "unknown"],
 )
 def test_who_does_not_come_in_while_a_module_fails(decision: Decision, password: str) -> None:
-    """All alike again: nobody can tell, and that is said behind the proof."""
+    """All alike again: nobody can tell, and that is said after the proof."""
     session, client = asked(password=password)
     server_first = challenge(session.decided(decision))
     _nonce, salt, iterations = server_first.split(b",")
@@ -246,7 +246,7 @@ def test_a_lock_does_not_tell_whether_the_password_is_right(user: str, password:
 
 
 def test_a_lock_that_is_said_in_the_middle() -> None:
-    """Behind the challenge, before the proof."""
+    """After the challenge, before the proof."""
     operator = OperatorState([])
     orders = WorkerOrders(operator, lambda _call: None)
     session, client = asked(orders=orders)
@@ -359,7 +359,7 @@ def test_an_exchange_that_a_server_has() -> None:
     ],
 )
 def test_a_server_that_does_not_let_in(decision: Decision, reply: bytes) -> None:
-    """Behind the proof; then it is as if nothing had been."""
+    """After the proof; then it is as if nothing had been."""
     session, _client = asked()
     session.decided(handed_on(b"one"))
     session.says(coded(b"two") + b"\r\n")
@@ -404,7 +404,7 @@ def test_who_gives_up_behind_the_proof_of_a_server_is_told() -> None:
 
 
 def test_explain_plays_an_exchange_of_a_server_to_its_end() -> None:
-    """Each time that the client has said something the module is asked again; behind it the login goes on."""
+    """Each time that the client has said something the module is asked again; after it the login goes on."""
     given: dict[str, Any] = {"takes": frozenset({SCRAM}), "mechanisms": ("scram-sha-256",)}
     verbs = PlayedVerbs("explained", blocked=False)
     played = Rehearsal(rules(**given), ("192.0.2.1", 0), verbs, backends={}, limits=NO_LIMITS)

@@ -128,7 +128,7 @@ class Walk(RuleBasedStateMachine):
 
     @initialize(rules=RULES, logs_in=st.sampled_from([True, True, True, False]))
     def begins(self, rules: Rules, logs_in: bool) -> None:
-        """Most walks begin with a login: what is behind it is larger."""
+        """Most walks begin with a login: what is after it is larger."""
         self.session = Watched(rules)
         self.machine = self.session.machine
         self.verbs = self.session.verbs

@@ -44,7 +44,7 @@ A, B, C, X = (letter * MARK for letter in "abcx")
 )
 def test_a_store_that_has_gone_back_is_found_out(there: StoreState, known: KnownChange, follows: bool) -> None:
     """Also when others have written since; of one that is another one nothing is known. Of a release without marks, or
-    behind more changes than there are marks, it is believed.
+    after more changes than there are marks, it is believed.
     """
     assert there.follows(known) is follows
 

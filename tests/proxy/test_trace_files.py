@@ -149,7 +149,7 @@ def test_what_waits_is_bounded_where_the_file_is_not(worker: Worker, monkeypatch
 
 
 def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many there are: one is written behind the other."""
+    """However many there are: one is written after the other."""
     monkeypatch.setattr(kept_lines, "_PIECE", 64)
     worker.orders(1, "vserv", "v1")
     recording = kept(worker)

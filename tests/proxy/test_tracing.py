@@ -73,7 +73,7 @@ def test_a_trace_has_an_end_and_room_for_so_much(console: Console) -> None:
 
 
 def test_a_user_is_of_one_namespace(console: Console) -> None:
-    """The only one, if none is said; in front of the name or behind it, and a name may have a colon too."""
+    """The only one, if none is said; in front of the name or after it, and a name may have a colon too."""
     console.say("vserv conf v1 iface 127.0.0.1 namespace here")
     for number, said in enumerate(("joe", "here:joe", "joe namespace here", "here:here:joe", "there:joe"), 1):
         value = ordered(console, f"trace start user {said}").value

@@ -1,6 +1,6 @@
 """Looks for leaks at the end of each of our processes; it is `sitecustomize` in the sanitized tree.
 
-Our workers end by `os._exit`, behind which no sanitizer looks. Other programs that are started meanwhile (openssl, a
+Our workers end by `os._exit`, after which no sanitizer looks. Other programs that are started meanwhile (openssl, a
 shell) are not looked at: their leaks are theirs.
 """
 

@@ -151,7 +151,7 @@ class Fuzzer:
         self._stage.close()
 
     def run(self, seconds: float) -> None:
-        """For so long, and every configuration once at least. Fails if the proxy is not as before behind a round."""
+        """For so long, and every configuration once at least. Fails if the proxy is not as before after a round."""
         deadline = time.monotonic() + seconds
         lent = [recorded(script, self._stage.words) for scripts in self._rounds for script in scripts]
         number = 0

@@ -42,7 +42,7 @@ def wire(mail: bytes) -> bytes:
 
 
 def raw(client: PopClient, command: str) -> bytes:
-    """The octets of an answer of several lines, from behind its first line to its lone dot."""
+    """The octets of an answer of several lines, from after its first line to its lone dot."""
     assert client.ask(command).startswith(b"+OK"), command
     taken = bytearray()
     while not taken.endswith(b"\r\n.\r\n") and taken != b".\r\n":

@@ -231,7 +231,7 @@ def test_a_client_that_vanishes_behind_quit(store: Store) -> None:
 
 
 def test_pipelined_commands_are_answered_in_order(store: Store) -> None:
-    """A whole session in one segment, with the half-close behind it, is answered in order to its end."""
+    """A whole session in one segment, with the half-close after it, is answered in order to its end."""
     mails = [b"Subject: %d\r\n\r\n" % number + b"x" * (70_000 * number) + b"\r\n" for number in range(4)]
     store.put("joe", *mails)
     with PopClient(store.port) as client:

@@ -170,7 +170,7 @@ def test_who_says_nothing_is_told_where_he_is() -> None:
 
 @pytest.mark.parametrize("before", [b"", b"joe\r\n", REQUEST])
 def test_null_octets_end_it_silently(before: bytes) -> None:
-    """A NUL drops the session without a word, in the request and behind it."""
+    """A NUL drops the session without a word, in the request and after it."""
     script = Script(before + b"NO\0OP\r\n")
     done = script.verbs.take()
     if script.machine.phase is Phase.OPENING:
@@ -196,7 +196,7 @@ def test_lines_are_limited() -> None:
 
 
 def test_a_whole_session() -> None:
-    """What stands behind the request, or behind RETR, is answered in its turn and not before."""
+    """What stands after the request, or after RETR, is answered in its turn and not before."""
     script = Script()
     said = REQUEST + b"STAT\r\nRETR 1\r\nTOP 2 0\r\nQUIT\r\n"
     assert script.says(said) == [("open_mailbox", Request("3/joe", "p.1.1", "")), SLOWNESS]
@@ -234,7 +234,7 @@ def test_a_master_session_leaves_mail_new() -> None:
 
 @pytest.mark.parametrize(("flags", "said"), [(b"", b"STAT\r\n"), (b"", b"RETR 2\r\n"), (b"M", b"RETR 1\r\n")])
 def test_quit_without_anything_to_do(flags: bytes, said: bytes) -> None:
-    """Where nothing is to be removed or moved, QUIT is answered at once, and nothing behind it."""
+    """Where nothing is to be removed or moved, QUIT is answered at once, and nothing after it."""
     script = in_transaction(flags)
     done = script.says(said + b"QUIT\r\nNOOP\r\n")
     if script.machine.phase is Phase.SENDING:
@@ -273,7 +273,7 @@ def test_no_reply_inside_a_message() -> None:
 
 
 def test_a_long_listing_is_sent_as_the_client_takes_it() -> None:
-    """Each turn makes one piece, others have theirs in between, and what was pipelined behind it waits."""
+    """Each turn makes one piece, others have theirs in between, and what was pipelined after it waits."""
     count = 10 * LINES_OF_A_PIECE
     script = in_transaction(messages=[StoredMessage(1, f"{n}_1", CUR, name=f"{n}_1") for n in range(count)])
     done = script.says(b"UIDL\r\nNOOP\r\n")

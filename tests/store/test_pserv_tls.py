@@ -109,7 +109,7 @@ def test_mail_from_machine_to_machine(tmp_path: Path, store: StoreInTls) -> None
 
 
 def test_many_sessions_at_once(tmp_path: Path, store: StoreInTls) -> None:
-    """Pipelined commands behind the login arrive once each; sessions of TLS are not resumed without a certificate."""
+    """Pipelined commands after the login arrive once each; sessions of TLS are not resumed without a certificate."""
     store.put("joe", PLAIN)
     own = SITE.issue(PROXY_NAME, client=True)
     with ProxyToTls(tmp_path / "proxy", store, own) as proxy:
@@ -216,7 +216,7 @@ def test_a_handshake_that_does_not_come(tmp_path: Path) -> None:
 
 
 def test_an_idle_session_in_tls_ends(tmp_path: Path) -> None:
-    """Deadlines behind the handshake are those of every session, and TLS ends with a close_notify."""
+    """Deadlines after the handshake are those of every session, and TLS ends with a close_notify."""
     with StoreInTls(tmp_path / "store", python=SHORT_TIMEOUTS) as store:
         store.said("set idletimeout 1s")
         context = presenting(tmp_path, SITE.issue(PROXY_NAME, client=True))

@@ -135,7 +135,7 @@ class Walk(RuleBasedStateMachine):
 
     @initialize(request=st.sampled_from([b"", REQUEST, REQUEST, REQUEST]), more=SAID)
     def begins(self, request: bytes, more: bytes) -> None:
-        """Most walks begin with a good request: what is behind it is larger."""
+        """Most walks begin with a good request: what is after it is larger."""
         self.says(request + more)
 
     def enter(self, entry: str, *lookups: object, **named: object) -> None:
@@ -223,7 +223,7 @@ class Walk(RuleBasedStateMachine):
 
 def test_random_walks() -> None:
     """No exception, no illegal move, one ending, nothing after it, no session that hangs, one UPDATE at most and only
-    behind QUIT; and the walks come through every phase."""
+    after QUIT; and the walks come through every phase."""
     Walk.moves.clear()
     run_state_machine_as_test(Walk, settings=settings(max_examples=250, stateful_step_count=40, deadline=None))
     assert {after for _, after in Walk.moves} == set(Phase) - {Phase.ASKED_NOTHING}

@@ -15,7 +15,7 @@ def test_it_is_zlibs(octets: bytes) -> None:
 
 
 def test_it_is_zlibs_whatever_the_length() -> None:
-    """All that is left behind the last sixteen octets counts."""
+    """All that is left after the last sixteen octets counts."""
     for length in range(200):
         octets = bytes((37 * place + length) % 256 for place in range(length))
         assert checksum(octets) == crc32(octets)

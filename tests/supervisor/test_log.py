@@ -172,4 +172,4 @@ def test_what_is_written_often_is_written_alike(tmp_path_factory: pytest.TempPat
     log = Log("probe", str(path))
     log.often(Often(WORKER_BORN, tuple(fields)), "p.1.2", tuple(values))
     os.close(log.fileno())
-    assert path.read_text()[15:] == expected[15:]  # behind the second, which may have passed
+    assert path.read_text()[15:] == expected[15:]  # after the second, which may have passed

@@ -18,7 +18,7 @@ def test_what_is_written_is_read() -> None:
 
 
 def test_a_mapping_may_be_held_on_to() -> None:
-    """It is the same one before the first order, and behind the last."""
+    """It is the same one before the first order, and after the last."""
     state = OperatorState()
     blocks = state.of("block")
     state.change(ENTRIES)

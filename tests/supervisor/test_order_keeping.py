@@ -89,7 +89,7 @@ TOLD = OrderEntry("cluster", "epoch", {"epoch": "e"})
 
 
 def test_what_must_be_seen_of_an_order_is_a_note() -> None:
-    """One that ends sessions has it behind what was found, one that does not behind its own words."""
+    """One that ends sessions has it after what was found, one that does not after its own words."""
     texts: list[str] = []
     orders = order_keeping_of(Around())
     orders.put_in_force(

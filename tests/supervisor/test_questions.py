@@ -58,7 +58,7 @@ def test_if_a_worker_dies_another_one_is_asked() -> None:
 
 
 def test_the_successor_of_the_only_worker_is_waited_for() -> None:
-    """Whether it died before it was asked, or behind that."""
+    """Whether it died before it was asked, or after that."""
     for asking in (Asking(1), Asking()):
         if asking.seats.seated:
             asking.dies()

@@ -159,7 +159,7 @@ def test_all_or_none(program: Program, console: Console) -> None:
 
 
 def test_what_ringd_may_not(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its reason stands behind the listener's name."""
+    """Its reason stands after the listener's name."""
     monkeypatch.setattr(ringkeeper, "SETTLING_SECONDS", 0.0)
     console = Console(loop, tmp_path, allowed="110")
     program = Program(loop, tmp_path)

@@ -62,7 +62,7 @@ def test_what_is_said_is_heard(message: Message, sequence: int) -> None:
 
 @given(st.binary(max_size=80), st.integers(0, 7))
 def test_anything_else_is_a_fault(noise: bytes, kind: int) -> None:
-    """Noise, also behind a good head, is a message or a WireFault, and never another error."""
+    """Noise, also after a good head, is a message or a WireFault, and never another error."""
     for packet in (noise, struct.pack("!4sBBI", b"RING", ringwire.VERSION, kind, 1) + noise):
         try:
             message, sequence = decode(packet)

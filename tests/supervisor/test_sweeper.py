@@ -49,7 +49,7 @@ def every() -> list[OneSession]:
     ],
 )
 def test_who_is_ended(cut: Cut, ended: list[CutCost]) -> None:
-    """Gently who loses nothing; at the deadline all, but never behind QUIT."""
+    """Gently who loses nothing; at the deadline all, but never after QUIT."""
     sessions = every()
     (found,) = sweep(sessions, [Aim("user", "joe", 2.0, cut)])
     assert [one.cost for one in sessions if one.ending == "kicked"] == ended

@@ -39,7 +39,7 @@ class OneWorker:
 
 
 def test_who_has_ordered_is_answered_though_it_is_ended_at_once() -> None:
-    """`user unlock` behind `user lock`, by somebody else: what was found is told, and nobody is looked for again."""
+    """`user unlock` after `user lock`, by somebody else: what was found is told, and nobody is looked for again."""
     pool = OneWorker()
     pool.begin(LOCK)
     pool.sweeps.end_of([LOCK])
@@ -63,7 +63,7 @@ def test_one_that_is_ended_before_its_first_round_ends_nobody() -> None:
 
 
 def test_the_end_of_an_order_ends_no_kick() -> None:
-    """`user unlock` behind `user lock` and `kick user … deadline`: the kick goes on, and has its deadline."""
+    """`user unlock` after `user lock` and `kick user … deadline`: the kick goes on, and has its deadline."""
     pool = OneWorker()
     pool.begin()
     pool.answers(ONE_IDLE)

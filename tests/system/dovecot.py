@@ -90,7 +90,7 @@ default_internal_group = {group}
 class Dovecot:
     """Use it in a `with` block. `add_user` may be called at any time; the ports are there from the beginning.
 
-    `port` speaks POP3, with STLS if there is a certificate; `tls_port` POP3 in TLS; `haproxy_port` POP3 behind a PROXY
+    `port` speaks POP3, with STLS if there is a certificate; `tls_port` POP3 in TLS; `haproxy_port` POP3 after a PROXY
     header.
     """
 

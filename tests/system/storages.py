@@ -1,4 +1,4 @@
-"""Where the mail is behind a proxy, for tests of whole sites: one row of STORAGES for each kind of backend.
+"""Where the mail is after a proxy, for tests of whole sites: one row of STORAGES for each kind of backend.
 
 Each is a context manager that starts the servers, and gives the storage and the commands that lead the proxy to it.
 """

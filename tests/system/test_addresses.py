@@ -156,7 +156,7 @@ def greets(peer: Peer) -> None:
 
 
 def introduced(peer: Peer) -> None:
-    """Behind a PROXY header."""
+    """After a PROXY header."""
     header = peer.exactly(16)
     peer.exactly(int.from_bytes(header[14:]))
     greets(peer)

@@ -156,7 +156,7 @@ def in_tls(port: int) -> Conversation:
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
 def test_a_token_is_taken_by_dovecot(dovecot: Dovecot, mechanism: str) -> None:
-    """As it is passed on; another one is refused behind an explanation."""
+    """As it is passed on; another one is refused after an explanation."""
     where = replace(backend("pop"), login=XOAUTH2)
     for token, came in ((TOKEN, LoggedIn), ("other", Rejected)):
         shown = Credentials("ann", None, Token(mechanism, Secret(token.encode())))

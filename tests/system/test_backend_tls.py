@@ -195,7 +195,7 @@ def in_tls(context: ssl.SSLContext, play: Play, goodbye: bool = True) -> Play:
 
 
 def by_stls(context: ssl.SSLContext, play: Play) -> Play:
-    """A play behind STLS; it greets once more inside, where the proxy wants no greeting: so the play must not."""
+    """A play after STLS; it greets once more inside, where the proxy wants no greeting: so the play must not."""
 
     def played(peer: Peer) -> None:
         peer.say(b"+OK in clear\r\n")
@@ -216,7 +216,7 @@ def transaction(peer: Peer) -> None:
 
 @pytest.mark.parametrize("segments", [1, 2])
 def test_who_talks_behind_his_ok_to_stls(site: Site, segments: int) -> None:
-    """Octets in clear behind +OK could have been injected: the attempt ends, in one segment or in two."""
+    """Octets in clear after +OK could have been injected: the attempt ends, in one segment or in two."""
     heard: list[bytes] = []
 
     def play(peer: Peer) -> None:

@@ -209,7 +209,7 @@ def test_a_client_that_asks_and_never_reads(make_site: MakeSite, backend: str) -
 
 
 def test_what_is_sent_ahead_of_a_slow_login_is_not_hoarded_and_arrives_once(make_site: MakeSite) -> None:
-    """A megabyte behind PASS waits in the kernel while the backend thinks, then goes to it octet for octet."""
+    """A megabyte after PASS waits in the kernel while the backend thinks, then goes to it octet for octet."""
     may_answer, ahead = threading.Event(), b"".join(b"NOOP %07d\r\n" % number for number in range(80_000))
     replies = 80_000 * b"+OK\r\n"
     digests: list[str] = []
@@ -315,7 +315,7 @@ def test_slow_readers_of_a_large_mail(make_site: MakeSite) -> None:
 
 
 def _digest_of_mail(client: Peer, octets: int) -> str:
-    """The digest of a mail of so many octets, its dots still stuffed; behind it stands the lone dot."""
+    """The digest of a mail of so many octets, its dots still stuffed; after it stands the lone dot."""
     pieces, count = [client.heard], len(client.heard)
     client.heard = b""
     while count < octets + len(b".\r\n"):

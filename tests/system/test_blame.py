@@ -213,7 +213,7 @@ def test_no_backend_is_to_blame_when_we_have_no_descriptor(make_site: MakeSite, 
 
 
 def test_a_large_mail_needs_no_descriptor_more(make_site: MakeSite) -> None:
-    """Without one for a pipe it is passed on piece by piece; so is one with QUIT behind it."""
+    """Without one for a pipe it is passed on piece by piece; so is one with QUIT after it."""
     site = make_site(pop3_server([b"x\r\n", (b"y" * 70 + b"\r\n") * 100_000]), workers=1)
     with PopClient(site.port) as client:
         assert client.log_in().startswith(b"+OK")

@@ -122,7 +122,7 @@ def _first_mail(port: int, *commands: str) -> bytes:
 @pytest.mark.nightly
 @pytest.mark.timeout(patient(120))
 def test_utf8_is_learned_offered_and_told(courier: int, tmp_path: Path) -> None:
-    """Behind the first login CAPA offers what Courier does, and LANG, which it does not have, stays away; who says UTF8
+    """After the first login CAPA offers what Courier does, and LANG, which it does not have, stays away; who says UTF8
     reads his mail as it is, and who does not reads Courier's excuse, through the proxy as without it.
     """
     port = free_port()

@@ -197,7 +197,7 @@ def cram_md5(user: str, password: str, challenge: bytes) -> str:
 
 
 def scram(user: str, password: str) -> Callable[[bytes], str]:
-    """What the client says next, behind a reply of the server; at the end only if that has proven who it is."""
+    """What the client says next, after a reply of the server; at the end only if that has proven who it is."""
     client = ScramClient(user, password, nonce="nonce")
     steps = iter([lambda _said: client.first(), client.final, lambda said: b"" if client.trusts(said) else b"*"])
 
@@ -530,7 +530,7 @@ def test_if_who_is_asked_dies_his_successor_is_asked(tmp_path: Path) -> None:
     with Proxy(tmp_path, lines, workers=1) as proxy, ThreadPoolExecutor(1) as asking:
 
         def dies(before: int) -> int:
-            """Who is asked behind so many questions, with its question."""
+            """Who is asked after so many questions, with its question."""
             wait_until(lambda: questions() > before, "the module is asked")
             (worker,) = proxy.workers()
             os.kill(worker, signal.SIGKILL)

@@ -39,7 +39,7 @@ def _answer(line: bytes) -> bytes:
 
 
 def test_a_backend_that_offers_utf8_and_lang(tmp_path: Path) -> None:
-    """Behind the first login it is asked what it offers; then clients are offered it before the login, in every worker,
+    """After the first login it is asked what it offers; then clients are offered it before the login, in every worker,
     and it is told what they have chosen. The moment a second backend is there that was not asked, nothing is offered.
     """
     store, port = Store(), free_port()

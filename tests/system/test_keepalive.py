@@ -7,7 +7,7 @@ from supervisor.sockets.sources import KEEPALIVE_IDLE_SECONDS
 from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, wait_until
 
 KEEPALIVE = "02"
-"""proc_net_tcp: the timer that is pending; behind it, how many ticks are left, in hexadecimal."""
+"""proc_net_tcp: the timer that is pending; after it, how many ticks are left, in hexadecimal."""
 
 
 def _timers(port: int) -> list[tuple[str, float]]:

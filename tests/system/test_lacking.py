@@ -13,7 +13,7 @@ UNAVAILABLE = b"-ERR [SYS/TEMP]"
 
 
 class Site:
-    """Joe is in a file in front, ann in one behind it; their mailboxes are empty."""
+    """Joe is in a file in front, ann in one after it; their mailboxes are empty."""
 
     def __init__(self, directory: Path) -> None:
         self.file = directory / "behind"

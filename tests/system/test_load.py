@@ -44,7 +44,7 @@ def _states(proxy: Proxy) -> list[tuple[str, str]]:
 
 
 def _wait_until_heard(proxy: Proxy, times: int, workers: int = 2) -> None:
-    """Until all workers, which are told behind the log, have stopped to accept for so many times."""
+    """Until all workers, which are told after the log, have stopped to accept for so many times."""
 
     def heard() -> int:
         return sum(entry.fields["reason"] == "load" for entry in proxy.log("net_not_accepting"))

@@ -56,7 +56,7 @@ def _play(port: int, ways: dict[str, list[str]], greeting: str = "") -> None:
 
 
 def _backend(peer: Peer) -> None:
-    """It may be left without a word: a client that goes behind PASS is not waited for."""
+    """It may be left without a word: a client that goes after PASS is not waited for."""
     with suppress(AssertionError):
         pop3_server([], CANARY.encode())(peer)
 

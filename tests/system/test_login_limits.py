@@ -200,7 +200,7 @@ def of_bob(site: Site) -> list[dict[str, Any]]:
 
 
 def test_a_user_comes_again_after_his_delay(site: Site) -> None:
-    """It is announced, and who comes too soon is told; only behind the right password."""
+    """It is announced, and who comes too soon is told; only after the right password."""
     with site.limits(logindelay="1s"):
         with PopClient(site.port) as client:
             client.ask("CAPA")
@@ -224,7 +224,7 @@ def test_a_reply_is_held_back_no_longer_than_the_login_may_take(site: Site) -> N
 
 
 def test_nobodys_turn_comes_sooner_at_the_end_of_authtimeout(site: Site) -> None:
-    """Whose turn is behind it does not guess at all: else each connection would be a guess more than the rate."""
+    """Whose turn is after it does not guess at all: else each connection would be a guess more than the rate."""
     source = "127.0.0.21"
     site.proxy.said("set authtimeout 2s")
     try:

@@ -321,7 +321,7 @@ def test_who_drains_leaves_the_address_to_its_successor(tmp_path: Path) -> None:
         return any(entry.pid == by.pid for entry in by.log(name))
 
     def is_ready() -> bool:
-        with contextlib.suppress(ConnectionRefusedError):  # the exporter comes up behind the program
+        with contextlib.suppress(ConnectionRefusedError):  # the exporter comes up after the program
             return get(there, "/readyz").status == 200
         return False
 

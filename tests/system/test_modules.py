@@ -178,7 +178,7 @@ def test_a_shadow_is_asked_and_never_used(site: OddSite) -> None:
 
 
 def test_what_was_set_is_shown_and_loads_again(site: OddSite) -> None:
-    """`show config` has the terms behind the module; bad ones are refused, and nothing is changed."""
+    """`show config` has the terms after the module; bad ones are refused, and nothing is changed."""
     site.proxy.said("pdm conf back timeout 7s allow 192.0.2.0/24:110,[2001:db8::7]:110 like store cache 1m stale 1h")
     lines = [line for line in site.proxy.said("show config").lines if line.startswith("pdm conf back")]
     assert lines == ["pdm conf back timeout 7s cache 1m stale 1h allow 192.0.2.0/24:110,[2001:db8::7]:110 like store"]

@@ -52,7 +52,7 @@ class Site:
 
 
 def test_a_module_leads_whom_it_knows(tmp_path: Path) -> None:
-    """Behind the move it says the new place; the proxy leads him only as long as a worker can have the old answer. If
+    """After the move it says the new place; the proxy leads him only as long as a worker can have the old answer. If
     it cannot be told all is as it was, and the reply says why. What knows nobody of that name leaves it to the proxy.
     """
     site = Site(tmp_path)

@@ -85,7 +85,7 @@ def test_only_the_newest_instance_keeps_it(tmp_path: Path) -> None:
 
 
 def test_what_was_answered_outlives_a_kill(tmp_path: Path) -> None:
-    """kill -9 of the master just behind the answer: the next program knows it."""
+    """kill -9 of the master just after the answer: the next program knows it."""
     with Proxy(tmp_path) as proxy:
         proxy.said("block 192.0.2.1")
         proxy.kill_master()

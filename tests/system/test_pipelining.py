@@ -1,4 +1,4 @@
-"""USER and PASS in one piece: what a backend announces is found out behind a login, used by all workers, and forgotten
+"""USER and PASS in one piece: what a backend announces is found out after a login, used by all workers, and forgotten
 when the backend does not keep to it.
 """
 
@@ -22,7 +22,7 @@ TRY_LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, pleas
 class Store:
     """A POP3 backend that answers whatever came in one piece in one piece, and remembers what that was.
 
-    `delay`: so long an answer is on its way; `forgets`: what stands behind USER in the same piece.
+    `delay`: so long an answer is on its way; `forgets`: what stands after USER in the same piece.
     """
 
     def __init__(self, announces: Sequence[bytes], delay: float = 0.0, forgets: bool = False) -> None:
@@ -101,7 +101,7 @@ IN_ONE_PIECE = [b"USER ann\r\nPASS secret\r\n"]
 def test_a_backend_is_asked_once_and_all_workers_know(
     tmp_path: Path, announcing: tuple[Store, ScriptedBackend]
 ) -> None:
-    """The first login waits for each reply; behind it one worker asks, and from then on all say both at once. Nobody
+    """The first login waits for each reply; after it one worker asks, and from then on all say both at once. Nobody
     asks again within the minute. `backend show` tells what was heard, without what is no capability.
     """
     store, backend = announcing
@@ -175,7 +175,7 @@ def test_a_backend_that_is_odd_about_capa_is_served_as_ever(tmp_path: Path, play
 
 
 def test_a_backend_that_does_not_keep_to_it(tmp_path: Path) -> None:
-    """It announces PIPELINING and drops what stands behind USER: that login is told to come again, the log says so
+    """It announces PIPELINING and drops what stands after USER: that login is told to come again, the log says so
     once, and the next ones get one reply after the other, in every worker. With `on` it is believed for ever.
     """
     store = Store([b"PIPELINING"], forgets=True)

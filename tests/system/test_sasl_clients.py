@@ -60,7 +60,7 @@ class SaslSite(NamedTuple):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SaslSite]:
     """Users in a file with their passwords in clear, tokens by a module of the test's own, certificates of an
-    authority of its own; behind it an empty mailbox, and for one user a backend that wants his password.
+    authority of its own; after it an empty mailbox, and for one user a backend that wants his password.
     """
     directory = tmp_path_factory.mktemp("sasl")
     clear, tls, xoauth2 = free_port(), free_port(), free_port()

@@ -73,7 +73,7 @@ def _may_mount() -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="somebody else's file")
 def test_somebody_else_has_the_name(directory: Path) -> None:
     """Any user of the host can make a file of the name that the table is going to have: it takes another one, readers
-    find it, a start behind kill -9 removes it, and the other one's file is not touched.
+    find it, a start after kill -9 removes it, and the other one's file is not touched.
     """
     options = ["-u", "games"]
     with Proxy(directory, options=options) as proxy:

@@ -57,14 +57,14 @@ class RefusingSite:
         return path
 
     def add_slow_module(self, backend: str = "b1") -> None:
-        """One behind the other that takes a tenth of a second for each question, and has one user."""
+        """One after the other that takes a tenth of a second for each question, and has one user."""
         (self._directory / "back").write_text("slow")
         (self._directory / "back.asked").touch()
         self.proxy.said(f"set pdmdir {MODULES}")
         self.proxy.said(f"pdm add back odd {self._directory}/back {backend} keyed")
 
     def add_module(self) -> None:
-        """One more, behind the other, that knows others."""
+        """One more, after the other, that knows others."""
         self.proxy.said(f"pdm add others passwd {self._users('others', ('eve', 'bob', 'eva', 'uma'))}")
 
 
@@ -109,7 +109,7 @@ def assert_alike(way: str, times: Times) -> str:
 
 
 def _difference(one: list[float], other: list[float]) -> tuple[float, float]:
-    """By how much the one is longer, and four times the error of that: of tries that were made one behind the other, so
+    """By how much the one is longer, and four times the error of that: of tries that were made one after the other, so
     that what else the machine does is in both, and by medians, so that what it does once is in neither.
     """
     apart = [first - second for first, second in zip(one, other, strict=True)]
@@ -159,7 +159,7 @@ def test_they_take_as_long_where_modules_are_unlike(
     way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whom the quick module in front knows waits as long as who is unknown, from the first try on, or known to the slow
-    one behind it. With SCRAM the challenges wait, too. Who is right waits for nothing.
+    one after it. With SCRAM the challenges wait, too. Who is right waits for nothing.
     """
     site = RefusingSite(tmp_path, KEYS)
     users = USERS if way == "SCRAM-SHA-256" else (*USERS, "backer")

@@ -127,7 +127,7 @@ def test_off_knows_no_stls(site: Site) -> None:
 
 
 def test_what_is_typed_in_clear_behind_stls_ends_the_session(site: Site) -> None:
-    """The injection of nostarttls: not a byte behind STLS is believed, in one segment or in two."""
+    """The injection of nostarttls: not a byte after STLS is believed, in one segment or in two."""
     with PopClient(site.optional) as client:
         client.greeted()
         client.say(CLEAR_END)

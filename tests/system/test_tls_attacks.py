@@ -233,7 +233,7 @@ def _vanish(peer: Peer, turn: int) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_client_leaves_at_every_octet_of_its_hello(make_site: MakeSite, way: str) -> None:
-    """FIN or RST behind each octet of a ClientHello."""
+    """FIN or RST after each octet of a ClientHello."""
     site = make_site()
     hello = Client(site.trusting).hello
     with unharmed(site):
@@ -245,7 +245,7 @@ def test_the_client_leaves_at_every_octet_of_its_hello(make_site: MakeSite, way:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_client_leaves_at_every_octet_of_its_second_flight(make_site: MakeSite, version: ssl.TLSVersion) -> None:
-    """FIN or RST behind each octet of the key exchange and Finished, when the server has said its part."""
+    """FIN or RST after each octet of the key exchange and Finished, when the server has said its part."""
     site = make_site()
     whole = 1
     with unharmed(site):
@@ -339,7 +339,7 @@ def _cpu_seconds(pid: int) -> float:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_large_records_of_garbage(make_site: MakeSite, way: str) -> None:
-    """Records as large as can be and larger, of every kind, whole and cut, in place of the handshake and behind it."""
+    """Records as large as can be and larger, of every kind, whole and cut, in place of the handshake and after it."""
     site, chance = make_site(), random.Random(2026)
     hello = Client(site.trusting).hello
     with unharmed(site):
@@ -355,7 +355,7 @@ def test_large_records_of_garbage(make_site: MakeSite, way: str) -> None:
 
 @pytest.mark.parametrize("piece", [1, 2, 7])
 def test_a_hello_in_many_records(make_site: MakeSite, piece: int) -> None:
-    """A ClientHello cut into hundreds of records is read or refused; the octets behind the cut are no other message."""
+    """A ClientHello cut into hundreds of records is read or refused; the octets after the cut are no other message."""
     site = make_site()
     message = Client(site.trusting).hello[5:]
     pieces = [message[start : start + piece] for start in range(0, len(message), piece)]
@@ -368,7 +368,7 @@ def test_a_hello_in_many_records(make_site: MakeSite, piece: int) -> None:
 
 @pytest.mark.parametrize("alert", [b"\x01\x5a", b"\x01\x00", b"\x02\x28", b"\x02\x50", b"\xff\xff"])
 def test_alerts_in_the_handshake(make_site: MakeSite, alert: bytes) -> None:
-    """A flood of warnings, close_notify or a fatal alert, instead of the ClientHello or behind it, ends the session."""
+    """A flood of warnings, close_notify or a fatal alert, instead of the ClientHello or after it, ends the session."""
     site = make_site()
     with unharmed(site):
         for before in (b"", Client(site.trusting).hello):
@@ -450,7 +450,7 @@ def test_the_client_leaves_in_the_middle_of_a_large_mail(make_site: MakeSite, ha
 
 
 def test_a_line_without_its_end_is_no_command(make_site: MakeSite) -> None:
-    """Who cuts the connection behind `QUIT`, before its line end, has not made the client say it."""
+    """Who cuts the connection after `QUIT`, before its line end, has not made the client say it."""
     site = make_site()
     with unharmed(site):
         client = site.logged_in()

@@ -52,7 +52,7 @@ def client_hello(alpn: list[str] | None = None, name: str = "localhost") -> byte
 
 
 def last_failure(site: TlsSite, before: int) -> tuple[str, str]:
-    """The word and the text of the failure behind so many others."""
+    """The word and the text of the failure after so many others."""
     wait_until(lambda: len(site.log("tls_failed")) > before, "the failure is in the log")
     (entry,) = site.log("tls_failed")[before:]
     wait_until(lambda: site.log("session_end", entry.sid), "the session is over")

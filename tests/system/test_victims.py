@@ -34,7 +34,7 @@ from tests.system.site import (
 
 @contextlib.contextmanager
 def _at_work(stranger: Callable[[], None], over: threading.Event) -> Iterator[None]:
-    """Beside the test, until `over` is set behind it."""
+    """Beside the test, until `over` is set after it."""
     working = threading.Thread(target=stranger, daemon=True)
     working.start()
     try:
@@ -426,7 +426,7 @@ def test_silent_connections_make_room_for_new_clients(tmp_path: Path) -> None:
             assert slow.ask("PASS x").startswith(b"+OK")
         print(f"{displaced} were displaced")
         assert max(times) < patient(1.0)
-        # Of the crowd, two connections were too many and waited too; and six clients came behind them.
+        # Of the crowd, two connections were too many and waited too; and six clients came after them.
         assert 2 + 5 <= displaced <= 2 + 6
         lines = [entry.fields for entry in proxy.log("session_end")]
         assert {line["client"] for line in lines if line["ending"] == "displaced"} == {"127.0.0.2"}

@@ -16,7 +16,7 @@ CONF = f"iface {LOOPBACK} state fake port"
 class TlsSite(Proxy):
     """`tlsdir` holds a default certificate for localhost; `port` is POP3s and `stls` has `starttls optional`.
 
-    `more` are commands said behind these.
+    `more` are commands said after these.
     """
 
     def __init__(self, directory: Path, more: Iterable[str] = (), watch: str = "0", workers: int = 1) -> None:
@@ -49,7 +49,7 @@ def client_context(**attributes: Any) -> ssl.SSLContext:
 
 
 class TlsClient:
-    """A client behind its handshake, and behind the greeting."""
+    """A client after its handshake, and after the greeting."""
 
     def __init__(
         self,

@@ -77,7 +77,7 @@ def test_what_a_reader_does_not_know_it_passes_over() -> None:
 
 
 def test_a_later_program_may_show_more_of_its_processes() -> None:
-    """Cells that this release does not have stand where the description says; all others are found behind them."""
+    """Cells that this release does not have stand where the description says; all others are found after them."""
     later = sample.layout()
     later = replace(later, process_cells=(*later.process_cells, "colour"))
     header = read_header(later.header(1.0, 2).ljust(later.size, b"\0"))

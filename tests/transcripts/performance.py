@@ -66,7 +66,7 @@ def filled(text: str, words: Mapping[str, str]) -> str:
 
 
 def fields(text: str) -> list[str]:
-    """The fields behind the name in `E:` and `L:`, as the log writes them."""
+    """The fields after the name in `E:` and `L:`, as the log writes them."""
     return _FIELD.findall(text)
 
 

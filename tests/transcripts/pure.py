@@ -64,7 +64,7 @@ class _Session(PureSession):
         self.mail_checks = 0
 
     def _done(self) -> list[tuple[Any, ...]]:
-        """Behind each entry: what the verbs come to here and now is told."""
+        """After each entry: what the verbs come to here and now is told."""
         done = super()._done()
         self.notes += [(verb[1], verb[2]) for verb in done if verb[0] == "note"]
         self.ending = self.verbs.ending

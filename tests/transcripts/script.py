@@ -4,7 +4,7 @@ A file holds scripts; each begins with its title, which says what is to be expec
 
     = A wrong password is refused
 
-    rc: command          said to the proxy before the session, behind those of `play.BEGINNING`
+    rc: command          said to the proxy before the session, after those of `play.BEGINNING`
     file NAME: text       a line of the file $DIR/NAME, which is there before the commands are said
     only: whole           play it only in this pace (whole, octets); for scripts about what comes in one piece
     tls:                  a certificate is wanted ($TLS is its directory)

@@ -5,4 +5,4 @@ complete -c ptestpdm -s d -l dir -r -d 'where the modules are (default: those th
 complete -c ptestpdm -l certificate-name -x -d 'the name in the clients verified certificate (default: they have shown none)'
 complete -c ptestpdm -l user -x -d 'for --conformance: a user whom the module knows'
 complete -c ptestpdm -l passwordfile -r -d 'for --conformance: a file with his password or token'
-complete -c ptestpdm -l conformance -x -d 'try whether a module keeps the contract; behind it stand its name and its arguments, and nothing else'
+complete -c ptestpdm -l conformance -x -d 'try whether a module keeps the contract; after it stand its name and its arguments, and nothing else'

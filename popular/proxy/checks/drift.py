@@ -1,6 +1,6 @@
 """Capabilities that a virtual server announces and a backend lacks. Pure.
 
-Only of what the backend answers for itself, behind the login: before it the proxy speaks.
+Only of what the backend answers for itself, after the login: before it the proxy speaks.
 """
 
 from collections.abc import Iterable
@@ -32,6 +32,6 @@ def promised(config: Config) -> Promised:
 def undelivered(
     announced: Iterable[tuple[str, frozenset[str]]], before: tuple[str, ...], after: tuple[str, ...] | None
 ) -> Missing:
-    """The announced capabilities that a backend lacks. `after`: its CAPA behind the login; None if it was not asked."""
+    """The announced capabilities that a backend lacks. `after`: its CAPA after the login; None if it was not asked."""
     has = tags("\n".join(before if after is None else after))
     return frozenset((vserv, " ".join(sorted(names - has))) for vserv, names in announced if names - has)

@@ -13,7 +13,7 @@ HURRY = 4
 LONGEST_CHECK = float(LONGEST_HEALTH_ANSWER)
 """Seconds."""
 _ANSWERS_AN_INTERVAL = 3
-"""Two that do not come, behind an interval in which all was well, are over before the second interval is."""
+"""Two that do not come, after an interval in which all was well, are over before the second interval is."""
 _SHORTEST_ANSWER = 0.5
 """Seconds: one packet that is lost is sent again within so long."""
 

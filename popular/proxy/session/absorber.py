@@ -2,7 +2,7 @@
 
 For stores that cannot be asked by UDP, where a backend's `absorb` says for how long. What is kept is a digest of all
 that the login was: user, password, virtual server, backend, mailbox; so another password is another login, and goes to
-the backend. Nothing is kept of a session that saw mail; and where a user has seen mail behind an empty poll, by
+the backend. Nothing is kept of a session that saw mail; and where a user has seen mail after an empty poll, by
 whatever other login, that poll counts no more: no client shall see mail, then none. All workers share it
 (remembered.py). It does not outlive a change of the configuration, whose generation is in the digest: `pdm flush` and
 `pdm reload` too.

@@ -110,7 +110,7 @@ class Relay(RelayPair):
             if self._reads_backend:
                 is_much = self._read_backend()
                 if self.watch.quit and self._reads_backend:
-                    # It closes behind its answer to QUIT; to see that at once saves being woken for it.
+                    # It closes after its answer to QUIT; to see that at once saves being woken for it.
                     if events & ENDED and not is_much and not self._backend.tls:
                         self._see_end_of_backend()
                     else:
@@ -226,7 +226,7 @@ class Relay(RelayPair):
     def _read_much(self) -> None:
         """A large mail goes on: moved by the kernel, or through TLS piece by piece.
 
-        Behind QUIT it is read, for somewhere behind it stands the answer to QUIT.
+        After QUIT it is read, for somewhere after it stands the answer to QUIT.
         """
         if self._plain:
             if self._reads_backend and not self.watch.quit:

@@ -178,7 +178,7 @@ class RelayPair(EventTaker):
         """The client sends nothing more, and the backend goes on in TLS until it has been quiet for LINGER_SECONDS.
 
         TLS has no half that could be closed alone (Python's `unwrap` would lose what comes at that moment), so such a
-        backend is not told. Behind QUIT it closes by itself, and takes the time it wants.
+        backend is not told. After QUIT it closes by itself, and takes the time it wants.
         """
         return self._client_done and self._backend.tls and not self.watch.quit
 

@@ -42,7 +42,7 @@ class Rules(TypedRules):
     salt_key: bytes
     """The key of the salts that are shown to who has none of his own; equal in all workers."""
     apop: bool
-    """The greeting bears a challenge: it is the same before and behind STLS."""
+    """The greeting bears a challenge: it is the same before and after STLS."""
     international: frozenset[str]
     """Which of UTF8 and LANG are offered, where all backends offer them."""
     ourselves: Ourselves

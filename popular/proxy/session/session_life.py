@@ -2,7 +2,7 @@
 
 It has the parts: a machine, deadlines, a client connection, what the login needs and a row of the table; where they
 are needed, the reader of a PROXY header and a relay. Each event from the loop is one entry into the machine, with
-`_settle` behind it. No verb calls the machine (verbs.py): what a verb cannot do at once is deferred, one thing at a
+`_settle` after it. No verb calls the machine (verbs.py): what a verb cannot do at once is deferred, one thing at a
 time, and done by `_settle`. Whatever goes wrong in here costs this one session and is logged as a fault of ours: who
 calls in here from the event loop catches what is raised, and says `fault`.
 
@@ -74,7 +74,7 @@ class SessionLife(Verbs):
         self._set_up(runtime, row_number, peer)
 
     def _set_up(self, runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> None:
-        """A method, and not `__init__`, because for a class behind it that is no call of C in the compiled form."""
+        """A method, and not `__init__`, because for a class after it that is no call of C in the compiled form."""
         self._runtime = runtime  # and not the parameter from here on: its type is known
         self._accepted_at = self._runtime.context.clock.now
         self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
@@ -98,7 +98,7 @@ class SessionLife(Verbs):
         self._decision: Decision | None = None
         """What the modules have said at once: to be told."""
         self._to_relay: tuple[bytes, bytes] | None = None
-        """The relay is to begin, behind what each side is still to be sent."""
+        """The relay is to begin, after what each side is still to be sent."""
         self._call: tuple[Callable[..., None], tuple[Any, ...]] | None = None
         self._ending = ""
         """Why the session ends, as soon as the last reply has left."""
@@ -135,7 +135,7 @@ class SessionLife(Verbs):
             self.fault(error)
 
     def _settle(self) -> None:
-        """What follows each entry: what a verb has deferred is done, replies leave, and behind the last one it ends."""
+        """What follows each entry: what a verb has deferred is done, replies leave, and after the last one it ends."""
         client = self._client
         while self._has_deferred:
             self._do_deferred()

@@ -15,7 +15,7 @@ from supervisor.table.contents import Column, RecordShape
 
 PIPELINING = "PIPELINING"
 LONGEST = 1000
-"""Octets of all capabilities together, a line end behind each but the last; what is beyond them is not kept."""
+"""Octets of all capabilities together, a line end after each but the last; what is beyond them is not kept."""
 LONGEST_LANGUAGES = 500
 """Octets of the languages that it lists, counted likewise."""
 

@@ -36,7 +36,7 @@ LOGINS = {
     USER: "USER and PASS, with the user's own password or the one that a module has for him (SECRET).",
     PLAIN: "The same by AUTH PLAIN.",
     MASTER: "As masteruser, for the user.",
-    EXTERNAL: "AUTH EXTERNAL for the user, behind TLS with our certificate (tlscert).",
+    EXTERNAL: "AUTH EXTERNAL for the user, after TLS with our certificate (tlscert).",
     XOAUTH2: "The token that the client has shown, by XOAUTH2 or OAUTHBEARER.",
 }
 OURS_ALONE = (MASTER, EXTERNAL)
@@ -136,7 +136,7 @@ class Backend(Thing):
         AUTO,
         "Send USER and PASS in one piece, which saves a round trip (POP3 only). auto: to a backend that announces "
         "PIPELINING; it is asked by CAPA, after a login and once a minute at most, and is not believed for ten minutes "
-        "when it does not answer as it should. on: always, and it is not asked. off: one behind the other.",
+        "when it does not answer as it should. on: always, and it is not asked. off: one after the other.",
     )
     login: str = parameter(
         Choice(*LOGINS),

@@ -37,7 +37,7 @@ class Together(NamedTuple):
 
 
 def steps(context: CommandContext, routed: OrderEntry, *, seconds: int, deadline: int | None) -> Together:
-    """`routed`: where the user is led behind it. Nothing where there is no cluster. Raises CommandRefused."""
+    """`routed`: where the user is led after it. Nothing where there is no cluster. Raises CommandRefused."""
     now, operator, key = time.time(), context.status.operator, routed.id
     move = os.urandom(8).hex()
     hold = {"seconds": HOLD_SECONDS, "since": now, "until": now + seconds + _MARGIN_SECONDS, MOVE: move}

@@ -267,7 +267,7 @@ def operator_commands() -> list[ControlCommand]:
             "Lets nobody new come in to a backend; the sessions that are there end by themselves.\nUsers of it get "
             "[SYS/TEMP]; with `new hold` they wait for the end of the drain, half a minute at most; with `new fake` "
             "they see an empty mailbox. `deadline 10m`: who is still there then is ended, with deletes that are not "
-            f"committed too, but never behind QUIT. The parameter `state` is not touched. {_LEFT}",
+            f"committed too, but never after QUIT. The parameter `state` is not touched. {_LEFT}",
             {"id": ids(BACKEND), "word": Choice("deadline", NEW), "value": _values},
         ),
         _order(
@@ -296,7 +296,7 @@ def operator_commands() -> list[ControlCommand]:
             "can be.\nAt once those that lose nothing; who is in the middle of a transfer when that is done; who has "
             "deleted mail and not said QUIT ends by himself, or at the `deadline`; who has said QUIT gets his reply. A "
             "client is told nothing: POP3 has no word for it, and a connection that ends says that nothing was "
-            f"deleted. {_LEFT} With `cluster` behind it the other proxies of the cluster do the same with a user or a "
+            f"deleted. {_LEFT} With `cluster` after it the other proxies of the cluster do the same with a user or a "
             "network, a moment later: `kick user joe deadline 1m cluster`. "
             f"{OF_NAMESPACE} Or he is of the namespace of the `vserv`.",
             {"what": Choice(*_KICKED), "whom": _those, "word": _words_of_kick},

@@ -1,4 +1,4 @@
-"""What stands behind a command as pairs of a word and a value: each once, and only those that fit."""
+"""What stands after a command as pairs of a word and a value: each once, and only those that fit."""
 
 from collections.abc import Container, Mapping, Sequence
 
@@ -35,7 +35,7 @@ def time_of(word: Word | None, low: int, high: int) -> int | None:
 
 
 def user_of(word: Word, said: Mapping[str, Word], context: CommandContext) -> tuple[str, str]:
-    """Namespace and name of a user: NAMESPACE:USER, or `namespace` behind it, or where there is one neither.
+    """Namespace and name of a user: NAMESPACE:USER, or `namespace` after it, or where there is one neither.
 
     Raises CommandRefused.
     """

@@ -56,7 +56,7 @@ _UNWRITTEN = "what was said last could not be written: trace_not_written in the 
 
 @dataclass(frozen=True)
 class Size(Kind):
-    """Octets: a number, with K or M behind it."""
+    """Octets: a number, with K or M after it."""
 
     most: int = 1 << 30
 

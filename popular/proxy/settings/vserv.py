@@ -44,7 +44,7 @@ CAPA_FROM = {
 _CRLF = 2
 _APOP_CHALLENGE = re.compile(r"<[^<>@]*@[^<>@]*>")
 _LONGEST_BANNER_BESIDE_APOP = 384
-"""Octets; behind them stands a challenge with the name of the host."""
+"""Octets; after them stands a challenge with the name of the host."""
 
 
 def _greeting(ending: str) -> Any:
@@ -103,12 +103,12 @@ class Vserv(Thing):
         "The APOP command, and a challenge in the greeting: where some module has passwords in clear.",
     )
     bannerok: str = parameter(
-        String(LONGEST_REPLY - len("+OK ") - _CRLF, ascii=True), _greeting("ready"), "Greeting, behind +OK."
+        String(LONGEST_REPLY - len("+OK ") - _CRLF, ascii=True), _greeting("ready"), "Greeting, after +OK."
     )
     bannererr: str = parameter(
         String(LONGEST_REPLY - len("-ERR ") - _CRLF, ascii=True),
         _greeting("currently disabled"),
-        "Greeting in the state disabled, behind -ERR.",
+        "Greeting in the state disabled, after -ERR.",
     )
     tls: str = parameter(
         Id(optional=True),

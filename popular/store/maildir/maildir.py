@@ -3,7 +3,7 @@
 A message is a file with CRLF line ends, named TIME.PID_SIZE: its size in octets is in its name, so that listing a
 mailbox needs no stat. New mail is in `new`; what was read is in `cur`, under the same name. What this module writes is
 named TIME.PID-MICROSECONDS-RANDOM_SIZE, unique also when two containers deliver with the same pid. Files of others are
-read too, with LF or CRLF line ends: their size is asked for, and flags behind a `:` do not count.
+read too, with LF or CRLF line ends: their size is asked for, and flags after a `:` do not count.
 
 A mailbox that does not exist is empty; one that cannot be read is an error (MailboxError), and so is a mail root that
 is not there. Nothing below the root is reached through a symbolic link. Nothing is locked: a message may vanish between

@@ -7,7 +7,7 @@
     updated, cannot_update                how it went with the UPDATE
     expired                               a deadline has passed
 
-`wants` says what it waits for behind each of them: octets are to be fed, and `proceed` called, only when it wants that.
+`wants` says what it waits for after each of them: octets are to be fed, and `proceed` called, only when it wants that.
 So a client that pipelines is answered in order, and no faster than it takes the answers; what is held for it is
 bounded: some replies, one piece of a listing, or one of a message.
 """

@@ -58,7 +58,7 @@ class Mailbox:
     def close(self) -> None:
         """The session is over. What has not begun is not done any more: a slow disk has enough to do.
 
-        A thread that is still reading must not lose its file: it is closed behind it.
+        A thread that is still reading must not lose its file: it is closed after it.
         """
         self._closed = True
         if self._job is not None and self._job.cancel():

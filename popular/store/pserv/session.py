@@ -41,7 +41,7 @@ _CUT_COSTS = {
     UPDATING: CutCost.COMMITTING,
     ENDING: CutCost.COMMITTING,
 }
-"""What would be lost in each phase behind the request."""
+"""What would be lost in each phase after the request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

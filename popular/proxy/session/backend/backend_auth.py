@@ -29,7 +29,7 @@ from popular.proxy.settings.backend import (
 OAUTHBEARER = "OAUTHBEARER"
 
 _LONGEST_LINE = 255
-"""Octets of a command with its end (RFC 2449 section 4); an initial response that does not fit is sent behind it."""
+"""Octets of a command with its end (RFC 2449 section 4); an initial response that does not fit is sent after it."""
 _BEGINNING = 16
 """By so many octets a response is recognised where a backend repeats it."""
 _LINE_ENDS = re.compile(b"[\r\n\0]")
@@ -57,7 +57,7 @@ def lacks_secret(routing: tuple[Route, bool, bool], backend: Backend, shows: Sec
 
 
 class AuthLogin(Pop3Login):
-    """AUTH with one response, behind STLS and XCLIENT where they are wanted."""
+    """AUTH with one response, after STLS and XCLIENT where they are wanted."""
 
     __slots__ = ("_last_word", "_response", "_secrets")
 

@@ -180,7 +180,7 @@ class BackendConnection(EventTaker):
                 self._heard(self._extras)
             self._owner.backend_says(data)
         elif data is not None:
-            # Behind a PROXY header, without a word: that is how one is refused.
+            # After a PROXY header, without a word: that is how one is refused.
             refused = self._extras is not None and self._extras.proxy_header
             self._break("it closed the connection", "proxy_header" if refused else "closed")
 

@@ -5,7 +5,7 @@
                   … PASS in one piece with USER, ahead of the reply to it, where the backend can do with that
     XPOP, CXPOP   three lines → one reply → joined
 
-What the backend sends behind its last reply already belongs to the client. A backend may be hostile: its lines are
+What the backend sends after its last reply already belongs to the client. A backend may be hostile: its lines are
 bounded, and nothing that could end a line ever goes into a name or password.
 """
 
@@ -30,7 +30,7 @@ START_TLS: Final = StartTls()
 
 
 class LoggedIn(NamedTuple):
-    """Logged in: the backend's reply line (without its end), and what it sent behind it."""
+    """Logged in: the backend's reply line (without its end), and what it sent after it."""
 
     reply: bytes
     rest: bytes
@@ -166,7 +166,7 @@ class BackendLogin:
 
 
 class Pop3Login(BackendLogin):
-    """USER and PASS (RFC 1939 section 7), behind STLS (RFC 2595 section 4) and XCLIENT where they are wanted."""
+    """USER and PASS (RFC 1939 section 7), after STLS (RFC 2595 section 4) and XCLIENT where they are wanted."""
 
     __slots__ = (
         "_ahead",

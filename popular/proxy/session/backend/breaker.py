@@ -6,7 +6,7 @@
 
 It goes down when clients of several networks met failures of it within a window, and as many failed as were let in: so
 nobody whom it hates closes it for others. Nor does anybody whose mailbox is broken, from wherever he comes: failures
-behind a user's name must be of as many users as of networks. While it is down nobody asks it. Then it
+after a user's name must be of as many users as of networks. While it is down nobody asks it. Then it
 is probed, by one login of each of so many networks; the first that is answered, let in or with a password refused,
 begins the recovery, in which a share of the logins is let through that grows to all of them.
 """

@@ -1,4 +1,4 @@
-"""Asks a backend what it announces: CAPA (RFC 2449) on a connection of its own, behind a login that went well.
+"""Asks a backend what it announces: CAPA (RFC 2449) on a connection of its own, after a login that went well.
 
     greeting → (STLS → TLS →) CAPA → (LANG, where it announces that →) QUIT
 

@@ -1,4 +1,4 @@
-"""What a client says to log in, by mechanism: line by line, each behind a reply that let it go on. Pure.
+"""What a client says to log in, by mechanism: line by line, each after a reply that let it go on. Pure.
 
 Where no password is known, whatever is shown instead goes unseen: `explain` looks users up.
 """

@@ -70,7 +70,7 @@ class Cluster:
         self._connected = leases.connected(url, passwordfile)
         self._client = self._connected.client
         self.holders = 0
-        """Services that use it; behind the last one it is closed."""
+        """Services that use it; after the last one it is closed."""
         self._enter = self._client.register_script(leases.ENTER)
         self._look = self._client.register_script(leases.LOOK)
         self._renew = self._client.register_script(leases.RENEW)

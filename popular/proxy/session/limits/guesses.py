@@ -18,7 +18,7 @@ MINUTE = 60.0
 
 
 class Pace(NamedTuple):
-    """At most so many in a time: some at once, and then one behind each interval."""
+    """At most so many in a time: some at once, and then one after each interval."""
 
     at_once: int
     interval: float

@@ -32,7 +32,7 @@ from supervisor.table.notes import Note
 USER_HOLD, NETWORK_HOLD, VSERV_HOLD = range(3)
 """A session's holds, by number: each names one entry that counts it (supervisor/table/remembered.py)."""
 AGAIN_SECONDS = 0.1
-"""Behind which it is tried again to give back what a session held."""
+"""After which it is tried again to give back what a session held."""
 
 
 class Limits:

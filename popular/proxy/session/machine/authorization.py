@@ -1,6 +1,6 @@
 """A plain login as the client sees it: the greeting, its lines, USER and PASS, up to the question who it is.
 
-The third of the six classes of which the machine is made: behind `telling.py` (who says no), in front of `exchanges.py`
+The third of the six classes of which the machine is made: after `telling.py` (who says no), in front of `exchanges.py`
 (AUTH, APOP). Pure, as they all are.
 """
 
@@ -37,7 +37,7 @@ MODULE_SECONDS = 30.0
 _ANSWERING = bits(ANSWERING)
 _BLANK = 32
 _NOT_SHOWN = tuple(Question._field_defaults.values())[1:]
-"""The last fields of a Question, behind `certificate_name`, empty: whoever says USER and PASS shows nothing else."""
+"""The last fields of a Question, after `certificate_name`, empty: whoever says USER and PASS shows nothing else."""
 _SEND_PASS = replies.ok("send PASS")
 _USER, _PASS = USER, PASS  # as names of C (authorization.pxd)
 
@@ -104,8 +104,8 @@ class Authorization(Teller):
     def _is_gone(self) -> bool:
         """Whether nobody waits for the answer to PASS: the client sends nothing more, and PASS was its last word.
 
-        Behind that nothing could be done for it, and whoever is asked for it is asked in vain. A client with commands
-        behind PASS has only closed its half: it is served to its end.
+        After that nothing could be done for it, and whoever is asked for it is asked in vain. A client with commands
+        after PASS has only closed its half: it is served to its end.
         """
         return self._eof and not self.lines.held
 
@@ -291,7 +291,7 @@ class Authorization(Teller):
 
 
 _ANSWERS: dict[str, Callable[[Authorization, bytes], None]] = {
-    "APOP": lambda machine, argument: machine._apop(argument),  # by name: the class behind this one has it
+    "APOP": lambda machine, argument: machine._apop(argument),  # by name: the class after this one has it
     "AUTH": lambda machine, argument: machine._auth(argument),
     "CAPA": Authorization._capa,
     "STLS": Authorization._stls,

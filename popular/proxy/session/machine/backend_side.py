@@ -1,6 +1,6 @@
 """What the proxy says to a backend, and makes of what it hears: login, connection, mail check, up to the relay.
 
-The fifth of the six classes of which the machine is made: behind `exchanges.py`, in front of `machine.py`, which
+The fifth of the six classes of which the machine is made: after `exchanges.py`, in front of `machine.py`, which
 decides that a user is to be logged in here. Where a backend lets nobody in: `telling.py`.
 """
 
@@ -169,7 +169,7 @@ class BackendSide(Exchanges):
         self._verbs.send_backend(self._dialogue.tls_up())
 
     def _enter_relay(self, said: LoggedIn) -> None:
-        """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
+        """What the client sent after PASS is the backend's now, byte for byte and exactly once."""
         if self._refusals is not None:
             self._refusals.note_success(self.target)
         if not self._enter_or_refuse():

@@ -45,7 +45,7 @@ CLOSING_SECONDS = 5.0
 """How long a last reply may take to leave."""
 
 _OF_WHAT_IS_OFFERED = (b"CAPA", LANG.encode())
-"""Commands behind the login whose answer depends on what the backends offer."""
+"""Commands after the login whose answer depends on what the backends offer."""
 _AT_ONCE, _QUIT = AT_ONCE, b"QUIT"
 
 _ANSWERING, _NOT_READ = bits(ANSWERING), bits(NOT_READ)

@@ -23,7 +23,7 @@ ENDINGS: dict[str, str] = {
     "too_many_commands": "Too many commands before login.",
     "line_too_long": "A line without end, or longer than a command may be.",
     "null_byte": "A NUL octet in the input: dropped at once and silently.",
-    "plaintext_after_stls": "Something was sent in clear behind STLS: it could have been injected.",
+    "plaintext_after_stls": "Something was sent in clear after STLS: it could have been injected.",
     "drained": "The virtual server, or the user's backend, is drained (command drain): nobody new comes in.",
     "held": "The user is held (user hold, user move, a drain with new hold), and waited as long as a login may.",
     "blocked": "The client's network is blocked (command block): closed without a reply.",

@@ -4,7 +4,7 @@
     APOP                an answer to the challenge in the greeting
 
 With SCRAM the modules are asked in the middle, for the keys; with all others at the end. The fourth of the six classes
-of which the machine is made: behind `authorization.py` (USER, PASS), in front of `backend_side.py`. Pure.
+of which the machine is made: after `authorization.py` (USER, PASS), in front of `backend_side.py`. Pure.
 """
 
 from popular.pdm.chain import Decision, RefusedLogin, ToHandOn, ToProve

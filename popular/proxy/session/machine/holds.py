@@ -1,4 +1,4 @@
-"""Why a client is held back (phase HELD), each as what goes on behind it. Pure.
+"""Why a client is held back (phase HELD), each as what goes on after it. Pure.
 
 The operator's hold ends when he orders something else (`released`), or when its time is over; all others when their
 time is over.
@@ -24,7 +24,7 @@ class ThenAsk(NamedTuple):
 
 
 class ThenRefuse(NamedTuple):
-    """The login was refused, with this code, which is told behind a pause."""
+    """The login was refused, with this code, which is told after a pause."""
 
     code: Code
 

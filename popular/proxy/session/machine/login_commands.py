@@ -22,7 +22,7 @@ class CommandRow:
         self.alone = either or not VERBS[keyword].fewest
         self.with_argument = either or not self.alone
         self.blanks_count = keyword == "PASS"
-        """An argument of nothing but blanks is one: all behind the first blank is the password (RFC 1939 section 7)."""
+        """An argument of nothing but blanks is one: all after the first blank is the password (RFC 1939 section 7)."""
 
     def has_nothing(self, argument: bytes) -> bool:
         """Whether that is no argument."""

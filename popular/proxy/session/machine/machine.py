@@ -2,7 +2,7 @@
 
     begin                              the connection is there (authorization.py)
     client_says, client_eof            what the client sent, or that it will send nothing more (authorization.py)
-    proceed                            all others have had their turn, behind the verb `rest` (authorization.py)
+    proceed                            all others have had their turn, after the verb `rest` (authorization.py)
     introduced, header_failed          the PROXY header (client_side.py)
     tls_up, tls_failed                 TLS with the client (client_side.py)
     decided, checked                   what the modules, and the mail check (backend_side.py), have answered
@@ -35,7 +35,7 @@ What a login carries from class to class; `_forget` (client_side.py) lets go of 
 
     field        is set by                              is read by
     _secret      `_password`, `_has_shown`              the limits, `_absorb`, the dialogue with the backend
-    _question    `_has_shown` (not behind USER, PASS)   `_prove`; whoever asks what was shown beside a password
+    _question    `_has_shown` (not after USER, PASS)   `_prove`; whoever asks what was shown beside a password
     _hold        `_hold_back`, `_check_orders`          `_leave_hold`, which is told of the end of each wait
     _dialogue    `_log_in`, `_open_mailbox`             `backend_says`; `telling.py`, where the backend fails
     _routing     `_find_backend`                        `_enter_backend`; `_refer`, when a backend knows another
@@ -268,7 +268,7 @@ class Machine(BackendSide):
 
     def _is_taken(self, health: HealthKnowledge) -> bool:
         """Whether a backend takes this login; if as a probe, it is heard of at the latest when the session is over."""
-        if self._probed is not None:  # before it is asked: behind that the new one would be taken back
+        if self._probed is not None:  # before it is asked: after that the new one would be taken back
             self._take_back_probe()
         takes = health.takes(self.peer_ip)
         if takes == AS_PROBE:

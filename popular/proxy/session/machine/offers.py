@@ -28,7 +28,7 @@ can send.
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What a client may log in by now. `user`: USER and PASS; `mechanisms`: of AUTH, by name; `listing`: the answer to
-    AUTH without a mechanism; `capa`: that to CAPA before the login; `capa_after`: its lines behind it.
+    AUTH without a mechanism; `capa`: that to CAPA before the login; `capa_after`: its lines after it.
     """
 
     user: bool

@@ -42,7 +42,7 @@ class Proving:
         return type(decision) is CannotTell or (self.has_responded and not isinstance(decision, ToHandOn))
 
     def challenge(self, decision: Decision) -> bytes:
-        """What is said to the client, behind what the modules have said."""
+        """What is said to the client, after what the modules have said."""
         self._decision = decision
         if isinstance(decision, ToHandOn):
             self.is_told = self.has_responded
@@ -72,7 +72,7 @@ class Proving:
             )
         if self._proof.holds:
             if response:
-                raise BadResponse("nothing but an empty line is wanted behind a proof that holds")
+                raise BadResponse("nothing but an empty line is wanted after a proof that holds")
             assert isinstance(decision, ToProve), "nobody has invented keys"
             return decision.admits()
         said = self._proof.answered(response)

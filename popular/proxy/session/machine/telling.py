@@ -3,7 +3,7 @@ of a login and of a backend that failed.
 
     method                 the client hears                    is counted among            ends the session
     _error                 -ERR                                its faulty commands         beyond `maxerrors`
-    _wrong_login           `_try_again`, behind a pause        login_failures, failures    as `_deny`
+    _wrong_login           `_try_again`, after a pause        login_failures, failures    as `_deny`
     _refused_by_module     `_wrong_login`, by its own words    as that                     as `_deny`
     _note_hindrance        nothing (→ `_try_again`)            limited, vserv_limited      no
     _hold_back             nothing, until it is over           nothing                     no
@@ -218,7 +218,7 @@ class Teller(ClientSide):
         self._answer_lines()
 
     def _deny(self, code: Code) -> None:
-        """Sends the -ERR. Behind `maxfailures` wrong logins the session ends with it."""
+        """Sends the -ERR. After `maxfailures` wrong logins the session ends with it."""
         self._verbs.send(replies.err(self._words or OWN_WORDS[code], code))
         self._words = ""
         if self._failures >= self._rules.maxfailures:

@@ -37,7 +37,7 @@ class Verbs(SessionEvents):
         raise NotImplementedError
 
     def start_tls(self, seconds: float) -> None:
-        """TLS with the client, behind what was said: → `tls_up`, `tls_failed`."""
+        """TLS with the client, after what was said: → `tls_up`, `tls_failed`."""
         raise NotImplementedError
 
     def await_header(self, seconds: float) -> None:
@@ -93,7 +93,7 @@ class Verbs(SessionEvents):
         raise NotImplementedError
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:
-        """Join client and backend, behind what each is still to be sent: → `relay_ended`."""
+        """Join client and backend, after what each is still to be sent: → `relay_ended`."""
         raise NotImplementedError
 
     def note(self, message: Message, fields: dict[str, object]) -> None:

@@ -3,7 +3,7 @@
 A trace by user or backend concerns few sessions, and which ones is known only in the middle of a login. So it is all
 about the others: what is said is kept as it is (kept_lines.py), and made into lines only when the session is the one.
 As soon as a login turns out to be somebody else's the recording is `quiet`: it keeps nothing until the client speaks
-again, who may name another user then. Behind the login nothing is left of it.
+again, who may name another user then. After the login nothing is left of it.
 """
 
 from popular.protocol.lines import single_line

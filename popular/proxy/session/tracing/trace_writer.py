@@ -1,4 +1,4 @@
-"""Writes the file of a trace, in threads, one piece behind the other; one for each trace and worker.
+"""Writes the file of a trace, in threads, one piece after the other; one for each trace and worker.
 
 Several workers write into the same file, so each line bears its session's id, and each piece is whole lines. What finds
 no room, or cannot be written, is counted, and stops nothing.
@@ -80,7 +80,7 @@ class TraceWriter:
         return f"{HEAD}{trace}: {of} {name}\n".encode("utf-8", "replace")
 
     def finish(self) -> None:
-        """At the end of the worker: what waits is written, behind what a thread has."""
+        """At the end of the worker: what waits is written, after what a thread has."""
         if self.writing is not None:
             wait([self.writing], _LONGEST_WAIT_SECONDS)
         if self.waiting or self.lost:
@@ -134,7 +134,7 @@ class TraceWriter:
 
 
 def append(path: str, octets: bytes, most: int, *, head: bytes = b"") -> Written:
-    """Writes whole lines behind what is there, or behind `head` if nothing is, for nobody else to read. Raises OSError.
+    """Writes whole lines after what is there, or after `head` if nothing is, for nobody else to read. Raises OSError.
 
     The mode of a file tells the others who write there, and `trace list`, that it is full (FULL), which is told once,
     or that what was last to be written could not be (UNWRITTEN), of which it then holds nothing. They come one after
@@ -165,7 +165,7 @@ def append(path: str, octets: bytes, most: int, *, head: bytes = b"") -> Written
 
 
 def _write_whole(fd: int, octets: bytes, size: int) -> None:
-    """All of it behind so many that are there, or nothing."""
+    """All of it after so many that are there, or nothing."""
     try:
         while octets:
             octets = octets[os.write(fd, octets) :]

@@ -27,7 +27,7 @@ _BESIDE = {"LAST", "XTND", "ID", "XOIP", "XSENDER", "TURN", "HELP", "HELO", "EHL
 """Commands that are none, or not any more; their arguments are not shown."""
 _NUMBERS, _LANGUAGE = re.compile(rb"[0-9 ]{0,30}"), re.compile(rb"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,4})?|\*|")
 _MECHANISMS = {*MECHANISMS, "SCRAM-SHA-1", "SCRAM-SHA-256", "DIGEST-MD5", "NTLM", "GSSAPI", "KERBEROS_V4"}
-"""Those that have a name, ours or not: any other word behind AUTH may be a response."""
+"""Those that have a name, ours or not: any other word after AUTH may be a response."""
 _BY_PASSWORD = {"PLAIN", "LOGIN"}
 """Those whose responses are as long as the password is."""
 _NUMBERED, _NAMED = re.compile(rb" *[0-9]+[ \t].*"), re.compile(rb"[A-Za-z0-9*][!-9;-~]*( .*)?")
@@ -138,7 +138,7 @@ def status(line: bytes) -> str:
 
 
 class PassedOn:
-    """The dialogue behind the login, in lines: the leg, and what was said."""
+    """The dialogue after the login, in lines: the leg, and what was said."""
 
     def __init__(self) -> None:
         self._conversation = Conversation()
