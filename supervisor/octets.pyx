@@ -155,7 +155,7 @@ cpdef Py_ssize_t find(bytes octets, int octet) except -2:
 
 
 cpdef bytes part(bytes octets, Py_ssize_t first, Py_ssize_t behind):
-    if not 0 <= first <= after <= PyBytes_GET_SIZE(octets):
+    if not 0 <= first <= behind <= PyBytes_GET_SIZE(octets):
         raise IndexError("no places of these octets")
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(octets) + first, behind - first)
 
