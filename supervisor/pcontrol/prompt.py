@@ -118,10 +118,12 @@ class Prompt:
         """Before a command is sent, so that none is ever sent twice. Raises NoConnection."""
         if not self.connection.lives():
             self.connection.close()
-            name, self.connection = self.connection.path.name, self._connect()
-            if self.connection.path.name != name:
-                self.connection.close()
-                raise NoConnection(f"{name} is gone; {self.connection.path.name} answers, which --program names")
+            again = self._connect()
+            name, other = self.connection.path.name, again.path.name
+            if other != name:
+                again.close()
+                raise NoConnection(f"{name} is gone; {other} answers, which --program names")
+            self.connection = again
             print("connected again: the program was started anew", file=sys.stderr, flush=True)
 
 

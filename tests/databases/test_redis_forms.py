@@ -117,7 +117,8 @@ class RedisCluster(RedisServer):
     """One node that has all slots: the least that is a cluster."""
 
     def command(self) -> Sequence[str]:
-        return [*super().command(), "--cluster-enabled", "yes"]
+        # By itself it takes the port that is 10000 higher, which somebody else may have.
+        return [*super().command(), "--cluster-enabled", "yes", "--cluster-port", str(free_port())]
 
     def fill(self) -> None:
         with redis.Redis(LOOPBACK, self.port, password=SERVER_SECRET) as client:

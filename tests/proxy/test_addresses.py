@@ -1,6 +1,8 @@
 """A backend with several addresses: how they are said, which is tried when, and that the first that stands is used."""
 
 import asyncio
+import os
+import resource
 import socket
 import ssl
 import threading
@@ -17,7 +19,7 @@ from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
 from popular.protocol.mailcheck import Mail, mail_answer
 from popular.proxy.backend_tls import BackendsInTls
-from popular.proxy.checks.canary import Patience, check
+from popular.proxy.checks.canary import Finding, Patience, check
 from popular.proxy.checks.reaching import reach
 from popular.proxy.session.backend.backend_race import HEAD_START_SECONDS
 from popular.proxy.session.backend.mail_race import MailRace
@@ -35,6 +37,7 @@ from tests.proxy.console import Console
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 from tests.system.certificates import Authority
+from tests.system.test_blame import first_free
 
 A, B, C = "127.0.0.21", "127.0.0.22", "127.0.0.23"
 
@@ -290,6 +293,20 @@ def test_a_check_reaches_it_as_a_login_does() -> None:
                 reach(made(f"host {C} port {port}"), 0.3, (0,))
     with pytest.raises(OSError, match="refused"):
         reach(made(f"host {A},{B} port {port}"), patient(5), (0, 1))
+
+
+def test_a_check_without_a_descriptor_has_found_nothing() -> None:
+    """It is we who lack one; of the backend that says nothing."""
+    with listening(A) as (server,):
+        backend = made(f"host {A},{B} port {port_of(server)} health connect")
+        usual = resource.getrlimit(resource.RLIMIT_NOFILE)  # the look at our own descriptors takes one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (first_free(os.getpid()), usual[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                check(backend, None, Patience(patient(5), patient(5)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+        assert check(backend, None, Patience(patient(5), patient(5))) == Finding()
 
 
 def test_a_check_tells_the_name_that_counts_where_it_was(tmp_path: Path) -> None:

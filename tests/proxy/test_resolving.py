@@ -141,6 +141,13 @@ def test_addresses_that_change_places_are_no_news(monkeypatch: pytest.MonkeyPatc
     assert first == second == {"mail.example.org": ("192.0.2.1", "192.0.2.2")}
 
 
+def test_an_address_of_ipv4_in_ipv6_has_not_moved() -> None:
+    """The kernel takes it as the one of IPv4, and so it is kept."""
+    console = Console()
+    console.say("backend conf b host ::ffff:192.0.2.7 state online")
+    assert console.say("backend lookup").text == "nothing has changed"
+
+
 def test_many_names_are_not_all_looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The threads of a container are counted (deploy/compose: 64); each name is looked up all the same."""
     most, rows = 0, [(0, 0, 0, "", ("192.0.2.1", 0))]

@@ -82,6 +82,17 @@ def test_the_breaker_hears_of_failures_of_the_backend_itself_only() -> None:
     assert ill.told == []
 
 
+def test_what_becomes_of_a_login_elsewhere_is_not_held_against_who_has_referred_it() -> None:
+    """He has answered; the failure is that of the other one."""
+    known = Ill(down=False)
+    session, _ = led(known, Route("pop"))
+    session.backend_says(b"+OK ready\r\n")
+    session.backend_says(b"-ERR [REFERRAL/ann@127.0.0.2:1111] moved\r\n")
+    session.backend_failed("no answer in time", "timeout")
+    assert known.told == [("192.0.2.1", "refused a user")]
+    assert session.verbs.to_client.endswith(LATER)
+
+
 @pytest.mark.parametrize(("name", "password", "heard"), [(248, 248, 1), (249, 1, 0), (1, 249, 0)])
 def test_what_a_client_may_provoke_is_not_counted(name: int, password: int, heard: int) -> None:
     """By AUTH it can show what makes a longer command than there may be, and backends break off at one."""

@@ -2,6 +2,7 @@
 told who wants in.
 """
 
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.proxy.test_addresses import deaf, made
 from tests.system.certificates import Authority
 from tests.system.site import LOOPBACK, Proxy, free_port
 from tests.system.test_backend_tls import in_tls, server_context
+from tests.system.test_blame import first_free
 from tests.system.wire import (
     CheckServer,
     Peer,
@@ -168,12 +170,11 @@ def replicated(tmp_path: Path, first: Play, second: Play, words: str) -> Iterato
     port = free_port()
     with ScriptedBackend(second) as other, ScriptedBackend(first, REFUSES, other.port):
         lines = [
-            "set workers 1",
             f"backend conf b host {REFUSES},{LOOPBACK} port {other.port} state online {words}",
             "pdm add all any b",
             f"vserv conf v iface {LOOPBACK} port {port} state online",
         ]
-        with Proxy(tmp_path, lines) as proxy:
+        with Proxy(tmp_path, lines, workers=1) as proxy:
             yield proxy, port
 
 
@@ -208,6 +209,21 @@ def test_one_that_does_not_greet_is_passed_by(tmp_path: Path, first: Play, reaso
             comes_in(port, f"127.0.0.{31 + one}")
         (told,) = proxy.log("backend_elsewhere")
         assert (told.fields["address"], told.fields["reason"]) == (LOOPBACK, reason)
+        assert not proxy.log("backend_failed")
+
+
+def test_an_address_for_which_we_lack_a_descriptor_has_its_turn_later(tmp_path: Path) -> None:
+    """Nothing is said of it: the login goes on there as soon as there is one, and no backend is to blame."""
+    with replicated(tmp_path, stalls, greets, "") as (proxy, port):
+        (worker,) = proxy.workers()
+        with PopClient(port) as client:
+            assert client.ask("USER ann").startswith(b"+OK")
+            usual = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, (first_free(worker) + 1, usual[1]))
+            client.say(b"PASS secret\r\n")
+            time.sleep(2 * HEAD_START_SECONDS)
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, usual)
+            assert client.line().startswith(b"+OK")
         assert not proxy.log("backend_failed")
 
 

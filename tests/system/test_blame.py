@@ -188,10 +188,15 @@ FEW = 40
 """Descriptors of a process that has few."""
 
 
+def first_free(pid: int) -> int:
+    """The number that the next descriptor of a process gets."""
+    taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    return min(set(range(len(taken) + 1)) - taken)
+
+
 def allow_no_more(pid: int) -> None:
     """Lets a process have no descriptor more than it has now: the limit is the first number that is free."""
-    taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
-    free = min(set(range(len(taken) + 1)) - taken)
+    free = first_free(pid)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, free))
 
 

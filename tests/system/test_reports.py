@@ -102,6 +102,11 @@ def test_the_last_login_of_each_user(site: TlsSite) -> None:
     assert [row["user"] for row in site.json("users export since 1h")] == ["eve", "joe"]
     assert [row["user"] for row in site.json("users last joe")] == ["joe"]
     assert "joe" in site.said("users last").lines[2]
+    site.said("vserv conf stls namespace corp")
+    in_clear(site, "USER ann", "PASS x")
+    site.said("vserv conf stls namespace default")
+    wait_until(lambda: whole(site, 5), "ann is written")
+    assert [row["user"] for row in site.json("users last corp:ann")] == ["ann"], "no virtual server has it any more"
     assert stat.S_IMODE((site.rundir.parent / "state" / FILE).stat().st_mode) == 0o600
     site.said("set lastlogins off")
     in_clear(site, "USER late", "PASS x")
@@ -110,4 +115,4 @@ def test_the_last_login_of_each_user(site: TlsSite) -> None:
     site.said("shutdown all")
     site.process.wait(patient(20))
     known = recall(site.rundir.parent / "state" / FILE, most=10)[1]
-    assert [one.user for one in known] == ["last", "eve", "joe"], "also what was not written yet"
+    assert [one.user for one in known] == ["last", "ann", "eve", "joe"], "also what was not written yet"

@@ -27,6 +27,7 @@ from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.checks.reaching import reach
 from popular.proxy.session.backend.backend_auth import Credentials, login_for
 from popular.proxy.session.backend.backend_login import Broken, LoggedIn, Rejected
+from popular.proxy.session.backend.contracts import OURS, failure_of
 from popular.proxy.session.backend.refusals import Affair, affair
 from popular.proxy.settings.backend import (
     CAPA,
@@ -71,7 +72,7 @@ class Finding(NamedTuple):
 
 
 def check(backend: Backend, tls: BackendTls | None, patience: Patience) -> Finding:
-    """Checks it as its `health` says. `tls`: what it needs for TLS."""
+    """Checks it as its `health` says. `tls`: what it needs for TLS. Raises OSError where we lack something."""
     began = time.monotonic()
     try:
         with _CanaryConnection(backend, tls, patience) as connection:
@@ -84,6 +85,8 @@ def check(backend: Backend, tls: BackendTls | None, patience: Patience) -> Findi
     except ssl.SSLError as error:
         return Finding(words_of(error, tls.name if tls is not None else ""))
     except OSError as error:
+        if failure_of(error).word == OURS:
+            raise
         return Finding(error.strerror or type(error).__name__)
 
 
@@ -166,6 +169,8 @@ class _CanaryConnection:
             try:
                 trouble = self._try_one_of(untried, backend, tls)
             except OSError as error:
+                if failure_of(error).word == OURS:
+                    raise
                 raise trouble or error from None  # one that was connected tells more than one that was not
             if trouble is None:
                 break

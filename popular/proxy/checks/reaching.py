@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from popular.proxy.session.backend.backend_race import HEAD_START_SECONDS
+from popular.proxy.session.backend.contracts import OURS, failure_of
 from popular.proxy.settings.backend import Backend
 from supervisor.system import dial
 
@@ -24,7 +25,9 @@ class Reached(NamedTuple):
 
 
 def reach(backend: Backend, seconds: float, among: Sequence[int]) -> Reached:
-    """`among`: numbers of addresses, in order. Raises TimeoutError, or OSError with what hindered the last one."""
+    """`among`: numbers of addresses, in order. Raises TimeoutError, or OSError with what hindered the last one; at once
+    where it is we who lack something (contracts.py), which says nothing of any address.
+    """
     until = time.monotonic() + seconds
     left = list(among)
     trouble = OSError("it has no address")
@@ -37,6 +40,8 @@ def reach(backend: Backend, seconds: float, among: Sequence[int]) -> Reached:
                         fd = dial(backend.addresses[number], backend.port, backend.source)
                         attempts.register(socket.socket(fileno=fd), selectors.EVENT_WRITE, number)
                     except OSError as error:
+                        if failure_of(error).word == OURS:
+                            raise
                         trouble = error
                         continue
                 patience = until - time.monotonic()

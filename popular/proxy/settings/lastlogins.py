@@ -5,7 +5,7 @@ Workers note it in a file of the state directory (popular/proxy/last_login_store
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,9 @@ def _last(context: CommandContext, arguments: Arguments) -> Outcome:
     namespace, user = ("", None) if word is None else split_key(word, context)
     job = RecallLogins(_path(context), user, 0.0, most=MOST_LISTED, namespace=namespace)
     text, rows = _recalled(context, job)
+    if not rows and user is not None and not namespace and ":" in user:  # a namespace that no virtual server names
+        namespace, _, user = user.partition(":")
+        text, rows = _recalled(context, replace(job, user=user, namespace=namespace))
     is_on = context.config.variables[VARIABLE]
     why = "no such login is known" if is_on else f"it is off: `set {VARIABLE} on` begins it"
     return Reply(text, data=rows, lines=lines_of(rows) if rows else [why])

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from popular import messages
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.backend_checks import BACKEND
-from popular.proxy.settings.kinds import ResolvedHost, ServerHost
+from popular.proxy.settings.kinds import ResolvedHost, ServerHost, plain_address
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Job, Unfit
 from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
@@ -93,7 +93,7 @@ def _look_up(name: str, found: dict[str, tuple[str, ...]]) -> None:
         rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return
-    found[name] = tuple(sorted({str(row[4][0]) for row in rows}))
+    found[name] = tuple(sorted({plain_address(str(row[4][0])) for row in rows}))
 
 
 def _lookup(context: CommandContext, _arguments: Arguments) -> Outcome:

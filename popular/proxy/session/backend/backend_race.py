@@ -11,7 +11,7 @@ import asyncio
 from popular.net.channel import Channel
 from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.proxy.session.backend.backend_connection import BackendConnection, Extras
-from popular.proxy.session.backend.contracts import failure_of
+from popular.proxy.session.backend.contracts import OURS, failure_of
 from popular.proxy.session.backend.reach import Reach
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import Backend
@@ -77,17 +77,24 @@ class RacingConnection(BackendConnection):
             try:
                 attempt.begin(backend, self._extras)
             except OSError as failed:
-                error = failed
                 attempt.let_go()
+                if self._attempts and failure_of(failed).word == OURS:  # nothing is said of that address
+                    self._left.insert(0, number)
+                    self._take_turn_later()
+                    return
+                error = failed
                 self._failures[number] = failed.strerror or type(failed).__name__
                 continue
             self._attempts[number] = attempt
             if self._left:
-                self._timer = self._context.loop.call_later(HEAD_START_SECONDS, self._take_turn)
+                self._take_turn_later()
             return
         if not self._attempts:
             why = "; ".join(f"{backend.addresses[number]}: {reason}" for number, reason in self._failures.items())
             raise OSError(error.errno, why)
+
+    def _take_turn_later(self) -> None:
+        self._timer = self._context.loop.call_later(HEAD_START_SECONDS, self._take_turn)
 
     def _take_turn(self) -> None:
         """One more: the one before has failed, or had its time."""
