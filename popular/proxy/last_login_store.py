@@ -12,6 +12,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from supervisor.operatorstate import LATEST
+
 FILE = "lastlogins.sqlite"
 """In the state directory."""
 _WAIT_SECONDS = 5.0
@@ -175,7 +177,7 @@ def recall(
     """
     if not path.exists():
         return 0, []
-    wanted = {"at >= ?": since, "user = ?": user, "namespace = ?": namespace or None}
+    wanted = {f"at between ? and {LATEST}": since, "user = ?": user, "namespace = ?": namespace or None}
     where = "where " + " and ".join(test for test, value in wanted.items() if value is not None)
     values = [value for value in wanted.values() if value is not None]
     with _opened(path, reads=True) as connection:

@@ -8,6 +8,8 @@ from supervisor.control.outcome import Outcome, Reply
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, Word, phrase, quote, split
 
+_JSON = "json"
+
 
 def _help(context: CommandContext, arguments: Arguments) -> Outcome:
     words: Sequence[Word] = arguments["word"]
@@ -75,10 +77,15 @@ def _help_words(context: CommandContext, arguments: Arguments) -> Iterable[str]:
 
 
 def _json(context: CommandContext, arguments: Arguments) -> Outcome:
+    first = arguments["command"][0]
+    if first.lower() == _JSON:
+        raise CommandRefused(f"{_JSON} is there already; allowed once", first.column)
     return context.language.answer(arguments["command"], context).as_json()
 
 
 def _command_words(context: CommandContext, arguments: Arguments) -> Iterable[str]:
+    if [str(word).lower() for word in arguments["command"][:1]] == [_JSON]:
+        return ()  # once is all
     begun = phrase(arguments["command"])
     # Candidates come back written; the caller writes them again.
     return [split(word)[0] for word in context.language.complete(f"{begun} " if begun else "", context)]

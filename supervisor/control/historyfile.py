@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from supervisor.control.rcfile import COMES, GOES
+from supervisor.operatorstate import LATEST
 
 MOST_KEPT = 1000
 MOST_COMMANDS = 20
@@ -87,7 +88,12 @@ def head_of(octets: bytes) -> HistoryEntry:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise NoHistory("its first line is not one of ours") from None
     fits = all(isinstance(getattr(entry, field), kind) for field, kind in _FIELDS.items())
-    if not head.startswith(_HEAD) or not fits or not all(isinstance(command, str) for command in entry.commands):
+    if (
+        not head.startswith(_HEAD)
+        or not fits
+        or not 0 <= entry.when <= LATEST
+        or not all(isinstance(command, str) for command in entry.commands)
+    ):
         raise NoHistory("its first line is not one of ours")
     return entry
 

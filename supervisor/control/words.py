@@ -27,6 +27,8 @@ SECRET = "secret"
 _SHOWN = 40
 _SECRET_LINE = re.compile(rf'["\\\s]*(?:(?:json|complete|draft["\s]+say)["\\\s]+)*{SECRET}(?![a-z])', re.IGNORECASE)
 """However it is quoted, and whatever stands in front of it: rather too many lines than one too few."""
+_SECRET_IN_URL = re.compile(r"(://[^\s\"/?@:]*:)[^\s\"?]*@")
+"""It is refused, and was said all the same."""
 _CONTROL = {"Cc", "Cs", "Zl", "Zp"}
 _UNSEEN = {"Cf", "Zs"}
 _UNSEEN_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
@@ -79,8 +81,8 @@ def split(line: str) -> list[Word]:
 
 
 def without_secret(line: str) -> str:
-    """A line as it may be logged: of a `secret` nothing but that it is one."""
-    return f"{SECRET} ****" if _SECRET_LINE.match(line) else line
+    """A line as it may be logged: of a `secret` nothing but that it is one, of a URL not its password."""
+    return f"{SECRET} ****" if _SECRET_LINE.match(line) else _SECRET_IN_URL.sub(r"\1****@", line)
 
 
 def unclosed(found: Scan) -> CommandRefused:

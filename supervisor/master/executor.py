@@ -55,6 +55,7 @@ from supervisor.master.rollback import RollbackPoint
 from supervisor.master.whole import WholeConfiguration
 from supervisor.program import Program
 from supervisor.runtime import messages
+from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.messages import Message
@@ -187,6 +188,9 @@ class Executor:
             if isinstance(refused, Spoilt):
                 self._keep_draft(task.origin, refused.draft)
             self._refuse(task, str(refused))
+        except Exception as error:  # of a handler, which is pure: nothing was begun
+            what = kind_and_location_of(error)
+            self._refuse(task, f"an error of ours, which is logged: {what}; nothing was changed", messages.COMMAND_BUG)
         else:
             self._dispatch(task, outcome)
 

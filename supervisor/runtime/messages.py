@@ -77,6 +77,9 @@ NO_BIRTH = Message(
 TOKENS_RECOVERED = Message(0x0204, "INF", "tokens_recovered", "Tokens and rows of a dead worker were taken back.")
 COMMAND = Message(0x0205, "INF", "sentence", "A command that changes something was carried out; `uid` is the peer's.")
 COMMAND_REFUSED = Message(0x0206, "INF", "sentence_refused", "A command was refused; nothing has changed.")
+COMMAND_BUG = Message(
+    0x0295, "BUG", "sentence_bug", "A command met an error of ours; it was refused, nothing has changed."
+)
 AUDIT_LOST = Message(
     0x0290,
     "ADM",

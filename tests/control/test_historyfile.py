@@ -63,6 +63,8 @@ def test_it_is_an_rc_file() -> None:
         b"# history " + b"[" * 100_000,
         b"# history " + json.dumps({"number": 7}).encode(),
         to_octets(_entry(), [])[:-1].replace(b'"number": 7', b'"number": "7"'),
+        to_octets(_entry(), [])[:-1].replace(b'"when": 1.5', b'"when": 1e30'),
+        to_octets(_entry(), [])[:-1].replace(b'"when": 1.5', b'"when": NaN'),
         to_octets(_entry(), [])[:-1].replace(b'"uid": 0', b'"uid": null'),
         to_octets(_entry(), [])[:-1].replace(b'"more": 0', b'"more": "x"'),
         to_octets(_entry(), [])[:-1].replace(b'"commands": []', b'"commands": [7]'),

@@ -13,7 +13,7 @@ from supervisor.control.language import Language
 from supervisor.control.lookups import Lookups
 from supervisor.control.outcome import Outcome, Reply
 from supervisor.control.shape import Shape
-from supervisor.control.words import CommandRefused, phrase, quote, split
+from supervisor.control.words import CommandRefused, phrase, quote, split, without_secret
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=30)
 
@@ -204,3 +204,17 @@ def test_refused_survives_a_pipe() -> None:
     copy = pickle.loads(pickle.dumps(CommandRefused("no", 7)))
 
     assert (copy.text, copy.column, str(copy)) == ("no", 7, "column 7: no")
+
+
+@pytest.mark.parametrize(
+    ("said", "logged"),
+    [
+        ("pdm add s redis redis://:canary@127.0.0.1:1/0", "pdm add s redis redis://:****@127.0.0.1:1/0"),
+        ('set cluster "redis://joe:can@ry@[::1]"', 'set cluster "redis://joe:****@[::1]"'),
+        ("pdm add h http http://joe@h:80/u?as=%u:%u@%d", "pdm add h http http://joe@h:80/u?as=%u:%u@%d"),
+        ("json secret canary", "secret ****"),
+    ],
+)
+def test_a_line_as_it_is_logged(said: str, logged: str) -> None:
+    """A URL with a password in it is refused; its line is logged all the same."""
+    assert without_secret(said) == logged

@@ -42,6 +42,15 @@ def test_each_user_once(path: Path) -> None:
     assert recall(path, most=1) == (3, [login("joe", 5.0, namespace="other")])
 
 
+@pytest.mark.parametrize("at", ["1e30", "-1", "'x'"])
+def test_a_time_for_which_there_is_no_date_is_passed_over(path: Path, at: str) -> None:
+    """It is no login of ours."""
+    remember(path, [login("joe", 2.0), login("ann", 1.0)])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"update last set at = {at} where user = 'joe'")
+    assert recall(path, most=10) == (1, [login("ann", 1.0)])
+
+
 def test_who_did_not_come_goes(path: Path) -> None:
     """No more than so many stay, those who came last."""
     remember(path, [login(f"u{number}", float(number)) for number in range(50_000)])

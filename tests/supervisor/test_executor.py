@@ -50,6 +50,8 @@ class Saying:
 
     def conduct(self, line: str, context: Any) -> Outcome:
         what, store = line.split()
+        if what == "err":
+            return Change("", config=cast(Config, self.reports[1]))
         if store not in context.config.things["store"]:
             raise CommandRefused(f"there is no {store}")
         if what == "del":
@@ -100,3 +102,14 @@ def test_a_change_that_fails_is_in_no_ones_way() -> None:
     saying.is_over("a worker cannot")
     assert [order.text for order in saying.performed] == ["moved"]
     assert saying.answers == [(False, "a worker cannot")]
+
+
+def test_an_error_of_ours_costs_a_command_and_nothing_else() -> None:
+    """A handler is pure, so nothing was begun; where it was is told, and the next command is carried out."""
+    saying = Saying()
+    for line in ("err two", "kick two"):
+        saying.says(line)
+    ((done, said),) = saying.answers
+    assert not done
+    assert said.startswith("an error of ours, which is logged: IndexError at ")
+    assert [order.text for order in saying.performed] == ["kicked"]

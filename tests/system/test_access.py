@@ -121,6 +121,7 @@ def test_a_reader_cannot_change_a_thing(site: tuple[Proxy, int]) -> None:
         sid = proxy.sessions()[0]["sid"]
         lines = [line for command in PROGRAM.commands for line in _sayings(command, sid)]
         lines += ["json shutdown all", "json json set grace 7s", "draft say set grace 7s", "include /etc/passwd"]
+        lines += [f"{700 * 'json '}show grace", f'complete "{1500 * "json "}"']
         changing = [command for command in PROGRAM.commands if command.changes or command.one_off]
         changes = {line for command in changing for line in _sayings(command, sid)}
         before = _state(proxy)
