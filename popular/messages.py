@@ -180,6 +180,14 @@ CLUSTER_NAMESAKE = Message(
     "the two may count as one. `host` is where it runs.",
     most=EACH_MINUTE,
 )
+CLUSTER_CLOCK = Message(
+    0x0355,
+    "ADM",
+    "cluster_clock",
+    "The clock of this host is ahead of that of the cluster's server by `seconds` (below 0: behind it). What was "
+    "ordered until a time ends that much too early here, or too late.",
+    most=1,
+)
 CLUSTER_ORDERS_IGNORED = Message(
     0x0354,
     "ADM",

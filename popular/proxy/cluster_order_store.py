@@ -78,15 +78,17 @@ once: nobody sees a user whose hold has ended and who is led where he was.
 """
 
 READ_ORDERS = """
-local all, found = redis.call('HGETALL', KEYS[1]), {}
+local time, all, found = redis.call('TIME'), redis.call('HGETALL', KEYS[1]), {}
 for at = 1, #all, 2 do
   if #all[at] + #all[at + 1] <= tonumber(ARGV[1]) then
     found[#found + 1], found[#found + 2] = all[at], all[at + 1]
   end
 end
-return found
+return {time[1], found}
 """
-"""KEYS: the hash. ARGV: how many octets a field and its value may have together; what has more fills no worker."""
+"""KEYS: the hash. ARGV: how many octets a field and its value may have together; what has more fills no worker. Gives
+the server's time, in seconds, and the fields with their values.
+"""
 
 THERE = """
 local time = redis.call('TIME')
@@ -208,6 +210,7 @@ def reconciled(
     now: Mapping[tuple[str, str], Mapping[str, Any]],
     stored: Iterable[StoredOrder],
     *,
+    at: float,
     us: str,
     follows: bool,
     alone: bool = True,
@@ -217,6 +220,7 @@ def reconciled(
     next time. `follows`: the hash has all that was known of it here. If it has lost something, what is said here counts
     if it is newer; `ended` are the fields of what was ended here, and when. `alone`: no other proxy has our name, whose
     a move could be of which we know nothing.
+    `at`: the server's time, by which orders end for all; if ours is ahead they end here alone.
     """
     found = Reconciled([], [], [])
     there = {one.entry[:2]: one for one in stored}
@@ -224,7 +228,7 @@ def reconciled(
     for key, one in there.items():
         value, mine = one.entry.value or {}, now.get(key)
         is_ours = one.by == us and MOVE in value
-        if is_over(value, moment - _STALE_SECONDS) or (is_ours and alone and mine is None and key not in before):
+        if is_over(value, at - _STALE_SECONDS) or (is_ours and alone and mine is None and key not in before):
             found.stale.append(one)  # it has ended by itself; or it is of a move of ours, in which we were killed
         elif (
             not follows

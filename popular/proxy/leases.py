@@ -113,6 +113,7 @@ local function add()
   return redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(ARGV, 2))
 end
 local id = add()
+if type(id) == 'table' and string.find(id.err, 'OOM', 1, true) then return id end
 if type(id) == 'table' or tonumber(string.match(id, '^%d+')) > latest then
   redis.call('DEL', KEYS[1])
   id = add()
@@ -121,7 +122,7 @@ return id
 """
 """KEYS: the stream. ARGV: how many it keeps, and the fields of an entry with their values. Ids only grow: an entry of
 the future, which anybody may have written who reaches the server, would be the last one for ever; so the stream begins
-anew.
+anew. Where the server is full it does not: what lies there was not read by all.
 """
 AHEAD_SECONDS = 60.0
 """How far ahead of the server's time an entry may be; one that is further ahead is none."""
@@ -206,9 +207,13 @@ def news_arguments(news: Mapping[str, str]) -> list[str | int]:
     return [MOST_NEWS, *(word for pair in news.items() for word in pair)]
 
 
+_RUN = os.urandom(8).hex()
+"""Made in the master, and inherited by all its children. Several containers may have one host name and a master 1."""
+
+
 def this_proxy() -> str:
-    """Its name for what its master has told: said in a child of it, worker or job, and the same in all of them."""
-    return f"{socket.gethostname()}:{os.getppid()}"
+    """Its name for what its master has told, the same in all its children."""
+    return f"{socket.gethostname()}:{_RUN}"
 
 
 def read_sessions(url: str, passwordfile: str) -> list[dict[str, str]]:

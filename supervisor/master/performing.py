@@ -3,6 +3,7 @@ renew processes, to end sessions, to move users, and what is kept (operatorstate
 """
 
 import time
+from collections.abc import Sequence
 
 from supervisor.control.outcome import Action, Block, EndSession, Move, Ordered, Recycle, SessionSweep, Shutdown
 from supervisor.master.accounting import Accounting
@@ -75,10 +76,15 @@ class Performer:
 
     def perform_told(self, action: Action) -> None:
         """A worker hands it up: what it has heard from elsewhere, if somebody is named."""
-        if action.told_by:
-            self._log(messages.ORDER_TOLD, proxy=action.told_by, order=action.text)
-            self._audit.told(action.told_by, action.text)
-        self.perform(action, lambda *_answer: None)
+
+        def told(done: bool, text: str, _lines: Sequence[str]) -> None:
+            if done and action.told_by:
+                self._log(messages.ORDER_TOLD, proxy=action.told_by, order=action.text)
+                self._audit.told(action.told_by, action.text)
+            elif action.told_by:
+                self._log(messages.ORDER_NOT_TOLD, proxy=action.told_by, order=action.text, reason=text)
+
+        self.perform(action, told)
 
     def _end_session(self, sid: str, answer: Answer) -> None:
         for session in self._accounting.sessions():

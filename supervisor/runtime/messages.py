@@ -162,6 +162,14 @@ ORDER_UNDONE = Message(
 ORDER_TOLD = Message(
     0x0283, "ADM", "order_told", "Another proxy of the cluster has told of an order, which holds here too."
 )
+ORDER_NOT_TOLD = Message(
+    0x0296,
+    "ADM",
+    "order_not_told",
+    "Another proxy of the cluster has told of an order, which does not hold here, for this `reason`.",
+    most=1,
+    by="reason",
+)
 ACCEPT_FAILED = Message(
     0x020A,
     "ADM",

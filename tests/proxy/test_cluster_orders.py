@@ -47,9 +47,11 @@ def made(
     follows: bool = True,
     alone: bool = True,
     ended: dict[str, float] | None = None,
+    at: float | None = None,
 ) -> Reconciled:
     now = here if now is None else now
-    return reconciled(here, now, there, us="ours", follows=follows, alone=alone, ended=ended or {})
+    at = time.time() if at is None else at
+    return reconciled(here, now, there, at=at, us="ours", follows=follows, alone=alone, ended=ended or {})
 
 
 def taken(found: Reconciled) -> list[tuple[str, str, object]]:
@@ -64,6 +66,14 @@ def test_what_was_said_elsewhere_holds_here() -> None:
     assert made(same, lock) == Reconciled([], [], [])
     later = stored("user lock", JOE, until=time.time() + 60)
     assert taken(made(same, later))[0][2] == {**(later.entry.value or {}), SHARED: True}
+
+
+def test_an_order_ends_for_all_by_the_clock_of_the_server() -> None:
+    """A proxy whose clock is ahead takes away nobody's: the order has ended there, and nowhere else."""
+    until = time.time() - 120
+    lock = stored("user lock", JOE, until=until)
+    assert made({}, lock, at=until - 300) == Reconciled([], [], [])
+    assert made({}, lock, at=until + 61).stale == [lock]
 
 
 def test_an_end_is_missed_by_nobody_who_was_away() -> None:
@@ -248,8 +258,9 @@ def test_who_may_share_a_name_takes_back_no_hold(identity: str, others: list[Nam
 
         settings, proxy, tell = ("redis://h", ""), "ours", staticmethod(lambda *_words, **_fields: None)
 
-        async def orders(self) -> tuple[StoreState, list[StoredOrder]]:
-            return StoreState.of({EPOCH: "e", SERIAL: "1"}), [stored("user hold", JOE, by="ours", move="m")]
+        async def orders(self) -> tuple[StoreState, list[StoredOrder], float]:
+            held = stored("user hold", JOE, by="ours", move="m")
+            return StoreState.of({EPOCH: "e", SERIAL: "1"}), [held], time.time()
 
         async def namesakes(self, _identity: str) -> list[Named] | None:
             return others

@@ -26,6 +26,8 @@ from supervisor.table.remembered import Entry, Remembered
 
 LOOK_SECONDS = 10.0
 """Between two looks without news."""
+_CLOCKS_APART_SECONDS = 5.0
+"""Beyond that it is told."""
 
 
 def due(entry: Entry, now: float) -> tuple[Entry, bool]:
@@ -98,13 +100,15 @@ class ClusterOrderSync:
         found = await self._cluster.orders()
         if found is None:
             return
-        store, stored = found
+        store, stored, at = found
+        self._look_at_clocks(at)
         news_of, self._news_of = self._news_of, ""
         alone = await self._is_alone(is_time)
         made = reconciled(
             before,
             self._here(),
             stored,
+            at=at,
             us=self._cluster.proxy,
             alone=alone,
             follows=store.follows(known),
@@ -143,6 +147,12 @@ class ClusterOrderSync:
             self._cluster.tell(ORDERED, proxy=self._cluster.proxy)
         self._context.request(Ordered("", entries=(is_had_by(found[0], now),)))
         return False
+
+    def _look_at_clocks(self, at: float) -> None:
+        """What is ordered until a time ends by the clock of each host."""
+        ahead = wall() - at
+        if abs(ahead) > _CLOCKS_APART_SECONDS:
+            self._context.log(messages.CLUSTER_CLOCK, seconds=round(ahead))
 
     def _count_namesake(self) -> None:
         """For the metric, in each worker."""

@@ -162,9 +162,9 @@ class Cluster:
             except self._errors as error:
                 self._is_lost(error)
 
-    async def orders(self) -> tuple[StoreState, list[StoredOrder]] | None:
-        """Where the store stands, and the orders of all proxies; None if the server does not answer, or has more than
-        can be. It knows then that this proxy is there.
+    async def orders(self) -> tuple[StoreState, list[StoredOrder], float] | None:
+        """Where the store stands, the orders of all proxies, and the server's time; None if the server does not answer,
+        or has more than can be. It knows then that this proxy is there.
         """
         if self._is_to_be_left_alone():
             return None
@@ -174,13 +174,13 @@ class Cluster:
                 if await self._client.hlen(cluster_order_store.ORDERS) > cluster_order_store.MOST_ORDERS:
                     self._context.log(messages.CLUSTER_ORDERS_IGNORED, most=cluster_order_store.MOST_ORDERS)
                     return None
-                words = await self._read(keys=[cluster_order_store.ORDERS], args=[cluster_order_store.MOST_OCTETS])
+                at, words = await self._read(keys=[cluster_order_store.ORDERS], args=[cluster_order_store.MOST_OCTETS])
         except self._errors as error:
             self._is_lost(error)
             return None
         found: dict[str, str] = dict(zip(words[::2], words[1::2], strict=True))
         stored = (stored_order(field, text) for field, text in found.items())
-        return StoreState.of(found), [one for one in stored if one is not None]
+        return StoreState.of(found), [one for one in stored if one is not None], float(at)
 
     async def namesakes(self, identity: str) -> list[Named] | None:
         """The other proxies that have our name; None if the server does not answer. It knows then which one we are."""

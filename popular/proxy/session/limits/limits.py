@@ -4,7 +4,6 @@
 At its end a session is taken off the entries that count it; by the master, if its worker died.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -33,6 +32,8 @@ USER_HOLD, NETWORK_HOLD, VSERV_HOLD = range(3)
 """A session's holds, by number: each names one entry that counts it (supervisor/table/remembered.py)."""
 AGAIN_SECONDS = 0.1
 """After which it is tried again to give back what a session held."""
+_HEARD_DEBT_SECONDS = 60.0
+"""So long at most a network waits here for guesses at other proxies, which may let in more of them."""
 
 
 class Limits:
@@ -132,7 +133,7 @@ class Limits:
         if of_network:
             change(self.entries.network(who), partial(guesses.failed, now=then, mark=0))
             if self.entries.guesses is not None:
-                charged = partial(guesses.charged, rate=self.entries.guesses, now=then, most_wait=math.inf)
+                charged = partial(guesses.charged, rate=self.entries.guesses, now=then, most_wait=_HEARD_DEBT_SECONDS)
                 change(self.entries.network(who), charged)
 
     def _tell(self, who: Who, what: str, *, of_network: bool = False) -> None:
