@@ -148,26 +148,26 @@ def test_a_network_is_known_in_either_form(word: str) -> None:
 def test_failures_hold_the_reply_back(worker: Worker) -> None:
     """More with each other password, not with the same one again; elsewhere the same user is a stranger."""
     limits = worker.limits(authdelay="1s", authdelaymax="8s")
-    assert [limits.failed(JOE, Secret(word)) for word in (b"a", b"a", b"b", b"a", b"c", b"d", b"e")] == [
+    assert [limits.charge_failure(JOE, Secret(word)) for word in (b"a", b"a", b"b", b"a", b"c", b"d", b"e")] == [
         pytest.approx(seconds) for seconds in (1, 1, 2, 2, 4, 8, 8)
     ]
-    assert limits.failed(JOE._replace(address=AT_HOME), WRONG) == 1.0
-    assert limits.failed(ANN, WRONG) == pytest.approx(2 ** (6 / 4 - 1)), "the network has failed too"
+    assert limits.charge_failure(JOE._replace(address=AT_HOME), WRONG) == 1.0
+    assert limits.charge_failure(ANN, WRONG) == pytest.approx(2 ** (6 / 4 - 1)), "the network has failed too"
 
 
 def test_failures_are_forgotten(worker: Worker) -> None:
     """By half in ten minutes."""
     limits = worker.limits(authdelay="1s")
     for word in (b"a", b"b", b"c"):
-        limits.failed(JOE, Secret(word))
+        limits.charge_failure(JOE, Secret(word))
     worker.clock.now += 6000
-    assert limits.failed(JOE, WRONG) == pytest.approx(1.0, rel=0.01)
+    assert limits.charge_failure(JOE, WRONG) == pytest.approx(1.0, rel=0.01)
 
 
 def test_no_password_is_kept(worker: Worker) -> None:
     """Nor a name; and what is kept of a password another run could not make anything of."""
     limits = worker.limits(authdelay="1s", guessrate="9", usersessions="1")
-    limits.failed(Who(OFFICE, "default", "canary-user"), Secret(b"canary-password"))
+    limits.charge_failure(Who(OFFICE, "default", "canary-user"), Secret(b"canary-password"))
     limits.enter(0, Who(OFFICE, "default", "canary-user"), None)
     assert b"canary" not in bytes(worker.memory)
 
@@ -175,11 +175,11 @@ def test_no_password_is_kept(worker: Worker) -> None:
 def test_a_network_guesses_at_its_rate(worker: Worker) -> None:
     """Half of it at once, the next ones in their turn, and who would wait too long is asked to come again."""
     limits = worker.limits(guessrate="10", authdelaymax="30s")
-    waits = [limits.wait(Who(OFFICE, "default", f"u{number}")) for number in range(8)]
+    waits = [limits.charge_guess(Who(OFFICE, "default", f"u{number}")) for number in range(8)]
     assert waits == [(0.0, None)] * 5 + [(12.0, None), (24.0, None), (30.0, Hindrance("guessrate", Code.SYS_TEMP))]
-    assert limits.wait(JOE._replace(address=AT_HOME)) == (0.0, None)
+    assert limits.charge_guess(JOE._replace(address=AT_HOME)) == (0.0, None)
     worker.clock.now += 60
-    assert limits.wait(JOE) == (0.0, None)
+    assert limits.charge_guess(JOE) == (0.0, None)
 
 
 def test_right_logins_take_nothing_of_the_rate(worker: Worker) -> None:
@@ -187,7 +187,7 @@ def test_right_logins_take_nothing_of_the_rate(worker: Worker) -> None:
     limits = worker.limits(guessrate="4", authdelay="1s")
     for number in range(200):
         who = Who(OFFICE, "default", f"u{number % 50}")
-        assert limits.wait(who) == (0.0, None)
+        assert limits.charge_guess(who) == (0.0, None)
         assert limits.enter(number % 20, who, None) is None
 
 
@@ -195,9 +195,9 @@ def test_the_same_wrong_password_again_is_no_guess(worker: Worker) -> None:
     """A mail program with an old password takes its network nothing but one."""
     limits = worker.limits(guessrate="4")
     for _ in range(50):
-        assert limits.wait(JOE) == (0.0, None)
-        assert limits.failed(JOE, WRONG) == 0.0
-    assert limits.wait(ANN) == (0.0, None)
+        assert limits.charge_guess(JOE) == (0.0, None)
+        assert limits.charge_failure(JOE, WRONG) == 0.0
+    assert limits.charge_guess(ANN) == (0.0, None)
 
 
 def test_who_has_logged_in_from_there_is_spared(worker: Worker) -> None:
@@ -207,17 +207,17 @@ def test_who_has_logged_in_from_there_is_spared(worker: Worker) -> None:
     limits = worker.limits(guessrate="4", authdelay="1s")
     limits.enter(0, JOE, None)
     for number in range(20):
-        limits.wait(ANN)
-        limits.failed(ANN, Secret(b"%d" % number))
-    assert limits.wait(ANN)[0] > 0
-    assert limits.wait(JOE) == (0.0, None)
-    assert limits.failed(JOE, WRONG) == 1.0, "what others have failed there is none of his"
+        limits.charge_guess(ANN)
+        limits.charge_failure(ANN, Secret(b"%d" % number))
+    assert limits.charge_guess(ANN)[0] > 0
+    assert limits.charge_guess(JOE) == (0.0, None)
+    assert limits.charge_failure(JOE, WRONG) == 1.0, "what others have failed there is none of his"
     for number in range(5):
-        limits.failed(JOE, Secret(b"%d" % number))
-    assert limits.wait(JOE)[0] > 0
+        limits.charge_failure(JOE, Secret(b"%d" % number))
+    assert limits.charge_guess(JOE)[0] > 0
 
     limits.enter(0, ANN, None)
-    assert limits.wait(ANN) == (0.0, None)
+    assert limits.charge_guess(ANN) == (0.0, None)
     worker.clock.now += SPARED_SECONDS + 1
     assert limit_usages(limits.entries, ANN)[1].wait == 0.0
 
@@ -228,15 +228,15 @@ def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> Non
     """
     limits = worker.limits(guessrate="4", authdelaymax="60s")
     limits.enter(0, JOE, None)
-    while not limits.wait(ANN)[0]:
+    while not limits.charge_guess(ANN)[0]:
         pass
     before = limit_usages(limits.entries, ANN)[1].wait
-    asked = [limits.wait(JOE) for _ in range(10)]
+    asked = [limits.charge_guess(JOE) for _ in range(10)]
     assert asked == [(0.0, None)] * 10
     for number in range(5):
-        limits.failed(JOE, Secret(b"%d" % number))
+        limits.charge_failure(JOE, Secret(b"%d" % number))
     for _ in range(4):
-        limits.failed(JOE, Secret(b"4"))
+        limits.charge_failure(JOE, Secret(b"4"))
     limits.enter(1, JOE, None)
     assert limit_usages(limits.entries, ANN)[1].wait == before
 
@@ -245,8 +245,8 @@ def test_exempt_networks(worker: Worker) -> None:
     """Nobody there is counted."""
     limits = worker.limits(guessrate="2", authdelay="1s", networksessions="1", exemptnetworks="192.0.2.0/24")
     for row in range(9):
-        assert limits.wait(JOE) == (0.0, None)
-        assert limits.failed(JOE, Secret(b"%d" % row)) == 0.0
+        assert limits.charge_guess(JOE) == (0.0, None)
+        assert limits.charge_failure(JOE, Secret(b"%d" % row)) == 0.0
         assert limits.enter(row, JOE, None) is None
 
 
@@ -378,8 +378,8 @@ def test_on_trial_all_come_in(worker: Worker) -> None:
     words = dict.fromkeys(("usersessions", "networksessions", "vservsessions", "vservlogins"), "report:1")
     limits = worker.limits(**words, logindelay="report:1s", guessrate="report:2", authdelay="report:1s")
     for row in range(4):
-        assert limits.wait(JOE) == (0.0, None)
-        assert limits.failed(JOE, Secret(b"%d" % row)) == 0.0
+        assert limits.charge_guess(JOE) == (0.0, None)
+        assert limits.charge_failure(JOE, Secret(b"%d" % row)) == 0.0
     for row in range(3):
         assert hindered(limits, row) == ""
     assert {label for _, label in worker.counted} == set(LIMITS)
@@ -426,7 +426,7 @@ def test_standings_foretell_the_delay(worker: Worker) -> None:
     limits = worker.limits(authdelay="1s")
     for word in (b"a", b"b", b"c"):
         foretold = limit_usages(limits.entries, JOE)[0].wait
-        assert limits.failed(JOE, Secret(word)) == foretold
+        assert limits.charge_failure(JOE, Secret(word)) == foretold
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("jab"), st.floats(0, 4)), max_size=25))

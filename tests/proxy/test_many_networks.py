@@ -47,14 +47,14 @@ def calls_of(work: Callable[[], object]) -> int:
 
 def guess(limits: Limits, who: Who, secret: bytes) -> Hindrance | None:
     """One wrong login, and whether it is even looked at."""
-    _seconds, hindrance = limits.wait(who)
+    _seconds, hindrance = limits.charge_guess(who)
     if hindrance is None:
-        limits.failed(who, Secret(secret))
+        limits.charge_failure(who, Secret(secret))
     return hindrance
 
 
 def come_and_go(limits: Limits, who: Who, *, row: int) -> None:
-    assert limits.wait(who) == (0.0, None)
+    assert limits.charge_guess(who) == (0.0, None)
     assert limits.enter(row, who, None) is None
     limits.leave(row)
 

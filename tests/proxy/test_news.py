@@ -58,9 +58,9 @@ class Site(Worker):
 
     def fails(self, who: Who, *passwords: bytes) -> None:
         for password in passwords:
-            _seconds, hindrance = self.limited.wait(who)
+            _seconds, hindrance = self.limited.charge_guess(who)
             if hindrance is None:
-                self.limited.failed(who, Secret(password))
+                self.limited.charge_failure(who, Secret(password))
 
     def usage(self, who: Who) -> dict[str, float]:
         """How many failures count for him, and how long the next guess from his network would wait."""

@@ -73,7 +73,7 @@ class Slowed(NoLimits):
 
     guards = True
 
-    def failed(self, _who: Who, _secret: Secret | None) -> float:
+    def charge_failure(self, _who: Who, _secret: Secret | None) -> float:
         return 2.0
 
 

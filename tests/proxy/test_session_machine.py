@@ -75,15 +75,15 @@ class Limited(NoLimits):
         self.turn, self.late, self.delay, self.full = turn, late, delay, full
         self.asked: list[tuple[Any, ...]] = []
 
-    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
-        self.asked.append(("wait", who))
+    def charge_guess(self, who: Who) -> tuple[float, Hindrance | None]:
+        self.asked.append(("charge_guess", who))
         return self.turn, Hindrance("guessrate", Code.SYS_TEMP) if self.late else None
 
-    def no_guess(self, who: Who) -> None:
-        self.asked.append(("no_guess", who))
+    def give_guess_back(self, who: Who) -> None:
+        self.asked.append(("give_guess_back", who))
 
-    def failed(self, who: Who, secret: Secret | None) -> float:
-        self.asked.append(("failed", who, secret and secret.reveal()))
+    def charge_failure(self, who: Who, secret: Secret | None) -> float:
+        self.asked.append(("charge_failure", who, secret and secret.reveal()))
         return self.delay
 
     def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
@@ -1048,7 +1048,7 @@ def test_wrong_unknown_and_locked_are_held_back_alike(decision: Any) -> None:
     assert session.says(b"QUIT\r\n") == []
 
     assert session.expired("step") == [("send", WRONG + b"+OK bye\r\n"), ("finish", "quit")]
-    assert limits.asked == [("wait", ANN), ("failed", ANN, b"secret")]
+    assert limits.asked == [("charge_guess", ANN), ("charge_failure", ANN, b"secret")]
 
 
 def test_a_module_may_have_the_reply_held_back() -> None:
@@ -1142,7 +1142,7 @@ def test_what_is_no_guess_is_given_back(how: str) -> None:
         else:
             session.backend_says(OK)
             session.backend_says(b"-ERR [IN-USE] locked\r\n")
-    assert limits.words() == ["wait", "no_guess"]
+    assert limits.words() == ["charge_guess", "give_guess_back"]
 
 
 @pytest.mark.parametrize("other", [{}, {"protocol": POP3S}, {"trusted": TRUSTED}])

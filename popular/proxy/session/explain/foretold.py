@@ -34,28 +34,28 @@ class ForetoldLimits:
         self.guards = limits.guards
         self.counts = limits.counts
 
-    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
+    def charge_guess(self, who: Who) -> tuple[float, Hindrance | None]:
         if self._attempt:
-            return self._limits.wait(who)
+            return self._limits.charge_guess(who)
         usage = self._usage(GUESSRATE, who)
         if usage.mode != ENFORCE:
             return 0.0, None
         return usage.wait, None if usage.code is None else Hindrance(GUESSRATE, usage.code)
 
-    def no_guess(self, who: Who) -> None:
+    def give_guess_back(self, who: Who) -> None:
         if self._attempt:
-            self._limits.no_guess(who)
+            self._limits.give_guess_back(who)
 
-    def failed(self, who: Who, secret: Secret | None) -> float:
+    def charge_failure(self, who: Who, secret: Secret | None) -> float:
         if self._attempt:
-            return self._limits.failed(who, secret)
+            return self._limits.charge_failure(who, secret)
         usage = self._usage(AUTHDELAY, who)
         return usage.wait if usage.mode == ENFORCE else 0.0
 
     def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
         """The first limit in force that is reached."""
         del row_number
-        self.no_guess(who)
+        self.give_guess_back(who)
         for usage in limit_usages(self._limits.entries, who, own, elsewhere=self._elsewhere()):
             if usage.limit not in (AUTHDELAY, GUESSRATE) and usage.mode == ENFORCE and usage.code is not None:
                 return Hindrance(usage.limit, usage.code)

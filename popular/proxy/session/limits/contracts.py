@@ -19,20 +19,20 @@ class LoginLimits(Protocol):
 
     @property
     def guards(self) -> bool:
-        """Whether guesses are limited (authdelay, guessrate); else `wait`, `failed` and `no_guess` are not called."""
+        """Whether guesses are limited (authdelay, guessrate); else nothing is charged, or given back."""
 
     @property
     def counts(self) -> bool:
         """Whether sessions or logins are limited; else `enter` has only the limits that a module says of a user."""
 
-    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
+    def charge_guess(self, who: Who) -> tuple[float, Hindrance | None]:
         """Charges a guess: for how many seconds no module may be asked yet. With a hindrance none will be."""
 
-    def no_guess(self, who: Who) -> None:
+    def give_guess_back(self, who: Who) -> None:
         """The guess that was charged was none: nobody could tell whether the password is right."""
 
-    def failed(self, who: Who, secret: Secret | None) -> float:
-        """The password was wrong: for how many seconds the reply is held back."""
+    def charge_failure(self, who: Who, secret: Secret | None) -> float:
+        """Charges a wrong password: for how many seconds the reply is held back."""
 
     def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
         """The password was right: what hinders the user from coming in. `row_number`: of his session; `own`: limits
@@ -48,15 +48,15 @@ class NoLimits:
 
     guards = counts = False
 
-    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
+    def charge_guess(self, who: Who) -> tuple[float, Hindrance | None]:
         """Not asked."""
         del who
         return 0.0, None
 
-    def no_guess(self, who: Who) -> None:
+    def give_guess_back(self, who: Who) -> None:
         """Not asked."""
 
-    def failed(self, who: Who, secret: Secret | None) -> float:
+    def charge_failure(self, who: Who, secret: Secret | None) -> float:
         """Not asked."""
         del who, secret
         return 0.0

@@ -62,7 +62,7 @@ class Limits:
 
     # Guesses
 
-    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
+    def charge_guess(self, who: Who) -> tuple[float, Hindrance | None]:
         """Charges a guess to the network: for how many seconds no module may be asked yet. With a hindrance none will
         be, and nothing was charged.
         """
@@ -81,9 +81,9 @@ class Limits:
             return 0.0, None
         return (seconds, None) if seconds <= most_wait else (most_wait, Hindrance(GUESSRATE, CODES[GUESSRATE]))
 
-    def no_guess(self, who: Who) -> None:
-        """Gives back what `wait` has charged. It was no guess: nobody could tell whether the password is right, or it
-        is right, or it is a wrong one that was counted already.
+    def give_guess_back(self, who: Who) -> None:
+        """Gives back what `charge_guess` has charged. It was no guess: nobody could tell whether the password is right,
+        or it is right, or it is a wrong one that was counted already.
 
         Who has logged in from there in the last hour may have been charged nothing, so he is given nothing back, even
         if he is spared no more.
@@ -93,8 +93,10 @@ class Limits:
             return
         self._memory.change(entries.network(who), partial(guesses.given_back, rate=rate))
 
-    def failed(self, who: Who, secret: Secret | None) -> float:
-        """The password was wrong: for how many seconds the reply is held back."""
+    def charge_failure(self, who: Who, secret: Secret | None) -> float:
+        """Charges a wrong password to the user and to the network, once however often it is tried: for how many
+        seconds the reply is held back.
+        """
         limit, now = self._rules.of[AUTHDELAY], self._clock.now
         if self.entries.is_exempt(who):
             return 0.0
@@ -110,7 +112,7 @@ class Limits:
                 network, _ = self._memory.change(self.entries.network(who), partial(guesses.failed, now=now, mark=0))
             else:
                 network = self._memory.look(self.entries.network(who)).weight(now)
-                self.no_guess(who)
+                self.give_guess_back(who)
         if not limit.counts:
             return 0.0
         seconds = guesses.delay(score, network, limit.most, most=self._rules.authdelaymax)
@@ -223,7 +225,7 @@ class Limits:
     def _succeeded(self, who: Who) -> None:
         if self.entries.is_exempt(who):
             return
-        self.no_guess(who)
+        self.give_guess_back(who)
         pair, now = self.entries.pair(who), self._clock.now
         if self.cluster is not None and guesses.is_news(self._memory.look(pair), now):
             self._tell(who, CAME_IN)

@@ -245,7 +245,7 @@ class Authorization(Teller):
         """Puts the question to the modules: at once, or, for a network that guesses too fast, when its turn has come.
         Where that would be too late the client is refused for now, and no module is asked.
         """
-        seconds, hindrance = self._around.limits.wait(who_asks(question))
+        seconds, hindrance = self._around.limits.charge_guess(who_asks(question))
         if hindrance is not None:
             self._secret = self._question = None
             self._failures += 1

@@ -139,7 +139,7 @@ class Teller(ClientSide):
         self._around.limits.stays_out(self._row_number)
         if self._around.guards:
             self._charged = False
-            wait = max(wait, self._around.limits.failed(self._whom(), self._secret_shown()))
+            wait = max(wait, self._around.limits.charge_failure(self._whom(), self._secret_shown()))
         left = self._around.times.left_to_refusal(self._asked_at, label) if self._around.times is not None else 0.0
         self._secret = self._question = self._routing = self._dialogue = None
         if wait + left > 0:
@@ -165,7 +165,7 @@ class Teller(ClientSide):
 
         An empty mailbox would make clients forget what they have seen, so it is shown only with `softfail`.
         """
-        self._no_guess()
+        self._give_guess_back()
         self._around.limits.stays_out(self._row_number)
         if self._rules.softfail:
             self._verbs.leave_backend()
@@ -175,7 +175,7 @@ class Teller(ClientSide):
 
     def _end_with_err(self, ending: str, *, label: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
         """Ends the session, for the reason `ending`; `code` decides what the client hears."""
-        self._no_guess()
+        self._give_guess_back()
         self._verbs.count("login_failures", label, self._rules.vserv)
         self._verbs.send(replies.err(OWN_WORDS[code], code))
         self._end(ending)
@@ -228,11 +228,11 @@ class Teller(ClientSide):
         """Whom limits are asked about."""
         return Who(self.peer_ip, self.namespace, self.user)
 
-    def _no_guess(self) -> None:
+    def _give_guess_back(self) -> None:
         """Nobody could tell whether the password is right: what was charged for a guess is given back."""
         if self._charged:
             self._charged = False
-            self._around.limits.no_guess(self._whom())
+            self._around.limits.give_guess_back(self._whom())
 
     # A backend that refuses, or fails
 
@@ -261,7 +261,7 @@ class Teller(ClientSide):
             assert code is not None
             self._verbs.note(messages.LOGIN_DEFERRED, {**self._login_fields(), **said})
             self._verbs.count("logins_deferred", DEFERRALS[code], self.backend_id)
-            self._no_guess()
+            self._give_guess_back()
             self._around.limits.stays_out(self._row_number)
             self._try_again(code)
             return
