@@ -29,9 +29,9 @@ ANSWER_SECONDS = 1.0
 """For a connect, and for an answer."""
 
 FREE, FULL, TOO_SOON = range(3)
-"""What ENTER returns."""
+"""What TAKE returns."""
 
-ENTER = """
+TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
@@ -54,14 +54,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 return {redis.call('ZCOUNT', KEYS[1], now, '+inf'), redis.call('PTTL', KEYS[2])}
 """
-"""KEYS: as for ENTER. How many sessions the user has, and how many milliseconds until he may come (below 0: he may)."""
+"""KEYS: as for TAKE. How many sessions the user has, and how many milliseconds until he may come (below 0: he may)."""
 
 STAY_OUT = """
 redis.call('ZREM', KEYS[1], ARGV[1])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return 0
 """
-"""KEYS: as for ENTER. ARGV: the session, which was not let in: it leaves nothing behind."""
+"""KEYS: as for TAKE. ARGV: the session, which was not let in: it leaves nothing behind."""
 
 RENEW = """
 local time = redis.call('TIME')

@@ -45,7 +45,7 @@ def test_a_limit_in_each_form(form: type[RedisServer]) -> None:
                     said.append(hindrance)
                     answered.set()
 
-                cluster.enter(row, Lease(f"sid{row}", "default", "joe", sessions=1, delay=0), hear)
+                cluster.take_lease(row, Lease(f"sid{row}", "default", "joe", sessions=1, delay=0), hear)
                 await answered.wait()
             await asyncio.gather(*cluster._tasks)
             listed = await asyncio.to_thread(leases.read_sessions, url, str(secret))

@@ -101,14 +101,14 @@ def test_who_is_kept_out_has_taken_nothing() -> None:
     cells = Cells()
     context = cells.context(0)
     admission = BackendAdmission(context, 2, WaitingLimit(most=1), of_all=0, places=BackendPlaces(context, 1, 2))
-    assert admission.try_enter() is None
-    assert [admission.try_enter() for _ in range(5)] == [CROWDED] * 5
+    assert admission.admit() is None
+    assert [admission.admit() for _ in range(5)] == [CROWDED] * 5
     admission.leave()
-    assert admission.try_enter() is None
+    assert admission.admit() is None
     admission.leave()
-    assert [admission.try_enter() for _ in range(5)] == [FULL] * 5
+    assert [admission.admit() for _ in range(5)] == [FULL] * 5
     admission.places.give_back()
-    assert admission.try_enter() is None
+    assert admission.admit() is None
     assert list(cells.blocks[0][:3]) == [1, 2, 1]
 
 

@@ -33,7 +33,7 @@ def test_it_is_told_once_that_the_server_is_away() -> None:
         worker: Any = Worker()
         cluster = Cluster(worker, f"redis://127.0.0.1:{free_port()}/0", "", proxy="p")
         answered = asyncio.Event()
-        cluster.enter(0, Lease("sid", "default", "joe", sessions=1, delay=0), lambda _hindrance: answered.set())
+        cluster.take_lease(0, Lease("sid", "default", "joe", sessions=1, delay=0), lambda _hindrance: answered.set())
         await answered.wait()
         assert cluster._renewing is not None
         cluster._renewing.cancel()
@@ -56,7 +56,7 @@ def test_a_cluster_that_nobody_uses_any_more_is_closed() -> None:
         cluster = Cluster(worker, f"redis://127.0.0.1:{free_port()}/0", "", proxy="p")
         cluster.holders += 2
         answered = asyncio.Event()
-        cluster.enter(0, Lease("sid", "default", "joe", sessions=1, delay=0), lambda _hindrance: answered.set())
+        cluster.take_lease(0, Lease("sid", "default", "joe", sessions=1, delay=0), lambda _hindrance: answered.set())
         await answered.wait()
         assert worker.lost == 1
         cluster.release()

@@ -168,7 +168,7 @@ def test_no_password_is_kept(worker: Worker) -> None:
     """Nor a name; and what is kept of a password another run could not make anything of."""
     limits = worker.limits(authdelay="1s", guessrate="9", usersessions="1")
     limits.charge_failure(Who(OFFICE, "default", "canary-user"), Secret(b"canary-password"))
-    limits.enter(0, Who(OFFICE, "default", "canary-user"), None)
+    limits.comes_in(0, Who(OFFICE, "default", "canary-user"), None)
     assert b"canary" not in bytes(worker.memory)
 
 
@@ -188,7 +188,7 @@ def test_right_logins_take_nothing_of_the_rate(worker: Worker) -> None:
     for number in range(200):
         who = Who(OFFICE, "default", f"u{number % 50}")
         assert limits.charge_guess(who) == (0.0, None)
-        assert limits.enter(number % 20, who, None) is None
+        assert limits.comes_in(number % 20, who, None) is None
 
 
 def test_the_same_wrong_password_again_is_no_guess(worker: Worker) -> None:
@@ -205,7 +205,7 @@ def test_who_has_logged_in_from_there_is_spared(worker: Worker) -> None:
     others, and not for him who fails too often himself.
     """
     limits = worker.limits(guessrate="4", authdelay="1s")
-    limits.enter(0, JOE, None)
+    limits.comes_in(0, JOE, None)
     for number in range(20):
         limits.charge_guess(ANN)
         limits.charge_failure(ANN, Secret(b"%d" % number))
@@ -216,7 +216,7 @@ def test_who_has_logged_in_from_there_is_spared(worker: Worker) -> None:
         limits.charge_failure(JOE, Secret(b"%d" % number))
     assert limits.charge_guess(JOE)[0] > 0
 
-    limits.enter(0, ANN, None)
+    limits.comes_in(0, ANN, None)
     assert limits.charge_guess(ANN) == (0.0, None)
     worker.clock.now += SPARED_SECONDS + 1
     assert limit_usages(limits.entries, ANN)[1].wait == 0.0
@@ -227,7 +227,7 @@ def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> Non
     no more makes room for guesses at others.
     """
     limits = worker.limits(guessrate="4", authdelaymax="60s")
-    limits.enter(0, JOE, None)
+    limits.comes_in(0, JOE, None)
     while not limits.charge_guess(ANN)[0]:
         pass
     before = limit_usages(limits.entries, ANN)[1].wait
@@ -237,7 +237,7 @@ def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> Non
         limits.charge_failure(JOE, Secret(b"%d" % number))
     for _ in range(4):
         limits.charge_failure(JOE, Secret(b"4"))
-    limits.enter(1, JOE, None)
+    limits.comes_in(1, JOE, None)
     assert limit_usages(limits.entries, ANN)[1].wait == before
 
 
@@ -247,14 +247,14 @@ def test_exempt_networks(worker: Worker) -> None:
     for row in range(9):
         assert limits.charge_guess(JOE) == (0.0, None)
         assert limits.charge_failure(JOE, Secret(b"%d" % row)) == 0.0
-        assert limits.enter(row, JOE, None) is None
+        assert limits.comes_in(row, JOE, None) is None
 
 
 # Who comes in
 
 
 def hindered(limits: Limits, row: int, who: Who = JOE, own: UserLimits | None = None) -> str:
-    hindrance = limits.enter(row, who, own)
+    hindrance = limits.comes_in(row, who, own)
     return "" if hindrance is None else hindrance.limit
 
 
@@ -411,7 +411,7 @@ def test_standings_say_what_would_happen(worker: Worker) -> None:
     assert all(
         (row.now, row.wait, row.code) == (0, row.limit == "authdelay", None) for row in limit_usages(entries, JOE)
     )
-    limits.enter(0, JOE, None)
+    limits.comes_in(0, JOE, None)
     before = bytes(worker.memory)
     usage = {row.limit: row for row in limit_usages(entries, JOE)}
 

@@ -55,7 +55,7 @@ def guess(limits: Limits, who: Who, secret: bytes) -> Hindrance | None:
 
 def come_and_go(limits: Limits, who: Who, *, row: int) -> None:
     assert limits.charge_guess(who) == (0.0, None)
-    assert limits.enter(row, who, None) is None
+    assert limits.comes_in(row, who, None) is None
     limits.leave(row)
 
 
@@ -68,7 +68,7 @@ def test_guessers_from_everywhere(worker: Worker, networks: int) -> None:
     limits = worker.limits(guessrate="10", authdelay="1s", authdelaymax="8s", usersessions="9", networksessions="9")
     octets, at_home, eve = len(worker.memory), JOE._replace(address=AT_HOME), Who(AT_HOME, "default", "eve")
     come_and_go(limits, at_home, row=1)
-    assert limits.enter(2, ANN, None) is None
+    assert limits.comes_in(2, ANN, None) is None
     for number in range(9):
         guess(limits, GUILTY, b"%d" % number)
     alone = calls_of(lambda: come_and_go(limits, at_home, row=1))

@@ -102,7 +102,7 @@ def test_who_has_logged_in_is_spared_at_the_other_one(sites: tuple[Site, Site]) 
     one, other = sites
     one.fails(JOE, b"mistyped")
     one.fails(ANN, *(b"wrong%d" % number for number in range(20)))
-    assert one.limited.enter(0, JOE, None) is None
+    assert one.limited.comes_in(0, JOE, None) is None
     other.hears(one)
     assert other.usage(JOE) == {"failures": 0.0, "wait": 0.0}
     assert other.usage(ANN)["wait"] > 0
@@ -113,11 +113,11 @@ def test_it_is_not_told_again_and_again(sites: tuple[Site, Site]) -> None:
     one, _other = sites
     one.fails(JOE, b"old", b"old", b"old")
     for _ in range(5):
-        one.limited.enter(0, JOE, None)
+        one.limited.comes_in(0, JOE, None)
         one.clock.now += 60.0
     assert [what for what, _fields in one.told] == [FAILED, CAME_IN]
     one.clock.now += 1800.0
-    one.limited.enter(0, JOE, None)
+    one.limited.comes_in(0, JOE, None)
     assert [what for what, _fields in one.told] == [FAILED, CAME_IN, CAME_IN]
 
 

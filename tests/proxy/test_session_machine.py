@@ -86,8 +86,8 @@ class Limited(NoLimits):
         self.asked.append(("charge_failure", who, secret and secret.reveal()))
         return self.delay
 
-    def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
-        self.asked.append(("enter", row, who, own))
+    def comes_in(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+        self.asked.append(("comes_in", row, who, own))
         return Hindrance("usersessions", Code.IN_USE) if self.full else None
 
     def words(self) -> list[str]:
@@ -1100,7 +1100,7 @@ def test_a_limit_is_told_behind_a_right_password_only(backend: str) -> None:
     if backend == "xpop":
         done += session.connected() + session.backend_says(OK)
     while session.verbs.waits:
-        assert "enter" not in limits.words()
+        assert "comes_in" not in limits.words()
         done += session.backend_says(OK)
 
     said = b"-ERR [IN-USE] the mailbox is in use by another session\r\n"
@@ -1122,7 +1122,7 @@ def test_limits_of_a_users_own_count_where_nothing_else_does() -> None:
     session = asking(limits=limits)
     own = UserLimits(sessions=1)
     session.decided(Admitted(Route("fake"), "m", "m", limits=own))
-    assert limits.asked == [("enter", 0, ANN, own)]
+    assert limits.asked == [("comes_in", 0, ANN, own)]
 
 
 @pytest.mark.parametrize("how", ["module", "backend", "deferred", "offline"])

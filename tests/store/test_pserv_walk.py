@@ -138,7 +138,7 @@ class Walk(RuleBasedStateMachine):
         """Most walks begin with a good request: what is after it is larger."""
         self.says(request + more)
 
-    def enter(self, entry: str, *lookups: object, **named: object) -> None:
+    def tell(self, entry: str, *lookups: object, **named: object) -> None:
         self.driver.sent = 0
         getattr(self.machine, entry)(*lookups, **named)
         assert self.driver.sent <= 3 * ENOUGH + 4096, "too much at a time"
@@ -154,12 +154,12 @@ class Walk(RuleBasedStateMachine):
     def says(self, data: bytes) -> None:
         self.heard += data
         self.driver.quit_given = b"QUIT" in self.heard.upper()
-        self.enter("says", data)
+        self.tell("says", data)
 
     @precondition(lambda self: self.machine.wants in (Want.ROOM, Want.TURN))
     @rule()
     def takes_all(self) -> None:
-        self.enter("proceed")
+        self.tell("proceed")
 
     @precondition(lambda self: self.alive() and self.driver.job)
     @rule(data=st.data())
@@ -168,16 +168,16 @@ class Walk(RuleBasedStateMachine):
         answer = data.draw(st.sampled_from(ANSWERS[job]))
         if answer == "opened":
             count, odd = data.draw(MAILBOXES), data.draw(st.integers(0, 30))
-            self.enter("opened", MANY[:count], [ListingNote(NOT_A_MESSAGE, "f", "d")] * odd)
+            self.tell("opened", MANY[:count], [ListingNote(NOT_A_MESSAGE, "f", "d")] * odd)
         elif answer == "piece":
             late, last = self.machine.phase is not Phase.SENDING, data.draw(st.booleans())
-            self.enter("piece", data.draw(st.binary(max_size=50)), last=last)
+            self.tell("piece", data.draw(st.binary(max_size=50)), last=last)
             if last and not late:
                 self.driver.in_message = False
         elif answer == "updated":
-            self.enter("updated", data.draw(st.integers(0, 3)), data.draw(st.integers(0, 3)), [])
+            self.tell("updated", data.draw(st.integers(0, 3)), data.draw(st.integers(0, 3)), [])
         else:
-            self.enter(answer, *([] if answer == "gone" else ["EIO"]))
+            self.tell(answer, *([] if answer == "gone" else ["EIO"]))
 
     @precondition(lambda self: self.alive())
     @rule(now=SELDOM, what=st.sampled_from(["client_ends", "reset", "auth", "step", "idle", "session"]))
@@ -193,9 +193,9 @@ class Walk(RuleBasedStateMachine):
         if what == "step":
             self.driver.expects = False
         if what in ("client_ends", "reset"):
-            self.enter(what)
+            self.tell(what)
         else:
-            self.enter("expired", what)
+            self.tell("expired", what)
         assert self.machine.wants is not Want.OCTETS
 
     @precondition(lambda self: not self.alive())

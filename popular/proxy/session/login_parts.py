@@ -71,7 +71,7 @@ class LoginParts:
         if self.admission is None:
             admission = backend.admission
             assert admission is not None, "who serves counts who waits"
-            full = admission.try_enter()
+            full = admission.admit()
             if full is not None:
                 return full
             self.admission = admission

@@ -49,7 +49,7 @@ class Session(SessionLife):
 
     def rest(self) -> None:
         self._client.listen(False)
-        self._runtime.context.loop.call_soon(self._enter_if_open, self._machine.proceed)
+        self._runtime.context.loop.call_soon(self._tell_if_open, self._machine.proceed)
 
     def start_tls(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
@@ -142,7 +142,7 @@ class Session(SessionLife):
             self.conclude(asked)
 
     def decided(self, decision: Decision) -> None:
-        self._enter_if_open(self._tell_decision, decision)
+        self._tell_if_open(self._tell_decision, decision)
 
     def _tell_decision(self, decision: Decision) -> None:
         self._deadlines.expect_nothing()
@@ -156,7 +156,7 @@ class Session(SessionLife):
             return False
         self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
         who = Who(machine.peer_ip, machine.namespace, machine.user)
-        then = functools.partial(self._enter_if_open, self._lease_answered, decision)
+        then = functools.partial(self._tell_if_open, self._lease_answered, decision)
         limits.take_lease(self.row_number, self.sid, who, own=decision.limits, then=then)
         return True
 

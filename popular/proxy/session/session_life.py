@@ -122,7 +122,7 @@ class SessionLife(Verbs):
 
     # Entries, and what follows them
 
-    def _enter_if_open(self, entry: Callable[..., None], *facts: Any) -> None:
+    def _tell_if_open(self, entry: Callable[..., None], *facts: Any) -> None:
         """An entry that none of the parts brings: a turn of the loop, a deadline, a thread, the operator, the cluster.
         It may come late: where the session is over, or ends with its last reply, nothing is told.
         """
@@ -215,7 +215,7 @@ class SessionLife(Verbs):
 
     def await_release(self, asking: AskedLogin, seconds: float) -> None:
         self._deadlines.hold(seconds)
-        go_on = functools.partial(self._enter_if_open, self._released)
+        go_on = functools.partial(self._tell_if_open, self._released)
         self._runtime.orders.keep(self.row_number, asking, go_on=go_on)
 
     def _released(self) -> None:
@@ -245,7 +245,7 @@ class SessionLife(Verbs):
         if self._ending:
             self.end(self._ending)
         else:
-            self._enter_if_open(self._expire, what)
+            self._tell_if_open(self._expire, what)
 
     def _expire(self, what: str) -> None:
         relay = self._relay

@@ -16,7 +16,7 @@ from popular.store.pserv.outgoing import Outgoing
 from supervisor.serving.context import WorkerContext
 
 
-class Enter(Protocol):
+class TellMachine(Protocol):
     """Calls something that tells the machine a fact; then the session sees to what the machine wants."""
 
     def __call__(self, entry: Callable[..., None], *facts: Any) -> None: ...
@@ -25,14 +25,16 @@ class Enter(Protocol):
 class Mailbox:
     """One mailbox."""
 
-    __slots__ = ("_closed", "_context", "_enter", "_job", "_machine", "_maildir", "_outgoing", "_sid")
+    __slots__ = ("_closed", "_context", "_job", "_machine", "_maildir", "_outgoing", "_sid", "_tell_machine")
 
-    def __init__(self, *, context: WorkerContext, maildir: Maildir, sid: str, machine: Machine, enter: Enter) -> None:
+    def __init__(
+        self, *, context: WorkerContext, maildir: Maildir, sid: str, machine: Machine, tell_machine: TellMachine
+    ) -> None:
         self._context = context
         self._maildir = maildir
         self._sid = sid
         self._machine = machine
-        self._enter = enter
+        self._tell_machine = tell_machine
         self._job: Future[None] | None = None
         self._closed = False
         self._outgoing: Outgoing | None = None
@@ -81,7 +83,7 @@ class Mailbox:
         if self._closed:
             self.close()
         else:
-            self._enter(tell, outcome)
+            self._tell_machine(tell, outcome)
 
     def _failed(self, outcome: object) -> bool:
         """Whether something went wrong on the disk. Other errors are ours and are raised."""

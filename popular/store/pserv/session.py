@@ -159,9 +159,9 @@ class Session(ClientOwner):
         if self._shaking_hands:
             self.tls_failed(Failure("timeout", "not done within requesttimeout"))
             return
-        self._enter(self._machine.expired, what)
+        self._tell_machine(self._machine.expired, what)
 
-    def _enter(self, entry: Callable[..., None], *facts: Any) -> None:
+    def _tell_machine(self, entry: Callable[..., None], *facts: Any) -> None:
         """Tells the machine something that does not come from the client."""
         if self._over:
             return
@@ -194,7 +194,7 @@ class Session(ClientOwner):
         wants = machine.wants  # as it is now: what TLS has decrypted already, `listen` hands over at once
         client.listen(wants is Want.OCTETS)
         if wants is Want.TURN:
-            self._context.loop.call_soon(self._enter, machine.proceed)
+            self._context.loop.call_soon(self._tell_machine, machine.proceed)
 
     # Verbs
 
@@ -214,7 +214,7 @@ class Session(ClientOwner):
         self._deadlines.login_done(self._settings.sessiontimeout)
         maildir = Maildir(self._settings.mailboxdir, request.mailbox)
         self._mailbox = Mailbox(
-            context=self._context, maildir=maildir, sid=self.sid, machine=self._machine, enter=self._enter
+            context=self._context, maildir=maildir, sid=self.sid, machine=self._machine, tell_machine=self._tell_machine
         )
         self._mailbox.list()
 

@@ -16,7 +16,7 @@ cdef class BackendAdmission:
     cdef public Shared _shared
     cdef public Py_ssize_t _all, _cell
     cdef public long _most, _room
-    cpdef try_enter(self)
+    cpdef admit(self)
     cpdef bint wait(self) except -1
     @cython.locals(most=long, room=long, waiting=long)
     cdef bint _is_crowded(self) except -1

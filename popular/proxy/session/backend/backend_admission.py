@@ -70,7 +70,7 @@ class BackendAdmission:
         self._all = of_all
         self._most, self._room = limit
 
-    def try_enter(self) -> BackendFailure | None:
+    def admit(self) -> BackendFailure | None:
         """Takes a place and waits; or says why not, and has taken nothing."""
         if not self.places.take():
             return FULL

@@ -52,7 +52,7 @@ class ForetoldLimits:
         usage = self._usage(AUTHDELAY, who)
         return usage.wait if usage.mode == ENFORCE else 0.0
 
-    def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+    def comes_in(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
         """The first limit in force that is reached."""
         del row_number
         self.give_guess_back(who)

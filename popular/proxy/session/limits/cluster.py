@@ -71,7 +71,7 @@ class Cluster:
         self._client = self._connected.client
         self.holders = 0
         """Services that use it; after the last one it is closed."""
-        self._enter = self._client.register_script(leases.ENTER)
+        self._take = self._client.register_script(leases.TAKE)
         self._look = self._client.register_script(leases.LOOK)
         self._renew = self._client.register_script(leases.RENEW)
         self._stay_out = self._client.register_script(leases.STAY_OUT)
@@ -116,7 +116,7 @@ class Cluster:
             self._context.counters.count("clusters_lost", amount=-1)
         await self._connected.aclose()
 
-    def enter(self, row_number: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
+    def take_lease(self, row_number: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
         """Asks for a lease; `answered` is called once, soon, with what hinders the session."""
         self.leave(row_number)
         if self._renewing is None:
@@ -248,7 +248,7 @@ class Cluster:
         async with self._turns:
             if not self._is_to_be_left_alone():
                 try:
-                    said = await self._enter(keys=leases.keys_of(lease.namespace, lease.user), args=arguments)
+                    said = await self._take(keys=leases.keys_of(lease.namespace, lease.user), args=arguments)
                     self._is_back()
                 except self._errors as error:
                     self._is_lost(error)

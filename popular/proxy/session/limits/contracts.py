@@ -23,7 +23,7 @@ class LoginLimits(Protocol):
 
     @property
     def counts(self) -> bool:
-        """Whether sessions or logins are limited; else `enter` has only the limits that a module says of a user."""
+        """Whether sessions or logins are limited; else `comes_in` has only the limits that a module says of a user."""
 
     def charge_guess(self, who: Who) -> tuple[float, Hindrance | None]:
         """Charges a guess: for how many seconds no module may be asked yet. With a hindrance none will be."""
@@ -34,7 +34,7 @@ class LoginLimits(Protocol):
     def charge_failure(self, who: Who, secret: Secret | None) -> float:
         """Charges a wrong password: for how many seconds the reply is held back."""
 
-    def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+    def comes_in(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
         """The password was right: what hinders the user from coming in. `row_number`: of his session; `own`: limits
         that his module says of him.
         """
@@ -61,7 +61,7 @@ class NoLimits:
         del who, secret
         return 0.0
 
-    def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+    def comes_in(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
         """Nothing does."""
         del row_number, who, own
         return None

@@ -146,7 +146,7 @@ class Limits:
 
     # Who comes in
 
-    def enter(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+    def comes_in(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
         """His password was right: what hinders him from coming in. His session, in this row, counts from now on."""
         self._drop(row_number)
         verdict = self._verdicts.pop(row_number, None)
@@ -203,7 +203,7 @@ class Limits:
                 self._verdicts[row_number] = hindrance
             then()
 
-        self.cluster.enter(row_number, self.lease(sid, who, own), answered)
+        self.cluster.take_lease(row_number, self.lease(sid, who, own), answered)
 
     def lease(self, sid: str, who: Who, own: UserLimits | None) -> Lease:
         """What is asked for."""

@@ -21,7 +21,7 @@ cdef class BackendSide(Exchanges):
     cpdef connected(self)
     cpdef backend_says(self, bytes data)
     cdef _begin_login(self)
-    cdef _enter_relay(self, said)
+    cdef _join_sides(self, said)
     @cython.locals(around=Surroundings)
-    cdef bint _enter_or_refuse(self) except -1
+    cdef bint _let_in_or_refuse(self) except -1
     cpdef relay_ended(self, str ending)

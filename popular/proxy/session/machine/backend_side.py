@@ -124,7 +124,7 @@ class BackendSide(Exchanges):
         self._connect(self._backend)
 
     def _show_empty(self) -> None:
-        if self._enter_or_refuse():
+        if self._let_in_or_refuse():
             self._simulate()
 
     # The connection and the login
@@ -155,7 +155,7 @@ class BackendSide(Exchanges):
         if type(progress) is bytes:
             self._verbs.send_backend(progress)
         elif isinstance(progress, LoggedIn):
-            self._enter_relay(progress)
+            self._join_sides(progress)
         elif isinstance(progress, Rejected):
             self._rejected(progress)
         elif isinstance(progress, Broken):
@@ -168,11 +168,11 @@ class BackendSide(Exchanges):
         assert isinstance(self._dialogue, Pop3Login)
         self._verbs.send_backend(self._dialogue.tls_up())
 
-    def _enter_relay(self, said: LoggedIn) -> None:
+    def _join_sides(self, said: LoggedIn) -> None:
         """What the client sent after PASS is the backend's now, byte for byte and exactly once."""
         if self._refusals is not None:
             self._refusals.note_success(self.target)
-        if not self._enter_or_refuse():
+        if not self._let_in_or_refuse():
             return
         self._move(RELAYING)
         self._forget()
@@ -180,14 +180,14 @@ class BackendSide(Exchanges):
         reply, rest = fields_of(said)
         self._verbs.relay(joined(joined(reply, b"\r\n"), rest), self.lines.take_rest())
 
-    def _enter_or_refuse(self) -> bool:
+    def _let_in_or_refuse(self) -> bool:
         """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
         around, own = self._around, self._own_limits
         if own is None and not (around.guards or around.counts):
             return True
         self._charged = False
         self.counted = True
-        hindrance = around.limits.enter(self._row_number, self._whom(), own)
+        hindrance = around.limits.comes_in(self._row_number, self._whom(), own)
         if hindrance is None:
             return True
         self._verbs.leave_backend()

@@ -16,6 +16,6 @@ cdef class Machine(BackendSide):
     cdef _admit(self, route, bint fallback, bint vouched)
     @cython.locals(backend=BackendRuntime, health=HealthKnowledge)
     cdef _find_backend(self, route, bint fallback, bint vouched)
-    cdef _enter_backend(self, BackendRuntime backend)
+    cdef _go_to_backend(self, BackendRuntime backend)
     cdef _not_in_use(self, BackendRuntime backend)
     cdef bint _absorb(self, BackendRuntime backend, bint vouched) except -1

@@ -38,7 +38,7 @@ What a login carries from class to class; `_forget` (client_side.py) lets go of 
     _question    `_has_shown` (not after USER, PASS)   `_prove`; whoever asks what was shown beside a password
     _hold        `_hold_back`, `_check_orders`          `_leave_hold`, which is told of the end of each wait
     _dialogue    `_log_in`, `_open_mailbox`             `backend_says`; `telling.py`, where the backend fails
-    _routing     `_find_backend`                        `_enter_backend`; `_refer`, when a backend knows another
+    _routing     `_find_backend`                        `_go_to_backend`; `_refer`, when a backend knows another
 """
 
 from popular import messages
@@ -217,9 +217,9 @@ class Machine(BackendSide):
         elif health is not None and not self._is_taken(health):
             self._turn_to_backup(backend, health)
         else:
-            self._enter_backend(backend)
+            self._go_to_backend(backend)
 
-    def _enter_backend(self, backend: BackendRuntime) -> None:
+    def _go_to_backend(self, backend: BackendRuntime) -> None:
         """It takes the user: how is the mailbox there opened, and is there anything in it?"""
         assert self._routing is not None
         route, fallback, vouched = self._routing
@@ -251,7 +251,7 @@ class Machine(BackendSide):
         self.poll = poll = polls.poll_of(self._whom(), self._secret, backend.settings, target=self.target)
         if not polls.is_empty(poll):
             return False
-        if self._enter_or_refuse():
+        if self._let_in_or_refuse():
             self.absorbed = True
             self._verbs.count("absorbed", None, self.backend_id)
             self._simulate()
