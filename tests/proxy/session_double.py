@@ -17,8 +17,8 @@ from popular.proxy.session.backend.contracts import NO_MECHANISMS, BackendKnowle
 from popular.proxy.session.backend.refusals import Refusals
 from popular.proxy.session.limits.contracts import NO_LIMITS, LoginLimits
 from popular.proxy.session.login_orders import NO_ORDERS, AskedLogin, LoginOrders
-from popular.proxy.session.machine.client_side import CLOSING_SECONDS
 from popular.proxy.session.machine.machine import Machine
+from popular.proxy.session.machine.machine_state import CLOSING_SECONDS
 from popular.proxy.session.machine.phases import Phase
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs

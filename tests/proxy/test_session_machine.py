@@ -21,8 +21,8 @@ from popular.proxy.session.backend.contracts import OURS
 from popular.proxy.session.backend.refusals import ENOUGH, Refusals
 from popular.proxy.session.limits.contracts import NO_LIMITS, Hindrance, LoginLimits, NoLimits
 from popular.proxy.session.machine.authorization import LINES_A_TURN
-from popular.proxy.session.machine.client_side import MOST_HELD
 from popular.proxy.session.machine.machine import LINGERING
+from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import (
     ANSWERING,
     ASKING,

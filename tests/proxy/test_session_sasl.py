@@ -28,7 +28,7 @@ from popular.proxy.service import kinds_taken
 from popular.proxy.session.explain.dialogues import DIALOGUES
 from popular.proxy.session.explain.rehearsal import ASK, PlayedVerbs, Rehearsal
 from popular.proxy.session.limits.contracts import NO_LIMITS
-from popular.proxy.session.machine.client_side import MOST_HELD
+from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, SIMULATING
 from popular.proxy.settings.mechanisms import WAYS
 from tests.proxy.session_double import PureSession

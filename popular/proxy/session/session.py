@@ -18,7 +18,7 @@ from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import OURS, BackendFailure, failure_of
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
 from popular.proxy.session.limits.cluster import LEASE_PATIENCE_SECONDS
-from popular.proxy.session.machine.client_side import MOST_HELD
+from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import CONNECTING
 from popular.proxy.session.module_chain import LoopQuestion
 from popular.proxy.session.question_queue import PendingQuestion

@@ -1,7 +1,7 @@
 """A plain login as the client sees it: the greeting, its lines, USER and PASS, up to the question who it is.
 
-The third of the six classes of which the machine is made: after `telling.py` (who says no), in front of `exchanges.py`
-(AUTH, APOP). Pure, as they all are.
+The fourth of the seven classes of which the machine is made: after `telling.py` (who says no), in front of
+`exchanges.py` (AUTH, APOP). Pure, as they all are.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,10 @@ from popular.pdm.contract import Question, Secret
 from popular.protocol import replies, sasl
 from popular.protocol.commands import VERBS, parse
 from popular.protocol.lines import LONGEST_COMMAND, LineTooLong, NullByte
-from popular.proxy.session.machine.client_side import BYE, HEADER_SECONDS, MOST_HELD
+from popular.proxy.session.machine.client_side import BYE, HEADER_SECONDS
 from popular.proxy.session.machine.holds import ThenAsk, ThenRefuse
 from popular.proxy.session.machine.login_commands import PASS, USER, name_of, row_of
+from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import (
     ANSWERING,
     ASKING,

@@ -1,6 +1,6 @@
 """What the proxy says to a backend, and makes of what it hears: login, connection, mail check, up to the relay.
 
-The fifth of the six classes of which the machine is made: after `exchanges.py`, in front of `machine.py`, which
+The sixth of the seven classes of which the machine is made: after `exchanges.py`, in front of `machine.py`, which
 decides that a user is to be logged in here. Where a backend lets nobody in: `telling.py`.
 """
 

@@ -1,191 +1,36 @@
-"""What all of the machine stands on: its fields, the one place that moves it and the one that ends it; and what a plain
-login passes by: the PROXY header, TLS, what is offered, the simulated mailbox.
+"""What a client may say and a plain login passes by: the PROXY header, TLS, what is offered, the simulated mailbox.
 
-The first of the six classes of which the machine is made (machine.py lists them), one on another. Pure, as they all
-are: octets and facts come in, verbs are called (verbs.py).
+The second of the seven classes of which the machine is made: after `machine_state.py` (what all stand on), in front of
+`telling.py` (who says no). Pure, as they all are.
 """
 
 from typing import Any
 
 from popular import messages
-from popular.pdm.contract import Question, Secret
-from popular.protocol import replies, sasl
+from popular.protocol import replies
 from popular.protocol.capabilities import with_lines
 from popular.protocol.international import LANG, UTF8, International, lang
-from popular.protocol.lines import LineBuffer
 from popular.protocol.transaction import AT_ONCE, WELCOME, Response, Transaction
-from popular.proxy.session.backend.backend_login import BackendLogin
-from popular.proxy.session.machine.holds import Hold, Routing
+from popular.proxy.session.machine.machine_state import MachineState
 from popular.proxy.session.machine.offers import Offer
-from popular.proxy.session.machine.phases import (
-    ANSWERING,
-    AWAITING_HEADER,
-    ENDED,
-    EXCHANGING,
-    GREETED,
-    MOVES,
-    NOT_READ,
-    SIMULATING,
-    STARTING_TLS,
-    Phase,
-    bits,
-)
-from popular.proxy.session.machine.proving import Proving
-from popular.proxy.session.machine.surroundings import Surroundings
-from popular.proxy.session.machine.verbs import Verbs
+from popular.proxy.session.machine.phases import GREETED, SIMULATING, STARTING_TLS
 from popular.proxy.settings.vserv import POP3S
-
-MOST_HELD = 1 << 14
-"""Octets that a client may send ahead of an answer before it is no longer read."""
 
 HEADER_SECONDS = 5.0
 """For the PROXY header: it is sent with the connection, by a host that is near."""
 HANDSHAKE_SECONDS = 30.0
-CLOSING_SECONDS = 5.0
-"""How long a last reply may take to leave."""
 
 _OF_WHAT_IS_OFFERED = (b"CAPA", LANG.encode())
 """Commands after the login whose answer depends on what the backends offer."""
 _AT_ONCE, _QUIT = AT_ONCE, b"QUIT"
 
-_ANSWERING, _NOT_READ = bits(ANSWERING), bits(NOT_READ)
-
 BYE = replies.ok("bye")
 
 
-class ClientSide:
-    """One session, as far as it is neither a plain login nor its backend."""
+class ClientSide(MachineState):
+    """One session, as far as its client neither logs in nor is at a backend."""
 
-    __slots__ = (
-        "_around",
-        "_bit",
-        "_certificate_name",
-        "_dialogue",
-        "_eof",
-        "_errors",
-        "_exchange",
-        "_hold",
-        "_in_tls",
-        "_language",
-        "_may_follow",
-        "_offer",
-        "_proving",
-        "_question",
-        "_rests",
-        "_routing",
-        "_rules",
-        "_secret",
-        "_sid",
-        "_utf8",
-        "_verbs",
-        "absorbed",
-        "asked",
-        "lines",
-        "mechanism",
-        "namespace",
-        "peer_ip",
-        "peer_port",
-        "phase",
-        "user",
-    )
-
-    def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
-        """A method, and not `__init__`, because in the compiled form a base class is set up by a call of C.
-
-        `peer`: the client's address and port.
-        """
-        self._around = around
-        self._hold: Hold | None = None
-        """Why the client is held back, as long as it is."""
-        self._verbs = verbs
-        self._rules = around.rules
-        self.peer_ip, self.peer_port = peer
-        self._sid = self._verbs.sid
-        self._in_tls = False
-        self._certificate_name = ""
-        self._offer = self._rules.offers.clear
-        self.lines = LineBuffer()
-        """What the client has sent and was not yet answered."""
-        self.absorbed = False
-        """The client is shown an empty mailbox because its mailbox was empty a moment ago (absorber.py)."""
-        self.asked = False
-        """The client has asked for the capabilities."""
-        self._errors = 0
-        self._eof = False
-        self._rests = False
-        """It has had its turn, and there are lines left."""
-        self._exchange: sasl.Exchange | None = None
-        self._proving: Proving | None = None
-        self._dialogue: BackendLogin | None = None
-        """With the backend. Holds a password, so it is let go of as soon as it has done its work."""
-        self._secret: Secret | None = None
-        self._routing: Routing | None = None
-        """To where the modules, or the operator, have sent the user; set by `Machine._find_backend`."""
-        self._question: Question | None = None
-        """What was asked, if the client shows something else than its own password."""
-        self._utf8 = False
-        """The client has said UTF8, and is to be served so wherever its mail lies."""
-        self._language = ""
-        """The tag of the language that it has chosen by LANG, or "*"."""
-        self.phase: Phase = GREETED if self._rules.trusted is None else AWAITING_HEADER
-        self._bit = 1 << self.phase
-        """The phase as `bits` has it."""
-        self._may_follow = MOVES[self.phase]
-        self.user = ""
-        self.namespace = ""
-        self.mechanism = ""
-        """The mechanism of AUTH, or APOP; "" for USER and PASS."""
-
-    def peer(self) -> tuple[str, int]:
-        """Who the client is: by the PROXY header, if there was one."""
-        return self.peer_ip, self.peer_port
-
-    def listens(self) -> bool:
-        """Whether the client is to be read: not while it is too far ahead of our answers."""
-        if len(self.lines.held) > MOST_HELD and self.phase is not EXCHANGING:
-            return False
-        return not (self._bit & _NOT_READ or self._rests)
-
-    def answers(self) -> bool:
-        """Whether a line that comes now is answered at once: none waits before it."""
-        return self._bit & _ANSWERING != 0 and not self.lines.held
-
-    def _move(self, phase: Phase) -> None:
-        """The only one that changes the phase."""
-        number = phase  # typed in client_side.pxd: a number of C
-        bit = 1 << number
-        assert self._may_follow & bit, f"{self.phase.name} does not lead to {phase.name}"
-        self.phase = phase
-        self._bit = bit
-        self._may_follow = MOVES[number]
-
-    def _forget(self) -> None:
-        """What the client has shown has done its work, and what was made of it."""
-        if self._proving is not None and self._proving.is_told:
-            self._tell_cancelled()
-        self._secret = self._question = self._exchange = self._routing = self._proving = self._hold = None
-        self._dialogue = None
-
-    def _end(self, ending: str) -> None:
-        self._move(ENDED)
-        self._forget()
-        self._verbs.finish(ending, CLOSING_SECONDS)
-
-    # Two ways to be at fault
-
-    def _null_byte(self) -> None:
-        """A NUL octet, also one that the relay found: dropped silently, and told to the operator."""
-        self._verbs.note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase})
-        self._end("null_byte")
-
-    def _error(self, text: str) -> None:
-        """A command that is none, or not here: -ERR, and beyond `maxerrors` the end."""
-        self._errors += 1
-        if self._errors > self._rules.maxerrors:
-            self._verbs.send(replies.err("too many faulty commands"))
-            self._end("too_many_errors")
-        else:
-            self._verbs.send(replies.err(text))
+    __slots__ = ()
 
     # What stands above: the words of a client (authorization.py)
 
@@ -195,10 +40,6 @@ class ClientSide:
 
     def _answer_lines(self) -> None:
         """`Authorization._answer_lines`."""
-        raise NotImplementedError
-
-    def _tell_cancelled(self) -> None:
-        """`Teller._tell_cancelled`."""
         raise NotImplementedError
 
     # The PROXY header

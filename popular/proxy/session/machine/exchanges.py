@@ -3,7 +3,7 @@
     AUTH MECHANISM      challenges and responses (`popular/protocol/sasl.py`) up to what the client has to show
     APOP                an answer to the challenge in the greeting
 
-With SCRAM the modules are asked in the middle, for the keys; with all others at the end. The fourth of the six classes
+With SCRAM the modules are asked in the middle, for the keys; with all others at the end. The fifth of the seven classes
 of which the machine is made: after `authorization.py` (USER, PASS), in front of `backend_side.py`. Pure.
 """
 
@@ -51,9 +51,7 @@ class Exchanges(Authorization):
             self._leave_exchange()
             self._deny(self._denied)
         elif line == sasl.CANCEL:
-            self._leave_exchange()
-            self._forget()
-            self._error("cancelled")
+            self._break_off("cancelled")
         elif self._proving is not None:
             self._prove(self._proving, line)
         else:
@@ -74,7 +72,7 @@ class Exchanges(Authorization):
                 assert line is not None
                 said = exchange.answer(sasl.decoded(line))
         except sasl.BadResponse as error:
-            self._break_off(error)
+            self._break_off(str(error))
             return
         if isinstance(said, bytes):
             self.lines.limit = sasl.LONGEST_RESPONSE
@@ -83,11 +81,13 @@ class Exchanges(Authorization):
             self._leave_exchange()
             self._has_shown(said, exchange.mechanism.name, self._challenge(self._commands))
 
-    def _break_off(self, error: sasl.BadResponse) -> None:
-        """The client has said in an exchange what it must not: it may try another one."""
+    def _break_off(self, why: str) -> None:
+        """The client has cancelled an exchange, or said in it what it must not: it may try another one."""
         self._leave_exchange()
+        if self._proving is not None:
+            self._give_up_proof()
         self._forget()
-        self._error(str(error))
+        self._error(why)
 
     def _have_proven(self, proving: Proving, decision: Decision) -> None:
         """The modules have said by which keys the client can prove who it is; or that it cannot, which it is not told
@@ -108,7 +108,7 @@ class Exchanges(Authorization):
         try:
             said = proving.answered(sasl.decoded(line))
         except sasl.BadResponse as error:
-            self._break_off(error)
+            self._break_off(str(error))
             return
         if isinstance(said, bytes):
             self._verbs.send(sasl.encoded(said))

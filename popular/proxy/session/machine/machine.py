@@ -14,10 +14,11 @@
     expired                            a deadline has passed
     over                               the session is; nothing is decided any more
 
-It is one object of six classes, one on another, cut by time: a plain login passes `Authorization`, `Machine` and
+It is one object of seven classes, one on another, cut by time: a plain login passes `Authorization`, `Machine` and
 `BackendSide` only.
 
-    ClientSide       client_side.py      what all stand on; PROXY header, TLS, CAPA, the simulated mailbox
+    MachineState     machine_state.py    what all stand on: the fields, the phase, the end
+    ClientSide       client_side.py      PROXY header, TLS, CAPA, the simulated mailbox
     Teller           telling.py          who says no: to the client, and to log and counters
     Authorization    authorization.py    the greeting, lines, USER, PASS
     Exchanges        exchanges.py        AUTH and APOP, where the client says them instead
@@ -29,9 +30,9 @@ entry may call verbs (verbs.py), which never call back. When the backend has let
 and from then on the octets do not pass through here. What ends a session from outside (a broken connection, the
 supervisor, an error of ours) is not told to the machine but by `over`: there is nothing to decide.
 
-`listens` (client_side.py) is no entry but a question, asked when an entry has returned: is the client to be read?
+`listens` (machine_state.py) is no entry but a question, asked when an entry has returned: is the client to be read?
 
-What a login carries from class to class; `_forget` (client_side.py) lets go of all of it:
+What a login carries from class to class; `_forget` (machine_state.py) lets go of all of it:
 
     field        is set by                              is read by
     _secret      `_password`, `_has_shown`              the limits, `_absorb`, the dialogue with the backend
@@ -285,7 +286,7 @@ class Machine(BackendSide):
         if self._probed is not None:
             self._take_back_probe()
         if self._proving is not None:
-            self._forget()  # a proof that was told to hold, and no login
+            self._give_up_proof()
 
     def _turn_to_backup(self, backend: BackendRuntime, health: HealthKnowledge) -> None:
         """The backend is known to be down, or full: its backup takes the user, or he is told at once."""

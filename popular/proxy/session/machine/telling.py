@@ -15,8 +15,8 @@ of a login and of a backend that failed.
     _rejected              one of these, as the affair is      logins_deferred, or theirs  as they do
     backend_failed         `_service_failed`                   backend_failures            as that
 
-`_error` is in client_side.py, where it began; what ends a session without a word calls `_end` there. The second of the
-six classes of which the machine is made.
+`_error` is in machine_state.py; what ends a session without a word calls `_end` there. The third of the seven classes
+of which the machine is made: after `client_side.py`, in front of `authorization.py`.
 """
 
 from collections.abc import Mapping
@@ -109,10 +109,15 @@ class Teller(ClientSide):
         self._verbs.note(messages.MASTER_LOGIN, {**self._login_fields(), **fields})
         self._verbs.count("master_logins", None, decision.authenticated_by)
 
-    def _tell_cancelled(self) -> None:
-        """It was told that a password is right, as by a login, and there is none to be seen: so it is told here."""
-        self._verbs.note(messages.LOGIN_CANCELLED, self._login_fields())
-        self._verbs.count("login_failures", "cancelled", self._rules.vserv)
+    def _give_up_proof(self) -> None:
+        """The client's proof comes to no login. Where it was told that it holds it knows that the password is right, as
+        by a login, and there is none to be seen: so the log has it here.
+        """
+        assert self._proving is not None
+        if self._proving.is_told:
+            self._verbs.note(messages.LOGIN_CANCELLED, self._login_fields())
+            self._verbs.count("login_failures", "cancelled", self._rules.vserv)
+        self._proving = None
 
     def _login_fields(self) -> dict[str, object]:
         """Fields of the log that say who wants to log in, and from where."""

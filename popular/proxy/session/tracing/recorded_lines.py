@@ -5,7 +5,7 @@ machine knows what it is, a command or the response to a challenge.
 from functools import partial
 
 from popular.protocol.lines import LineBuffer
-from popular.proxy.session.machine.client_side import ClientSide
+from popular.proxy.session.machine.machine_state import MachineState
 from popular.proxy.session.machine.phases import EXCHANGING
 from popular.proxy.session.tracing import transcript
 from popular.proxy.session.tracing.recording import Recording
@@ -16,7 +16,7 @@ class RecordedLines(LineBuffer):
 
     __slots__ = ("_machine", "_recording")
 
-    _machine: ClientSide | None
+    _machine: MachineState | None
     _recording: Recording
 
     def next_line(self, data: bytes = b"") -> bytes | None:
@@ -29,7 +29,7 @@ class RecordedLines(LineBuffer):
                 self._recording.client_line(line)
         return line
 
-    def _respond(self, machine: ClientSide, line: bytes) -> None:
+    def _respond(self, machine: MachineState, line: bytes) -> None:
         exchange = machine._exchange
         mechanism = exchange.mechanism.name if exchange is not None else ""
         self._recording.keep_now("C>P", partial(transcript.response, mechanism=mechanism), line)
@@ -39,7 +39,7 @@ class RecordedLines(LineBuffer):
         self._machine = None
 
 
-def lines_for(machine: ClientSide, recording: Recording) -> RecordedLines:
+def lines_for(machine: MachineState, recording: Recording) -> RecordedLines:
     """What goes on where the machine's buffer is. Without `__init__`, which no compiled class has for nothing."""
     lines, before = RecordedLines.__new__(RecordedLines), machine.lines
     lines.limit, lines.held = before.limit, before.held
