@@ -106,7 +106,7 @@ class ProxyService:
             observers={ident: observer("module_duration", ident, counter="module_lookups") for ident in modules},
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
-        moved = [counters.cell(counter, end) for counter, end in ends]
+        traffic_cells = [counters.cell(counter, end) for counter, end in ends]
         backends = backends_in_use(
             context,
             config,
@@ -130,7 +130,7 @@ class ProxyService:
                 tls_settings=self.tls_settings.get(ident),
                 backend_tls=self.backend_tls,
                 counters=counters,
-                moved=moved,
+                traffic_cells=traffic_cells,
                 orders=self.orders,
                 limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),

@@ -359,7 +359,10 @@ def test_what_is_told_is_looked_at_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     tell("redis://h", "", arguments_of([OrderEntry("user lock", JOE, {})], "p1"), by="p1")
     changed: list[str] = []
     hears = SimpleNamespace(
-        _us="us", _guards=False, _cluster=SimpleNamespace(run="us"), _orders=SimpleNamespace(changed=changed.append)
+        _us="us",
+        _counts_guesses=False,
+        _cluster=SimpleNamespace(run="us"),
+        _orders=SimpleNamespace(changed=changed.append),
     )
     News._take(cast(News, hears), news[0], 0.0)
     assert changed == ["p1"]

@@ -71,7 +71,7 @@ def turned() -> Turned:
 class Slowed(NoLimits):
     """Each failure is held back for two seconds."""
 
-    guards = True
+    counts_guesses = True
 
     def charge_failure(self, _who: Who, _secret: Secret | None) -> float:
         return 2.0

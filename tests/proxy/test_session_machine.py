@@ -71,7 +71,7 @@ class Limited(NoLimits):
     """Limits that do what they are told, and note what they are asked."""
 
     def __init__(self, *, turn: float = 0.0, late: bool = False, delay: float = 0.0, full: bool = False) -> None:
-        self.guards = self.counts = True
+        self.counts_guesses = self.counts_sessions = True
         self.turn, self.late, self.delay, self.full = turn, late, delay, full
         self.asked: list[tuple[Any, ...]] = []
 
@@ -1118,7 +1118,7 @@ def test_a_limit_is_told_behind_a_right_password_only(backend: str) -> None:
 def test_limits_of_a_users_own_count_where_nothing_else_does() -> None:
     """What a module says of him reaches the limits."""
     limits = Limited(full=True)
-    limits.guards = limits.counts = False
+    limits.counts_guesses = limits.counts_sessions = False
     session = asking(limits=limits)
     own = UserLimits(sessions=1)
     session.decided(Admitted(Route("fake"), "m", "m", limits=own))

@@ -87,7 +87,7 @@ class News:
         self._memory = context.open_remembered()
         self._digest = self._memory.digest("news")
         self._limits = Limits(rules, "", context)
-        self._guards = rules.guards
+        self._counts_guesses = rules.counts_guesses
         self._us = leases.this_proxy()
         self._orders = ClusterOrderSync(context, cluster, self._memory)
         self._last = ""
@@ -155,6 +155,6 @@ class News:
                 self._orders.changed(fields["proxy"])
             elif fields["what"] == leases.KICKED:
                 self._kick(fields, age)
-            elif self._guards and fields["what"] in (leases.FAILED, leases.CAME_IN):
+            elif self._counts_guesses and fields["what"] in (leases.FAILED, leases.CAME_IN):
                 who = Who(fields["address"], fields["namespace"], fields["user"])
                 self._limits.hear(who, fields["what"], of_network=fields["of_network"] == "1", age=max(0.0, age))

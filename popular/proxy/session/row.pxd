@@ -14,8 +14,8 @@ cdef class SessionRow:
     cdef public double _shown_at, _started
     cdef public unsigned int _deletes, _row_number
     @cython.locals(runtime=VservRuntime, context=WorkerContext)
-    cpdef show(self, Machine machine, str sid, tuple moved)
+    cpdef show(self, Machine machine, str sid, tuple traffic)
     @cython.locals(shared=Shared)
-    cpdef add_traffic(self, tuple moved)
+    cpdef add_traffic(self, tuple traffic)
 
-cpdef tuple moved_by(ClientConnection client, Relay relay)
+cpdef tuple traffic_of(ClientConnection client, Relay relay)

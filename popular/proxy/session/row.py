@@ -5,7 +5,7 @@ from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.phases import PLACED, SIMULATING, Phase
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.runtime import VservRuntime
-from popular.proxy.session.session_log import NOTHING_MOVED, Moved
+from popular.proxy.session.session_log import NO_TRAFFIC, Traffic
 from popular.proxy.settings.order_sorts import BACKEND, USER, VSERV, user_key
 from supervisor.serving.session import CutCost
 from supervisor.system import wall
@@ -24,9 +24,9 @@ class SessionRow:
         """Those that are not committed."""
         self._shown: Phase | None = None
         self._shown_at = 0.0
-        self._counted = NOTHING_MOVED
+        self._counted = NO_TRAFFIC
 
-    def show(self, machine: Machine, sid: str, moved: Moved) -> None:
+    def show(self, machine: Machine, sid: str, traffic: Traffic) -> None:
         """Writes the row. The order is that of the columns, see program.COLUMNS."""
         runtime = self._runtime
         context = runtime.context
@@ -46,8 +46,8 @@ class SessionRow:
                 machine.user,
                 machine.backend_id,
                 machine.target,
-                moved[0],
-                moved[1],
+                traffic[0],
+                traffic[1],
                 self._deletes,
             ),
         )
@@ -66,25 +66,25 @@ class SessionRow:
         """Writes the row, and counts, if something has changed."""
         if machine.phase is self._shown and (relay is None or relay.last_activity <= self._shown_at):
             return
-        moved = moved_by(client, relay)
+        traffic = traffic_of(client, relay)
         if relay is not None:
             self._deletes = relay.watch.deletes
-        self.show(machine, sid, moved)
-        self.add_traffic(moved)
+        self.show(machine, sid, traffic)
+        self.add_traffic(traffic)
 
-    def add_traffic(self, moved: Moved) -> None:
-        """Counts what was moved since it was counted last: a long session is seen before it is over."""
+    def add_traffic(self, traffic: Traffic) -> None:
+        """Counts what has passed since it was counted last: a long session is seen before it is over."""
         shared = self._runtime.context.shared
-        from_client, to_client, from_backend, to_backend = self._runtime.moved
-        before, self._counted = self._counted, moved
-        shared.add(from_client, moved[0] - before[0])
-        shared.add(to_client, moved[1] - before[1])
-        if moved[2] or moved[3]:
-            shared.add(from_backend, moved[2] - before[2])
-            shared.add(to_backend, moved[3] - before[3])
+        from_client, to_client, from_backend, to_backend = self._runtime.traffic_cells
+        before, self._counted = self._counted, traffic
+        shared.add(from_client, traffic[0] - before[0])
+        shared.add(to_client, traffic[1] - before[1])
+        if traffic[2] or traffic[3]:
+            shared.add(from_backend, traffic[2] - before[2])
+            shared.add(to_backend, traffic[3] - before[3])
 
 
-def moved_by(client: ClientConnection, relay: Relay | None) -> Moved:
+def traffic_of(client: ClientConnection, relay: Relay | None) -> Traffic:
     """The octets that went through a session."""
     if relay is None:
         return client.received, client.sent, 0, 0

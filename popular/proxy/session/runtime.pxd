@@ -17,7 +17,7 @@ cdef class VservRuntime:
     cdef public Observer login_durations, mail_check_durations
     cdef public Shared blocked
     cdef public ModuleChain modules
-    cdef public list moved
+    cdef public list traffic_cells
     cdef public str sidprefix
     cdef public bytes vserv
     cdef public Py_ssize_t started_cell

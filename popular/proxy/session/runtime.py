@@ -44,7 +44,6 @@ class VservRuntime:
         "login_durations",
         "mail_check_durations",
         "modules",
-        "moved",
         "orders",
         "pipes",
         "proxytimeout",
@@ -54,6 +53,7 @@ class VservRuntime:
         "sidprefix",
         "started_cell",
         "tls_settings",
+        "traffic_cells",
         "vserv",
     )
 
@@ -69,7 +69,7 @@ class VservRuntime:
         tls_settings: TlsSettings | None,
         backend_tls: BackendsInTls,
         counters: Counters,
-        moved: Sequence[int],
+        traffic_cells: Sequence[int],
         limits: Limits,
         orders: WorkerOrders,
         absorber: Absorber,
@@ -77,7 +77,7 @@ class VservRuntime:
         holders: RefCount,
         times: RefusalTimes | None,
     ) -> None:
-        """`backends`: all that there are; `moved`: the cells of session_log.Moved; `holders`: of the service, each
+        """`backends`: all that there are; `traffic_cells`: those of a Traffic; `holders`: of the service, each
         session is one.
         """
         self.context = context
@@ -91,7 +91,7 @@ class VservRuntime:
         self.absorber = absorber
         self.limits = limits
         self.orders = orders
-        self.limited = limits.guards or limits.counts or limits.cluster is not None
+        self.limited = limits.counts_guesses or limits.counts_sessions or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""
         self.around = Surroundings(
             rules,
@@ -122,4 +122,4 @@ class VservRuntime:
         """The cell that counts its sessions."""
         self.login_durations: Observer = counters.observer("login_duration", rules.vserv, counter="logins")
         self.mail_check_durations: Observer = counters.observer("mail_check_duration")
-        self.moved = moved
+        self.traffic_cells = traffic_cells

@@ -7,7 +7,7 @@ from popular.proxy.session.login_parts cimport LoginParts
 from popular.proxy.session.machine.machine cimport Machine
 from popular.proxy.session.machine.verbs cimport Verbs
 from popular.proxy.session.relay cimport Relay
-from popular.proxy.session.row cimport SessionRow, moved_by
+from popular.proxy.session.row cimport SessionRow, traffic_of
 from popular.proxy.session.runtime cimport VservRuntime
 from popular.proxy.session.session_log cimport log_end
 from supervisor.serving.context cimport WorkerContext
@@ -54,5 +54,5 @@ cdef class SessionLife(Verbs):
     cdef _show(self)
     @cython.locals(relay=Relay)
     cdef _stop_waiting(self)
-    @cython.locals(runtime=VservRuntime, context=WorkerContext, machine=Machine, seconds=double, moved=tuple)
+    @cython.locals(runtime=VservRuntime, context=WorkerContext, machine=Machine, seconds=double, traffic=tuple)
     cpdef end(self, str ending)

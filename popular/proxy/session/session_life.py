@@ -30,7 +30,7 @@ from popular.proxy.session.machine.phases import SILENT
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.relay_pair import LINGER_SECONDS
-from popular.proxy.session.row import SessionRow, cost_of, marks_of, moved_by
+from popular.proxy.session.row import SessionRow, cost_of, marks_of, traffic_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_begin, log_end
 from supervisor.runtime.fault import kind_and_location_of
@@ -278,7 +278,7 @@ class SessionLife(Verbs):
         self._row.refresh(self._machine, self.sid, self._client, relay=relay)
 
     def _show(self) -> None:
-        self._row.show(self._machine, self.sid, moved_by(self._client, self._relay))
+        self._row.show(self._machine, self.sid, traffic_of(self._client, self._relay))
 
     # The end
 
@@ -303,14 +303,14 @@ class SessionLife(Verbs):
             return
         self._over = True
         self._deadlines.stop()
-        moved = moved_by(self._client, self._relay)
-        self._row.add_traffic(moved)
+        traffic = traffic_of(self._client, self._relay)
+        self._row.add_traffic(traffic)
         self._stop_waiting()
         self._relay = None
         self._client.close(after_quit=ending == "quit" or ending == "absorbed")
         runtime, context, machine = self._runtime, self._runtime.context, self._machine
         seconds = context.clock.now - self._accepted_at
-        log_end(runtime, machine, self.sid, ending, seconds, moved, self._agreed, self._via)
+        log_end(runtime, machine, self.sid, ending, seconds, traffic, self._agreed, self._via)
         if runtime.orders.any:
             runtime.orders.forget(self.row_number)
         if runtime.limited or machine.counted:

@@ -9,4 +9,4 @@ cdef Often _SESSION_END
 
 cdef double milliseconds(double seconds) except? -1
 @cython.locals(log=OftenLog, facts=tuple)
-cpdef log_end(VservRuntime runtime, Machine machine, str sid, str ending, double seconds, tuple moved, agreed, str via)
+cpdef log_end(VservRuntime runtime, Machine machine, str sid, str ending, double seconds, tuple traffic, agreed, str via)

@@ -19,7 +19,7 @@ from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.runtime import VservRuntime
 from supervisor.runtime.logline import Often
 
-Moved: TypeAlias = tuple[int, int, int, int]
+Traffic: TypeAlias = tuple[int, int, int, int]
 """Octets so far: received from the client and sent to it, all of them; received from the backend and sent to it, those
 that were passed on. A plain tuple, because one with names takes ten times as long to make.
 """
@@ -27,7 +27,7 @@ that were passed on. A plain tuple, because one with names takes ten times as lo
 _FIELDS = "client vserv namespace user backend target ending seconds received sent tls cipher via"
 _SESSION_END = Often(SESSION_END, tuple(_FIELDS.split()))
 
-NOTHING_MOVED: Moved = (0, 0, 0, 0)
+NO_TRAFFIC: Traffic = (0, 0, 0, 0)
 
 
 def log_begin(runtime: VservRuntime, sid: str, peer: tuple[str, int], *, client: ClientConnection) -> None:
@@ -105,14 +105,14 @@ def log_end(
     sid: str,
     ending: str,
     seconds: float,
-    moved: Moved,
+    traffic: Traffic,
     agreed: Agreed | None,
     via: str,
 ) -> None:
     """The whole session in one line. `via`: who brought the PROXY header."""
     log = runtime.context.log
     if log.options and "NET" in log.options:
-        log.debug("NET", "closed", sid, client=machine.peer_ip, reason=ending, received=moved[0], sent=moved[1])
+        log.debug("NET", "closed", sid, client=machine.peer_ip, reason=ending, received=traffic[0], sent=traffic[1])
     facts = (  # in the order of _FIELDS
         machine.peer_ip,
         runtime.rules.vserv,
@@ -122,8 +122,8 @@ def log_end(
         machine.target,
         ending,
         milliseconds(seconds),
-        moved[0],
-        moved[1],
+        traffic[0],
+        traffic[1],
         agreed.version if agreed is not None else "",
         agreed.cipher if agreed is not None else "",
         via,

@@ -120,12 +120,12 @@ class LimitRules:
     exempt: Networks
 
     @property
-    def guards(self) -> bool:
+    def counts_guesses(self) -> bool:
         """Whether failed logins are remembered."""
         return self.of[AUTHDELAY].counts or self.of[GUESSRATE].counts
 
     @property
-    def counts(self) -> bool:
+    def counts_sessions(self) -> bool:
         """Whether sessions or logins are."""
         return any(self.of[name].counts for name in LIMITS[2:])
 

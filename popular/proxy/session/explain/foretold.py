@@ -31,8 +31,8 @@ class ForetoldLimits:
         self._limits = limits
         self._attempt = attempt
         self._elsewhere = elsewhere
-        self.guards = limits.guards
-        self.counts = limits.counts
+        self.counts_guesses = limits.counts_guesses
+        self.counts_sessions = limits.counts_sessions
 
     def charge_guess(self, who: Who) -> tuple[float, Hindrance | None]:
         if self._attempt:

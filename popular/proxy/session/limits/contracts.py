@@ -18,11 +18,11 @@ class LoginLimits(Protocol):
     """The limits on the logins of one virtual server (limits.py)."""
 
     @property
-    def guards(self) -> bool:
+    def counts_guesses(self) -> bool:
         """Whether guesses are limited (authdelay, guessrate); else nothing is charged, or given back."""
 
     @property
-    def counts(self) -> bool:
+    def counts_sessions(self) -> bool:
         """Whether sessions or logins are limited; else `comes_in` has only the limits that a module says of a user."""
 
     def charge_guess(self, who: Who) -> tuple[float, Hindrance | None]:
@@ -46,7 +46,7 @@ class LoginLimits(Protocol):
 class NoLimits:
     """Where nothing is limited."""
 
-    guards = counts = False
+    counts_guesses = counts_sessions = False
 
     def charge_guess(self, who: Who) -> tuple[float, Hindrance | None]:
         """Not asked."""

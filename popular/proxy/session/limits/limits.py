@@ -53,8 +53,8 @@ class Limits:
         self.blocked = context.open_blocked()
         self._notes = context.open_notes()
         self._clock = context.clock
-        self.guards = rules.guards
-        self.counts = rules.counts
+        self.counts_guesses = rules.counts_guesses
+        self.counts_sessions = rules.counts_sessions
 
     def blocks(self, address: str) -> bool:
         """Whether nobody from there is served at the moment."""
@@ -150,7 +150,7 @@ class Limits:
         """His password was right: what hinders him from coming in. His session, in this row, counts from now on."""
         self._drop(row_number)
         verdict = self._verdicts.pop(row_number, None)
-        if self.guards:
+        if self.counts_guesses:
             self._succeeded(who)
         if verdict is not None:
             return verdict

@@ -237,7 +237,7 @@ class Authorization(Teller):
         self._move(ASKING)
         if self._is_gone():
             self._end("client_closed")
-        elif self._around.guards:
+        elif self._around.counts_guesses:
             self._ask_in_turn(question)
         else:
             self._ask(question)

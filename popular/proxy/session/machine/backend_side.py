@@ -183,7 +183,7 @@ class BackendSide(Exchanges):
     def _let_in_or_refuse(self) -> bool:
         """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
         around, own = self._around, self._own_limits
-        if own is None and not (around.guards or around.counts):
+        if own is None and not (around.counts_guesses or around.counts_sessions):
             return True
         self._charged = False
         self.counted = True

@@ -4,4 +4,4 @@ cdef class Surroundings:
     cdef public object in_common, limits, orders, polls, times
     cdef public dict backends
     cdef public TypedRules rules
-    cdef public bint counts, guards
+    cdef public bint counts_sessions, counts_guesses

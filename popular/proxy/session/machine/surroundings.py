@@ -18,7 +18,17 @@ from popular.proxy.session.who import PollMemory
 class Surroundings:
     """What the machines of one virtual server ask under one config: one value, so that a machine is not given seven."""
 
-    __slots__ = ("backends", "counts", "guards", "in_common", "limits", "orders", "polls", "rules", "times")
+    __slots__ = (
+        "backends",
+        "counts_guesses",
+        "counts_sessions",
+        "in_common",
+        "limits",
+        "orders",
+        "polls",
+        "rules",
+        "times",
+    )
 
     def __init__(
         self,
@@ -39,7 +49,7 @@ class Surroundings:
         self.backends = backends
         self.in_common = InCommon(backends, now)
         self.limits = limits
-        self.guards, self.counts = limits.guards, limits.counts
+        self.counts_guesses, self.counts_sessions = limits.counts_guesses, limits.counts_sessions
         """What the limits do, here as numbers of C: each login looks at it."""
         self.orders = orders
         self.polls = polls

@@ -142,7 +142,7 @@ class Teller(ClientSide):
         verbs.note(messages.LOGIN_FAILED, {**self._login_fields(), "why": label, **said})
         verbs.count("login_failures", label, self._rules.vserv)
         self._around.limits.stays_out(self._row_number)
-        if self._around.guards:
+        if self._around.counts_guesses:
             self._charged = False
             wait = max(wait, self._around.limits.charge_failure(self._whom(), self._secret_shown()))
         left = self._around.times.left_to_refusal(self._asked_at, label) if self._around.times is not None else 0.0
