@@ -2,9 +2,9 @@
 
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
-from popular.proxy.session.tracing.recorded_session import session_to_record
 from popular.proxy.session.tracing.recorder import Recorder
 from popular.proxy.session.tracing.recording import recording_of
+from popular.proxy.session.tracing.traceable_session import session_to_trace
 from supervisor.serving.refcount import RefCount
 
 
@@ -26,6 +26,6 @@ class SessionBeginner:
         if self._recorder.in_force.until:
             recording = recording_of(self._recorder, listener_name, peer[0] if runtime.rules.trusted is None else None)
             if recording is not None:
-                session_to_record(runtime, token, peer).begin_recorded(fd, recording, self._recorder)
+                session_to_trace(runtime, token, peer).begin_traceable(fd, recording, self._recorder)
                 return
         Session(runtime, token, peer).begin(fd)

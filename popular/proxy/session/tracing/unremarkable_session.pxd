@@ -11,7 +11,7 @@ from supervisor.octets cimport word_at
 cdef unsigned int _PASS, _USER
 cdef int _BLANK
 
-cdef class MaybeRecordedSession(Session):
+cdef class UnremarkableSession(Session):
     cdef public TracesKnown _recorder
     cdef public TracesInForce _in_force
     cdef public Recording _recording

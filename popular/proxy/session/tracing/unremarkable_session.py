@@ -20,8 +20,8 @@ _PASS, _USER = word_at(b"PASS"), word_at(b"USER")
 _BLANK = 32
 
 
-class MaybeRecordedSession(Session):
-    """What `RecordedSession` has for the time before its recording. A method `_note_…_if_unremarkable` says False, and
+class UnremarkableSession(Session):
+    """What `TraceableSession` has for the time before its recording. A method `_note_…_if_unremarkable` says False, and
     has noted nothing, where a recording has to hear what happens.
     """
 

@@ -1,8 +1,8 @@
-"""A session that is recorded, or may have to be: it does what every session does, and tells a `Recording` of it.
+"""A session that may have to be recorded: it does what every session does, and tells a `Recording` of it.
 
 All other sessions are plain ones (session.py): where nobody is traced, nothing of this is there. While somebody is
 traced by his name, or by his backend, all sessions are such as this; nearly all of them are never recorded
-(maybe_recorded.py), and one is (recording.py) from the moment on at which it does something out of the ordinary.
+(unremarkable_session.py), and one is (recording.py) from the moment on at which it does something out of the ordinary.
 """
 
 from popular.net.handshake import Agreed, Failure
@@ -17,11 +17,11 @@ from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.session.tapped_relay import Tap, Taps
 from popular.proxy.session.tracing import transcript
-from popular.proxy.session.tracing.maybe_recorded import MaybeRecordedSession
 from popular.proxy.session.tracing.recorded_lines import lines_for
 from popular.proxy.session.tracing.recorder import Recorder
 from popular.proxy.session.tracing.recording import BEGINS_LATER, Recording
 from popular.proxy.session.tracing.transcript import ours
+from popular.proxy.session.tracing.unremarkable_session import UnremarkableSession
 from supervisor.runtime.messages import Message
 
 
@@ -41,12 +41,12 @@ class RecordingTap(Tap):
         self._recording.backend_says(data)
 
 
-class RecordedSession(MaybeRecordedSession):
+class TraceableSession(UnremarkableSession):
     """One."""
 
     __slots__ = ("_greets", "_told")
 
-    def begin_recorded(self, fd: int, recording: Recording, recorder: Recorder) -> None:
+    def begin_traceable(self, fd: int, recording: Recording, recorder: Recorder) -> None:
         """Like `begin`, which goes for all others: what is said from here on is told to the recording."""
         self._begin_unremarkable(recorder)
         self._told = False
@@ -227,8 +227,8 @@ class RecordedSession(MaybeRecordedSession):
             Session.end(self, ending)
 
 
-def session_to_record(runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> RecordedSession:
+def session_to_trace(runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> TraceableSession:
     """A new one. Without `__init__`, which no compiled class has for nothing."""
-    session = RecordedSession.__new__(RecordedSession)
+    session = TraceableSession.__new__(TraceableSession)
     session._set_up(runtime, row_number, peer)
     return session

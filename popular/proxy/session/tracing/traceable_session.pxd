@@ -3,7 +3,7 @@ cimport cython
 from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
 from popular.proxy.session.tracing.inforce cimport TracesKnown
 from popular.proxy.session.machine.machine cimport Machine
-from popular.proxy.session.tracing.maybe_recorded cimport MaybeRecordedSession
+from popular.proxy.session.tracing.unremarkable_session cimport UnremarkableSession
 from popular.proxy.session.tracing.recorded_lines cimport lines_for
 from popular.proxy.session.tracing.recording cimport Recording
 from popular.proxy.session.runtime cimport VservRuntime
@@ -13,9 +13,9 @@ from popular.proxy.session.tapped_relay cimport Tap
 cdef class RecordingTap(Tap):
     cdef public Recording _recording
 
-cdef class RecordedSession(MaybeRecordedSession):
+cdef class TraceableSession(UnremarkableSession):
     cdef public bint _greets, _told
-    cpdef begin_recorded(self, int fd, Recording recording, TracesKnown recorder)
+    cpdef begin_traceable(self, int fd, Recording recording, TracesKnown recorder)
     @cython.locals(recording=Recording, machine=Machine)
     cpdef client_says(self, bytes data)
     @cython.locals(recording=Recording, machine=Machine)
@@ -40,5 +40,5 @@ cdef class RecordedSession(MaybeRecordedSession):
     @cython.locals(recording=Recording)
     cpdef hold(self, double seconds, double at_least=*)
 
-@cython.locals(session=RecordedSession)
-cpdef RecordedSession session_to_record(VservRuntime runtime, long row_number, tuple peer)
+@cython.locals(session=TraceableSession)
+cpdef TraceableSession session_to_trace(VservRuntime runtime, long row_number, tuple peer)
