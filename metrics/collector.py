@@ -21,7 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.samples import Sample
 
 from metrics.http import HttpRequest, HttpResponse
-from metrics.known import Known
+from metrics.programseen import ProgramSeen
 from metrics.trouble import is_down, share
 from supervisor.exporterline import Queue
 from supervisor.metric import (
@@ -54,48 +54,48 @@ Value = tuple[tuple[str, ...], float]
 _OPEN_METRICS = "application/openmetrics-text"
 
 
-def scrape(known: Known, request: HttpRequest) -> HttpResponse:
+def scrape(program: ProgramSeen, request: HttpRequest) -> HttpResponse:
     """The answer to one scrape: what `Collector.collect` gives, encoded."""
     # What else stands in the field is a client's, and the library takes it at its word.
     open_metrics = _OPEN_METRICS in request.fields.get("accept", "")
     encode, content_type = choose_encoder(_OPEN_METRICS if open_metrics else "")
-    return HttpResponse(HTTPStatus.OK, content_type, encode(Collector(known)))
+    return HttpResponse(HTTPStatus.OK, content_type, encode(Collector(program)))
 
 
 class ScrapeMoment:
     """One look at everything. What several metrics need is looked up once."""
 
-    def __init__(self, known: Known) -> None:
-        self.known = known
+    def __init__(self, program: ProgramSeen) -> None:
+        self.program = program
         self.now = time.time()
         self.now_ns = time.monotonic_ns()
-        self.columns = _columns(known)
+        self.columns = _columns(program)
 
     @cached_property
     def readings(self) -> dict[str, list[Reading]]:
-        return self.known.view.readings()
+        return self.program.view.readings()
 
     @cached_property
     def gauges(self) -> dict[str, int]:
-        return self.known.view.gauges()
+        return self.program.view.gauges()
 
     @cached_property
     def healths(self) -> dict[str, list[HealthReading]]:
-        return self.known.view.healths()
+        return self.program.view.healths()
 
     @cached_property
     def workers(self) -> list[dict[str, int]]:
-        return self.known.view.workers()
+        return self.program.view.workers()
 
     @cached_property
     def sessions(self) -> list[tuple[dict[str, Any], int]]:
         """How many living sessions there are of each kind; a kind tells the columns that some metric asks for."""
-        tally = self.known.view.tally(self.columns)
+        tally = self.program.view.tally(self.columns)
         return [(dict(zip(self.columns, values, strict=True)), count) for values, count in tally.items()]
 
     def things(self, things: Things) -> Sequence[dict[str, Any]]:
         """The facts about each thing of a sort."""
-        described: Sequence[dict[str, Any]] = self.known.facts.get(things.facts, ())
+        described: Sequence[dict[str, Any]] = self.program.facts.get(things.facts, ())
         return described
 
     def ids(self, things: Things) -> list[str]:
@@ -103,25 +103,25 @@ class ScrapeMoment:
 
     @property
     def queues(self) -> tuple[Queue, ...]:
-        return self.known.pulse.queues if self.known.pulse is not None else ()
+        return self.program.pulse.queues if self.program.pulse is not None else ()
 
 
-def _columns(known: Known) -> list[str]:
+def _columns(program: ProgramSeen) -> list[str]:
     """Columns of the table by which living sessions are counted."""
-    wanted = {row.things.column for row in known.metrics if isinstance(row.source, Living) and row.things is not None}
-    return ["state", "pid", *sorted(wanted & {column.name for column in known.view.layout.columns})]
+    wanted = {row.things.column for row in program.metrics if isinstance(row.source, Living) and row.things is not None}
+    return ["state", "pid", *sorted(wanted & {column.name for column in program.view.layout.columns})]
 
 
 class Collector:
     """What `generate_latest` asks for the metrics."""
 
-    def __init__(self, known: Known) -> None:
-        self._known = known
+    def __init__(self, program: ProgramSeen) -> None:
+        self._program = program
 
     def collect(self) -> Iterator[Family]:
         """All metrics that the program has, in the order of its rows."""
-        moment = ScrapeMoment(self._known)
-        for row in self._known.metrics:
+        moment = ScrapeMoment(self._program)
+        for row in self._program.metrics:
             if isinstance(row.source, Durations):
                 yield _histogram(row, row.source, moment)
             else:
@@ -169,11 +169,11 @@ def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
         case StandingSeconds(record, column):
             return _standing_seconds(row, record, column, moment=moment)
         case OrdersInForce():
-            pulse = moment.known.pulse
+            pulse = moment.program.pulse
             there = {one.sort: one.number for one in pulse.orders} if pulse is not None else {}
             return [((sort,), there.get(sort, 0)) for sort in row.values]
         case Setting(variable, scale):
-            return [((), moment.known.facts.get("variables", {}).get(variable, 0) / scale)]
+            return [((), moment.program.facts.get("variables", {}).get(variable, 0) / scale)]
         case Queued(field):
             return [((queue.listener, str(queue.slot)), getattr(queue, field)) for queue in moment.queues]
         case ExporterOwn(name):
@@ -189,7 +189,7 @@ def _counted(row: Metric, readings: Iterable[Reading]) -> Iterator[Value]:
 
 
 def _some(cell: str, names: Mapping[str, str], moment: ScrapeMoment) -> Iterator[Value]:
-    (whole,) = (counter for counter in moment.known.view.layout.counters if counter.name == cell)
+    (whole,) = (counter for counter in moment.program.view.layout.counters if counter.name == cell)
     numbers = dict(zip(whole.labels, moment.readings[cell][0].numbers, strict=True))
     return (((name,), numbers[value]) for value, name in names.items())
 
@@ -204,7 +204,7 @@ def _described(row: Metric, fact: str, equals: str, *, moment: ScrapeMoment) -> 
 def _standing_seconds(row: Metric, record: str, column: str, *, moment: ScrapeMoment) -> Iterator[Value]:
     things = row.things
     assert things is not None, row.name
-    found = moment.known.view.records(record)
+    found = moment.program.view.records(record)
     for ident in moment.ids(things):
         told = found.get(ident, {})
         began = told[column] if told.get("ident") == ident else 0.0
@@ -221,7 +221,7 @@ def _of_health(row: Metric, what: str, moment: ScrapeMoment) -> Iterator[Value]:
 def _of_record(row: Metric, record: str, column: str, *, moment: ScrapeMoment) -> Iterator[Value]:
     things = row.things
     assert things is not None, row.name
-    found = moment.known.view.records(record)
+    found = moment.program.view.records(record)
     for ident in moment.ids(things):
         one = found.get(ident)
         counts = one is not None and one["ident"] == ident and one["until"] >= moment.now
@@ -249,7 +249,7 @@ def _living(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
             counts[kind["pid"]] += count
         return _by_slot(((worker["slot"], counts[worker["pid"]]) for worker in moment.workers), sum)
     ids = moment.ids(things)
-    states = [()] if len(row.labels) == 1 else [(state,) for state in moment.known.view.layout.states[1:]]
+    states = [()] if len(row.labels) == 1 else [(state,) for state in moment.program.view.layout.states[1:]]
     found: Counter[tuple[str, ...]] = Counter(dict.fromkeys(((one, *state) for one in ids for state in states), 0))
     for kind, count in moment.sessions:
         # Sessions without the column of this sort belong to the only thing that there is.
@@ -287,13 +287,13 @@ def _by_slot(numbers: Iterable[tuple[int, float]], join: Callable[[Iterable[floa
 
 def _build(moment: ScrapeMoment) -> Iterator[Value]:
     openssl = ssl.OPENSSL_VERSION.removeprefix("OpenSSL ").partition(" ")[0]
-    yield (moment.known.program, moment.known.version, platform.python_version(), openssl), 1
+    yield (moment.program.name, moment.program.version, platform.python_version(), openssl), 1
 
 
 _OWN: dict[str, Callable[[ScrapeMoment], Iterable[Value]]] = {
     "build": _build,
-    "start": lambda moment: [((), moment.known.view.header.boot_time)],
-    "table_size": lambda moment: [((), moment.known.view.layout.row_count)],
-    "processor": lambda moment: [((), moment.known.processor.seconds(moment.known.view))],
+    "start": lambda moment: [((), moment.program.view.header.boot_time)],
+    "table_size": lambda moment: [((), moment.program.view.layout.row_count)],
+    "processor": lambda moment: [((), moment.program.processor.seconds(moment.program.view))],
 }
 """By the name in `ExporterOwn`."""

@@ -1,7 +1,7 @@
 """The page of one thing: how it is and why, its last failures, how long it takes, what the operator has made of it.
 
     broken(tables)                   what fails now, since when, for how many: in front of everything
-    detail(known, "things/id", …)    one of them
+    detail(program, "things/id", …)    one of them
 
 Pure, as snapshot.py, which puts it all together. What it shows of a record is what the record says of itself.
 """
@@ -9,8 +9,8 @@ Pure, as snapshot.py, which puts it all together. What it shows of a record is w
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metrics.known import Known
 from metrics.latency import Latency
+from metrics.programseen import ProgramSeen
 from metrics.selection import Session
 from metrics.things import ThingSeen, seen
 from metrics.trouble import last_error, since_when, without_its_words
@@ -35,11 +35,11 @@ class SeenTable(NamedTuple):
     found: list[ThingSeen]
 
 
-def look_at_things(known: Known, sessions: Sequence[Session]) -> list[SeenTable]:
+def look_at_things(program: ProgramSeen, sessions: Sequence[Session]) -> list[SeenTable]:
     """All of the sorts whose health is kept."""
     return [
-        SeenTable(table, seen(known.view, table.look, sessions, recent=known.watch.recent))
-        for table in known.watched.tables
+        SeenTable(table, seen(program.view, table.look, sessions, recent=program.watch.recent))
+        for table in program.watched.tables
         if table.health is not None
     ]
 
@@ -74,32 +74,34 @@ def broken(tables: Sequence[SeenTable]) -> dict[str, Any]:
     return {"rows": rows, "all": len(failing)}
 
 
-def orders(known: Known) -> list[dict[str, Any]]:
+def orders(program: ProgramSeen) -> list[dict[str, Any]]:
     """What the operator has ordered beside the configuration: how many of each sort, and since when the oldest is."""
-    told = known.pulse.orders if known.pulse is not None else ()
-    words = known.watched.orders
+    told = program.pulse.orders if program.pulse is not None else ()
+    words = program.watched.orders
     return [{"what": words.get(one.sort, one.sort), "count": one.number, "since": one.since or None} for one in told]
 
 
-def detail(known: Known, wanted: str, tables: Sequence[SeenTable], *, now: float, words: bool) -> dict[str, Any]:
+def detail(
+    program: ProgramSeen, wanted: str, tables: Sequence[SeenTable], *, now: float, words: bool
+) -> dict[str, Any]:
     """The page of one thing. `words`: for who may hear what it has said itself. Raises UnknownThing."""
     facts, _, ident = wanted.partition("/")
     for table, found in tables:
         for one in found:
             if (table.things.facts, one.ident) == (facts, ident):
-                page = _detail(known, table, one)
-                page["facts"] += _found(known, table, ident, now=now, words=words)
+                page = _detail(program, table, one)
+                page["facts"] += _found(program, table, ident, now=now, words=words)
                 return page
     raise UnknownThing(f"thing: there is no {wanted} that can fail")
 
 
-def _detail(known: Known, table: ThingTable, one: ThingSeen) -> dict[str, Any]:
-    health, layout = one.health, known.view.layout
-    facts = known.facts.get(table.things.facts, ())
+def _detail(program: ProgramSeen, table: ThingTable, one: ThingSeen) -> dict[str, Any]:
+    health, layout = one.health, program.view.layout
+    facts = program.facts.get(table.things.facts, ())
     described: Mapping[str, Any] = next((it for it in facts if it["id"] == one.ident), {})
     columns = {row.name: row.columns for row in layout.records}
     record = table.health.record if table.health is not None else ""
-    found = known.view.records(record).get(one.ident, {})
+    found = program.view.records(record).get(one.ident, {})
     found = found if found.get("ident") == one.ident else {}
     return {
         "title": f"{table.one.capitalize()} {one.ident}",
@@ -119,15 +121,15 @@ def _detail(known: Known, table: ThingTable, one: ThingSeen) -> dict[str, Any]:
         "counted": [{"title": "sessions", "value": one.sessions}]
         + [{"title": title, "value": value} for title, value in one.counted.items()],
         "took": [{"title": title, **_took(took)} for title, took in one.took.items()],
-        "failures": [seen._asdict() for seen in known.watch.failures.of(table.things.sort, one.ident)],
+        "failures": [seen._asdict() for seen in program.watch.failures.of(table.things.sort, one.ident)],
     }
 
 
-def _found(known: Known, table: ThingTable, ident: str, *, now: float, words: bool) -> list[dict[str, Any]]:
+def _found(program: ProgramSeen, table: ThingTable, ident: str, *, now: float, words: bool) -> list[dict[str, Any]]:
     """What stands in further records of it, as long as that counts."""
     told = []
-    for row in known.view.layout.records:
-        record = known.view.records(row.name).get(ident, {}) if row.name in table.found else {}
+    for row in program.view.layout.records:
+        record = program.view.records(row.name).get(ident, {}) if row.name in table.found else {}
         if record.get("ident") == ident and record[_END] >= now:
             told += _told([column for column in row.columns if column.name != _END], record)
     return [one for one in told if words or one["kind"] != "text"]

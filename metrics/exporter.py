@@ -27,7 +27,7 @@ from http import HTTPStatus
 from metrics import page as statuspage
 from metrics.collector import scrape
 from metrics.http import BadHttpRequest, Handler, HttpRequest, HttpResponse, encode, parse, text
-from metrics.known import Known
+from metrics.programseen import ProgramSeen
 from metrics.watch import Moment
 from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, Listening, Pulse, Waiting
 from supervisor.lifeline import Lifeline, LifelineLost
@@ -46,31 +46,31 @@ _EVERY_ADDRESS = "::"
 _MAPPED_IPV4 = "::ffff:"
 
 
-def page(_known: Known, _request: HttpRequest) -> HttpResponse:
+def page(_program: ProgramSeen, _request: HttpRequest) -> HttpResponse:
     """The status page."""
     return statuspage.page()
 
 
-def status(known: Known, request: HttpRequest) -> HttpResponse:
+def status(program: ProgramSeen, request: HttpRequest) -> HttpResponse:
     """What the status page asks for, again and again."""
-    return statuspage.status(known, request)
+    return statuspage.status(program, request)
 
 
-def livez(known: Known, _request: HttpRequest) -> HttpResponse:
+def livez(program: ProgramSeen, _request: HttpRequest) -> HttpResponse:
     """Should it be restarted?"""
-    return _probe(known.why_not_alive())
+    return _probe(program.why_not_alive())
 
 
-def readyz(known: Known, _request: HttpRequest) -> HttpResponse:
+def readyz(program: ProgramSeen, _request: HttpRequest) -> HttpResponse:
     """Should clients be sent here?"""
-    return _probe(known.why_not_ready())
+    return _probe(program.why_not_ready())
 
 
 def _probe(trouble: str) -> HttpResponse:
     return text(HTTPStatus.SERVICE_UNAVAILABLE, trouble) if trouble else text(HTTPStatus.OK, "ok")
 
 
-ROUTES: dict[str, Callable[[Known, HttpRequest], HttpResponse]] = {
+ROUTES: dict[str, Callable[[ProgramSeen, HttpRequest], HttpResponse]] = {
     "/": page,
     "/status.json": status,
     "/metrics": scrape,
@@ -79,7 +79,7 @@ ROUTES: dict[str, Callable[[Known, HttpRequest], HttpResponse]] = {
 }
 """What is answered where."""
 
-EACH_SECOND: tuple[Callable[[Known], None], ...] = (lambda known: known.watch.sample(Moment.present()),)
+EACH_SECOND: tuple[Callable[[ProgramSeen], None], ...] = (lambda program: program.watch.sample(Moment.present()),)
 """Called with each pulse of the master."""
 
 
@@ -166,8 +166,8 @@ def export(inheritance: ExporterInheritance) -> None:
     gc.freeze()
     lifeline = Lifeline(inheritance.lifeline)
     view = View.open(inheritance.table)
-    known = Known(
-        program=inheritance.program,
+    program = ProgramSeen(
+        name=inheritance.program,
         version=inheritance.version,
         master=inheritance.master,
         table=inheritance.table,
@@ -176,21 +176,21 @@ def export(inheritance: ExporterInheritance) -> None:
         metrics=inheritance.metrics,
         token=inheritance.token,
     )
-    asyncio.run(_Process(known, lifeline).live(inheritance.address, inheritance.http))
+    asyncio.run(_Process(program, lifeline).live(inheritance.address, inheritance.http))
 
 
 class _Process:
     """Joins the lifeline and the server."""
 
-    def __init__(self, known: Known, lifeline: Lifeline) -> None:
-        self._known = known
+    def __init__(self, program: ProgramSeen, lifeline: Lifeline) -> None:
+        self._program = program
         self._lifeline = lifeline
         self._over = asyncio.Event()
         self._faults: set[str] = set()
 
     async def live(self, address: HttpAddress, http: socket.socket | None) -> None:
         asyncio.get_running_loop().add_reader(self._lifeline.socket, self._hear)
-        routes = {path: partial(answer, self._known) for path, answer in ROUTES.items()}
+        routes = {path: partial(answer, self._program) for path, answer in ROUTES.items()}
         server = HttpServer(routes, self._tell_fault)
         if http is not None:
             await server.listen_at(http)
@@ -215,9 +215,9 @@ class _Process:
             for message, _fds in self._lifeline.receive():
                 match message:
                     case DescribedConfig(described):
-                        self._known.facts = described
+                        self._program.facts = described
                     case Pulse():
-                        self._known.hear(message)
+                        self._program.hear(message)
                         self._do_each_second()
         except LifelineLost:
             self._over.set()
@@ -225,7 +225,7 @@ class _Process:
     def _do_each_second(self) -> None:
         for task in EACH_SECOND:
             try:
-                task(self._known)
+                task(self._program)
             except Exception as error:
                 self._tell_fault(error)
 

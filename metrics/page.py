@@ -1,7 +1,7 @@
 """The status page: `/`, one HTML page without outside resources, and `/status.json`, which it asks every two seconds.
 
     page()                       the page, with a policy that lets nothing run but its own script
-    status(known, request)       the document of snapshot.py, as the query asks for it
+    status(program, request)       the document of snapshot.py, as the query asks for it
 
 The query of /status.json: filter, sort, desc (1: the largest first), rows (1 to 1000), span (2m or 1h), users (1: names
 and addresses in full), thing (as backends/b1: its page, and only its sessions). A query that makes no sense is answered
@@ -27,7 +27,7 @@ from typing import Any
 from metrics.detail import UnknownThing
 from metrics.history import SPANS
 from metrics.http import HttpRequest, HttpResponse, text
-from metrics.known import Known
+from metrics.programseen import ProgramSeen
 from metrics.selection import UnknownColumn
 from metrics.snapshot import MOST_ROWS, PageQuery, document
 from metrics.watch import Moment
@@ -84,17 +84,17 @@ def _hash(text: str) -> str:
 # --- the document -----------------------------------------------------------------------------------------------------
 
 
-def status(known: Known, request: HttpRequest) -> HttpResponse:
+def status(program: ProgramSeen, request: HttpRequest) -> HttpResponse:
     """/status.json."""
-    private = is_private(known, request)
-    if known.token and "authorization" in request.fields and not private:
+    private = is_private(program, request)
+    if program.token and "authorization" in request.fields and not private:
         refused = text(HTTPStatus.UNAUTHORIZED, "this is not the token of --metrics-token")
         return refused._replace(fields=(("WWW-Authenticate", "Bearer"), *_FIELDS))
     try:
-        told = document(known, query_of(request.parameters, private), Moment.present())
+        told = document(program, query_of(request.parameters, private), Moment.present())
     except (BadQuery, UnknownColumn, UnknownThing) as error:
         return text(HTTPStatus.BAD_REQUEST, str(error))
-    told["sessions"] |= {"may_unmask": private, "takes_token": bool(known.token)}
+    told["sessions"] |= {"may_unmask": private, "takes_token": bool(program.token)}
     return HttpResponse(HTTPStatus.OK, JSON, json.dumps(told, separators=(",", ":")).encode(), fields=_FIELDS)
 
 
@@ -127,14 +127,14 @@ def _rows(text: str) -> int:
     return int(text)
 
 
-def is_private(known: Known, request: HttpRequest) -> bool:
+def is_private(program: ProgramSeen, request: HttpRequest) -> bool:
     """Whether who asks may see names in full: he has the token, or may connect to a socket that only few may.
 
     To sit at the machine is no right: any account does, and whatever serves the world from there.
     """
     authorization = request.fields.get("authorization", "")
-    if known.token and authorization:
-        return is_token(authorization, known.token)
+    if program.token and authorization:
+        return is_token(authorization, program.token)
     forwarded = any(name in request.fields for name in _FORWARDED)
     return request.by_unix_socket and not forwarded and _is_local_name(request.fields.get("host", ""))
 

@@ -1,6 +1,6 @@
 """What the status page shows at one moment, as one value that JSON can hold.
 
-    document(known, asked, Moment.present())
+    document(program, asked, Moment.present())
 
 Reads and never writes. At most `MOST_ROWS` sessions are in a document; names and addresses in them are masked, and of
 what fails only the kind is told, unless the query asks for all of it; whether it may is for page.py to decide.
@@ -14,7 +14,7 @@ from metrics import selection
 from metrics.detail import broken, detail, look_at_things, orders, without_their_words
 from metrics.headline import headline, readings
 from metrics.history import SHORTEST
-from metrics.known import Known
+from metrics.programseen import ProgramSeen
 from metrics.selection import Filter, Session, SortOrder
 from metrics.trouble import failing_first, is_failing, last_error, share, since_when, without_its_words
 from metrics.watch import Moment, total
@@ -54,51 +54,53 @@ class PageQuery(NamedTuple):
     """One thing whose page it is, as "facts/id": then only its sessions are there."""
 
 
-def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
+def document(program: ProgramSeen, asked: PageQuery, moment: Moment) -> dict[str, Any]:
     """The page at one moment. Raises UnknownColumn when the query sorts by a column that is none, UnknownThing when it
     asks for one that is not there.
     """
-    view, facts = known.view, known.facts
+    view, facts = program.view, program.facts
     selection.check_columns([asked.sort], view.layout)
-    sessions = known.watch.sessions(moment, asked.users)
+    sessions = program.watch.sessions(moment, asked.users)
     gauges, counters, healths = view.gauges(), view.counters(), view.healths()
-    things = look_at_things(known, sessions)
+    things = look_at_things(program, sessions)
     if not asked.words:
         healths = {sort: [without_its_words(one) for one in found] for sort, found in healths.items()}
         things = without_their_words(things)
-    one = detail(known, asked.thing, things, now=moment.now, words=asked.words) if asked.thing else None
-    said = headline(gauges, len(sessions), facts, healths=healths, now=moment.now, servers=known.watched.servers)
+    one = detail(program, asked.thing, things, now=moment.now, words=asked.words) if asked.thing else None
+    said = headline(gauges, len(sessions), facts, healths=healths, now=moment.now, servers=program.watched.servers)
     return {
-        "program": known.program,
-        "host": known.host,
-        "version": known.version,
+        "program": program.name,
+        "host": program.host,
+        "version": program.version,
         "taken": round(moment.now, 3),
         "started": view.header.boot_time,
         "headline": said._asdict(),
         "broken": broken(things),
-        "orders": orders(known),
+        "orders": orders(program),
         "thing": one,
-        "totals": _totals(known, gauges, counters, sessions=len(sessions)),
-        "history": _history(known, asked.span),
-        "tables": [_described(table, known) for table in known.watched.tables],
-        **{table.things.facts: _things(table, known, sessions, healths=healths) for table in known.watched.tables},
-        "workers": _workers(known, sessions, moment.ns),
+        "totals": _totals(program, gauges, counters, sessions=len(sessions)),
+        "history": _history(program, asked.span),
+        "tables": [_described(table, program) for table in program.watched.tables],
+        **{table.things.facts: _things(table, program, sessions, healths=healths) for table in program.watched.tables},
+        "workers": _workers(program, sessions, moment.ns),
         "certificates": [_certificate(one, moment.now) for one in facts.get("certificates", ())],
-        "sessions": _sessions(view.layout, _of_thing(known, sessions, asked.thing), asked),
+        "sessions": _sessions(view.layout, _of_thing(program, sessions, asked.thing), asked),
     }
 
 
-def _totals(known: Known, gauges: Mapping[str, int], counters: Mapping[str, Any], *, sessions: int) -> dict[str, Any]:
-    rates = known.watch.history.rates()
+def _totals(
+    program: ProgramSeen, gauges: Mapping[str, int], counters: Mapping[str, Any], *, sessions: int
+) -> dict[str, Any]:
+    rates = program.watch.history.rates()
     return {
         "sessions": sessions,
         "maxsession": gauges["maxsession"],
-        "sessionlimit": known.view.layout.row_count,
+        "sessionlimit": program.view.layout.row_count,
         "session_state": Level(gauges["session_state"]).name,
         "load_state": Level(gauges["load_state"]).name,
-        "readings": [one._asdict() for one in readings(gauges, known.facts)],
-        **{graph.key: total(counters[graph.counter]) for graph in known.watched.graphs},
-        **{f"{graph.key}_a_second": round(rates[graph.key], 1) for graph in known.watched.graphs},
+        "readings": [one._asdict() for one in readings(gauges, program.facts)],
+        **{graph.key: total(counters[graph.counter]) for graph in program.watched.graphs},
+        **{f"{graph.key}_a_second": round(rates[graph.key], 1) for graph in program.watched.graphs},
         "started": total(counters["sessions_started"]),
         "draining": bool(gauges["draining"]),
         "generation": gauges["generation"],
@@ -106,10 +108,10 @@ def _totals(known: Known, gauges: Mapping[str, int], counters: Mapping[str, Any]
     }
 
 
-def _history(known: Known, span: str) -> dict[str, Any]:
+def _history(program: ProgramSeen, span: str) -> dict[str, Any]:
     """The graphs, and how they are called."""
-    drawn = known.watch.history.series(span)
-    counted = [(graph.key, graph.title, True) for graph in known.watched.graphs]
+    drawn = program.watch.history.series(span)
+    counted = [(graph.key, graph.title, True) for graph in program.watched.graphs]
     graphs = [
         {"name": name, "title": title, "rate": rate, "values": drawn[name]}
         for name, title, rate in (("sessions", "Sessions", False), *counted, ("load", "Load", False))
@@ -128,9 +130,9 @@ _HEALTH = (
 )
 
 
-def _described(table: ThingTable, known: Known) -> dict[str, Any]:
+def _described(table: ThingTable, program: ProgramSeen) -> dict[str, Any]:
     """What a table on the page is called, and its columns after those that every one has."""
-    columns = [_WAITING | {"kind": "number"}] if table is known.watched.servers else []
+    columns = [_WAITING | {"kind": "number"}] if table is program.watched.servers else []
     columns += [{"name": one.key, "title": one.title, "kind": "number", "help": ""} for one in table.counted]
     return {
         "name": table.things.facts,
@@ -142,24 +144,24 @@ def _described(table: ThingTable, known: Known) -> dict[str, Any]:
 
 def _things(
     table: ThingTable,
-    known: Known,
+    program: ProgramSeen,
     sessions: Sequence[Session],
     *,
     healths: Mapping[str, Sequence[HealthReading]],
 ) -> list[dict[str, Any]]:
     """A line for each; those that fail stand first. `waiting`: connections that nobody has accepted yet."""
-    described = known.facts.get(table.things.facts, ())
+    described = program.facts.get(table.things.facts, ())
     waiting: Counter[str] = Counter()
-    for queue in known.pulse.queues if known.pulse is not None else ():
+    for queue in program.pulse.queues if program.pulse is not None else ():
         waiting[queue.listener] += queue.length
     # Sessions that do not tell whose they are belong to the only thing that there is.
     column, only = table.things.column, described[0]["id"] if described else ""
     held = Counter(session[column] if column else only for session in sessions)
-    counted = _counted(known, table)
+    counted = _counted(program, table)
     lines = [
         _place(one, table.host)
         | {"sessions": held[one["id"]]}
-        | ({"waiting": waiting[one["id"]]} if table is known.watched.servers else {})
+        | ({"waiting": waiting[one["id"]]} if table is program.watched.servers else {})
         | {name: numbers.get(one["id"], 0) for name, numbers in counted.items()}
         for one in described
     ]
@@ -194,9 +196,9 @@ def _health(one: HealthReading | None) -> dict[str, Any]:
     }
 
 
-def _counted(known: Known, table: ThingTable) -> dict[str, dict[str, int]]:
+def _counted(program: ProgramSeen, table: ThingTable) -> dict[str, dict[str, int]]:
     """Key → id → number."""
-    found = known.view.readings()
+    found = program.view.readings()
     return {one.key: {reading.ident: sum(reading.numbers) for reading in found[one.counter]} for one in table.counted}
 
 
@@ -211,7 +213,7 @@ def _place(thing: Mapping[str, Any], host: str) -> dict[str, Any]:
     }
 
 
-def _workers(known: Known, sessions: Sequence[Session], now_ns: int) -> list[dict[str, Any]]:
+def _workers(program: ProgramSeen, sessions: Sequence[Session], now_ns: int) -> list[dict[str, Any]]:
     held = Counter(session["pid"] for session in sessions)
     return [
         {
@@ -222,7 +224,7 @@ def _workers(known: Known, sessions: Sequence[Session], now_ns: int) -> list[dic
             "resident_bytes": worker["resident_bytes"] or None,
             "sessions": held[worker["pid"]],
         }
-        for worker in sorted(known.view.workers(), key=lambda worker: (worker["slot"], worker["generation"]))
+        for worker in sorted(program.view.workers(), key=lambda worker: (worker["slot"], worker["generation"]))
     ]
 
 
@@ -254,10 +256,10 @@ def _sessions(layout: Layout, sessions: Sequence[Session], asked: PageQuery) -> 
     }
 
 
-def _of_thing(known: Known, sessions: Sequence[Session], thing: str) -> Sequence[Session]:
+def _of_thing(program: ProgramSeen, sessions: Sequence[Session], thing: str) -> Sequence[Session]:
     """Those that have it."""
     facts, _, ident = thing.partition("/")
-    column = next((table.things.column for table in known.watched.tables if table.things.facts == facts), "")
+    column = next((table.things.column for table in program.watched.tables if table.things.facts == facts), "")
     return [session for session in sessions if session[column] == ident] if column else sessions
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from metrics.exporter import EACH_SECOND, ROUTES, HttpServer
-from metrics.known import Known
+from metrics.programseen import ProgramSeen
 from popular.proxy.program import PROGRAM
 from supervisor.common_metrics import metrics_of
 from supervisor.exporterline import Pulse, Queue
@@ -31,10 +31,10 @@ FACTS: dict[str, Any] = {
 
 
 @pytest.fixture
-def known() -> Iterator[Known]:
+def program() -> Iterator[ProgramSeen]:
     made = Segment.create(f"/popular-test-memory-{os.getpid()}", table_layout(PROGRAM, 3, {"sessionlimit": 50}))
     try:
-        known = Known(
+        program = ProgramSeen(
             "pproxy",
             "2.0",
             os.getpid(),
@@ -43,9 +43,9 @@ def known() -> Iterator[Known]:
             watched=PROGRAM.watched,
             facts=FACTS,
         )
-        known.metrics = metrics_of(PROGRAM)
-        known.hear(Pulse(False, 1, (Queue("v", 0, 2, limit=128),)))
-        yield known
+        program.metrics = metrics_of(PROGRAM)
+        program.hear(Pulse(False, 1, (Queue("v", 0, 2, limit=128),)))
+        yield program
     finally:
         segment.remove(made.name)
 
@@ -69,9 +69,9 @@ def _objects() -> Counter[str]:
     return Counter(type(one).__name__ for one in gc.get_objects())
 
 
-async def _left_behind(known: Known, where: str) -> Counter[str]:
+async def _left_behind(program: ProgramSeen, where: str) -> Counter[str]:
     """What there is more after many questions than after some of each kind."""
-    server = HttpServer({path: functools.partial(answer, known) for path, answer in ROUTES.items()}, _raise)
+    server = HttpServer({path: functools.partial(answer, program) for path, answer in ROUTES.items()}, _raise)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(where)
     await server.listen_at(listening)
@@ -80,7 +80,7 @@ async def _left_behind(known: Known, where: str) -> Counter[str]:
         for number in range(count):
             await _ask(where, ("/metrics", "/status.json", "/")[number % 3])
             for look in EACH_SECOND:
-                look(known)
+                look(program)
         await asyncio.sleep(0.1)
         return _objects()
 
@@ -91,8 +91,8 @@ async def _left_behind(known: Known, where: str) -> Counter[str]:
     return left
 
 
-def test_questions_leave_nothing_behind(known: Known, tmp_path: Path) -> None:
+def test_questions_leave_nothing_behind(program: ProgramSeen, tmp_path: Path) -> None:
     """Over real connections, with the looks of every second in between: not one object for each."""
-    left = asyncio.run(_left_behind(known, str(tmp_path / "http")))
+    left = asyncio.run(_left_behind(program, str(tmp_path / "http")))
     print(f"after {QUESTIONS} questions more there are: {dict(left)}")
     assert left.total() < QUESTIONS / 3

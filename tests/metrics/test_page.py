@@ -17,8 +17,8 @@ import pytest
 
 from metrics import page
 from metrics.http import HttpRequest
-from metrics.known import Known
 from metrics.page import BadQuery, query_of
+from metrics.programseen import ProgramSeen
 from metrics.snapshot import MOST_ROWS, PageQuery, document
 from metrics.watch import Moment
 from popular.proxy.program import PROGRAM
@@ -58,8 +58,8 @@ def table() -> Iterator[Segment]:
 
 
 @pytest.fixture
-def known(table: Segment) -> Known:
-    made = Known(
+def program(table: Segment) -> ProgramSeen:
+    made = ProgramSeen(
         "pproxy",
         "2.0",
         os.getpid(),
@@ -97,10 +97,10 @@ def at(seconds: float) -> Moment:
     return Moment(NOW + seconds, int(1e9 * (1000 + seconds)))
 
 
-def ask(known: Known, query: dict[str, str] | None = None, peer: str = "127.0.0.1", **fields: str) -> Any:
+def ask(program: ProgramSeen, query: dict[str, str] | None = None, peer: str = "127.0.0.1", **fields: str) -> Any:
     """The body of /status.json, which must be there."""
     answer = page.status(
-        known, HttpRequest("GET", "/status.json", query or {}, fields={"host": "127.0.0.1:9110"} | fields, peer=peer)
+        program, HttpRequest("GET", "/status.json", query or {}, fields={"host": "127.0.0.1:9110"} | fields, peer=peer)
     )
     assert answer.status == HTTPStatus.OK, answer.body
     return json.loads(answer.body)
@@ -130,14 +130,14 @@ def users(told: Any) -> list[str]:
     ],
 )
 def test_names_in_full_are_for_the_socket_and_the_token(
-    known: Known, table: Segment, socket: bool, fields: dict[str, str], private: bool
+    program: ProgramSeen, table: Segment, socket: bool, fields: dict[str, str], private: bool
 ) -> None:
     """Over the socket by a local name and by no proxy, or with the token; to sit on the machine is no right."""
-    known.token = hashlib.sha256(TOKEN.encode()).digest()
+    program.token = hashlib.sha256(TOKEN.encode()).digest()
     write(table, 1, "joe.bloggs")
     peer = "" if socket else "127.0.0.1"
     answer = page.status(
-        known, HttpRequest("GET", "/status.json", {"users": "1"}, fields=fields, peer=peer, by_unix_socket=socket)
+        program, HttpRequest("GET", "/status.json", {"users": "1"}, fields=fields, peer=peer, by_unix_socket=socket)
     )
     told = json.loads(answer.body)
     assert users(told) == (["joe.bloggs"] if private else ["j*"])
@@ -147,33 +147,33 @@ def test_names_in_full_are_for_the_socket_and_the_token(
 
 @pytest.mark.parametrize("field", ["Bearer wrong", f"Bearer {'t' * 15}", f"Basic {'t' * 16}", "Bearer", "Bearer \xff"])
 @pytest.mark.parametrize("socket", [False, True])
-def test_a_wrong_token_is_refused(known: Known, table: Segment, field: str, socket: bool) -> None:
+def test_a_wrong_token_is_refused(program: ProgramSeen, table: Segment, field: str, socket: bool) -> None:
     """Whoever means to show one is told that it is not the right one, also where none is wanted."""
-    known.token = hashlib.sha256(TOKEN.encode()).digest()
+    program.token = hashlib.sha256(TOKEN.encode()).digest()
     write(table, 1, "joe.bloggs")
     fields = {"host": "localhost", "authorization": field}
     answer = page.status(
-        known,
+        program,
         HttpRequest("GET", "/status.json", {"users": "1"}, fields=fields, peer="127.0.0.1", by_unix_socket=socket),
     )
     assert (answer.status, b"bloggs" in answer.body) == (HTTPStatus.UNAUTHORIZED, False)
 
 
-def test_without_a_token_there_is_none_to_guess(known: Known, table: Segment) -> None:
+def test_without_a_token_there_is_none_to_guess(program: ProgramSeen, table: Segment) -> None:
     """Where no token was configured, the empty one is none either."""
     write(table, 1, "joe.bloggs")
     for field in ("Bearer ", "Bearer x", f"Bearer {TOKEN}"):
-        assert users(ask(known, {"users": "1"}, authorization=field)) == ["j*"]
+        assert users(ask(program, {"users": "1"}, authorization=field)) == ["j*"]
 
 
-def test_a_masked_name_cannot_be_guessed(known: Known, table: Segment) -> None:
+def test_a_masked_name_cannot_be_guessed(program: ProgramSeen, table: Segment) -> None:
     """Neither the filter nor the order tells more than what is shown."""
     for row, user in enumerate(["joe", "jack", "jim"]):
         write(table, row, user, client=f"192.0.2.{9 - row}")
-    assert ask(known, {"filter": "joe"})["sessions"]["found"] == 0
-    assert ask(known, {"filter": "192.0.2.9"})["sessions"]["found"] == 0
+    assert ask(program, {"filter": "joe"})["sessions"]["found"] == 0
+    assert ask(program, {"filter": "192.0.2.9"})["sessions"]["found"] == 0
     for column in ("user", "client"):
-        told = ask(known, {"sort": column, "desc": "0"})
+        told = ask(program, {"sort": column, "desc": "0"})
         assert [row[0] for row in told["sessions"]["rows"]] == ["sid-0", "sid-1", "sid-2"], "as if all were equal"
 
 
@@ -204,18 +204,18 @@ def test_queries(query: dict[str, str], asked: PageQuery) -> None:
         ({"span": "1d"}, "span: allowed are 2m, 1h"),
     ],
 )
-def test_bad_queries(known: Known, query: dict[str, str], words: str) -> None:
+def test_bad_queries(program: ProgramSeen, query: dict[str, str], words: str) -> None:
     """Which word is wrong, and what is allowed; the status says that it was the client's fault."""
     with pytest.raises(BadQuery, match=re.escape(words)):
         page.query_of(query, private=True)
-    answer = page.status(known, HttpRequest("GET", "/status.json", query, fields={}, peer="127.0.0.1"))
+    answer = page.status(program, HttpRequest("GET", "/status.json", query, fields={}, peer="127.0.0.1"))
     assert answer.status == HTTPStatus.BAD_REQUEST
     assert words in answer.body.decode()
 
 
-def test_sorting_by_nothing(known: Known) -> None:
+def test_sorting_by_nothing(program: ProgramSeen) -> None:
     """A column that is none is named, with those that there are."""
-    answer = page.status(known, HttpRequest("GET", "/status.json", {"sort": "colour"}, fields={}, peer="127.0.0.1"))
+    answer = page.status(program, HttpRequest("GET", "/status.json", {"sort": "colour"}, fields={}, peer="127.0.0.1"))
     assert answer.status == HTTPStatus.BAD_REQUEST
     assert b'no column "colour"; there are: row pid' in answer.body
 
@@ -259,14 +259,14 @@ def _light(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_the_document(known: Known, table: Segment) -> None:
+def test_the_document(program: ProgramSeen, table: Segment) -> None:
     """Servers with their queues, backends, workers and certificates, each with what belongs to it."""
     cells = table.block(1)
     cells[0], cells[1], cells[2], cells[3] = 4000, 0, 1, int(1e9 * 998.5)
     cells[table.counter_cells["sessions_started"]] = 3
     for row in range(3):
         write(table, row, vserv="v" if row else "gone")
-    told = document(known, PageQuery(), at(0))
+    told = document(program, PageQuery(), at(0))
     assert told["headline"]["text"] == "Serving 3 sessions"
     (vserv,), (backend,), (worker,) = told["vservs"], told["backends"], told["workers"]
     assert (vserv["address"], vserv["protocol"]) == ("[::]:110", "POP3+STLS")
@@ -278,7 +278,7 @@ def test_the_document(known: Known, table: Segment) -> None:
     assert [graph["title"] for graph in told["history"]["graphs"]] == ["Sessions", "Logins", "Failed logins", "Load"]
 
 
-def test_only_who_has_the_token_reads_what_a_backend_has_said(known: Known, table: Segment) -> None:
+def test_only_who_has_the_token_reads_what_a_backend_has_said(program: ProgramSeen, table: Segment) -> None:
     """It may name users, hosts and software; the others are told the kind of failure, wherever it stands."""
     places = CounterIndexes(table).settle({"backend": {"store": None}})
     HealthWatch(table).look(places, NOW)
@@ -288,55 +288,55 @@ def test_only_who_has_the_token_reads_what_a_backend_has_said(known: Known, tabl
     Records(table.layout, table.map, "health").write(places["backend"]["store"], record)
     for thing in ("", "backends/store"):
         given = {"thing": thing}
-        told = [json.dumps(document(known, query_of(given, private), at(0))) for private in (False, True)]
+        told = [json.dumps(document(program, query_of(given, private), at(0))) for private in (False, True)]
         assert [said in one for one in told] == [False, True]
         assert "found by the check" in told[0]
 
 
 @pytest.mark.parametrize(("left", "private", "shown"), [(9, True, 2), (9, False, 1), (-1, True, 0)])
 def test_the_page_of_a_backend_tells_that_its_check_is_refused(
-    known: Known, table: Segment, left: float, private: bool, *, shown: int
+    program: ProgramSeen, table: Segment, left: float, private: bool, *, shown: int
 ) -> None:
     """Since when, to everybody; in the backend's words, to who has the token; nothing once that counts no more."""
     places = CounterIndexes(table).settle({"backend": {"store": None}})
     HealthWatch(table).look(places, NOW)
     record = record_of("store", HealthuserRefusal(NOW - 9, "-ERR [AUTH] no ann@host7"), NOW + left)
     Records(table.layout, table.map, HEALTHUSER.name).write(places["backend"]["store"], record)
-    told = document(known, query_of({"thing": "backends/store"}, private), at(0))["thing"]
+    told = document(program, query_of({"thing": "backends/store"}, private), at(0))["thing"]
     facts = {one["title"]: one["value"] for one in told["facts"] if "refused" in one["title"]}
     assert list(facts.values()) == [NOW - 9, "-ERR [AUTH] no ann@host7"][:shown]
 
 
-def test_rates_come_from_the_samples(known: Known, table: Segment) -> None:
+def test_rates_come_from_the_samples(program: ProgramSeen, table: Segment) -> None:
     """A sample a second; sessions from the counters, which cost less than the rows."""
     for second in range(4):
         cells = table.block(1)
         cells[2] = 1
         cells[table.counter_cells["sessions_started"]] = 10 + second
         cells[table.counter_cells["logins"]] = 100 * second
-        known.watch.sample(at(second))
-    told = document(known, PageQuery(), at(4))
+        program.watch.sample(at(second))
+    told = document(program, PageQuery(), at(4))
     assert told["totals"]["logins_a_second"] == 100.0
     assert told["history"]["graphs"][0]["values"] == [11, 12, 13]
 
 
-def test_ten_thousand_sessions(known: Known, table: Segment) -> None:
+def test_ten_thousand_sessions(program: ProgramSeen, table: Segment) -> None:
     """They are read once a second, whoever asks; an answer has at most a thousand of them."""
     for row in range(SESSIONS):
         write(table, row, f"user{row}")
-    document(known, PageQuery(), at(0))
+    document(program, PageQuery(), at(0))
     seconds = []
     for number in range(5):
         began = time.process_time()
-        told = document(known, PageQuery(filter="sid-99", sort="sent", rows=MOST_ROWS), at(2 * number))
+        told = document(program, PageQuery(filter="sid-99", sort="sent", rows=MOST_ROWS), at(2 * number))
         seconds.append(time.process_time() - began)
     assert (told["sessions"]["all"], told["sessions"]["found"]) == (SESSIONS, 111)
     assert min(seconds) < patient(1.0), "ten times the goal, in processor time"
     table.free_row(0, 4000)
-    assert document(known, PageQuery(), at(8.9))["sessions"]["all"] == SESSIONS, "not read again within a second"
-    assert document(known, PageQuery(), at(9.1))["sessions"]["all"] == SESSIONS - 1
+    assert document(program, PageQuery(), at(8.9))["sessions"]["all"] == SESSIONS, "not read again within a second"
+    assert document(program, PageQuery(), at(9.1))["sessions"]["all"] == SESSIONS - 1
     answer = page.status(
-        known, HttpRequest("GET", "/status.json", {"rows": str(MOST_ROWS)}, fields={}, peer="192.0.2.7")
+        program, HttpRequest("GET", "/status.json", {"rows": str(MOST_ROWS)}, fields={}, peer="192.0.2.7")
     )
     assert len(json.loads(answer.body)["sessions"]["rows"]) == MOST_ROWS
     assert len(answer.body) < 300_000

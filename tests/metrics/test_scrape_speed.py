@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 
 from metrics.collector import Collector, scrape
 from metrics.http import HttpRequest
-from metrics.known import Known
+from metrics.programseen import ProgramSeen
 from popular.proxy.program import PROGRAM
 from supervisor.common_metrics import metrics_of
 from supervisor.exporterline import Pulse, Queue
@@ -28,7 +28,7 @@ GOAL_SECONDS = 0.1
 
 
 @pytest.fixture
-def known() -> Iterator[Known]:
+def program() -> Iterator[ProgramSeen]:
     """10,000 sessions in 8 slots, 32 virtual servers and 32 backends, all counted."""
     names = {sort: [f"{sort}{number}" for number in range(THINGS)] for sort in ("vserv", "backend", "pdm")}
     segment = Segment.create(NAME, table_layout(PROGRAM, 65, {"sessionlimit": SESSIONS, "vserv": 32, "backend": 32}))
@@ -66,7 +66,7 @@ def known() -> Iterator[Known]:
         "vservs": [{"id": ident, "state": "online"} for ident in names["vserv"]],
         "backends": [{"id": ident, "state": "online", "moved": 0} for ident in names["backend"]],
     }
-    known = Known(
+    program = ProgramSeen(
         "pproxy",
         "2.0",
         os.getpid(),
@@ -75,20 +75,20 @@ def known() -> Iterator[Known]:
         watched=PROGRAM.watched,
         facts=facts,
     )
-    known.metrics = metrics_of(PROGRAM)
-    known.hear(
+    program.metrics = metrics_of(PROGRAM)
+    program.hear(
         Pulse(False, SLOTS, tuple(Queue(name, slot, 0, limit=512) for name in names["vserv"] for slot in range(SLOTS)))
     )
-    yield known
+    yield program
     remove(NAME)
 
 
-def test_a_scrape_of_a_full_table_is_quick(known: Known) -> None:
+def test_a_scrape_of_a_full_table_is_quick(program: ProgramSeen) -> None:
     """Best of three, in processor time, with the text for Prometheus made of it; every session is in it."""
     seconds = []
     for _ in range(3):
         began = time.process_time()
-        text = generate_latest(Collector(known)).decode()
+        text = generate_latest(Collector(program)).decode()
         seconds.append(time.process_time() - began)
     print(f"a full scrape: {1000 * min(seconds):.0f} ms, {text.count(chr(10))} lines")
     assert min(seconds) < patient(MARGIN * GOAL_SECONDS)
@@ -97,14 +97,14 @@ def test_a_scrape_of_a_full_table_is_quick(known: Known) -> None:
     assert text.count("popular_backend_sessions{") == THINGS
 
 
-def test_openmetrics_is_as_complete(known: Known) -> None:
+def test_openmetrics_is_as_complete(program: ProgramSeen) -> None:
     """Who asks for OpenMetrics gets the same families."""
     request = HttpRequest(
         "GET", "/metrics", {}, fields={"accept": "application/openmetrics-text;version=1.0.0"}, peer="127.0.0.1"
     )
-    answer = scrape(known, request)
+    answer = scrape(program, request)
 
     assert answer.status is HTTPStatus.OK
     assert answer.content_type.startswith("application/openmetrics-text")
     families = [line.split()[2] for line in answer.body.decode().splitlines() if line.startswith("# TYPE")]
-    assert families == [metric.name for metric in Collector(known).collect()]
+    assert families == [metric.name for metric in Collector(program).collect()]

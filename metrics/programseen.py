@@ -1,4 +1,4 @@
-"""What the exporter knows at a moment: the table, the facts of the config, and the master's last pulse.
+"""The program as the exporter sees it at a moment: the table, the facts of the config, and the master's last pulse.
 
 All that is shown is made from it, and it answers the two questions that probes ask: does the master live, and should
 clients be sent here?
@@ -24,10 +24,10 @@ FRESH_SECONDS = 10.0
 
 
 @dataclass
-class Known:
+class ProgramSeen:
     """One for the exporter's life; `facts` and `pulse` are replaced whole."""
 
-    program: str
+    name: str
     version: str
     master: int
     table: Path
