@@ -8,8 +8,7 @@ password. In the second round, success means the route of the module that identi
 is locked, or whose route the module does not tell.
 
 A module that fails is passed over; if after that nobody lets the user in, nothing is known of him: `CannotTell`, and
-never "refused" or "unknown". Exceptions of any other kind count as failure, by their type alone: their text could hold
-a password. Invariant: `ask` never raises an Exception.
+never "refused" or "unknown". Invariant: `ask` never raises an Exception.
 
 Where keys are wanted (SCRAM) the first module that knows the user ends it, and there is no second round: nobody can
 vouch before anything is proven. Keys are no login: what comes of them is `ToProve`, never `Admitted`. A module that
@@ -17,16 +16,14 @@ fails makes `Undecided` of who is unknown, and a `doubt` of who is known, so tha
 Where it hands the exchange on to a server (`HandedOn`), what comes of that is `ToHandOn`; and what the client says in
 it (`ClientResponse`) is for this one module, whose word is the last.
 
-The rules stand once, in `rounds`, which calls nothing: it yields what is to be put to whom, and is sent what came of
-it. `Asker` puts it by plain calls, `popular.pdm.guarded` on an event loop.
+The rules stand once, in `rounds`, which calls nothing: it yields what is to be put to whom (steps.py), is sent what
+came of it, and returns what it all comes to (decision.py). `Asker` puts it by plain calls, `popular.pdm.guarded` on an
+event loop.
 """
 
-from collections.abc import Callable, Collection, Generator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from collections.abc import Generator, Sequence
 
 from popular.pdm.contract import (
-    LOOKUP,
     PASSWORD,
     RESPONSE,
     SCRAM,
@@ -35,161 +32,31 @@ from popular.pdm.contract import (
     CannotTell,
     ClientResponse,
     HandedOn,
-    KnownUser,
     Module,
-    ModuleFailed,
     Provable,
     Question,
     Refused,
     Route,
     Unknown,
-    UserLimits,
+)
+from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin, ToHandOn, ToProve, Undecided
+from popular.pdm.steps import (
+    AUTHENTICATE,
+    CHECK,
+    FAILING,
+    KEYS,
+    RESPOND,
+    SPEND,
+    Record,
+    Step,
+    call,
+    failure,
+    heard,
+    takes,
 )
 from popular.protocol.scram import ScramKeys
 from supervisor.octets import namedtuple_of
 from supervisor.system import monotonic
-
-
-class Admitted(NamedTuple):
-    """The user may come in. Both ids are of modules; who identified him may also be the one who vouches for him.
-
-    `vouched`: only the second round let him in. The password is right, but it is not his own: a master password, say.
-    """
-
-    route: Route
-    identified_by: str
-    authenticated_by: str
-    vouched: bool = False
-    limits: UserLimits | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedLogin:
-    """This module knows the user, and no module lets him in with this password. For the rest see Refused."""
-
-    identified_by: str
-    locked: bool = False
-    code: str = ""
-    wait: float = 0.0
-    text: str = ""
-    reason: str = ""
-
-
-class ToProve(NamedTuple):
-    """This module knows the user, and has the keys; see Provable."""
-
-    keys: ScramKeys
-    route: Route
-    identified_by: str
-    limits: UserLimits | None = None
-    locked: bool = False
-    doubt: str = ""
-    """Which modules cannot tell, if any: then a proof that does not hold is no wrong password, but nobody can tell."""
-
-    def admits(self) -> Admitted:
-        """What it comes to if the client has proven that it has the password."""
-        return Admitted(self.route, self.identified_by, self.identified_by, limits=self.limits)
-
-
-class ToHandOn(NamedTuple):
-    """A server behind this module wants to try itself whether the client has the password; see HandedOn."""
-
-    said: HandedOn
-    identified_by: str
-    doubt: str = ""
-    """As in ToProve."""
-
-
-@dataclass(frozen=True, slots=True)
-class NobodyKnows:
-    """Every module has answered, and none knows the user. `keys`: what he is shown where keys are wanted, if a module
-    has a decoy.
-    """
-
-    keys: ScramKeys | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Undecided(CannotTell):
-    """Nobody can tell, where keys are wanted. The client hears it when it has shown what it has: before, it would tell
-    who is known. `keys`: as in NobodyKnows.
-    """
-
-    keys: ScramKeys | None = None
-
-
-Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | ToProve | ToHandOn | CannotTell
-
-_PASSWORDS = (PASSWORD,)
-"""What a module takes that does not say it."""
-
-CHECK, AUTHENTICATE, SPEND = "check", "authenticate", "spend"
-KEYS = "keys"
-"""To check where keys are wanted: what may be answered is something else."""
-RESPOND = "respond"
-"""To hear what the client has said in an exchange that the module hands on."""
-FAILING = "failing"
-"""No question: whether a module has failed to answer lately, as far as is known. Where keys are wanted it is all that
-there is of the second round.
-"""
-LOOK_UP = "look up"
-"""No step of the two rounds: `explain` puts it."""
-
-
-class Step(NamedTuple):
-    """What is to be put to a module: CHECK, KEYS, FAILING, AUTHENTICATE with this route, RESPOND: what has been said is
-    in the question, SPEND: it calls this decoy.
-    """
-
-    module: AnyModule
-    what: str
-    route: Route | None = None
-    decoy: Callable[[], object] | None = None
-
-
-class Record:
-    """Which modules were asked, each with the seconds that it took and what it answered, and which could not: for the
-    counters and the log.
-    """
-
-    __slots__ = ("asked", "failed")
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, float, object]] = []
-        """The answer of a first round is one of the contract's, of a second one a bool."""
-        self.failed: list[str] = []
-
-    def forget(self) -> None:
-        """To be filled anew."""
-        if self.asked:
-            self.asked.clear()
-        if self.failed:
-            self.failed.clear()
-
-    def add(self, step: Step, seconds: float, heard: object) -> None:
-        """What came of a step. What a decoy came to is thrown away, but for its failure."""
-        module, what, _route, _decoy = step
-        ident = module.ident
-        if what != SPEND and what != FAILING:
-            self.asked.append((ident, seconds, heard))
-            if isinstance(heard, CannotTell):
-                self.failed.append(ident)
-
-
-def kinds_of(module: AnyModule) -> Collection[str]:
-    """The kinds of credential that it looks at."""
-    kinds: Collection[str] = getattr(module, "takes", _PASSWORDS)
-    return kinds
-
-
-def takes(module: AnyModule, kind: str) -> bool:
-    """Whether it looks at this kind of credential. Else it need not be asked."""
-    return kind in getattr(module, "takes", _PASSWORDS)
-
-
-def first_step(module: AnyModule, question: Question) -> Step:
-    """What is put to a module first."""
-    return Step(module, KEYS if question.kind == SCRAM else CHECK)
 
 
 def rounds(
@@ -371,59 +238,3 @@ def _ask_on(
     except StopIteration as end:
         decision: Decision = end.value
         return decision
-
-
-def call(step: Step, question: Question) -> object:
-    """Does a step; a module of the kind that answers on a loop gives a coroutine. Raises whatever it raises."""
-    module, what, route, decoy = step
-    if what is CHECK or what is KEYS:
-        return module.check(question)
-    if what is AUTHENTICATE:
-        assert route is not None
-        return module.authenticate(question, route)
-    if what is FAILING:
-        return False  # nothing guards it, and nothing is remembered of it
-    if what is LOOK_UP:
-        return getattr(module, LOOKUP)(question.namespace, question.user)
-    if what is RESPOND:
-        assert isinstance(question.proof, ClientResponse)
-        return question.proof.respond(question.proof.said)
-    assert decoy is not None
-    return decoy()
-
-
-def heard(step: Step, reply: object) -> object:
-    """What a module has replied, if it may; raises ModuleFailed if it breaks the contract."""
-    what = step.what
-    if what is CHECK:
-        if isinstance(reply, (Authenticated, Refused)):
-            route = reply.route
-            if isinstance(route, Route) or (route is None and isinstance(reply, Refused)):
-                return reply
-        elif isinstance(reply, (Unknown, CannotTell)):
-            return reply
-    elif what is KEYS:
-        if isinstance(reply, (Refused, Unknown, HandedOn, CannotTell)) or (
-            isinstance(reply, Provable) and isinstance(reply.route, Route) and _are_sound(reply.keys)
-        ):
-            return reply
-    elif what is RESPOND:
-        if isinstance(reply, (Refused, HandedOn, CannotTell)) or (
-            isinstance(reply, Authenticated) and isinstance(reply.route, Route)
-        ):
-            return reply
-    elif what is LOOK_UP:
-        if reply is None or isinstance(reply, KnownUser):
-            return reply
-    elif what is SPEND or isinstance(reply, (bool, CannotTell)):
-        return reply
-    raise ModuleFailed(f"answered with something else than the contract allows ({type(reply).__name__})")
-
-
-def _are_sound(keys: object) -> bool:
-    return isinstance(keys, ScramKeys) and keys.are_sound
-
-
-def failure(error: Exception) -> CannotTell:
-    """What an exception of a module comes to: its text only if it is one for people."""
-    return CannotTell(str(error) if isinstance(error, ModuleFailed) else type(error).__name__)

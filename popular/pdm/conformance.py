@@ -14,7 +14,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
 
-from popular.pdm.chain import AUTHENTICATE, CHECK, KEYS, RESPOND, SPEND, Step, takes
 from popular.pdm.contract import (
     LEAD,
     LOOKUP,
@@ -38,6 +37,7 @@ from popular.pdm.contract import (
     Unknown,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
+from popular.pdm.steps import AUTHENTICATE, CHECK, KEYS, RESPOND, SPEND, Step, takes
 from popular.pdm.where import Where
 from popular.protocol.sasl import BadResponse, saslname
 from popular.protocol.scram import SCRAM as MECHANISM

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 from popular.pdm import chain
 from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import Breaker
-from popular.pdm.chain import AUTHENTICATE, CHECK, FAILING, KEYS, LOOK_UP, RESPOND, Decision, Record, Step
 from popular.pdm.contract import (
     CHALLENGE,
     LEAD,
@@ -32,7 +31,9 @@ from popular.pdm.contract import (
     Unknown,
     UserAt,
 )
+from popular.pdm.decision import Decision
 from popular.pdm.servers import Servers, placed
+from popular.pdm.steps import AUTHENTICATE, CHECK, FAILING, KEYS, LOOK_UP, RESPOND, Record, Step, call, failure, heard
 from popular.pdm.threads import Threads, WaitEvents
 from popular.pdm.where import Where, where_asked
 from supervisor.runtime.fault import kind_and_location_of
@@ -148,7 +149,7 @@ class Guarded:
         self._running: set[asyncio.Task[object]] = set()
 
     async def put(self, step: Step, question: Question, how: Asking) -> object:
-        """What the module, or its cache, answers to a step, as `chain.heard` has it; raises nothing."""
+        """What the module, or its cache, answers to a step, as `heard` has it; raises nothing."""
         terms = how.terms
         if step.what is FAILING or (step.what is AUTHENTICATE and not self.may_vouch):
             return self._failing(terms.pause)
@@ -207,7 +208,7 @@ class Guarded:
         except TimeoutError:
             return f"no answer within {seconds:g} s"
         except (ModuleFailed, OSError) as error:
-            return chain.failure(error).reason
+            return failure(error).reason
         except Exception as error:  # its text could hold a secret
             return kind_and_location_of(error)
         self.cache.flush(f"{at.namespace}:{at.user}")
@@ -236,7 +237,7 @@ class Guarded:
         if not self.breaker.lets_ask(monotonic()):
             return CannotTell(f"not asked for {terms.pause:g} s, after {terms.breaker} failures in a row")
         try:
-            answer = chain.heard(step, await self._called(step, question, how))
+            answer = heard(step, await self._called(step, question, how))
         except asyncio.CancelledError:
             self.breaker.given_up()
             task = asyncio.current_task()
@@ -254,12 +255,12 @@ class Guarded:
         except TimeoutError:
             return self._failed(f"no answer within {terms.timeout:g} s", how)
         except (ModuleFailed, OSError) as error:
-            return self._failed(chain.failure(error).reason, how)
+            return self._failed(failure(error).reason, how)
         except Exception as error:
             # One question can be such that it fails, and whoever puts it must not close the module to all others.
             self.breaker.given_up()
             how.events.erred(self.ident, kind_and_location_of(error))
-            return chain.failure(error)
+            return failure(error)
         if self.breaker.answered():
             self._told = None
             how.events.breaker_moved(self.ident, False, "")
@@ -282,9 +283,9 @@ class Guarded:
         if self.where is Where.ON_LOOP and step.decoy is None:
             return await self._on_loop(step, question, how.terms.timeout)
         if self.where is Where.AT_ONCE:
-            return chain.call(step, question)
+            return call(step, question)
         if self.where is Where.IN_TURN and how.run is not None:
-            return await how.run(question, lambda: chain.call(step, question))
+            return await how.run(question, lambda: call(step, question))
         threads = self._threads.get(how.terms.threads)
         if threads is None:
             threads = self._threads[how.terms.threads] = Threads(self.ident, how.terms.threads)
@@ -293,7 +294,7 @@ class Guarded:
         def put() -> object:
             nonlocal is_put
             is_put = True
-            return chain.call(step, question)
+            return call(step, question)
 
         network = network_of(question.client_ip)
         answer = await threads.run(put, how.terms.timeout, network=network, events=how.events)
@@ -324,7 +325,7 @@ class Guarded:
         """An end of the process that a module asks for would be one of the whole worker."""
         try:
             await self._ready()
-            return await _awaitable(chain.call(step, question))
+            return await _awaitable(call(step, question))
         except (SystemExit, KeyboardInterrupt) as error:
             raise ModuleFailed(type(error).__name__) from None
 

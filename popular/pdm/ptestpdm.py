@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from popular.pdm import chain, loader
+from popular.pdm import loader
 from popular.pdm.arguments import secret_from
 from popular.pdm.conformance import Trials
 from popular.pdm.contract import (
@@ -39,7 +39,9 @@ from popular.pdm.contract import (
     Secret,
     Unknown,
 )
+from popular.pdm.decision import Admitted, Decision, RefusedLogin
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
+from popular.pdm.steps import SPEND, Record, Step
 from supervisor.commandline import CommandLine
 from supervisor.control.words import CommandRefused, split
 from supervisor.runtime.rights import forbid_cores
@@ -186,9 +188,7 @@ def _questions(path: Path, certificate_name: str) -> Iterator[Question]:
         )
 
 
-async def _all_tried(
-    modules: Sequence[Guarded], questions: Sequence[Question], debug: TextIO | None
-) -> list[chain.Decision]:
+async def _all_tried(modules: Sequence[Guarded], questions: Sequence[Question], debug: TextIO | None) -> list[Decision]:
     """One after the other, and lets the modules go."""
     asked = [(guard, Asking(Terms(), _Errors())) for guard in modules]
     try:
@@ -198,18 +198,18 @@ async def _all_tried(
             await guard.close()
 
 
-async def _tried(asked: Sequence[tuple[Guarded, Asking]], question: Question, debug: TextIO | None) -> chain.Decision:
+async def _tried(asked: Sequence[tuple[Guarded, Asking]], question: Question, debug: TextIO | None) -> Decision:
     decision = await decide(asked, question, _Telling(debug))
     who = f"{question.client_ip} {question.protocol} {question.namespace} {question.user!r}"
     print(f"{who}: {_told(decision)}", flush=True)
     return decision
 
 
-def _told(decision: chain.Decision) -> str:
+def _told(decision: Decision) -> str:
     match decision:
-        case chain.Admitted(route, identified_by, authenticated_by):
+        case Admitted(route, identified_by, authenticated_by):
             return f"admitted {_route(route)} identified_by={identified_by} authenticated_by={authenticated_by}"
-        case chain.RefusedLogin(identified_by):
+        case RefusedLogin(identified_by):
             return f"refused identified_by={identified_by}" + (f": {decision.reason}" if decision.reason else "")
         case CannotTell(reason):
             return f"cannot tell: {reason}"
@@ -225,7 +225,7 @@ def _route(route: Route | None) -> str:
     return f"backend={route.backend} target={target} secret={secret} flags={route.flags or '-'}"
 
 
-class _Telling(chain.Record):
+class _Telling(Record):
     """Tells what each module answers, where that is wanted."""
 
     __slots__ = ("_out",)
@@ -234,9 +234,9 @@ class _Telling(chain.Record):
         super().__init__()
         self._out = out
 
-    def add(self, step: chain.Step, seconds: float, heard: object) -> None:
+    def add(self, step: Step, seconds: float, heard: object) -> None:
         super().add(step, seconds, heard)
-        if self._out is not None and step.what != chain.SPEND:
+        if self._out is not None and step.what != SPEND:
             text = f"{step.module.ident}: {step.what}: {_answer(heard)} after {seconds * 1000:.3f} ms"
             print(text, file=self._out, flush=True)
 

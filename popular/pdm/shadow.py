@@ -1,7 +1,7 @@
 """A module on trial: asked beside the others, what it says is compared with what they came to, and never used. Pure."""
 
-from popular.pdm.chain import Admitted, Decision, NobodyKnows, ToHandOn, ToProve
 from popular.pdm.contract import Authenticated, CannotTell, HandedOn, Provable, Refused, Unknown
+from popular.pdm.decision import Admitted, Decision, NobodyKnows, ToHandOn, ToProve
 
 SAME, DIFFERENT, CANNOT_TELL, NOT_ASKED = SHADOWED = ("same", "different", "cannot_tell", "not_asked")
 """What the comparison may come to, for the counter."""

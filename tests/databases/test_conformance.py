@@ -10,9 +10,10 @@ import pytest
 
 import popular.pdm
 from popular.pdm import loader
-from popular.pdm.chain import Admitted, Decision, NobodyKnows, Record, RefusedLogin
 from popular.pdm.contract import CannotTell, Question, Secret, UserAt
+from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
+from popular.pdm.steps import Record
 from tests.databases.faults import FAULTS, refusals
 from tests.databases.servers import PASSWORD, SERVERS, USERS, Mariadb, Postgresql, Server
 from tests.patience import patient, within

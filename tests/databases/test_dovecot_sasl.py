@@ -12,11 +12,12 @@ import jwt
 import pytest
 
 from popular.pdm import dovecotconnection
-from popular.pdm.chain import Admitted, Decision, Record, RefusedLogin, ToHandOn
 from popular.pdm.contract import CannotTell, ClientResponse, KeysWanted, Question, Secret, Token
+from popular.pdm.decision import Admitted, Decision, RefusedLogin, ToHandOn
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from popular.pdm.libpdm_dovecot import Dovecot
 from popular.pdm.ptestpdm import main as ptestpdm
+from popular.pdm.steps import Record
 from popular.protocol.sasl import saslname
 from popular.protocol.scram import ScramClient
 from popular.proxy.session.explain.dialogues import DIALOGUES

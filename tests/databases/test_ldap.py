@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from popular.pdm import loader
-from popular.pdm.chain import NobodyKnows, Record, ToProve
 from popular.pdm.contract import (
     Authenticated,
     KeysWanted,
@@ -21,8 +20,10 @@ from popular.pdm.contract import (
     Refused,
     Secret,
 )
+from popular.pdm.decision import NobodyKnows, ToProve
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from popular.pdm.libpdm_ldap import Ldap
+from popular.pdm.steps import Record
 from popular.protocol.scram import keys_of
 from tests.databases.servers import PASSWORD, SERVER_SECRET, Slapd
 from tests.patience import patient

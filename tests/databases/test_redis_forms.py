@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.contract import CannotTell, ModuleFailed
+from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.libpdm_redis import open_module
 from tests.databases.servers import PASSWORD, SERVER_SECRET, USERS, RedisServer
 from tests.databases.test_conformance import DEADLINE, Ask, asked, until_admitted

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import pytest
 
-from popular.pdm.chain import Admitted, NobodyKnows, Record, RefusedLogin
 from popular.pdm.contract import CannotTell, Question, Secret
+from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from popular.pdm.libpdm_sql import open_module
+from popular.pdm.steps import Record
 from tests.databases.servers import Mariadb, Postgresql
 from tests.patience import patient
 

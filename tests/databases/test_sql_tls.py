@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from popular.pdm.chain import Admitted, Decision
 from popular.pdm.contract import CannotTell
+from popular.pdm.decision import Admitted, Decision
 from tests.databases.servers import Mariadb
 from tests.databases.test_conformance import Ask, asked
 from tests.pdm.test_arguments import QUERY, refused

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from popular.pdm.chain import Asker, Decision, Record
+from popular.pdm.chain import Asker
 from popular.pdm.contract import Module, Question
+from popular.pdm.decision import Decision
+from popular.pdm.steps import Record
 
 
 def ask(

@@ -4,8 +4,18 @@ import itertools
 
 import pytest
 
-from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
-from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, Refused, Route, Secret, Unknown
+from popular.pdm.contract import (
+    Authenticated,
+    CannotTell,
+    Module,
+    ModuleFailed,
+    Question,
+    Refused,
+    Route,
+    Secret,
+    Unknown,
+)
+from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from tests.pdm.asking import ask
 
 CANARY = "canary-4711"

@@ -10,12 +10,12 @@ import pytest
 
 from popular.pdm import dovecotconnection
 from popular.pdm.breaker import CLOSED
-from popular.pdm.chain import KEYS, RESPOND, Step
 from popular.pdm.contract import CannotTell, ClientResponse, HandedOn, KeysWanted, Question, QuestionFailed, Secret
 from popular.pdm.dovecotconnection import AuthConnection
 from popular.pdm.dovecotwire import LONGEST_LINE, AuthReply, answer_of, begun
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 from popular.pdm.libpdm_dovecot import Dovecot
+from popular.pdm.steps import KEYS, RESPOND, Step
 from tests.patience import PATIENCE
 
 GREETING = b"VERSION\t1\t2\nMECH\tSCRAM-SHA-256\nDONE\n"

@@ -9,7 +9,6 @@ import pytest
 from popular.pdm import arguments
 from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import CLOSED, OPEN, TRYING, Breaker
-from popular.pdm.chain import AUTHENTICATE, CHECK, Admitted, NobodyKnows, RefusedLogin, Step
 from popular.pdm.contract import (
     UNKNOWN,
     AsyncModule,
@@ -26,9 +25,11 @@ from popular.pdm.contract import (
     Unknown,
     UserLimits,
 )
+from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 from popular.pdm.servers import BadServer, placed, servers
 from popular.pdm.shadow import CANNOT_TELL, DIFFERENT, SAME, compared
+from popular.pdm.steps import AUTHENTICATE, CHECK, Step
 from popular.pdm.threads import Threads
 from tests.patience import patient
 

@@ -4,9 +4,7 @@ import asyncio
 
 import pytest
 
-from popular.pdm import chain
 from popular.pdm.answercache import to_keep
-from popular.pdm.chain import Admitted, RefusedLogin, ToHandOn
 from popular.pdm.contract import (
     SCRAM,
     Answer,
@@ -24,9 +22,11 @@ from popular.pdm.contract import (
     Route,
     Secret,
 )
+from popular.pdm.decision import Admitted, Decision, RefusedLogin, ToHandOn
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from popular.pdm.servers import servers
 from popular.pdm.shadow import CANNOT_TELL, compared
+from popular.pdm.steps import Record
 from popular.protocol.scram import invented_keys
 from tests.pdm.asking import ask
 
@@ -92,20 +92,20 @@ class Down(Module):
         raise ModuleFailed(f"no connection for {question.user}")
 
 
-def answered(decision: chain.Decision, said: bytes = b"proof") -> Question:
+def answered(decision: Decision, said: bytes = b"proof") -> Question:
     assert isinstance(decision, ToHandOn)
     return question(
         ClientResponse("SCRAM-SHA-256", decision.identified_by, said, decision.said.respond, doubt=decision.doubt)
     )
 
 
-def on_loop(modules: list[Module | AsyncModule], terms: Terms | None = None) -> chain.Decision:
+def on_loop(modules: list[Module | AsyncModule], terms: Terms | None = None) -> Decision:
     """What comes of the exchange, up to the response to the first challenge."""
 
-    async def both() -> chain.Decision:
+    async def both() -> Decision:
         guards = [(Guarded(module), Asking(terms or Terms(), Unheard())) for module in modules]
-        first = await decide(guards, question(), chain.Record())
-        decision = await decide(guards, answered(first), chain.Record())
+        first = await decide(guards, question(), Record())
+        decision = await decide(guards, answered(first), Record())
         for guard, _how in guards:
             await guard.close()
         return decision

@@ -10,8 +10,8 @@ from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
-from popular.pdm import chain
 from popular.pdm.contract import Authenticated, ModuleFailed, Question, Route, Secret
+from popular.pdm.decision import Admitted
 from popular.pdm.loader import OWN_DIRECTORY, available, load
 from tests.patience import patient
 from tests.pdm.asking import ask
@@ -148,7 +148,7 @@ def test_source_is_loaded(tmp_path):
 def test_a_compiled_module_is_loaded_and_asked(compiled):
     """A shared library made from C, as the manual's modules were, works in the chain."""
     module = load(compiled, "fixed", "main", arguments=["one"])
-    assert ask([module], QUESTION) == chain.Admitted(Route("compiled", "joe"), "main", "main")
+    assert ask([module], QUESTION) == Admitted(Route("compiled", "joe"), "main", "main")
     assert (module.ident, module.arguments, module.flags) == ("main", ("one",), "Q")
     assert module.reload().check(QUESTION) == module.check(QUESTION)
     assert available(compiled) == ["fixed"]

@@ -4,8 +4,9 @@ import traceback
 
 import pytest
 
-from popular.pdm import chain, passwords
+from popular.pdm import passwords
 from popular.pdm.contract import ModuleFailed, Question, Route, Secret, Unknown
+from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.loader import OWN_DIRECTORY, load
 from tests.pdm.asking import ask
 from tests.pdm.test_passwords import by_crypt
@@ -77,16 +78,16 @@ def test_a_mailbox_found_by_another_module_is_opened(module, tmp_path):
     users = tmp_path / "users"
     users.write_text("default:joe:{PLAIN}joe:b1:3/2d/joe\n")
     modules = [module, load(OWN_DIRECTORY, "passwd", "main", arguments=[str(users)])]
-    assert ask(modules, question()) == chain.Admitted(Route("b1", "3/2d/joe", flags="M"), "main", "m", vouched=True)
-    assert ask(modules, question(password="joe")) == chain.Admitted(Route("b1", "3/2d/joe"), "main", "main")
-    assert ask(modules, question(client_ip="192.0.2.9")) == chain.RefusedLogin("main")
-    assert ask(modules, question(user="nobody")) == chain.NobodyKnows()
+    assert ask(modules, question()) == Admitted(Route("b1", "3/2d/joe", flags="M"), "main", "m", vouched=True)
+    assert ask(modules, question(password="joe")) == Admitted(Route("b1", "3/2d/joe"), "main", "main")
+    assert ask(modules, question(client_ip="192.0.2.9")) == RefusedLogin("main")
+    assert ask(modules, question(user="nobody")) == NobodyKnows()
 
 
 def test_it_knows_nobody(module):
     """A master password alone opens nothing: some module must know the user."""
     assert isinstance(module.check(question()), Unknown)
-    assert ask([module], question()) == chain.NobodyKnows()
+    assert ask([module], question()) == NobodyKnows()
 
 
 def test_an_unknown_user_costs_what_a_known_one_does(module, tmp_path, monkeypatch):

@@ -18,7 +18,6 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 import popular.pdm
 from popular.pdm import loader
-from popular.pdm.chain import CHECK, Admitted, NobodyKnows, Record, RefusedLogin, Step
 from popular.pdm.conformance import Trials
 from popular.pdm.contract import (
     PASSWORD,
@@ -34,8 +33,10 @@ from popular.pdm.contract import (
     Token,
     Unknown,
 )
+from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from popular.pdm.jwtkeys import KEPT_SECONDS, REFRESH_SECONDS, UNKNOWN_SECONDS, KeySet
+from popular.pdm.steps import CHECK, Record, Step
 from tests.issuer import Issuer
 from tests.patience import patient, within
 

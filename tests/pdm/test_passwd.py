@@ -11,8 +11,9 @@ import zlib
 
 import pytest
 
-from popular.pdm import chain, passwords
+from popular.pdm import passwords
 from popular.pdm.contract import Authenticated, ModuleFailed, Question, Refused, Route, Secret, Unknown
+from popular.pdm.decision import NobodyKnows, RefusedLogin
 from popular.pdm.loader import OWN_DIRECTORY, load
 from tests.pdm.asking import ask
 from tests.pdm.test_passwords import UNKNOWN_FORMS, by_crypt
@@ -419,8 +420,8 @@ def test_nobody_can_tell_which_decoy_a_name_has(passwd, monkeypatch):
 
 def test_a_file_without_users_has_nothing_to_hide(passwd):
     """Empty, or all locked: nobody is known, and nothing is spent."""
-    assert ask([passwd()], question("joe")) == chain.NobodyKnows()
-    assert ask([passwd("default:joe:!:b1:")], question("joe")) == chain.RefusedLogin("main")
+    assert ask([passwd()], question("joe")) == NobodyKnows()
+    assert ask([passwd("default:joe:!:b1:")], question("joe")) == RefusedLogin("main")
 
 
 def test_no_text_of_the_module_holds_a_secret(passwd):

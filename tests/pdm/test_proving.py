@@ -10,10 +10,9 @@ from urllib.parse import unquote
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from popular.pdm import chain, passwords
+from popular.pdm import passwords
 from popular.pdm.answercache import AnswerCache
 from popular.pdm.arguments import kinds
-from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin, ToProve, Undecided
 from popular.pdm.contract import (
     CERTIFICATE,
     CHALLENGE,
@@ -38,10 +37,12 @@ from popular.pdm.contract import (
     Token,
     Unknown,
 )
+from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin, ToProve, Undecided
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from popular.pdm.libpdm_http import answer_of, escaped, request_headers
 from popular.pdm.loader import OWN_DIRECTORY, load
 from popular.pdm.record import Defaults, Verifier, stored_user, takes_of
+from popular.pdm.steps import Record, first_step
 from popular.protocol.sasl import digest_of
 from popular.protocol.scram import ScramKeys, invented_keys, keys_of
 from tests.pdm.asking import ask
@@ -331,7 +332,7 @@ def test_a_password_is_put_to_nobody_who_takes_none(kind: str) -> None:
     for modules in ([other, users], [users, other]):
         assert ask(modules, typed) == RefusedLogin("users")
         guards = [(Guarded(module), Asking(Terms(), Unheard())) for module in modules]
-        assert asyncio.run(decide(guards, typed, chain.Record())) == RefusedLogin("users")
+        assert asyncio.run(decide(guards, typed, Record())) == RefusedLogin("users")
     assert other.asked == 0
 
 
@@ -358,18 +359,18 @@ def test_keys_are_no_login_and_a_login_is_no_key(answer: Answer) -> None:
     ):
         guards = [(Guarded(module), Asking(Terms(), Unheard())) for module in modules]
         assert type(ask(modules, keys_wanted())) is decision
-        assert type(asyncio.run(decide(guards, keys_wanted(), chain.Record()))) is decision
+        assert type(asyncio.run(decide(guards, keys_wanted(), Record()))) is decision
     assert type(ask([right], question(password=b"x"))) is CannotTell
 
 
-def decided(modules: list[Module], asked: Question, *, failing: Module) -> chain.Decision:
+def decided(modules: list[Module], asked: Question, *, failing: Module) -> Decision:
     """On the loop, after a question that this module could not answer."""
 
-    async def both() -> chain.Decision:
+    async def both() -> Decision:
         guards = [(Guarded(module), Asking(Terms(), Unheard())) for module in modules]
         (failed,) = [pair for pair in guards if pair[0].module is failing]
-        await failed[0].put(chain.first_step(failing, asked), asked, failed[1])
-        return await decide(guards, asked, chain.Record())
+        await failed[0].put(first_step(failing, asked), asked, failed[1])
+        return await decide(guards, asked, Record())
 
     return asyncio.run(both())
 
@@ -413,7 +414,7 @@ def test_answers_to_challenges_are_not_cached() -> None:
     async def twice(asked: Question) -> int:
         before = module.asked
         for _ in range(2):
-            await guard.put(chain.first_step(module, asked), asked, how)
+            await guard.put(first_step(module, asked), asked, how)
         return module.asked - before
 
     assert asyncio.run(twice(answered(b"secret"))) == 2

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from popular.pdm.breaker import CLOSED
-from popular.pdm.chain import CHECK, Step
 from popular.pdm.contract import (
     Authenticated,
     CannotTell,
@@ -30,6 +29,7 @@ from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 from popular.pdm.libpdm_sql import open_module
 from popular.pdm.record import Defaults, Verifier, stored_user
 from popular.pdm.sqlquery import Query
+from popular.pdm.steps import CHECK, Step
 from popular.protocol import scram
 
 STORE = Defaults("store1")

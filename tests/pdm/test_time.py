@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Module, Question, Secret
+from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.libpdm_passwd import open_module
 from tests.pdm.asking import ask
 from tests.pdm.test_passwords import by_crypt

@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
+from popular.pdm.decision import Decision
 from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.backend_runtime import BackendRuntime

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route, Secret
+from popular.pdm.decision import Admitted
 from popular.proxy.session.absorber import Absorber, PollWatch
 from popular.proxy.session.who import Poll, Who
 from supervisor.system import Clock

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
+from popular.pdm.decision import Admitted
 from popular.protocol.mailcheck import Mail, mail_answer
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.checks.canary import Finding, Patience, check

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.chain import Admitted, NobodyKnows
 from popular.pdm.contract import Route, Secret, Token
+from popular.pdm.decision import Admitted, NobodyKnows
 from popular.proxy.session.backend.backend_auth import Credentials, login_for
 from popular.proxy.session.backend.backend_login import START_TLS, Broken, LoggedIn, Pop3Login, Rejected
 from popular.proxy.settings.backend import Backend

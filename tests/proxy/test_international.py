@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.chain import Admitted, RefusedLogin
 from popular.pdm.contract import Route
+from popular.pdm.decision import Admitted, RefusedLogin
 from popular.protocol.international import LANG, NOTHING, UTF8, International
 from popular.proxy.session.machine.phases import RELAYING
 from popular.proxy.settings.vserv import POP3S

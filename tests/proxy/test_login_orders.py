@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret, UserLimits
+from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from popular.proxy.session.backend.contracts import HealthKnowledge
 from popular.proxy.session.login_orders import AskedLogin, WorkerOrders
 from popular.proxy.session.machine.phases import (

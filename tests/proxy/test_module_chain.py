@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.chain import Admitted
 from popular.pdm.contract import Answer, Authenticated, Module, Question, Refused, Route, Secret
+from popular.pdm.decision import Admitted
 from popular.pdm.guarded import Guarded, Terms
 from popular.proxy.program import PROGRAM
 from popular.proxy.session.module_chain import ModuleChain

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from popular.pdm.chain import Admitted, NobodyKnows
 from popular.pdm.contract import Route, Secret
+from popular.pdm.decision import Admitted, NobodyKnows
 from popular.pdm.servers import servers
 from popular.proxy.session.backend.referral import Referral, referral_of, referred_to
 from popular.proxy.session.login_orders import WorkerOrders

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin, ToProve, Undecided
-from popular.pdm.contract import PASSWORD, SCRAM, TOKEN, Module, Route, Secret
+from popular.pdm.contract import PASSWORD, SCRAM, TOKEN, CannotTell, Module, Route, Secret
+from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin, ToProve, Undecided
 from popular.protocol.scram import ScramClient, keys_of
 from popular.proxy.session.limits.contracts import NoLimits
 from popular.proxy.session.machine.phases import EXCHANGING, GREETED, HELD, LEGAL, SIMULATING

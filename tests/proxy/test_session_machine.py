@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popular.net.networks import Networks
-from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
-from popular.pdm.contract import TOKEN, Question, Route, Secret, UserLimits
+from popular.pdm.contract import TOKEN, CannotTell, Question, Route, Secret, UserLimits
+from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.libpdm_http import request_headers
 from popular.protocol.commands import VERBS, State, Verb
 from popular.protocol.mailcheck import Mail

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
 from popular.pdm.contract import (
     CERTIFICATE,
     CHALLENGE,
@@ -16,6 +15,7 @@ from popular.pdm.contract import (
     SCRAM,
     TOKEN,
     AsyncModule,
+    CannotTell,
     CertificateShown,
     ChallengeAnswer,
     Question,
@@ -23,6 +23,7 @@ from popular.pdm.contract import (
     Secret,
     Token,
 )
+from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from popular.protocol.sasl import LONGEST_RESPONSE, digest_of
 from popular.proxy.service import kinds_taken
 from popular.proxy.session.explain.dialogues import DIALOGUES

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from popular import messages
-from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin, ToHandOn, ToProve, Undecided
 from popular.pdm.contract import (
     RESPONSE,
     SCRAM,
+    CannotTell,
     ClientResponse,
     HandedOn,
     KeysWanted,
@@ -20,6 +20,7 @@ from popular.pdm.contract import (
     Secret,
     UserLimits,
 )
+from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin, ToHandOn, ToProve, Undecided
 from popular.protocol.scram import LONGEST_MESSAGE, ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
 from popular.proxy.session.explain.rehearsal import ASK, PlayedVerbs, Rehearsal
 from popular.proxy.session.limits.contracts import NO_LIMITS

@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 
 from popular.net.networks import Networks
 from popular.pdm import contract
-from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin
-from popular.pdm.contract import Route, Secret
+from popular.pdm.contract import CannotTell, Route, Secret
+from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.protocol.international import International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.machine.endings import ENDINGS

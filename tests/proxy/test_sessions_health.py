@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
+from popular.pdm.decision import Admitted
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
 from popular.proxy.session.login_orders import WorkerOrders

@@ -2,8 +2,8 @@
 
 import pytest
 
-from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
+from popular.pdm.decision import Admitted
 from popular.proxy.session.backend.backend_admission import CROWDED
 from popular.proxy.session.machine.phases import CONNECTING, LOGGING_IN
 from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE

@@ -4,7 +4,7 @@ Each is called from the event loop, and what it raises is given to `fault`.
 """
 
 from popular.net.client import ClientOwner
-from popular.pdm.chain import Decision
+from popular.pdm.decision import Decision
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 

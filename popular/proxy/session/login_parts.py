@@ -5,7 +5,7 @@ The session puts questions and connects (session.py); here each thing is given u
 and it is known what a login still waits for.
 """
 
-from popular.pdm.chain import Decision
+from popular.pdm.decision import Decision
 from popular.proxy.session.backend.backend_admission import BackendAdmission
 from popular.proxy.session.backend.backend_connection import BackendConnection
 from popular.proxy.session.backend.backend_runtime import BackendRuntime

@@ -1,6 +1,7 @@
 cimport cython
 
-from popular.pdm.chain cimport Asker, Record
+from popular.pdm.chain cimport Asker
+from popular.pdm.steps cimport Record
 from supervisor.runtime.oftenlog cimport OftenLog
 from supervisor.serving.counters cimport Counters
 from supervisor.system cimport Observer

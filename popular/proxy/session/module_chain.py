@@ -9,10 +9,11 @@ from typing import Any, cast
 
 from popular import messages
 from popular.pdm import chain, guarded
-from popular.pdm.chain import Admitted, Decision, Record
 from popular.pdm.contract import Authenticated, CannotTell, HandedOn, Module, Provable, Question, Refused, Unknown
+from popular.pdm.decision import Admitted, Decision
 from popular.pdm.guarded import Asking, Guarded, Terms
 from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
+from popular.pdm.steps import Record, first_step, takes
 from popular.pdm.where import Where, where_asked_together
 from popular.proxy.session.question_queue import PendingQuestion, QuestionQueue
 from supervisor.serving.context import WorkerContext
@@ -143,7 +144,7 @@ class ModuleChain:
         decision, _record = await self.ask_on_loop(question, hide_unknown, sid)
         decided(decision)
         for guard, how in self._on_trial:
-            if chain.takes(guard.module, question.kind):
+            if takes(guard.module, question.kind):
                 self._begin(self._compare(guard, how, question, decision=decision))
 
     async def ask_on_loop(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Record]:
@@ -168,7 +169,7 @@ class ModuleChain:
             return
         self._comparing += 1
         try:
-            answer = await guard.put(chain.first_step(guard.module, question), question, how)
+            answer = await guard.put(first_step(guard.module, question), question, how)
         finally:
             self._comparing -= 1
         result = compared(decision, answer)

@@ -15,8 +15,9 @@ when they were set: what was shorter than that is not seen any more.
 
 from collections.abc import Callable, Sequence
 
-from popular.pdm.chain import Decision, ToHandOn, ToProve, Undecided, kinds_of
 from popular.pdm.contract import SCRAM, AnyModule
+from popular.pdm.decision import Decision, ToHandOn, ToProve, Undecided
+from popular.pdm.steps import kinds_of
 from popular.pdm.where import Where, where_asked, where_asked_together
 
 AT_FIRST_SECONDS = 0.2

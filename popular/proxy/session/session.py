@@ -7,8 +7,8 @@ the client, the modules and the backend. What a login has open meanwhile is kept
 import functools
 
 from popular.net.handshake import Agreed, Failure, log_handshake
-from popular.pdm.chain import Admitted, Decision
 from popular.pdm.contract import PASSWORD, Question
+from popular.pdm.decision import Admitted, Decision
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 from popular.proxy.session.absorber import PollWatch

@@ -19,7 +19,7 @@ from typing import Any
 from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
 from popular.net.handshake import Agreed
-from popular.pdm.chain import Decision
+from popular.pdm.decision import Decision
 from popular.protocol.proxyheader import Endpoint
 from popular.proxy.session.backend.backend_admission import BackendPlaces
 from popular.proxy.session.header_reader import HeaderReader

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from popular.pdm import chain
 from popular.pdm.answercache import CachedAnswer
-from popular.pdm.chain import Decision
 from popular.pdm.contract import (
     CHALLENGE,
     SCRAM,
@@ -30,8 +29,10 @@ from popular.pdm.contract import (
     Route,
     Secret,
 )
+from popular.pdm.decision import Decision
 from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
 from popular.pdm.servers import placed
+from popular.pdm.steps import CHECK, KEYS, first_step, takes
 from popular.protocol.scram import USUAL_SALT, keys_of
 from popular.proxy.session.module_chain import ModuleChain, word_of
 
@@ -68,7 +69,7 @@ async def asked(modules: ModuleChain, question: Question, hide_unknown: bool, *,
 async def looked_up(modules: ModuleChain, question: Question) -> ModulesSaid:
     """Without one: all at once, those on trial too."""
     used, on_trial = modules.in_use(), modules.on_trial()
-    taking = [(guard, how) for guard, how in (*used, *on_trial) if chain.takes(guard.module, question.kind)]
+    taking = [(guard, how) for guard, how in (*used, *on_trial) if takes(guard.module, question.kind)]
     said = await asyncio.gather(*(_looked_up(guard, how, question) for guard, how in taking))
     rows = [
         _row(guard, how, answer, seconds=seconds, cache=_remembered(guard, how, question))
@@ -96,7 +97,7 @@ async def _looked_up(guard: Guarded, how: Asking, question: Question) -> tuple[A
     """What a module would answer to the right password, and how long it took."""
     began = monotonic()
     if question.kind == SCRAM:
-        return _by_our_keys(await guard.put(chain.first_step(guard.module, question), question, how), question), (
+        return _by_our_keys(await guard.put(first_step(guard.module, question), question, how), question), (
             monotonic() - began
         )
     found = await guard.look_up(question, how)
@@ -132,7 +133,7 @@ def _followed(guards: Sequence[Guarded], question: Question, answers: Mapping[st
     try:
         step = next(steps)
         while True:
-            said = answers[step.module.ident] if step.what in (chain.CHECK, chain.KEYS) else False
+            said = answers[step.module.ident] if step.what in (CHECK, KEYS) else False
             step = steps.send(UNKNOWN if said is NEEDS_PASSWORD else said)
     except StopIteration as end:
         decision: Decision = end.value

@@ -7,12 +7,12 @@ say: answers.py.
 from collections.abc import Sequence
 from typing import Any
 
-from popular.pdm.chain import Admitted, Decision, RefusedLogin, ToProve
 from popular.pdm.contract import (
     CannotTell,
     Question,
     UserLimits,
 )
+from popular.pdm.decision import Admitted, Decision, RefusedLogin, ToProve
 from popular.proxy.leases import HeldInCluster
 from popular.proxy.session.backend.contracts import HealthKnowledge
 from popular.proxy.session.explain.answers import ANY_PASSWORD, ModulesSaid, asked, looked_up

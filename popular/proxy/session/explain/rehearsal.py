@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
+from popular.pdm.decision import Decision
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.explain.dialogues import DIALOGUES, DISMISSED, Lines

@@ -7,8 +7,8 @@ With SCRAM the modules are asked in the middle, for the keys; with all others at
 of which the machine is made: after `authorization.py` (USER, PASS), in front of `backend_side.py`. Pure.
 """
 
-from popular.pdm.chain import Decision, RefusedLogin, ToHandOn, ToProve
 from popular.pdm.contract import ClientResponse, Question
+from popular.pdm.decision import Decision, RefusedLogin, ToHandOn, ToProve
 from popular.protocol import sasl
 from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.scram import SCRAM, invented_salt

@@ -6,8 +6,8 @@ time is over.
 
 from typing import NamedTuple, TypeAlias
 
-from popular.pdm.chain import Decision
 from popular.pdm.contract import Question, Route
+from popular.pdm.decision import Decision
 from popular.protocol.replies import Code
 
 Routing: TypeAlias = tuple[Route, bool, bool]

@@ -43,8 +43,8 @@ What a login carries from class to class; `_forget` (machine_state.py) lets go o
 """
 
 from popular import messages
-from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import CannotTell, Route
+from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.proxy.session.backend.backend_auth import lacks_secret
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, HealthKnowledge

@@ -10,8 +10,8 @@ Where a module hands the exchange on to a server (`ToHandOn`), that makes the ch
 comes of each thing that the client says (`ClientResponse`), until it has come to something.
 """
 
-from popular.pdm.chain import Decision, NobodyKnows, RefusedLogin, ToHandOn, ToProve, Undecided
 from popular.pdm.contract import CannotTell, ClientResponse
+from popular.pdm.decision import Decision, NobodyKnows, RefusedLogin, ToHandOn, ToProve, Undecided
 from popular.protocol.sasl import BadResponse
 from popular.protocol.scram import LONGEST_MESSAGE, SCRAM, Proof, invented_keys
 

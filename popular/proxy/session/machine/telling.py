@@ -22,8 +22,8 @@ of which the machine is made: after `client_side.py`, in front of `authorization
 from collections.abc import Mapping
 
 from popular import messages
-from popular.pdm.chain import Admitted, RefusedLogin
 from popular.pdm.contract import Secret, UserLimits
+from popular.pdm.decision import Admitted, RefusedLogin
 from popular.protocol import replies, sasl
 from popular.protocol.replies import Code
 from popular.proxy.session.backend.backend_login import TLS_STEP, Rejected

@@ -5,8 +5,8 @@ told later, by the entry named; what is known at once (a connect that fails, mod
 entry that called the verb has returned: until then `SessionLife` keeps it. After `finish` the machine calls none.
 """
 
-from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
+from popular.pdm.decision import Decision
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.login_orders import AskedLogin

@@ -6,8 +6,8 @@ traced by his name, or by his backend, all sessions are such as this; nearly all
 """
 
 from popular.net.handshake import Agreed, Failure
-from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
+from popular.pdm.decision import Decision
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 from popular.protocol.shown import is_open

@@ -6,7 +6,7 @@ reply; where backends are traced also what the modules said. Whatever else happe
 (recording.py), which is told what the fields have, and hears the session from there on.
 """
 
-from popular.pdm.chain import Decision
+from popular.pdm.decision import Decision
 from popular.protocol.lines import single_line
 from popular.proxy.session.machine.phases import NAMED
 from popular.proxy.session.session import Session

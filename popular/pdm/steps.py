@@ -1,0 +1,155 @@
+"""One step of a login's way through the modules: what is put to which of them, and what may be answered.
+
+`chain.py` says which step is next, by plain calls or, on an event loop, for `guarded.py`; `call` does a step, `heard`
+lets through only what the contract allows. Exceptions of any other kind than ModuleFailed count as failure, by their
+type alone (`failure`): their text could hold a password.
+"""
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from popular.pdm.contract import (
+    LOOKUP,
+    PASSWORD,
+    SCRAM,
+    AnyModule,
+    Authenticated,
+    CannotTell,
+    ClientResponse,
+    HandedOn,
+    KnownUser,
+    ModuleFailed,
+    Provable,
+    Question,
+    Refused,
+    Route,
+    Unknown,
+)
+from popular.protocol.scram import ScramKeys
+
+_PASSWORDS = (PASSWORD,)
+"""What a module takes that does not say it."""
+
+CHECK, AUTHENTICATE, SPEND = "check", "authenticate", "spend"
+KEYS = "keys"
+"""To check where keys are wanted: what may be answered is something else."""
+RESPOND = "respond"
+"""To hear what the client has said in an exchange that the module hands on."""
+FAILING = "failing"
+"""No question: whether a module has failed to answer lately, as far as is known. Where keys are wanted it is all that
+there is of the second round.
+"""
+LOOK_UP = "look up"
+"""No step of the two rounds: `explain` puts it."""
+
+
+class Step(NamedTuple):
+    """What is to be put to a module: CHECK, KEYS, FAILING, AUTHENTICATE with this route, RESPOND: what has been said is
+    in the question, SPEND: it calls this decoy.
+    """
+
+    module: AnyModule
+    what: str
+    route: Route | None = None
+    decoy: Callable[[], object] | None = None
+
+
+class Record:
+    """Which modules were asked, each with the seconds that it took and what it answered, and which could not: for the
+    counters and the log.
+    """
+
+    __slots__ = ("asked", "failed")
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float, object]] = []
+        """The answer of a first round is one of the contract's, of a second one a bool."""
+        self.failed: list[str] = []
+
+    def forget(self) -> None:
+        """To be filled anew."""
+        if self.asked:
+            self.asked.clear()
+        if self.failed:
+            self.failed.clear()
+
+    def add(self, step: Step, seconds: float, heard: object) -> None:
+        """What came of a step. What a decoy came to is thrown away, but for its failure."""
+        module, what, _route, _decoy = step
+        ident = module.ident
+        if what != SPEND and what != FAILING:
+            self.asked.append((ident, seconds, heard))
+            if isinstance(heard, CannotTell):
+                self.failed.append(ident)
+
+
+def kinds_of(module: AnyModule) -> Collection[str]:
+    """The kinds of credential that it looks at."""
+    kinds: Collection[str] = getattr(module, "takes", _PASSWORDS)
+    return kinds
+
+
+def takes(module: AnyModule, kind: str) -> bool:
+    """Whether it looks at this kind of credential. Else it need not be asked."""
+    return kind in getattr(module, "takes", _PASSWORDS)
+
+
+def first_step(module: AnyModule, question: Question) -> Step:
+    """What is put to a module first."""
+    return Step(module, KEYS if question.kind == SCRAM else CHECK)
+
+
+def call(step: Step, question: Question) -> object:
+    """Does a step; a module of the kind that answers on a loop gives a coroutine. Raises whatever it raises."""
+    module, what, route, decoy = step
+    if what is CHECK or what is KEYS:
+        return module.check(question)
+    if what is AUTHENTICATE:
+        assert route is not None
+        return module.authenticate(question, route)
+    if what is FAILING:
+        return False  # nothing guards it, and nothing is remembered of it
+    if what is LOOK_UP:
+        return getattr(module, LOOKUP)(question.namespace, question.user)
+    if what is RESPOND:
+        assert isinstance(question.proof, ClientResponse)
+        return question.proof.respond(question.proof.said)
+    assert decoy is not None
+    return decoy()
+
+
+def heard(step: Step, reply: object) -> object:
+    """What a module has replied, if it may; raises ModuleFailed if it breaks the contract."""
+    what = step.what
+    if what is CHECK:
+        if isinstance(reply, (Authenticated, Refused)):
+            route = reply.route
+            if isinstance(route, Route) or (route is None and isinstance(reply, Refused)):
+                return reply
+        elif isinstance(reply, (Unknown, CannotTell)):
+            return reply
+    elif what is KEYS:
+        if isinstance(reply, (Refused, Unknown, HandedOn, CannotTell)) or (
+            isinstance(reply, Provable) and isinstance(reply.route, Route) and _are_sound(reply.keys)
+        ):
+            return reply
+    elif what is RESPOND:
+        if isinstance(reply, (Refused, HandedOn, CannotTell)) or (
+            isinstance(reply, Authenticated) and isinstance(reply.route, Route)
+        ):
+            return reply
+    elif what is LOOK_UP:
+        if reply is None or isinstance(reply, KnownUser):
+            return reply
+    elif what is SPEND or isinstance(reply, (bool, CannotTell)):
+        return reply
+    raise ModuleFailed(f"answered with something else than the contract allows ({type(reply).__name__})")
+
+
+def _are_sound(keys: object) -> bool:
+    return isinstance(keys, ScramKeys) and keys.are_sound
+
+
+def failure(error: Exception) -> CannotTell:
+    """What an exception of a module comes to: its text only if it is one for people."""
+    return CannotTell(str(error) if isinstance(error, ModuleFailed) else type(error).__name__)
