@@ -56,6 +56,14 @@ def test_every_file_that_is_named_exists(document: str) -> None:
     assert [word for word in named if not is_there(word)] == []
 
 
+def test_every_file_of_a_session_is_in_a_room() -> None:
+    """Who looks for what a session does finds it by the table of rooms."""
+    rooms = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("\n## The rooms\n")[1].split("\n## ")[0]
+    named = {Path(span).name for span in re.findall(r"`([^`]+)`", rooms)}
+    files = {path.name for path in (ROOT / "popular/proxy/session").rglob("*.py")}
+    assert files - named == {"__init__.py"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
 def test_every_link_leads_somewhere(page: Path) -> None:
     """Links are relative to the page that has them; what looks like a path of ours in backticks begins at the root."""
