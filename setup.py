@@ -47,13 +47,15 @@ PROFILED = ["-fprofile-use"] if HAS_COUNTED else ["-fprofile-generate", "-fprofi
 
 
 class Build(build_ext):
-    """Translates, compiles side by side, and tells at the end what was made."""
+    """Translates, compiles side by side, tells at the end what was made, and keeps nothing of modules that are gone."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
 
     def run(self) -> None:
+        for path in compiled.orphans(ROOT):
+            path.unlink()
         if not self.extensions:
             return
         names = [extension.name for extension in self.extensions]

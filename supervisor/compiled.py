@@ -42,6 +42,17 @@ def hot_modules(root: Path = _ROOT) -> list[str]:
     return sorted(".".join(path.relative_to(root).parts) for path in found)
 
 
+def orphans(root: Path = _ROOT) -> list[Path]:
+    """Compiled forms of modules that are gone, or no longer to be compiled: beside the sources, and in build/lib*, from
+    where they would get into a wheel. Those that the build has made, by the C that it keeps: no others are ours.
+    """
+    hot, texts = set(hot_modules(root)), root / "build" / "cython"
+    made = [path.relative_to(texts).with_suffix("") for path in sorted(texts.rglob("*.c"))]
+    gone = [path for path in made if ".".join(path.parts) not in hot]
+    places = (root, *root.glob("build/lib*"))
+    return [found for path in gone for place in places for found in (place / path.parent).glob(f"{path.name}.*.so")]
+
+
 def checksum(modules: Iterable[str], root: Path = _ROOT) -> int:
     """Over every file from which these are made."""
     found = 0
@@ -134,8 +145,10 @@ IN_USE, REASON = _choose()
 
 
 def up_to_date() -> bool:
-    """Whether there is nothing to compile: the compiled form is used, and has all modules that it can have."""
-    return IN_USE is not None and list(IN_USE.modules) == hot_modules()
+    """Whether there is nothing to compile: the compiled form is used, and has all modules that it can have, and no
+    others.
+    """
+    return IN_USE is not None and list(IN_USE.modules) == hot_modules() and not orphans()
 
 
 def form() -> str:

@@ -107,6 +107,36 @@ def test_without_a_compiler_python_is_built(tmp_path: Path, wish: str | None, co
 
 
 @pytest.mark.processes
+def test_what_was_compiled_of_a_module_that_is_gone_goes(tmp_path: Path) -> None:
+    """Beside the sources and in what a wheel is made of; a module that was never compiled here stays, as do all whose
+    sources are there.
+    """
+    for package in compiled.PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__", "*.so", "compiled.*.txt")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    made, lib, theirs = tmp_path / "build" / "cython", tmp_path / "build" / "lib.of-311", "popular/pdm"
+    suffix = compiled.record_path().suffixes[0] + ".so"
+    for stem in ("popular/protocol/renamed", "popular/protocol/lines", "supervisor/common_metrics"):
+        (made / stem).parent.mkdir(parents=True, exist_ok=True)
+        (made / f"{stem}.c").touch()
+        for place in (tmp_path, lib):
+            (place / stem).parent.mkdir(parents=True, exist_ok=True)
+            (place / f"{stem}{suffix}").touch()
+    (tmp_path / theirs / f"libpdm_somebodys{suffix}").touch()
+    environment = os.environ | {"CC": "/nowhere/cc", "PYTHONPATH": str(tmp_path)}
+    environment.pop("POPULAR_PURE", None)
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+    subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=True, timeout=PATIENCE)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.so")} == {
+        f"popular/protocol/lines{suffix}",
+        f"build/lib.of-311/popular/protocol/lines{suffix}",
+        f"{theirs}/libpdm_somebodys{suffix}",
+    }
+
+
+@pytest.mark.processes
 def test_a_profile_that_is_not_there_is_told_before_anything_is_made(tmp_path: Path) -> None:
     """And what was compiled before stays as it is."""
     for package in compiled.PACKAGES:
