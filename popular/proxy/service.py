@@ -119,6 +119,7 @@ class ProxyService:
         takes = kinds_taken(used, config.variables["fallback"])
         self._times = refusal_times(used, lambda: context.clock.now, before=self._times)
         vservs: Mapping[str, Vserv] = config.things["vserv"]
+        self._useless = {ident: vserv.useless for ident, vserv in vservs.items()}
         return {
             ident: VservRuntime(
                 context,
@@ -168,8 +169,9 @@ class ProxyService:
         self._sessions.retire()
 
     def reports(self) -> list[Report]:
-        """What was found in the modules, for the master to keep and to tell."""
-        return [held.report() for held in self._open] + self._lacking.reports()
+        """What was found in the modules and the virtual servers, for the master to keep and to tell."""
+        useless = [Report(f"vserv {ident}", (note,)) for ident, note in self._useless.items() if note]
+        return [held.report() for held in self._open] + self._lacking.reports() + useless
 
     def _release(self) -> None:
         """Nobody holds this service any more."""

@@ -4,6 +4,7 @@ import pytest
 
 from popular.proxy.session.rules import rules_of
 from popular.proxy.settings.mechanisms import USUAL, WAYS, MechanismList
+from popular.proxy.settings.vserv import Vserv
 from tests.proxy.console import Console, refused
 
 
@@ -42,6 +43,28 @@ def test_mechanisms_are_words_with_commas(console: Console) -> None:
 def test_what_is_refused_says_what_is_allowed(console: Console, said: str, text: str) -> None:
     """And nothing is changed."""
     assert text in refused(console, f"vserv conf v1 {said}")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("", "there is no TLS (prot, starttls)"),
+        ("clientcert optional clientca /ca.pem", "there is no TLS (prot, starttls)"),
+        ("starttls optional", "no client is asked for a certificate (clientcert)"),
+        ("starttls optional clientcert optional clientca /ca.pem", ""),
+        ("mechanisms user,plain", ""),
+    ],
+)
+def test_external_without_a_certificate_is_useless(said: str, why: str) -> None:
+    """And which parameter is in the way is said."""
+    made = Vserv.make("v1").with_parameters({"mechanisms": ("user", "external")} | _values(said))
+    assert made.useless == (why and f"vserv v1: mechanisms has external, which nobody can use: {why}")
+
+
+def _values(said: str) -> dict[str, object]:
+    words = said.split()
+    values: dict[str, object] = dict(zip(words[::2], words[1::2], strict=True))
+    return values | ({"mechanisms": tuple(str(values["mechanisms"]).split(","))} if "mechanisms" in values else {})
 
 
 def test_completion() -> None:

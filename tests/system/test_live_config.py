@@ -233,3 +233,19 @@ def test_a_note_is_seen_without_asking(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (0, "")
         assert done.stderr == 'note: no backend "nostore" is configured yet\n'
         assert subprocess.run([*command[:-1], "pdm add b any nostore", "-q"], stderr=subprocess.PIPE).stderr == b""
+
+
+def test_a_mechanism_that_nobody_can_use_is_told(tmp_path: Path) -> None:
+    """By the reply when it is allowed, and by the check of a file: in pcontrol, and before a start."""
+    rc = tmp_path / "rc"
+    rc.write_text(f"vserv conf v iface {LOOPBACK} port {free_port()} mechanisms user,external\n")
+    note = "note: vserv v: mechanisms has external, which nobody can use: there is no TLS (prot, starttls)"
+    with Proxy(tmp_path) as proxy:
+        assert note in proxy.said("vserv conf v mechanisms external").text
+        assert "note: " not in proxy.said("vserv conf v bannerok ready").text, "it was told"
+        for command in (["pcontrol", "-r", proxy.rundir, "check", rc], ["pproxy", "--check", "-c", rc]):
+            done = subprocess.run(
+                [program(str(command[0])), *command[1:]], capture_output=True, text=True, timeout=patient(30)
+            )
+            assert done.returncode == 0
+            assert note in done.stdout + done.stderr

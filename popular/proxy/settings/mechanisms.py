@@ -7,7 +7,7 @@ from popular.protocol.sasl import MECHANISMS
 from supervisor.control.kinds import Kind, nearest, shown
 from supervisor.control.lookups import Lookups, Unfit
 
-USER_AND_PASS = "user"
+USER_AND_PASS, EXTERNAL = "user", "external"
 WAYS = (USER_AND_PASS, *(name.lower() for name in MECHANISMS))
 USUAL = (USER_AND_PASS, "plain", "login", "xoauth2", "oauthbearer")
 """Not those that clients prefer to a password and then insist on, though not each user may have what they take."""

@@ -11,7 +11,7 @@ from popular.protocol.lines import LONGEST_REPLY
 from popular.proxy.settings.backend import leads_back
 from popular.proxy.settings.kinds import USER_NAMESPACE
 from popular.proxy.settings.limits import OWN, VSERV_LOGINS, VSERV_SESSIONS, Limit, LimitRules, limit_rules
-from popular.proxy.settings.mechanisms import USUAL, MechanismList
+from popular.proxy.settings.mechanisms import EXTERNAL, USUAL, MechanismList
 from popular.proxy.settings.order_sorts import DRAINED_VSERV, drain_note, drain_of
 from popular.tls.authorities import Authorities, CaFile
 from popular.tls.directory import DEFAULT
@@ -164,8 +164,19 @@ class Vserv(Thing):
     @property
     def needed_certificates(self) -> tuple[str, ...]:
         """See popular.tls.users: where it is in use and clients may speak TLS with it."""
-        in_tls = self.state != OFFLINE and (self.prot == POP3S or self.starttls != "off")
-        return (self.certificate or DEFAULT,) if in_tls else ()
+        return (self.certificate or DEFAULT,) if self.state != OFFLINE and self.has_tls else ()
+
+    @property
+    def has_tls(self) -> bool:
+        return self.prot == POP3S or self.starttls != "off"
+
+    @property
+    def useless(self) -> str:
+        """What is allowed and can never be used, for people; "" if there is no such thing."""
+        if EXTERNAL not in self.mechanisms or (self.has_tls and self.clientcert != "off"):
+            return ""
+        why = "no client is asked for a certificate (clientcert)" if self.has_tls else "there is no TLS (prot, starttls)"
+        return f"vserv {self.id}: mechanisms has {EXTERNAL}, which nobody can use: {why}"
 
 
 def _check(context: CommandContext, config: Config, vserv: Vserv) -> str | None:
