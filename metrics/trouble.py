@@ -1,4 +1,5 @@
-"""What goes wrong while clients are served: things that fail, clients who wait, certificates near their end. Pure.
+"""What goes wrong while clients are served: things that fail, clients who wait, orders that a restart would forget,
+certificates near their end. Pure.
 
 A thing fails when it was found down, or a tenth of what was tried there in the last minute failed (Health in
 supervisor/table/contents.py).
@@ -104,6 +105,9 @@ def concerns(
     if waiting := gauges.get("waiting", 0):
         text = f"{waiting:,} {noun(waiting, 'client')} {noun(waiting, 'waits', 'wait')} to be accepted"
         yield Concern(text, is_urgent=waiting >= MANY_WAITING)
+    if orders := gauges.get("orders_not_kept", 0):
+        text = f"{count_of(orders, 'order')} {noun(orders, 'is', 'are')} not kept on disk"
+        yield Concern(text, "A restart would forget them; state_not_kept in the log says why.")
     if end := gauges.get("soonest_end", 0):
         days = int((end - now) // _DAY)
         if days < 0:

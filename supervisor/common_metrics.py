@@ -76,6 +76,12 @@ _ORDERS = (
         MasterGauge("orders"),
     ),
     Metric(
+        "popular_orders_not_kept",
+        "Orders, and ends of orders, that are in force and could not be written to the state directory: the next start "
+        "would not know of them. It is tried again twice a minute.",
+        MasterGauge("orders_not_kept"),
+    ),
+    Metric(
         "popular_sessions_leaving",
         "Sessions that a drain, a kick, a lock or a move waits for, as of its last round (`kick list`).",
         MasterGauge("sessions_leaving"),

@@ -119,7 +119,8 @@ OVERVIEW = Board(
             "What the operator has ordered",
             (
                 now("Orders in force", gauge("orders"), width=4),
-                now("Orders by what they do", gauge("orders_by_sort", "order"), width=8),
+                now("Orders by what they do", gauge("orders_by_sort", "order"), width=4),
+                now("Orders not kept", gauge("orders_not_kept"), steps=ANY_IS_BAD, width=4),
                 now("Sessions that are to leave", gauge("sessions_leaving"), width=4),
                 now("Moves that failed", rate("moves_total", result="undone"), steps=ANY_IS_BAD, width=4),
                 now("Longest hold of a move", gauge("move_longest_hold_seconds", how="max"), width=4),

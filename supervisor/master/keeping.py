@@ -3,7 +3,9 @@
     change → written (a job; those that come meanwhile go together into the next one) → told → every worker has it
 
 What cannot be written counts all the same, until the program ends, and the answer says so; but for what asks for more
-(`surely`), which is then refused. A worker that does not confirm in time is killed: its successor is born with all.
+(`surely`), which is then refused. All of it is written with the next order, and tried every AGAIN_SECONDS; until then
+`count_not_kept` tells how much there is. A worker that does not confirm in time is killed: its successor is born with
+all.
 """
 
 import errno
@@ -16,7 +18,16 @@ from supervisor.control.lookups import Job, Result
 from supervisor.master.change import COMMIT_SECONDS
 from supervisor.master.jobs import Jobs
 from supervisor.master.pool import Pool, WorkerProcess
-from supervisor.operatorstate import UNDO, DamagedState, OperatorState, OrderEntry, from_octets, to_octets, unfinished
+from supervisor.operatorstate import (
+    UNDO,
+    DamagedState,
+    OperatorState,
+    OrderEntry,
+    from_octets,
+    is_over,
+    to_octets,
+    unfinished,
+)
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
@@ -26,6 +37,9 @@ from supervisor.workerline import ChangeState, StateChanged
 
 WhenKept = Callable[[bool, str], None]
 """Called once: whether it counts now, and why it is not kept beyond this program, or not in force; "" if it is."""
+
+AGAIN_SECONDS = 30.0
+"""So long after what could not be written it is tried again."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NEWER = "a newer instance of the program keeps what is ordered"
@@ -80,6 +94,9 @@ class StateKeeper:
         self._has_successor = has_successor
         self._queue: list[_Unkept] = []
         self._writing = False
+        self._not_kept: set[tuple[str, str]] = set()
+        """Sort and id of orders that are in force, or have been ended, and are not so in the file."""
+        self._will_try_again = False
         self._number = 0
         self._told: dict[int, _Unkept] = {}
         self.state = OperatorState()
@@ -124,13 +141,17 @@ class StateKeeper:
     def _tell_not_kept(self, reason: str) -> None:
         self._log(messages.STATE_NOT_KEPT, directory=self._directory.path, reason=reason)
 
+    def count_not_kept(self, now: float) -> int:
+        """How many orders the next program would not know, or ends of orders; but for those that are over by now."""
+        return sum(not is_over(self.state.of(sort).get(ident, {}), now) for sort, ident in self._not_kept)
+
     def change(self, entries: Iterable[OrderEntry], kept: WhenKept, *, surely: bool = False) -> None:
         """Has orders be in force. `surely`: only if they are on the disk first."""
         self._queue.append(_Unkept(tuple(entries), kept, surely))
         self._write()
 
-    def _write(self) -> None:
-        if self._writing or not self._queue:
+    def _write(self, *, again: bool = False) -> None:
+        if self._writing or not (self._queue or again):
             return
         group, self._queue = self._queue, []
         if self._has_successor():
@@ -144,8 +165,13 @@ class StateKeeper:
 
     def _written(self, group: list[_Unkept], result: Result) -> None:
         self._writing = False
-        if result.failure is not None and result.failure is not _NEWER:
-            self._tell_not_kept(result.failure)
+        if result.failure is None or result.failure is _NEWER:
+            self._not_kept.clear()
+        else:
+            self._not_kept |= {entry[:2] for change in group if not change.surely for entry in change.entries}
+            if group:
+                self._tell_not_kept(result.failure)
+            self._try_again_later()
         for change in group:
             change.note = "" if result.failure is None else f"not kept when the program ends ({result.failure})"
             if change.surely and result.failure is not None:
@@ -153,6 +179,15 @@ class StateKeeper:
             else:
                 self._put_in_force(change)
         self._write()
+
+    def _try_again_later(self) -> None:
+        if self._not_kept and not self._will_try_again:
+            self._will_try_again = True
+            self._loop.after(AGAIN_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        self._will_try_again = False
+        self._write(again=bool(self._not_kept))
 
     def _put_in_force(self, change: _Unkept) -> None:
         self.state.change(change.entries)

@@ -238,8 +238,12 @@ class Master:
         self._audit.tell_left_out()
         self._watchdog.look(self._changes.running)
         self._watchers.look(self._changes.running)
-        orders = self._keeper.state.entries(time.time())
-        self._accounting.set_gauges(orders=len(orders), sessions_leaving=self._sweeps.count_left())
+        now = time.time()
+        self._accounting.set_gauges(
+            orders=len(self._keeper.state.entries(now)),
+            orders_not_kept=self._keeper.count_not_kept(now),
+            sessions_leaving=self._sweeps.count_left(),
+        )
         if not self._shutdown.final:
             self._periodic_commands.begin_due(self._changes.running)
 

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from supervisor.pcontrol.connection import Connection
+from tests.system.scrape import scrape
 from tests.system.site import LOOPBACK, PATIENCE, PopClient, Proxy, free_port, program, wait_until
 
 FILE = "state/pproxy.operator.json"
@@ -52,14 +53,19 @@ def test_a_damaged_file_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
-    """The start says so, and each command that is in force and not kept."""
+    """The start says so, and each command that is in force and not kept; watchers are told how many those are."""
     (tmp_path / "file").touch()
-    with Proxy(tmp_path, options=["--statedir", str(tmp_path / "file/state")]) as proxy:
+    options = ["--statedir", str(tmp_path / "file/state")]
+    with Proxy(tmp_path, options=options, metrics=f"{LOOPBACK}:0") as proxy:
         assert len(proxy.log("state_not_kept")) == 1
         said = proxy.said("block 192.0.2.0/24").text
         assert "192.0.2.0/24 is blocked; note: not kept when the program ends" in said
         assert len(proxy.json("block list")) == 1
         assert len(proxy.log("state_not_kept")) == 2
+        wait_until(lambda: scrape(proxy).value("popular_orders_not_kept") == 1, "it is scraped")
+        command = [program("pstatus"), "--rundir", str(proxy.rundir)]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
+        assert "; 1 order is not kept on disk" in shown.stdout
 
 
 def test_only_the_newest_instance_keeps_it(tmp_path: Path) -> None:
