@@ -22,6 +22,9 @@ UNDO = "undo"
 SHARED, PENDING = "cluster", "not told yet"
 """In the value of what other programs of a cluster know too; and what stands there while they could not be told."""
 
+FILE = "file"
+"""In the value of an order for which something is recorded: the path of that file."""
+
 Orders = Mapping[str, Mapping[str, Any]]
 """The orders of one sort: their values, by id."""
 
@@ -86,6 +89,12 @@ def is_over(value: Mapping[str, Any], now: float) -> bool:
     """Whether the end of an order has come."""
     until = value.get("until")
     return until is not None and until <= now
+
+
+def files_of(entries: Iterable[OrderEntry]) -> frozenset[str]:
+    """The names of the files in which something is recorded for these orders."""
+    paths = ((entry.value or {}).get(FILE) for entry in entries)
+    return frozenset(path.rpartition("/")[2] for path in paths if isinstance(path, str))
 
 
 def to_octets(entries: Iterable[OrderEntry]) -> bytes:

@@ -23,6 +23,7 @@ from supervisor.operatorstate import (
     DamagedState,
     OperatorState,
     OrderEntry,
+    files_of,
     from_octets,
     is_over,
     to_octets,
@@ -48,14 +49,15 @@ _NEWER = "a newer instance of the program keeps what is ordered"
 @dataclass(frozen=True)
 class WriteState(Job):
     """Writes the file; it may take as long as the disk does. On a full one traces make room: whom an order shuts out is
-    to stay outside after a restart, and a trace is only there to be looked at.
+    to stay outside after a restart, and a trace is only there to be looked at. `at_work`: the names of those that are.
     """
 
     directory: StateDirectory
     content: bytes = field(repr=False)
+    at_work: frozenset[str] = frozenset()
 
     def perform(self) -> None:
-        gone = give_up_traces(self.directory.path, self.directory.program)
+        gone = give_up_traces(self.directory.path, self.directory.program, self.at_work)
         while True:
             try:
                 return self.directory.write(self.content)
@@ -160,7 +162,8 @@ class StateKeeper:
         self._writing = True
         after = OperatorState(self.state.entries(time.time()))
         after.change(entry for change in group for entry in change.entries)
-        job = WriteState(self._directory, to_octets(after.entries(time.time())))
+        entries = after.entries(time.time())
+        job = WriteState(self._directory, to_octets(entries), files_of(entries))
         self._jobs.send(job, lambda result: self._written(group, result))
 
     def _written(self, group: list[_Unkept], result: Result) -> None:

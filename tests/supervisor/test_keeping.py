@@ -1,5 +1,7 @@
 """Orders that cannot be written: how many they are, and that it is tried again. Real files; time is turned by hand."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -29,17 +31,29 @@ class Nobody:
         done(run(job))
 
 
+class FullDisk(StateDirectory):
+    """One on which there is room when a trace is gone, or less than a block."""
+
+    def write(self, content: bytes) -> None:
+        """Raises OSError."""
+        trace = self.path / "traces/pproxy-1.trace"
+        if trace.exists() and trace.stat().st_size > 4096:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write(content)
+
+
 class Place:
     """A state directory that can be made useless, and back, and who keeps orders in it."""
 
     def __init__(self, path: Path) -> None:
         self.state = path / "state"
         self.state.touch()
+        self.traces = self.state / "traces"
         self.clock = Clock()
         self.is_older = False
         nobody = cast(Any, Nobody())
         self.keeper = StateKeeper(
-            StateDirectory(self.state, "pproxy"),
+            FullDisk(self.state, "pproxy"),
             cast(Loop, self.clock),
             QUIET,
             pool=cast(Pool, nobody),
@@ -97,3 +111,14 @@ def test_what_was_refused_is_not_missing(tmp_path: Path) -> None:
     place.is_older = True
     assert place.clock.turn()
     assert place.keeper.count_not_kept(NOW) == 0
+
+
+def test_a_trace_at_work_is_cut_and_not_removed(tmp_path: Path) -> None:
+    """To make room for what is ordered; its second line says how many octets are missing."""
+    place = Place(tmp_path)
+    place.repair()
+    place.traces.mkdir()
+    (trace := place.traces / "pproxy-1.trace").write_bytes(b"head\n" + b"a line\n" * 1000)
+    (place.traces / "pproxy-2.trace").touch()
+    assert place.order(OrderEntry("trace", "1", {"file": str(trace)})) == 0
+    assert trace.read_text().split("\n")[1].startswith("- +0.000000 -- 7,000 octets are missing here: ")

@@ -8,7 +8,7 @@ import pytest
 
 from supervisor.master.keeping import WriteState
 from supervisor.runtime.statedir import StateDirectory
-from supervisor.runtime.statespace import StoredFile, make_room, too_many
+from supervisor.runtime.statespace import StoredFile, give_up_traces, make_room, too_many
 
 
 def _file(age: int, size: int) -> StoredFile:
@@ -79,6 +79,31 @@ def test_orders_that_find_no_room_at_all(tmp_path: Path) -> None:
     (tmp_path / "nowhere").touch()
     with pytest.raises(NotADirectoryError):
         WriteState(StateDirectory(tmp_path / "nowhere/x", "pproxy"), b"orders").perform()
+
+
+def test_a_trace_at_work_is_cut_and_says_so(tmp_path: Path) -> None:
+    """After all that are over; of how many octets there were nothing is left but a line, the second time too. It is as
+    old as it was, and who has it open goes on in it. What is in one block makes no room, and stays.
+    """
+    head, gap = b"- +0.000000 -- trace 1: user default:joe\n", "- +0.000000 -- {} octets are missing here: "
+    gap += "they made room for what was ordered, on a full disk\n"
+    at_work = ("pproxy-1", "pproxy-2", "pproxy-4")
+    for age, (name, content) in enumerate(
+        {"4": b"newest", "3": b"over", "2": bytes(4096), "1": head + b"a line\n" * 1000}.items()
+    ):
+        (path := tmp_path / "traces" / f"pproxy-{name}").parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (10_000 - age, 10_000 - age))
+    with (tmp_path / "traces/pproxy-1").open("ab") as trace:
+        assert [*give_up_traces(tmp_path, "pproxy", at_work)] == ["pproxy-3", "pproxy-1"]
+        left = head + gap.format("7,000").encode()
+        path = tmp_path / "traces/pproxy-1"
+        assert (path.read_bytes(), path.stat().st_mtime) == (left, 9997)
+        trace.write(b"another\n" * 1000)
+    os.utime(path, (9997, 9997))
+    assert [*give_up_traces(tmp_path, "pproxy", at_work)] == ["pproxy-1"]
+    assert path.read_bytes() == head + gap.format("15,000").encode()
+    assert (tmp_path / "traces/pproxy-2").read_bytes() == bytes(4096)
 
 
 class FullDisk(StateDirectory):

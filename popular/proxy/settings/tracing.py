@@ -30,7 +30,7 @@ from supervisor.control.outcome import Ordered, Outcome, Reply
 from supervisor.control.things import named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, Word
-from supervisor.operatorstate import OrderEntry, is_over
+from supervisor.operatorstate import FILE, OrderEntry, is_over
 from supervisor.runtime.plural import count_of
 from supervisor.runtime.statespace import TRACES, make_room
 
@@ -189,7 +189,7 @@ def _is_well_formed(ident: str, value: Mapping[str, Any]) -> bool:
             ipaddress.ip_network(str(name))
         except ValueError:
             return False
-    numbers, texts = (value.get("until"), value.get("most")), [name, value.get("file")]
+    numbers, texts = (value.get("until"), value.get("most")), [name, value.get(FILE)]
     if of == USER:
         texts.append(value.get("namespace"))
     return (
@@ -249,7 +249,7 @@ def _start(context: CommandContext, arguments: Arguments, of: str) -> Outcome:
     _make_room(context, living, files, most=most)
     ident = max([0, *files, *map(int, _ordered(context))]) + 1
     path = _file_of(context, ident)
-    value = {"of": of, **whom, "until": round(time.time() + seconds), "most": most, "file": path}
+    value = {"of": of, **whom, "until": round(time.time() + seconds), "most": most, FILE: path}
     text = f"trace {ident}: the next sessions of {of} {_name(value)}, in {path}"
     data = {"id": ident, "of": of, "name": _name(value), "file": path}
     notes = namespace_notes(whom["namespace"], context) if of == USER else ()

@@ -175,7 +175,9 @@ class Vserv(Thing):
         """What is allowed and can never be used, for people; "" if there is no such thing."""
         if EXTERNAL not in self.mechanisms or (self.has_tls and self.clientcert != "off"):
             return ""
-        why = "no client is asked for a certificate (clientcert)" if self.has_tls else "there is no TLS (prot, starttls)"
+        why = (
+            "no client is asked for a certificate (clientcert)" if self.has_tls else "there is no TLS (prot, starttls)"
+        )
         return f"vserv {self.id}: mechanisms has {EXTERNAL}, which nobody can use: {why}"
 
 

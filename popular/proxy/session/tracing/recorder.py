@@ -15,6 +15,7 @@ from popular.proxy.session.tracing.inforce import TracesInForce, TracesKnown
 from popular.proxy.session.tracing.trace_writer import TraceWriter
 from popular.proxy.settings.order_sorts import user_key
 from popular.proxy.settings.tracing import BACKEND, NETWORK, TRACE, USER, VSERV, well_formed
+from supervisor.operatorstate import FILE
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
 
@@ -40,7 +41,7 @@ class OrderedTrace:
         of, name = value["of"], value["name"]
         name = user_key(value["namespace"], name) if of == USER else name
         whose = {"trace": ident, "of": of, "name": name}
-        writer = TraceWriter(context, whose=whose, path=value["file"], most=value["most"])
+        writer = TraceWriter(context, whose=whose, path=value[FILE], most=value["most"])
         return cls(ident, value, of, name=name, until=value["until"], writer=writer)
 
 
