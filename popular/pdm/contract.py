@@ -279,10 +279,13 @@ class HandedOn:
 
     `challenge` is what the client is told. `respond` is called with what it says to that, in the same way as `check`,
     once or never: clients go away. It gives one more HandedOn, or what came of it: Authenticated, Refused, CannotTell.
+    `account`: as UserLimits has it, in the one that tells the client that its proof holds: it is not told so, if that
+    account is locked.
     """
 
     challenge: bytes
     respond: Callable[[bytes], "Answer | Awaitable[Answer]"]
+    account: str = ""
 
     def __repr__(self) -> str:
         return "HandedOn(****)"

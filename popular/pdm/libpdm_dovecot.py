@@ -166,10 +166,21 @@ class Dovecot(AsyncModule):
         return refusal
 
     async def _respond(self, connection: AuthConnection, number: int, response: bytes, *, user: str) -> Answer:
+        """What comes of a proof. That it holds the server says by one more challenge, to which there is nothing to say;
+        it is asked at once who that is and whether he may come in, before the client hears that his password is right.
+        """
         reply = await connection.respond(number, response)
-        if reply.word == "CONT":
-            return HandedOn(wire.challenge_of(reply), partial(self._respond, connection, number, user=user))
-        return self._answer(reply, user)
+        if reply.word != "CONT":
+            return self._answer(reply, user)
+        holds = wire.challenge_of(reply)
+        answer = self._answer(await connection.respond(number, b""), user)
+        if not isinstance(answer, Authenticated):
+            return answer
+        account = answer.limits.account if answer.limits is not None else ""
+        return HandedOn(holds, partial(self._concluded, answer), account)
+
+    async def _concluded(self, answer: Answer, said: bytes) -> Answer:
+        return Refused() if said else answer
 
     async def _connected(self) -> AuthConnection:
         async with self._opening:

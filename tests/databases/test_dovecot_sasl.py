@@ -151,6 +151,25 @@ def test_an_exchange_is_between_client_and_server(server: DovecotSasl) -> None:
     asked(server, dialogue)
 
 
+def test_who_somebody_is_is_known_before_he_hears_that_his_proof_holds(server: DovecotSasl) -> None:
+    """The server writes his name in small letters: an order about that account can be looked at. What he says after it
+    is an empty line, and nothing else.
+    """
+
+    async def dialogue(put: Put) -> None:
+        for said, decision in ((b"", Admitted), (b"x", RefusedLogin)):
+            client = ScramClient("ANN", "s3cret", "nonce")
+            challenged = await put(wanted("ANN", client.first()))
+            assert isinstance(challenged, ToHandOn)
+            assert challenged.said.account == ""
+            proven = await put(responded(challenged, "ANN", client.final(challenged.said.challenge)))
+            assert isinstance(proven, ToHandOn)
+            assert proven.said.account == "ann"
+            assert isinstance(await put(responded(proven, "ANN", said)), decision)
+
+    asked(server, dialogue)
+
+
 def test_who_is_unknown_is_shown_what_others_are(server: DovecotSasl) -> None:
     """A challenge of the form that the last one had who was challenged, one salt for one name, a nonce of its own."""
 

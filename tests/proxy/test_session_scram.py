@@ -327,8 +327,8 @@ def refuses(_said: bytes) -> Refused:
     raise AssertionError("the machine calls nobody")
 
 
-def handed_on(challenge: bytes, doubt: str = "") -> ToHandOn:
-    return ToHandOn(HandedOn(challenge, refuses), "dovecot", doubt)
+def handed_on(challenge: bytes, doubt: str = "", account: str = "") -> ToHandOn:
+    return ToHandOn(HandedOn(challenge, refuses, account), "dovecot", doubt)
 
 
 def test_an_exchange_that_a_server_has() -> None:
@@ -383,12 +383,13 @@ def test_a_client_that_gives_up_an_exchange_of_a_server(response: bytes) -> None
     assert session.machine.phase is GREETED
 
 
-def test_a_lock_where_a_server_looks_at_the_proof() -> None:
-    """What it says of one that holds is not handed on."""
-    session, _client = asked(orders=locked_ann())
+@pytest.mark.parametrize(("user", "account"), [("ann", ""), ("ANN", "ann")])
+def test_a_lock_where_a_server_looks_at_the_proof(user: str, account: str) -> None:
+    """What it says of one that holds is not handed on; also where it alone knows whose account that is."""
+    session, _client = asked(user, orders=locked_ann())
     session.decided(handed_on(b"one"))
     session.says(coded(b"two") + b"\r\n")
-    (verb,) = session.decided(handed_on(b"v=three"))
+    (verb,) = session.decided(handed_on(b"v=three", account=account))
     assert verb == ("conclude", RefusedLogin("dovecot", locked=True))
     assert said(session.decided(verb[1])) == WRONG
 

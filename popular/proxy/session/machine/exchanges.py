@@ -130,7 +130,10 @@ class Exchanges(Authorization):
         orders = self._around.orders
         if not orders.any or not isinstance(decision, (ToProve, ToHandOn)):
             return False
-        account = decision.limits.account if isinstance(decision, ToProve) and decision.limits is not None else ""
+        if isinstance(decision, ToHandOn):
+            account = decision.said.account
+        else:
+            account = decision.limits.account if decision.limits is not None else ""
         asking = AskedLogin(self._rules.vserv, self.namespace, self.user, backend="", account=account)
         return orders.verdict(asking)[0] == LOCKED
 
