@@ -144,7 +144,7 @@ def _make_master(
             log=log,
             limits=limits,
             load_files=_load_files(chosen),
-            source=_source(chosen, rundir, notifier, log=log),
+            source=_source(program, chosen, rundir, notifier=notifier, log=log),
             notifier=notifier,
             access_file=AccessFile(chosen.access, language),
             audit_file=audit,
@@ -206,7 +206,9 @@ def _check(program: Program, chosen: argparse.Namespace) -> int:
     os._exit(code if can_listen else code or EXIT_FAILED)  # a thread of a module may still run
 
 
-def _source(chosen: argparse.Namespace, rundir: RunDirectory, notifier: Notifier, *, log: Log) -> Source:
+def _source(
+    program: Program, chosen: argparse.Namespace, rundir: RunDirectory, *, notifier: Notifier, log: Log
+) -> Source:
     """Where listening sockets come from: systemd, ringd, or we bind them ourselves."""
     path = _ring_path(chosen)
     if path is not None and chosen.ringd is None and (reason := why_unserved(path)):
@@ -222,7 +224,7 @@ def _source(chosen: argparse.Namespace, rundir: RunDirectory, notifier: Notifier
         if port not in ports and not rundir.has_company():
             log(messages.PORT_SHARED, address=host, port=port)
 
-    source: Source = Ring(path, log) if path is not None else Binding(tell_shared)
+    source: Source = Ring(path, log, program.name) if path is not None else Binding(tell_shared)
     return Activated(passed, source, notifier, log=log) if passed or notifier.stores else source
 
 

@@ -94,9 +94,10 @@ class Ring:
 
     shared = True
 
-    def __init__(self, path: Path, log: Log) -> None:
-        """`path`: ringd's socket. It need not be there yet."""
+    def __init__(self, path: Path, log: Log, program: str) -> None:
+        """`path`: ringd's socket. It need not be there yet. `program`: who asks."""
         self._path = path
+        self._program = program
         self._log = log
         self._loop: Loop
         self._link: Link | None = None
@@ -119,6 +120,7 @@ class Ring:
     def _connect(self) -> None:
         end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
+            end.bind(ringwire.name_of_end(self._program))
             end.connect(str(self._path))
         except OSError as error:
             end.close()

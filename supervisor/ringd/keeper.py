@@ -3,7 +3,7 @@
 A group is all sockets of one address. Whoever claims the address holds all of the group, so that no client waits in a
 socket from which nobody accepts, also when one of two holders ends:
 
-    claimed      somebody holds it; opened anew only by a holder that is alone
+    claimed      somebody holds it; opened anew only by a holder that is alone; denied to another program
     unclaimed    its holders ended without giving it up: it waits for the next one, for a time, then it is closed
     given up     closed as soon as nobody holds it; a holder says so before (Quiet), and empties the queue in between
 
@@ -80,9 +80,11 @@ class Group:
 class Holder:
     """A program that is connected, and what it holds."""
 
-    def __init__(self, pid: int, uid: int) -> None:
+    def __init__(self, pid: int, uid: int, program: str) -> None:
         self.pid = pid
         self.uid = uid
+        self.program = program
+        """ "": it does not say."""
         self.names: set[int] = set()
         self.link: Link
 
@@ -119,7 +121,7 @@ class Keeper:
 
     def _accept(self, _events: int) -> None:
         try:
-            end, _address = self._control.accept()
+            end, name = self._control.accept()
         except OSError as error:
             if error.errno in _NO_ROOM:
                 self._pause(error)
@@ -131,7 +133,7 @@ class Keeper:
             end.close()
             return
         pid, uid, _gid = _CREDENTIALS.unpack(raw)
-        holder = Holder(pid, uid)
+        holder = Holder(pid, uid, ringwire.program_of(name))
         holder.link = Link(self._loop, end, partial(self._hear, holder=holder), lost=partial(self._lose, holder))
         self._holders.append(holder)
         if uid not in self._uids:
@@ -211,7 +213,7 @@ class Keeper:
         if claim.address not in self._groups and self._loop.now < self._settled_at:
             self._loop.after(self._settled_at - self._loop.now, partial(self._claim, holder, claim, sequence))
             return
-        reason = self._why_not(claim.address)
+        reason = self._why_not(claim.address) or self._whose(claim.address, holder)
         try:
             names = self._opened(holder, claim) if not reason else set()
         except OSError as error:
@@ -240,6 +242,17 @@ class Keeper:
         if address not in self._groups and len(self._groups) >= MOST_ADDRESSES:
             return "ringd has too many addresses already"
         return ""
+
+    def _whose(self, address: Address, asking: Holder) -> str:
+        """Which other program accepts there, or nothing: two instances of one program are an upgrade."""
+        group = self._groups.get(address)
+        holders = [one for one in self._holders if group is not None and one.names & group.sockets.keys()]
+        others = {one.program for one in holders} - {asking.program, ""}
+        if not others or not asking.program or asking in holders:
+            return ""
+        return (
+            f"port {address.address[1]} is lent to {', '.join(sorted(others))}, and clients would come to either of you"
+        )
 
     def _opened(self, holder: Holder, claim: Claim) -> set[int]:
         """The names of all sockets of an address; opens those that are missing, all or none. Raises OSError.

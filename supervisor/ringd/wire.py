@@ -1,4 +1,4 @@
-"""What ringd and those that hold its sockets say to each other. Pure: octets in, messages out.
+"""What ringd and those that hold its sockets say to each other. Octets in, messages out.
 
 Each message is one packet of a Unix SOCK_SEQPACKET socket, so that a message and its descriptors cannot be torn apart:
 head (`RING`, version, kind, sequence number), then the kind's own fields, in network order. A socket is named by its
@@ -10,9 +10,14 @@ inode number, which both sides read off their own descriptor.
                      Release   I have given these up
     ringd → holder   Granted   sockets (descriptors), all of them after `remaining` more
                      Denied    the claim is refused, or (sequence 0) the connection
+
+Which program a holder is says the name of its end of the connection (`name_of_end`), and no message: an older ringd,
+and an older holder, know none.
 """
 
 import errno
+import re
+import secrets
 import socket
 import struct
 from typing import NamedTuple
@@ -38,7 +43,19 @@ _RESTORE = struct.Struct("!I")
 _GRANTED = struct.Struct("!H")
 _DENIED = struct.Struct("!H")
 _NAME = struct.Struct("!Q")
+_END = re.compile(rb"\0popular-([a-z]+)-[0-9a-f]+")
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+def name_of_end(program: str) -> bytes:
+    """What a holder's end of a connection is bound to: an abstract address, which is nobody else's."""
+    return f"\0popular-{program}-{secrets.token_hex(8)}".encode()
+
+
+def program_of(end: object) -> str:
+    """Which program an end so called is of; "" if it has another name, or none."""
+    match = _END.fullmatch(end) if isinstance(end, bytes) else None
+    return match[1].decode() if match is not None else ""
 
 
 class WireFault(ValueError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from supervisor.ringd.keeper import Keeper, name_of
 from supervisor.ringd.link import Link
 from supervisor.ringd.main import ports
-from supervisor.ringd.wire import Claim, Denied, Granted, Message
+from supervisor.ringd.wire import Claim, Denied, Granted, Message, name_of_end
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
 from supervisor.sockets.listener import Address
@@ -29,9 +29,9 @@ class Console:
         self.keeper = Keeper(loop, log, self._control, uid=os.getuid(), ports=ports(allowed), keep=keep)
         self.peers: list[Peer] = []
 
-    def peer(self) -> "Peer":
-        """One more program."""
-        peer = Peer(self)
+    def peer(self, program: str = "") -> "Peer":
+        """One more program; without a name it is one of an older release."""
+        peer = Peer(self, program)
         self.peers.append(peer)
         return peer
 
@@ -48,9 +48,11 @@ class Console:
 class Peer:
     """A program that holds sockets."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, program: str) -> None:
         self._loop = console.loop
         self.end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if program:
+            self.end.bind(name_of_end(program))
         self.end.connect(str(console.path))
         self.lost: str | None = None
         self.heard: list[tuple[Message, int]] = []

@@ -29,7 +29,7 @@ class Program:
         self._logfile = directory / f"{name}.log"
         log = Log(name, str(self._logfile))
         log.options = frozenset({"RINGD"})
-        self.ring = Ring(directory / "ringd.ctrl", log)
+        self.ring = Ring(directory / "ringd.ctrl", log, "pproxy")
         self.ring.attach(loop)
         self.sockets: dict[ListenerCopy, list[socket.socket]] = {}
 

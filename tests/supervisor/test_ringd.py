@@ -18,7 +18,20 @@ from supervisor.ringd import keeper as ringkeeper
 from supervisor.ringd import wire as ringwire
 from supervisor.ringd.keeper import name_of
 from supervisor.ringd.main import ports
-from supervisor.ringd.wire import Claim, Denied, Granted, Message, Quiet, Release, Restore, WireFault, decode, encode
+from supervisor.ringd.wire import (
+    Claim,
+    Denied,
+    Granted,
+    Message,
+    Quiet,
+    Release,
+    Restore,
+    WireFault,
+    decode,
+    encode,
+    name_of_end,
+    program_of,
+)
 from supervisor.runtime.loop import Loop
 from supervisor.sockets.listener import Address
 from supervisor.sockets.sources import listen
@@ -171,6 +184,34 @@ def test_what_is_given_up_is_closed_by_the_last(console: Console) -> None:
     other.close()
     turn_until(console.loop, lambda: console.log("ring_closed"))
     assert not is_open(port)
+
+
+def test_another_program_is_denied(console: Console) -> None:
+    """Its clients would come to either. Another instance is none, nor who does not say what he is; and when the first
+    program has gone the address is free.
+    """
+    port = free_port()
+    proxy = console.peer("pproxy")
+    names = proxy.claim(port)
+    store = console.peer("pserv")
+    assert store.claim(port) == []
+    reason = f"port {port} is lent to pproxy, and clients would come to either of you"
+    assert store.heard == [(Denied(0, reason), 7)]
+    assert console.log("ring_denied")[0]["reason"] == reason
+    assert console.peer("pproxy").claim(port) == console.peer().claim(port) == names
+    assert store.claim(free_port()) != []
+    for peer in console.peers:
+        if peer is not store:
+            peer.close()
+    turn_until(console.loop, lambda: console.log("ring_unclaimed"))
+    assert store.claim(port) == names
+
+
+@pytest.mark.parametrize("end", ["", "/run/x", b"", b"\0popular-pproxy-", b"\0popular--ab", b"\0other-pproxy-ab"])
+def test_an_end_that_names_no_program(end: object) -> None:
+    """Whoever is of another release, or a stranger, is denied nothing on that account."""
+    assert program_of(end) == ""
+    assert program_of(name_of_end("pserv")) == "pserv"
 
 
 def test_silence_only_where_nobody_else_listens(console: Console) -> None:

@@ -45,6 +45,24 @@ def greets(port: int) -> bool:
         return client.line().startswith(b"+OK")
 
 
+def test_a_port_of_another_program(ringd: RingDaemon, tmp_path: Path) -> None:
+    """pserv cannot have the port of pproxy, and is told who has it; when pproxy has given it up, it can."""
+    port = free_port()
+    (tmp_path / "store").mkdir()
+    with (
+        proxy_of(ringd, tmp_path / "proxy", port, 1) as proxy,
+        Proxy(tmp_path / "store", workers=1, options=["--ringd", str(ringd.socket)], name="pserv") as store,
+    ):
+        order = f"server conf iface {LOOPBACK} port {port} prot XPOP state online"
+        refused = store.control(order)
+        assert not refused.ok
+        assert f"port {port} is lent to pproxy" in refused.text
+        assert [entry.fields["address"] for entry in ringd.log("ring_denied")] == [f"{LOOPBACK}:{port}"]
+        assert greets(port)
+        proxy.said("vserv conf v state offline")
+        store.said(order)
+
+
 @pytest.mark.parametrize(("before", "after"), [(2, 2), (3, 1), (1, 3)])
 def test_hand_over_between_two_that_live(ringd: RingDaemon, tmp_path: Path, before: int, after: int) -> None:
     """A second pproxy starts, the first one shuts down, with as many workers or more or fewer: nobody notices."""
