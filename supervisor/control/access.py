@@ -148,20 +148,22 @@ def _one_of(allowed: Iterable[str], word: Word) -> str:
 
 
 def _check_pattern(rest: Sequence[Word], say: Word, language: Vocabulary) -> None:
-    """The plain words in front must begin a command: one that is misspelt would allow nothing, and nobody would see."""
+    """It must be a command's form: one that is misspelt or has a word too few would allow nothing, and nobody would
+    see. What fills a slot is not looked at: it may come to be there.
+    """
     for word in rest[:-1]:
         if word == ANY_REST:
             raise CommandRefused(f"{ANY_REST} stands at the end only", word.column)
     plain = tuple(word for word in rest if word != ANY_REST)
     if not plain:
         raise CommandRefused(f"which command? such as: {MAY_SAY} kill {ANY_WORD}", say.column)
-    heads = [command.shape.head for command in language.commands]
     open_ended = plain != tuple(rest)
-    if any(plain[: len(head)] == head or (open_ended and head[: len(plain)] == plain) for head in heads):
-        return
-    for count, word in enumerate(plain):
-        following = language.next_words(plain[:count])
-        if word not in following:
-            allowed = f"{nearest(word, following)}; allowed: {', '.join(following)}"
-            raise CommandRefused(f"{shown(word)} is unknown{allowed}", word.column)
-    raise CommandRefused(f"this is no whole command; with {ANY_REST} after it, it is all that begin so", say.column)
+    try:
+        language.find(plain)
+    except CommandRefused as refused:
+        if refused.column is not None:
+            raise
+        # Without a column there is a word missing.
+        if not open_ended:
+            text = f"{refused.text}; with {ANY_REST} after these words it is all that begins so"
+            raise CommandRefused(text, plain[-1].column) from None

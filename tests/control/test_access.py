@@ -139,7 +139,13 @@ def test_a_refusal_names_what_is_allowed() -> None:
         ("group watch say", "access:1:13: which command?"),
         ("group watch say ...", "access:1:13: which command?"),
         ("group watch say kil *", 'access:1:17: "kil" is unknown; did you mean "kill"?'),
-        ("group watch say backend", "access:1:13: this is no whole command"),
+        ("group watch say backend", "access:1:17: a word is missing after \"backend\"; allowed: "),
+        ("group watch say kill", "access:1:17: <sid> is missing; usage: kill <sid>; with ... after these words"),
+        ("group watch say kick *", "access:1:22: <whom> is missing; usage: kick "),
+        ("group watch say json kick *", "access:1:27: <whom> is missing"),
+        ("group watch say backend conf * state", "access:1:32: <value> is missing"),
+        ("group watch say kill * *", 'access:1:24: "*" is too much'),
+        ("group watch say kill * * ...", 'access:1:24: "*" is too much'),
         ("group watch say ... kill", "access:1:17: ... stands at the end only"),
         ('group watch "read', "access:1:13: a quote is not closed"),
     ],
@@ -149,6 +155,14 @@ def test_a_faulty_line_is_told(line: str, fault: str) -> None:
     with pytest.raises(FaultyAccess) as told:
         _read(line, "user 77 all")
     assert str(told.value).startswith(fault)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["kick ...", "kick backend ...", "backend ...", "kick * *", "draft say ...", "backend conf * state ..."]
+)
+def test_a_pattern_may_end_before_its_command(pattern: str) -> None:
+    """With `...`, which stands for the words that are missing; what may be left out need not be there."""
+    assert _read(f"user 77 say {pattern}").rules
 
 
 def test_an_empty_file_lets_nobody_in() -> None:
