@@ -134,8 +134,6 @@ def _shutdown(context: CommandContext, arguments: Arguments) -> Outcome:
     options = dict(zip(arguments["option"], arguments["time"], strict=True))
     if options and how != "delayed":
         raise CommandRefused("grace and deadline are options of shutdown delayed")
-    if len(options) < len(arguments["option"]):
-        raise CommandRefused("an option is there twice")
     grace = options.get("grace", context.config.variables["grace"] if how == "delayed" else 0)
     return Shutdown(HOW[how], how=how, grace=grace, deadline=options.get("deadline"))
 
@@ -174,8 +172,6 @@ def _secret(_context: CommandContext, arguments: Arguments) -> Outcome:
 
 def _sign(_context: CommandContext, arguments: Arguments) -> Outcome:
     said = dict(zip(arguments["what"], arguments["text"], strict=True))
-    if len(said) < len(arguments["what"]):
-        raise CommandRefused("it is there twice")
     if not said:
         raise CommandRefused("say as NAME, message TEXT, or both")
     text = "it counts for the commands that follow on this connection"
@@ -246,6 +242,7 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             "different filters keep what fits both.",
             {"filter": Choice(*filters), "value": _filter_values},
             source=BESIDE,
+            again=True,
         ),
         ControlCommand(
             "kill <sid>",

@@ -175,7 +175,8 @@ class ControlCommand:
     `help`: the first line is the one-liner, paragraphs follow. `explained`: what it says of single words, which `help
     WORD` finds; `in_rows` puts them into the help. `slots`: a Kind fits the word before the handler gets
     it; a Completer leaves the word to the handler. `changes`: it may change something. `one_off`: it is done once, and
-    cannot stand in a configuration. `source`: the chapter of the specification that it comes from.
+    cannot stand in a configuration. `again`: of its repeated pairs the first word may be the same. `source`: the
+    chapter of the specification that it comes from.
     """
 
     pattern: str
@@ -185,6 +186,7 @@ class ControlCommand:
     changes: bool = False
     source: str = ""
     one_off: bool = False
+    again: bool = False
     explained: Mapping[str, str] = field(default_factory=dict, repr=False)
     shape: Shape = field(init=False, repr=False)
 

@@ -18,7 +18,7 @@ from supervisor.control.context import CommandContext, ControlCommand
 from supervisor.control.kinds import Kind, nearest
 from supervisor.control.lookups import Lookups, Unfit
 from supervisor.control.outcome import Outcome
-from supervisor.control.words import BLANKS, INCLUDE, CommandRefused, Word, quote, scan, shown, split
+from supervisor.control.words import BLANKS, INCLUDE, CommandRefused, Word, quote, refuse_twice, scan, shown, split
 
 _QUOTE_HINT = "; a value with blanks stands in quotes"
 
@@ -29,6 +29,14 @@ def fit(kind: Kind, word: str, lookups: Lookups, *, what: str) -> Any:
         return kind.parse(str(word), lookups)
     except Unfit as unfit:
         raise CommandRefused(f"{what}: {unfit}", getattr(word, "column", None), of_form=True) from None
+
+
+def _refuse_twice(command: ControlCommand, values: Sequence[Any], words: Sequence[Word]) -> None:
+    """In pairs each first word stands once. `values` are the arguments as they are meant, `words` all that was said."""
+    shape = command.shape
+    if shape.repeated and len(shape.tail) == 2 and not command.again:
+        first = len(shape.required)
+        refuse_twice(values[first::2], words[len(shape.head) + first :: 2])
 
 
 class Language:
@@ -67,6 +75,7 @@ class Language:
             assert name is not None
             kind = command.slots[name]
             values.append(fit(kind, word, lookups, what=name) if isinstance(kind, Kind) else word)
+        _refuse_twice(command, values, words)
         return command, command.shape.bind(values)
 
     def answer(self, words: Sequence[Word], context: CommandContext) -> Outcome:

@@ -229,8 +229,6 @@ def changes_of(sort: Sort, context: CommandContext, arguments: Arguments) -> dic
             raise CommandRefused(
                 f"{shown(name)} is unknown{hint}; allowed: {', '.join(rows)}", name.column, of_form=True
             )
-        if name in changes:
-            raise CommandRefused(f"{shown(name)} is given twice", name.column, of_form=True)
         changes[str(name)] = fit(rows[name].kind, word, context.lookups, what=name)
     return changes
 

@@ -64,6 +64,15 @@ class Word(str):
         return word
 
 
+def refuse_twice(said: Iterable[str], words: Iterable[Word]) -> None:
+    """Refuses what is said a second time; `said` is what each of the words means. Raises CommandRefused."""
+    seen: set[str] = set()
+    for meaning, word in zip(said, words, strict=True):
+        if meaning in seen:
+            raise CommandRefused(f"{shown(word)} is given twice", word.column, of_form=True)
+        seen.add(meaning)
+
+
 class Scan(NamedTuple):
     """The words of a line, whether the last one is a quote that is still open, and where the line's comment begins."""
 

@@ -65,7 +65,7 @@ def test_whose_sessions_go(
         ("backend drain three", "no backend"),
         ("backend drain one new empty", "allowed: hold, fake, refuse"),
         ("backend drain one deadline soon", "is not a time"),
-        ("backend drain one deadline 1s deadline 2s", "a word is there twice"),
+        ("kick backend one deadline 1s deadline 2s", '"deadline" is given twice'),
         ("backend undrain one", "is not drained"),
         ("vserv undrain v1", "is not drained"),
         ("kick backend b3", "no backend"),

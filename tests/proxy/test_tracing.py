@@ -100,7 +100,7 @@ def test_a_user_is_of_one_namespace(console: Console) -> None:
         ("trace start user joe max 1K", 'column 26: max: "1K" does not fit; allowed: 4K to 1024M'),
         ("trace start user joe max ²M", 'column 26: max: "²M" does not fit; allowed: 4K to 1024M'),
         ("trace start user joe for 8d", "for: "),
-        ("trace start user joe for 1h for 2h", "an option is there twice"),
+        ("trace start user joe for 1h for 2h", 'column 29: "for" is given twice'),
         (
             "trace start user joe max 65M",
             "could come to 65 MiB with this one; tracespace is 64",

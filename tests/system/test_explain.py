@@ -499,7 +499,7 @@ FAULTY = {
     "explain joe on vv": 'no vserv "vv"',
     "explain joe on v from example.org": "is no address",
     "explain joe on v mechanism MAGIC": 'mechanism: "MAGIC" is unknown; allowed: USER, APOP, PLAIN',
-    "explain joe on v on v": "a word is there twice",
+    "explain joe on v on v": 'column 18: "on" is given twice',
     "explain joe on": "<value> is missing",
     "explain joe at v": '"at" is unknown',
 }

@@ -50,8 +50,6 @@ class LoginToExplain:
 
 def _explain(context: CommandContext, arguments: Arguments) -> Outcome:
     said: dict[str, Word] = dict(zip(arguments["word"], arguments["value"], strict=True))
-    if len(said) < len(arguments["word"]):
-        raise CommandRefused("a word is there twice", of_form=True)
     secret = context.secret
     if secret is not None and {*b"\r\n"} & {*secret}:
         raise CommandRefused("no client can send a password with a line end in it")

@@ -36,7 +36,7 @@ from supervisor.control.lookups import Unfit
 from supervisor.control.outcome import Ordered, Outcome, Reply, SessionSweep
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE, DAY
-from supervisor.control.words import CommandRefused, Word
+from supervisor.control.words import CommandRefused, Word, refuse_twice
 from supervisor.operatorstate import SHARED, UNDO, OrderEntry
 from supervisor.runtime.plural import count_of
 
@@ -124,6 +124,7 @@ def _with_cluster(words: Sequence[Word]) -> tuple[dict[str, list[Word]], bool]:
         else:
             pairs["word"].append(word)
             pairs["value"].append(rest.pop(0))
+    refuse_twice(pairs["word"], pairs["word"])
     return pairs, everywhere
 
 

@@ -1,4 +1,4 @@
-"""What stands after a command as pairs of a word and a value: each once, and only those that fit."""
+"""What stands after a command as pairs of a word and a value: only those that fit."""
 
 from collections.abc import Container, Mapping, Sequence
 
@@ -17,13 +17,10 @@ OF_NAMESPACE = (
 
 
 class Said(dict[str, Word]):
-    """The values, by word. Raises CommandRefused."""
+    """The values, by word; that none is there twice the language sees to. Raises CommandRefused."""
 
     def __init__(self, arguments: Arguments, allowed: Sequence[str]) -> None:
-        words, values = arguments["word"] or [], arguments["value"] or []
-        super().__init__(zip(words, values, strict=True))
-        if len(self) < len(words):
-            raise CommandRefused("a word is there twice", of_form=True)
+        super().__init__(zip(arguments["word"] or [], arguments["value"] or [], strict=True))
         for word, value in self.items():
             if word not in allowed:
                 raise CommandRefused(f"{word} does not fit here; allowed: {', '.join(allowed)}", value.column)

@@ -227,8 +227,6 @@ def _files(context: CommandContext, *, counts: bool = False) -> dict[int, TraceF
 def _options(arguments: Arguments) -> dict[str, Any]:
     """For how many seconds, and how many octets at most; of a user also the namespace, if it is said."""
     found: dict[str, Any] = {FOR: _USUAL_SECONDS, MAX: _USUAL_OCTETS}
-    if len(set(arguments["option"])) < len(arguments["option"]):
-        raise CommandRefused("an option is there twice")
     for option, word in zip(arguments["option"], arguments["value"], strict=True):
         try:
             found[option] = _OPTIONS[option].parse(str(word), Lookups())
