@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from supervisor.control.rcfile import FileCommand, FileFault, split_column
-from supervisor.control.words import LONGEST_LINE, NOTE, phrase
+from supervisor.control.words import LONGEST_LINE, NOTE, CommandRefused, phrase
 
 DEFAULT_RUNDIR = "/var/run/popular"
 
@@ -25,6 +25,8 @@ EXIT_USAGE = 2
 EXIT_NO_CONNECTION = 3
 EXIT_TIMED_OUT = 4
 EXIT_DIFFERS = 5
+EXIT_UNWRITTEN = 6
+EXIT_INTERRUPTED = 130
 EXIT_CODES = {
     EXIT_DONE: "all commands were carried out",
     EXIT_REFUSED: "a command was refused",
@@ -32,6 +34,8 @@ EXIT_CODES = {
     EXIT_NO_CONNECTION: "no connection to the program, or it was lost",
     EXIT_TIMED_OUT: "no answer in time, or, with --wait, not gone in time",
     EXIT_DIFFERS: "the running configuration is another one than FILE says (drift)",
+    EXIT_UNWRITTEN: "what came back could not be written to standard output",
+    EXIT_INTERRUPTED: "Ctrl-C; what was said last may be carried out all the same",
 }
 
 _PIECE = 65536
@@ -100,6 +104,10 @@ class TimedOut(Exception):
     """No answer in time."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while an answer was awaited; the program goes on with the command."""
+
+
 class Connection:
     """A connection to a control socket. Commands are said one after the other."""
 
@@ -123,8 +131,13 @@ class Connection:
     def close(self) -> None:
         self._socket.close()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether this side has given it up."""
+        return self._socket.fileno() < 0
+
     def say(self, command: str) -> ControlReply:
-        """The reply to a command. Raises NoConnection or TimedOut; after either the connection is of no more use."""
+        """The reply to a command. Raises NoConnection, TimedOut, Interrupted; then the connection is of no use."""
         return next(self.say_all([command]))
 
     def say_all(self, commands: Sequence[str]) -> Iterator[ControlReply]:
@@ -148,6 +161,10 @@ class Connection:
             # The answer may still come, and would be taken for that to the next command.
             self._socket.close()
             raise TimedOut(f"{self.path}: no answer within {self._timeout_seconds:g} s") from None
+        except KeyboardInterrupt:
+            self._socket.close()  # for the same reason; where readline completes, nobody above hears of it
+            text = "interrupted: no answer was awaited; it may be carried out all the same"
+            raise Interrupted(f"{self.path}: {text}") from None
         except NotAReply as error:
             raise NoConnection(f"{self.path}: not a control socket: {error}") from None
         except OSError as error:
@@ -166,7 +183,16 @@ class Connection:
                 return answers
 
     def relay(self, source: int, sink: int) -> None:
-        """Passes on what comes from a descriptor, and to another one what comes back, until the program closes."""
+        """Passes on what comes from a descriptor, and to another one what comes back, until the program closes.
+
+        Raises NoConnection if that is not how it ends.
+        """
+        try:
+            self._relay(source, sink)
+        except ConnectionResetError as error:
+            raise NoConnection(f"{self.path}: {error.strerror}") from None
+
+    def _relay(self, source: int, sink: int) -> None:
         self._socket.settimeout(None)
         heard: list[int] = [source, self._socket.fileno()]
         while True:
@@ -218,7 +244,8 @@ def sign(connection: Connection, name: str | None, message: str | None) -> None:
     if not said:
         return
     line = phrase(["sign", *said])
-    answer = connection.say(line) if fits(line) else ControlReply(False, "a name or message is one short line", [])
+    fault = fault_of(line)
+    answer = ControlReply(False, fault.text, []) if fault is not None else connection.say(line)
     if not answer.ok:
         raise NoConnection(f"{connection.path}: {answer.text}")
 
@@ -242,8 +269,9 @@ class CommandSender:
 
     def say(self, line: str, command: FileCommand | None = None) -> bool:
         """Whether a line was carried out; `command` says where it stands. Raises NoConnection or TimedOut."""
-        if not fits(line):
-            self.complain(f"a line is one line of at most {LONGEST_LINE} octets")
+        fault = fault_of(line)
+        if fault is not None:
+            self.complain(str(fault), column=fault.column, reason=fault.text)
             return False
         if self._verbose:
             self._print(f"> {line}")
@@ -302,9 +330,15 @@ def data_line(line: str, host: str | None) -> str:
     return f'{{"host": {json.dumps(host)}, "data": {line}}}'
 
 
-def fits(line: str) -> bool:
-    """Whether it can be sent as one request."""
-    return not any(end in line for end in "\r\n") and len(line.encode(errors="replace")) <= LONGEST_LINE
+def fault_of(line: str) -> CommandRefused | None:
+    """Why it cannot be sent as one request, if it cannot."""
+    if any(end in line for end in "\r\n") or len(line.encode(errors="replace")) > LONGEST_LINE:
+        return CommandRefused(f"a line is one line of at most {LONGEST_LINE} octets")
+    # What the shell has handed over and is no text stands in it as a surrogate (PEP 383).
+    odd = next((place for place, character in enumerate(line) if "\ud800" <= character <= "\udfff"), None)
+    if odd is None:
+        return None
+    return CommandRefused(f"octet 0x{ord(line[odd]) & 0xFF:02x} is not UTF-8", odd + 1)
 
 
 def _notes(text: str) -> str:

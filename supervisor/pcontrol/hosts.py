@@ -7,16 +7,19 @@ A socket is one of this host. A command's standard input and output lead to a co
 there is what its user may do there. The first that fails ends it: those after it were not asked, and it is told which.
 """
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from supervisor.control.rcdisk import read_any, read_regular
-from supervisor.control.rcfile import FileCommand, UnreadableFile, load
-from supervisor.control.words import scan
+from supervisor.control.rcfile import FileCommand, FileFault, UnreadableFile, load
+from supervisor.control.words import scan, shown
 from supervisor.pcontrol.connection import EXIT_DONE, Connection, NoConnection
 
 _END_SECONDS = 5.0
@@ -50,36 +53,69 @@ class CommandConnection(Connection):
         super().__init__(Path(name), timeout_seconds, joined=ours)
 
     def close(self) -> None:
-        """The command sees the end of its input, and ends; one that does not is ended."""
+        """The command sees the end of its input, and ends; one that does not is ended, with all that it has started."""
         super().close()
         try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_SECONDS)
+        finally:  # also where Ctrl-C has ended the waiting
+            if self._process.poll() is None:
+                _kill_tree(self._process.pid)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_END_SECONDS)
+
+
+def _kill_tree(root: int) -> None:
+    """Kills a process and its descendants. It has no group of its own by which to do that: from another one than the
+    terminal's ssh could not ask for a password.
+    """
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            _state, parent, *_ = path.read_bytes().rpartition(b")")[2].split()
+            children.setdefault(int(parent), []).append(int(path.parent.name))
+    tree = [root]
+    for pid in tree:
+        tree += children.get(pid, [])
+    for pid in tree:
+        with suppress(OSError):  # it has ended; or is another user's, as sudo is
+            os.kill(pid, signal.SIGKILL)
+
+
+class FaultyHosts(Exception):
+    """A file does not name proxies; `faults` are all that is wrong with it."""
+
+    def __init__(self, faults: Sequence[FileFault]) -> None:
+        super().__init__(faults)
+        self.faults = faults
 
 
 def hosts_in(name: str) -> list[ControlTarget]:
-    """The proxies that a file names. Raises UnreadableFile."""
-    hosts = [_host(command) for command in load(name, read_any, read_regular).commands]
+    """The proxies that a file names. Raises UnreadableFile, FaultyHosts."""
+    hosts: dict[str, ControlTarget] = {}
+    faults = []
+    for command in load(name, read_any, read_regular).commands:
+        found = command.fault or _host(command)
+        if isinstance(found, ControlTarget) and found.name in hosts:
+            found = FileFault(command.place, f"{shown(found.name)} is there twice")
+        if isinstance(found, FileFault):
+            faults.append(found)
+        else:
+            hosts[found.name] = found
+    if faults:
+        raise FaultyHosts(faults)
     if not hosts:
         raise UnreadableFile(f"{name}: it names no proxy")
-    names = [host.name for host in hosts]
-    for host in hosts:
-        if names.count(host.name) > 1:
-            raise UnreadableFile(f"{name}: {host.name} is there twice")
-    return hosts
+    return [*hosts.values()]
 
 
-def _host(command: FileCommand) -> ControlTarget:
-    if command.fault is not None:
-        raise UnreadableFile(str(command.fault))
+def _host(command: FileCommand) -> ControlTarget | FileFault:
     match [str(word) for word in scan(command.text).words]:
         case [name, "socket", path] if path:
             return ControlTarget(name, path=path)
         case [name, "command", program, *words] if program:
             return ControlTarget(name, command=(program, *words))
-    raise UnreadableFile(f"{command.place}: not a proxy; allowed: NAME socket PATH, or NAME command WORD...")
+    return FileFault(command.place, "not a proxy; allowed: NAME socket PATH, or NAME command WORD...")
 
 
 def at_each(hosts: Sequence[ControlTarget], run: Callable[[ControlTarget], int], *, quiet: bool, json: bool) -> int:

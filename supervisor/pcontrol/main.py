@@ -14,14 +14,16 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 
 from supervisor.control.rcdisk import STANDARD_INPUT, read_any, read_regular
-from supervisor.control.rcfile import APPLY, ROLLBACK, FileCommand, UnreadableFile, load, told
+from supervisor.control.rcfile import APPLY, ROLLBACK, FileFault, UnreadableFile, load, told
 from supervisor.control.words import phrase
 from supervisor.pcontrol import secret
 from supervisor.pcontrol.connection import (
     EXIT_DONE,
+    EXIT_INTERRUPTED,
     EXIT_NO_CONNECTION,
     EXIT_REFUSED,
     EXIT_TIMED_OUT,
+    EXIT_UNWRITTEN,
     EXIT_USAGE,
     CommandSender,
     Connection,
@@ -53,16 +55,32 @@ def main(
     options.reads_only = reads_only
     try:
         return _serve(options)
-    except (NoConnection, TimedOut) as error:
-        _complain(error, options)
-        return EXIT_TIMED_OUT if isinstance(error, TimedOut) else EXIT_NO_CONNECTION
+    except (NoConnection, TimedOut, KeyboardInterrupt) as error:
+        return _failed(error, options)
     except BrokenPipeError:
-        # Whoever read our data has enough; the interpreter must not find that out again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read our data has enough
         return EXIT_DONE
     except UnreadableFile as error:
-        _complain(error, options)
+        _complain(str(error), options)
         return EXIT_USAGE
+    except OSError as error:
+        # Those of files and connections have been told otherwise.
+        _drop_output()
+        _complain(f"standard input or output: {error.strerror or error}", options)
+        return EXIT_UNWRITTEN
+
+
+def _failed(error: BaseException, options: Namespace) -> int:
+    """Tells why there is no answer; returns the exit code."""
+    _complain(str(error) or "interrupted", options)
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    return EXIT_TIMED_OUT if isinstance(error, TimedOut) else EXIT_NO_CONNECTION
+
+
+def _drop_output() -> None:
+    """The interpreter must not find out again, when it flushes at the end, that nothing can be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(argv: Sequence[str] | None, programs: Sequence[str]) -> Namespace:
@@ -101,17 +119,22 @@ def _serve(options: Namespace) -> int:
         return _serve_one(
             options, lambda: connect(options.socket, options.rundir, programs, timeout_seconds=options.timeout)
         )
-    from supervisor.pcontrol.hosts import ControlTarget, at_each, hosts_in
+    from supervisor.pcontrol.hosts import ControlTarget, FaultyHosts, at_each, hosts_in
+
+    try:
+        hosts = hosts_in(options.hosts)
+    except FaultyHosts as faulty:
+        _tell_faults(faulty.faults, options)
+        return EXIT_USAGE
 
     def at(host: ControlTarget) -> int:
         options.host = host.name
         try:
             return _serve_one(options, lambda: host.connect(options.timeout))
-        except (NoConnection, TimedOut) as error:
-            _complain(error, options)
-            return EXIT_TIMED_OUT if isinstance(error, TimedOut) else EXIT_NO_CONNECTION
+        except (NoConnection, TimedOut, KeyboardInterrupt) as error:
+            return _failed(error, options)
 
-    return at_each(hosts_in(options.hosts), at, quiet=options.quiet, json=options.json)
+    return at_each(hosts, at, quiet=options.quiet, json=options.json)
 
 
 def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
@@ -119,7 +142,7 @@ def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
         connection = reach()
         try:
             sign(connection, options.signed_as, options.message)
-        except (NoConnection, TimedOut):
+        except (NoConnection, TimedOut, KeyboardInterrupt):
             connection.close()
             raise
         return connection
@@ -142,7 +165,10 @@ def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
             return Prompt(connected, options).converse()
         options.files = [STANDARD_INPUT]
     commands = [command for name in options.files for command in load(name, read_any, read_regular).commands]
-    if not options.ignore_errors and _tells_faults(commands, options):
+    faults = [command.fault for command in commands if command.fault is not None]
+    if faults and not options.ignore_errors:
+        # All of them, before anything is said.
+        _tell_faults(faults, options)
         return EXIT_REFUSED
     connection = _meant(connected(), options, [*options.commands, *(command.text for command in commands)])
     try:
@@ -181,14 +207,12 @@ def _another(connection: Connection, options: Namespace) -> NoConnection:
     )
 
 
-def _tells_faults(commands: Sequence[FileCommand], options: Namespace) -> bool:
-    """Tells all faults of form before anything is said; whether there are any."""
-    faults = [command.fault for command in commands if command.fault is not None]
+def _tell_faults(faults: Sequence[FileFault], options: Namespace) -> None:
+    """Tells each, with its place."""
     lines = [json_error("", fault, host=options.host) for fault in faults] if options.json else told(faults)
     if not options.quiet:
         for line in lines:
             print(line, file=sys.stderr)
-    return bool(faults)
 
 
 def _hint(connection: Connection, word: str, options: Namespace) -> None:
@@ -260,9 +284,9 @@ def wait_for_sweeps(connection: Connection, timeout_seconds: float, quiet: bool)
     raise TimedOut(f"{connection.path}: after {timeout_seconds:g} s there is still {shown}")
 
 
-def _complain(error: Exception, options: Namespace) -> None:
+def _complain(text: str, options: Namespace) -> None:
     if not options.quiet:
-        print(json_error(str(error), host=options.host) if options.json else f"pcontrol: {error}", file=sys.stderr)
+        print(json_error(text, host=options.host) if options.json else f"pcontrol: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

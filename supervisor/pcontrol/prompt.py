@@ -18,10 +18,12 @@ from supervisor.pcontrol import secret
 from supervisor.pcontrol.connection import (
     EXIT_CODES,
     EXIT_DONE,
+    EXIT_INTERRUPTED,
     EXIT_NO_CONNECTION,
     EXIT_REFUSED,
     CommandSender,
     Connection,
+    Interrupted,
     NoConnection,
     TimedOut,
 )
@@ -31,6 +33,7 @@ _LEAVE = ("quit", "exit", "/q", "/quit")
 _CLEAR = "clear"
 _ASK = "secret"
 _HELP = "?"
+_AGAIN = "the next command connects again"
 _CLEARED = "\033[H\033[2J\033[3J"
 _SECRET = re.compile(r"pass|secret|token|://", re.IGNORECASE)
 
@@ -68,14 +71,16 @@ class Prompt:
             while True:
                 try:
                     line = input(prompt)
+                    if line.strip() in _LEAVE:
+                        return code
+                    if is_kept(line):
+                        readline.add_history(line)
+                    code = self._answer(line, code)
+                except Interrupted as error:
+                    print(f"\n{error}; {_AGAIN}", file=sys.stderr, flush=True)
+                    code = EXIT_INTERRUPTED
                 except KeyboardInterrupt:
                     print()
-                    continue
-                if line.strip() in _LEAVE:
-                    return code
-                if is_kept(line):
-                    readline.add_history(line)
-                code = self._answer(line, code)
         except EOFError:
             print()
             return code
@@ -100,7 +105,7 @@ class Prompt:
             return EXIT_DONE if CommandSender(self.connection, self._options).say(line) else EXIT_REFUSED
         except (NoConnection, TimedOut) as error:
             self.connection.close()
-            print(f"{error}; the next command connects again", file=sys.stderr, flush=True)
+            print(f"{error}; {_AGAIN}", file=sys.stderr, flush=True)
             return EXIT_NO_CONNECTION
 
     def _ask_secret(self) -> int:
@@ -117,6 +122,7 @@ class Prompt:
     def _connect_again_if_lost(self) -> None:
         """Before a command is sent, so that none is ever sent twice. Raises NoConnection."""
         if not self.connection.lives():
+            why = "" if self.connection.is_closed else ": the program was started anew"
             self.connection.close()
             again = self._connect()
             name, other = self.connection.path.name, again.path.name
@@ -124,7 +130,7 @@ class Prompt:
                 again.close()
                 raise NoConnection(f"{name} is gone; {other} answers, which --program names")
             self.connection = again
-            print("connected again: the program was started anew", file=sys.stderr, flush=True)
+            print(f"connected again{why}", file=sys.stderr, flush=True)
 
 
 def is_kept(line: str) -> bool:

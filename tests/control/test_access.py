@@ -139,7 +139,7 @@ def test_a_refusal_names_what_is_allowed() -> None:
         ("group watch say", "access:1:13: which command?"),
         ("group watch say ...", "access:1:13: which command?"),
         ("group watch say kil *", 'access:1:17: "kil" is unknown; did you mean "kill"?'),
-        ("group watch say backend", "access:1:17: a word is missing after \"backend\"; allowed: "),
+        ("group watch say backend", 'access:1:17: a word is missing after "backend"; allowed: '),
         ("group watch say kill", "access:1:17: <sid> is missing; usage: kill <sid>; with ... after these words"),
         ("group watch say kick *", "access:1:22: <whom> is missing; usage: kick "),
         ("group watch say json kick *", "access:1:27: <whom> is missing"),

@@ -1,22 +1,18 @@
 """`pcontrol` as a process of its own, against a real control socket."""
 
 import json
-import os
-import pty
-import re
-import select
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from supervisor.pcontrol.prompt import is_kept
 from tests.control.console import Console, console
 from tests.patience import patient
 from tests.system.site import program
+from tests.system.wire import wait_until
 
 PCONTROL = [program("pcontrol")]
 
@@ -181,6 +177,36 @@ def test_a_reader_that_has_enough_is_no_error(here: Console) -> None:
     assert done.stderr == ""
 
 
+def test_an_interrupted_command_is_told_in_one_line(here: Console) -> None:
+    """Ctrl-C ends the waiting with exit code 130; nobody is left to believe that nothing was done."""
+    command = [*PCONTROL, "--socket", str(here.path), "-c", "never"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: here.heard, "it is said")
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=patient(30))
+    text = "interrupted: no answer was awaited; it may be carried out all the same"
+    assert (process.returncode, told) == (130, f"pcontrol: {here.path}: {text}\n")
+
+
+def test_output_that_cannot_be_written_is_told(here: Console) -> None:
+    """In one line; the exit code is none of those of a command that was refused."""
+    command = [*PCONTROL, "--socket", str(here.path), "-c", "echo one"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=patient(30), check=False)
+    assert (done.returncode, done.stderr) == (6, "pcontrol: standard input or output: No space left on device\n")
+
+
+@pytest.mark.parametrize("words", [["-c", b"echo \xff"], ["--as", b"\xff", "-c", "echo one"], ["echo", b"\xff"]])
+def test_what_is_no_text_is_refused(here: Console, words: list[str | bytes]) -> None:
+    """With its place, before anything is said."""
+    done = subprocess.run(
+        [*PCONTROL, "--socket", str(here.path), *words], capture_output=True, timeout=patient(30), check=False
+    )
+    assert (done.returncode, done.stderr.count(b"\n")) == (3 if "--as" in words else 1, 1)
+    assert {line for line, _ in here.heard} <= {"complete echo"}, "whether there is such a command"
+    assert b"octet 0xff is not UTF-8" in done.stderr
+
+
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version(here: Console, option: str) -> None:
     """--help and --version answer without a connection, and the help tells the exit codes."""
@@ -190,70 +216,6 @@ def test_help_and_version(here: Console, option: str) -> None:
     assert "pcontrol" in done.stdout
     if option == "--help":
         assert "4: no answer in time" in " ".join(done.stdout.split())
-
-
-class Terminal:
-    """pcontrol at a terminal of its own."""
-
-    def __init__(self, here: Console, home: Path, *, by_socket: bool = True) -> None:
-        where = ["-s", str(here.path)] if by_socket else ["-r", str(here.path.parent)]
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            environment = {**os.environ, "XDG_STATE_HOME": str(home), "TERM": "dumb", "INPUTRC": "/dev/null"}
-            os.execve(PCONTROL[0], [*PCONTROL, *where], environment)
-        self.seen = ""
-
-    def type(self, text: str) -> None:
-        os.write(self.fd, text.encode())
-
-    def expect(self, pattern: str) -> None:
-        deadline = time.monotonic() + patient(20)
-        while not re.search(pattern, self.seen):
-            assert select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0], self.seen
-            self.seen += os.read(self.fd, 4096).decode()
-        self.seen = self.seen[re.search(pattern, self.seen).end() :]  # type: ignore[union-attr]
-
-    def end(self) -> int:
-        while True:
-            try:
-                if not os.read(self.fd, 4096):
-                    break
-            except OSError:
-                break
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_the_prompt(here: Console, tmp_path: Path) -> None:
-    """At a terminal there is a prompt with completion and help; Ctrl-D leaves; the history is kept without secrets."""
-    terminal = Terminal(here, tmp_path)
-    terminal.expect("pserv> ")
-    terminal.type("ec\thello\n")
-    terminal.expect("hello\r?\nsaid|\r?\nhello")
-    terminal.type("?\n")
-    terminal.expect("3: no connection")
-    terminal.type("echo my-password\n")
-    terminal.expect("\r?\nmy-password")
-    terminal.type("nonsense\n")
-    terminal.expect("column 1: nonsense is unknown")
-    terminal.expect("pserv> ")
-    terminal.type("\x04")
-    assert terminal.end() == 1
-
-    history = tmp_path / "popular" / "pcontrol_history"
-    assert history.stat().st_mode & 0o777 == 0o600
-    assert "hello" in history.read_text()
-    assert "password" not in history.read_text()
-
-
-def test_what_the_history_keeps() -> None:
-    """Lines with secrets, lines that begin with a blank and empty ones are not kept."""
-    assert is_kept("vserv list")
-    assert not is_kept(" vserv list")
-    assert not is_kept("pdm add x sql postgres://u:p@h/db")
-    assert not is_kept("pdm add x ldap secret=1")
-    assert not is_kept("")
 
 
 @pytest.mark.parametrize(
@@ -369,51 +331,3 @@ def test_errors_in_json(here: Console, tmp_path: Path) -> None:
     assert json.loads(at_once.stderr) == {"error": "nonsense is unknown", "file": None, "line": None, "column": 1}
     assert json.loads(faulty.stderr)["column"] == 6
     assert json.loads(run(here, "--json", "/no/such/file").stderr)["error"].startswith("/no/such/file: ")
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_the_prompt_connects_again(tmp_path: Path) -> None:
-    """A program that was started anew hears the next command, once; one that is gone is told of, and waited for."""
-    path = tmp_path / "pserv.ctrl"
-    with console(path) as first:
-        terminal = Terminal(first, tmp_path)
-        terminal.expect("pserv> ")
-    path.unlink()
-    terminal.type("echo one\n")
-    terminal.expect("No such file or directory; the next command connects again")
-    with console(path) as second:
-        terminal.type("echo two\n")
-        terminal.expect("connected again.*\r?\ntwo")
-        terminal.type("clear\n")
-        terminal.expect("\033\\[2J")
-        terminal.type("quit\n")
-        assert terminal.end() == 0
-        assert [line for line, _ in second.heard] == ["echo two"]
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_the_prompt_stays_with_its_program(tmp_path: Path) -> None:
-    """Where it is gone and another one answers, that one hears nothing: it may be `shutdown all`, said twice."""
-    path = tmp_path / "pproxy.ctrl"
-    with console(path) as first, console(tmp_path / "pserv.ctrl") as other:
-        terminal = Terminal(first, tmp_path, by_socket=False)
-        terminal.expect("pproxy> ")
-        first.close()
-        path.unlink()
-        for _ in range(2):
-            terminal.type("echo one\n")
-            terminal.expect("pproxy.ctrl is gone; pserv.ctrl answers")
-        terminal.type("quit\n")
-        terminal.end()
-        assert other.heard == []
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("word", ["exit", "quit", "/q"])
-def test_leaving_the_prompt(here: Console, tmp_path: Path, word: str) -> None:
-    """`exit` and `quit` end the prompt, as at other prompts."""
-    terminal = Terminal(here, tmp_path)
-    terminal.expect("pserv> ")
-    terminal.type(f"{word}\n")
-    assert terminal.end() == 0
-    assert here.heard == []

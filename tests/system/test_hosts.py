@@ -1,6 +1,7 @@
 """`pcontrol --hosts`: the same at several proxies, until one fails."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +9,10 @@ from typing import NamedTuple
 import pytest
 
 from popular.programs import PROGRAMS
+from supervisor.control.words import quote
 from supervisor.pcontrol.main import main
 from tests.system.site import Proxy, program
+from tests.system.test_demo import wait_until_gone
 
 
 class _Done(NamedTuple):
@@ -90,7 +93,7 @@ def test_all_of_them_until_one_fails(tmp_path: Path, pcontrol: Callable[..., _Do
         ("one socket\n", ["show"], "hosts:1:1: not a proxy; allowed: NAME socket PATH"),
         ("one sockt /x\n", ["show"], "hosts:1:1: not a proxy"),
         ("# none\n", ["show"], "it names no proxy"),
-        ("one socket /x\none socket /y\n", ["show"], "one is there twice"),
+        ("one socket /x\none socket /y\n", ["show"], 'hosts:2:1: "one" is there twice'),
         ('one socket "/x\n', ["show"], "hosts:1:12: a quote is not closed"),
         ("one socket /x\n", [], "--hosts takes a command"),
         ("one socket /x\n", ["-"], "--hosts takes a command"),
@@ -107,3 +110,36 @@ def test_what_cannot_be_is_told(
     done = pcontrol("--hosts", str(tmp_path / "hosts"), *words)
     assert done.code == 2
     assert told in done.stderr
+
+
+def test_all_faults_of_the_file_are_told(tmp_path: Path, pcontrol: Callable[..., _Done]) -> None:
+    """At once, each with its place; with --json each is an object."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text('one sockt /x\none socket /y\ntwo socket "/x\none socket /z\n')
+    done = pcontrol("--hosts", str(hosts), "show")
+    assert done.code == 2
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == [
+        f"{hosts}:{at}" for at in ("1:1", "3:12", "4:1")
+    ]
+    told = pcontrol("--hosts", str(hosts), "--json", "show").stderr.splitlines()
+    assert [json.loads(line)["line"] for line in told] == [1, 3, 4]
+
+
+def test_nothing_of_a_command_that_hangs_is_left(
+    tmp_path: Path, pcontrol: Callable[..., _Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ended with what it has started, and what that has; other processes of ours are left alone."""
+    monkeypatch.setattr("supervisor.pcontrol.hosts._END_SECONDS", 0.1)
+    pids, hosts = tmp_path / "pids", tmp_path / "hosts"
+    script = f"sh -c 'echo $$ >>{pids}; sleep 1000 & echo $! >>{pids}; wait'; true"
+    hosts.write_text(f"one command sh -c {quote(script)}\n")
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        try:
+            done = pcontrol("--hosts", str(hosts), "--timeout", "1", "show")
+            assert (done.code, "failed: one" in done.stderr) == (4, True), done.stderr
+            started = [int(pid) for pid in pids.read_text().split()]
+            assert len(started) == 2
+            wait_until_gone(started)
+            assert other.poll() is None
+        finally:
+            other.kill()
