@@ -77,6 +77,13 @@ class OperatorState:
         ]
 
 
+def difference(before: Iterable[OrderEntry], after: Iterable[OrderEntry]) -> list[OrderEntry]:
+    """What makes the second of the first: the ends of what is there no more, and what is new or another."""
+    old, new = ({entry[:2]: entry for entry in entries} for entries in (before, after))
+    ends = [OrderEntry(*key) for key in old if key not in new]
+    return [*ends, *(entry for key, entry in new.items() if old.get(key) != entry)]
+
+
 def pending(entries: Iterable[OrderEntry]) -> tuple[OrderEntry, ...]:
     """The orders, marked as ones of which the others could not be told."""
     return tuple(

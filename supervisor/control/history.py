@@ -13,12 +13,12 @@ from pathlib import Path
 
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.difference import compare, config_lines
-from supervisor.control.historyfile import MOST_KEPT, HistoryEntry, file_name, head_of, lines_in
+from supervisor.control.historyfile import MOST_KEPT, HistoryEntry, KeptConfigurations, file_name, head_of, lines_in
 from supervisor.control.kinds import Choice, Int, Time
 from supervisor.control.lookups import Job, Unfit
 from supervisor.control.outcome import Outcome, Reapply, Reply
 from supervisor.control.rcfile import COMES, NOTHING_DIFFERS
-from supervisor.control.replytext import lines_of
+from supervisor.control.replytext import lines_of, noted
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.directory import Directory
@@ -119,12 +119,20 @@ def _history(context: CommandContext, arguments: Arguments) -> Outcome:
     entries = _there(context)[-(arguments["count"] or _SHOWN) :][::-1]
     rows = [entry.as_row() for entry in entries]
     lines = [entry.as_line() for entry in entries]
-    text = count_of(len(rows), "configuration")
+    kept = context.status.history
+    text = noted(count_of(len(rows), "configuration"), _unkept(kept))
     if not rows:
-        kept = context.status.history
         why = kept.trouble or _gone(context) or "nothing was changed since the program was started"
         return Reply(text, data=rows, lines=[f"none is kept: {why}"])
     return Reply(text, data=rows, lines=lines_of(lines))
+
+
+def _unkept(kept: KeptConfigurations) -> str:
+    """What is not in the list, and why; "" if all is."""
+    if not kept.waiting:
+        return kept.trouble
+    waiting = count_of(kept.waiting, "newer configuration")
+    return f"{waiting} could not be written yet, and it is tried again: {kept.trouble}"
 
 
 def _gone(context: CommandContext) -> str:

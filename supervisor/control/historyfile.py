@@ -129,11 +129,12 @@ def number_in(name: str) -> int:
 
 
 class KeptConfigurations(NamedTuple):
-    """All that were kept, the oldest first, in this directory; `trouble`: why none can be kept; empty if they can.
-    `unwritten`: the files that are on their way to the disk.
+    """All that were kept, the oldest first, in this directory; `trouble`: why not all can be kept; empty if they can.
+    `unwritten`: the files that are on their way to the disk; `waiting`: how many could not be written yet.
     """
 
     entries: Sequence[HistoryEntry] = ()
     directory: str = ""
     trouble: str = ""
     unwritten: tuple[str, ...] = ()
+    waiting: int = 0

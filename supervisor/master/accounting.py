@@ -8,20 +8,20 @@ import ipaddress
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from supervisor import metric
 from supervisor.common_metrics import endings_of, metrics_of
 from supervisor.master.pool import WorkerProcess
-from supervisor.operatorstate import Orders
+from supervisor.operatorstate import OrderEntry
 from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.logroom import LOG_ROOM_OCTETS
 from supervisor.serving.counters import Counters
-from supervisor.table.blocked import MOST_BLOCKED, Network
+from supervisor.table.blocked import BLOCKED, MOST_BLOCKED, Network
 from supervisor.table.contents import BASE_COLUMNS, TOKEN_CELL, Counter, Histogram, IndexRange
 from supervisor.table.distinct import REGISTERS
 from supervisor.table.indexes import CounterIndexes
@@ -160,14 +160,12 @@ class Accounting:
         self._blocked.write(networks)
         return True
 
-    def block_again(self, orders: Orders) -> None:
-        """Blocks what was ordered before this start, as far as it has not ended."""
-        for ident, value in orders.items():
-            until = value.get("until")
-            left = None if until is None else math.ceil(until - time.time())
-            if left is None or left > 0:
+    def block_again(self, entries: Iterable[OrderEntry]) -> None:
+        """Blocks what was kept, or no longer, as far as it is about networks."""
+        for sort, ident, value in entries:
+            if sort == BLOCKED:
                 with suppress(ValueError):  # a file that people have written in may have anything
-                    self.block(ipaddress.ip_network(ident), left)
+                    self.block(ipaddress.ip_network(ident), _seconds_left(value))
 
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late."""
@@ -218,3 +216,9 @@ class Accounting:
         sessions = sum(cells[started]) - sum(cells[ended])
         cells[ended.start + layout.endings.index("worker_died")] += sessions
         return sessions
+
+
+def _seconds_left(value: Mapping[str, Any] | None) -> int | None:
+    """Of an order; None: it has no end."""
+    until = 0 if value is None else value.get("until")
+    return None if until is None else max(0, math.ceil(until - time.time()))

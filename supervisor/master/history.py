@@ -3,6 +3,10 @@
 What one person says in one go is one entry: it is written a second after the last change of it, or ten after the first;
 so a file of a thousand commands does not make a thousand files. What a change of configuration leaves as it was, as
 a certificate that is read anew, makes no entry, since an rc file shows no difference.
+
+What cannot be written waits, and the list says so; it is tried again with the next change and every AGAIN_SECONDS, in
+its order, so that each entry differs from the one before it. Where a newer instance has kept the history meanwhile, it
+is read anew before anything is written.
 """
 
 import os
@@ -16,56 +20,35 @@ from supervisor.config import Config
 from supervisor.control.context import ProgramTables
 from supervisor.control.difference import compare, lines_of_config
 from supervisor.control.historyfile import (
-    LONGEST_HEAD,
     MOST_COMMANDS,
     MOST_KEPT,
     HistoryEntry,
     KeptConfigurations,
-    NoHistory,
     file_name,
-    head_of,
-    lines_in,
     number_in,
     to_octets,
 )
-from supervisor.control.lookups import Job, Result, run
+from supervisor.control.lookups import Result, run
 from supervisor.control.rcfile import COMES
+from supervisor.master.history_files import FoundHistory, KeepConfiguration, ReadHistory
 from supervisor.master.jobs import Jobs
 from supervisor.master.origin import Origin
 from supervisor.runtime import messages
-from supervisor.runtime.directory import Directory
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
-from supervisor.runtime.statespace import HISTORY, make_room
+from supervisor.runtime.statespace import HISTORY
 
 REST_SECONDS = 1.0
 LONGEST_SECONDS = 10.0
+AGAIN_SECONDS = 60.0
+MOST_WAITING = 20
+"""So many that could not be written wait to be; the oldest go."""
 _MIB = 1 << 20
 _START = "(start)"
+_BACK = "(back)"
+"""What is in force again, since a newer instance has ended."""
 _PROGRAM = "program"
 """Who has changed something that nobody has said: a configuration that was not confirmed, a host that has moved."""
-
-
-@dataclass(frozen=True)
-class KeepConfiguration(Job):
-    """Writes one file, removes those that are too many, and gives the names of these."""
-
-    statedir: Path
-    program: str
-    name: str
-    content: bytes = field(repr=False)
-    surplus: tuple[str, ...]
-    most_octets: int
-
-    def perform(self) -> list[str]:
-        directory = Directory.open(self.statedir / HISTORY, make=True)
-        try:
-            directory.put(self.name, self.content, durable=True)
-            for name in self.surplus:
-                directory.remove(name)
-        finally:
-            directory.close()
-        return [*self.surplus, *make_room(self.statedir, self.program, self.most_octets)]
 
 
 def _signed(origin: Origin) -> tuple[str, str]:
@@ -97,6 +80,15 @@ class _Pending:
             self.more += 1
 
 
+@dataclass(frozen=True)
+class _Unwritten:
+    """One that a job is about to write."""
+
+    job: KeepConfiguration
+    lines: list[str]
+    pending: _Pending
+
+
 class ConfigHistory:
     """The configurations that are kept, of this run of the program and of those before it."""
 
@@ -110,7 +102,9 @@ class ConfigHistory:
         jobs: Jobs,
         log: Log,
         has_successor: Callable[[], bool],
+        returns: Callable[[], int],
     ) -> None:
+        """`returns`: how often a newer instance has come and gone."""
         self._statedir = statedir
         self._program = program
         self._limits = limits
@@ -118,53 +112,78 @@ class ConfigHistory:
         self._jobs = jobs
         self._log = log
         self._has_successor = has_successor
+        self._returns = returns
+        self._times_returned = 0
+        self._reading = False
         self._entries: list[HistoryEntry] = []
         self._next = 1
-        self._last: list[str] | None = None
-        """The lines of the newest entry."""
+        self._newest: tuple[int, list[str] | None] = 0, None
+        """Of the entries that are on the disk: its number, and its lines."""
+        self._running: tuple[Origin, Config] | None = None
+        """The program itself, and what is in force."""
         self._pending: _Pending | None = None
         self._start: _Pending | None = None
         """The start configuration, where no directory is made for its sake: it is written before the first change."""
         self._timer: Timer | None = None
-        self._unwritten: dict[str, KeepConfiguration] = {}
-        """Those that a job has not written yet, by file."""
+        self._waiting: list[_Pending] = []
+        """Those that are to be written, the oldest first."""
+        self._failing = False
+        """The last one could not be written: one is tried before the rest."""
+        self._unwritten: dict[str, _Unwritten] = {}
+        """Those that are on their way to the disk, by file."""
         self._trouble = ""
 
     @property
     def kept(self) -> KeptConfigurations:
         """What there is now; also what was not written yet goes to the disk."""
-        self._write()
-        directory = str(self._statedir / HISTORY)
-        return KeptConfigurations(tuple(self._entries), directory, self._trouble, unwritten=tuple(self._unwritten))
+        if self._pending is not None:
+            self._write()
+        return KeptConfigurations(
+            tuple(self._entries),
+            str(self._statedir / HISTORY),
+            self._trouble,
+            unwritten=tuple(self._unwritten),
+            waiting=len(self._waiting) if self._failing else 0,
+        )
 
     def load(self) -> None:
-        """Takes up what is kept. A file that is none of ours is told, and left alone."""
-        try:
-            directory = Directory.open(self._statedir / HISTORY)
-        except OSError:
-            return
-        try:
-            names = [name for name in directory.names() if name.startswith(f"{self._program.name}.")]
-            for name in names:
-                self._next = max(self._next, number_in(name) + 1)
-                self._take_up(directory, name)
-            self._entries.sort(key=lambda entry: entry.number)
-            if self._entries:
-                self._last = lines_in(_octets(directory, self._name(self._entries[-1].number)))
-        except (OSError, ValueError) as error:
-            self._tell(str(error))
-        finally:
-            directory.close()
+        """Takes up what is kept."""
+        self._times_returned = self._returns()
+        self._take_up(run(ReadHistory(self._statedir, self._program.name)))
 
-    def _take_up(self, directory: Directory, name: str) -> None:
-        try:
-            entry = head_of(_first_line(directory, name))
-            if self._name(entry.number) != name:
-                raise NoHistory("it has the number of another one")
-        except (OSError, NoHistory) as error:
-            self._tell(f"{name}: {error}")
-        else:
-            self._entries.append(entry)
+    def _take_up(self, result: Result) -> None:
+        if not isinstance(result.value, FoundHistory):
+            self._tell(str(result.failure))
+            return
+        found = result.value
+        self._entries, self._next = found.entries, found.next_number
+        self._newest = (self._entries[-1].number if self._entries else 0), found.lines
+        for trouble in found.troubles:
+            self._tell(trouble)
+
+    def look(self) -> None:
+        """Each second: whether a newer instance has ended, of which the newest entries are."""
+        if self._is_back():
+            self._send()
+
+    def _is_back(self) -> bool:
+        return self._returns() != self._times_returned
+
+    def _read_anew(self) -> None:
+        self._reading = True
+        self._times_returned = self._returns()
+        self._jobs.send(ReadHistory(self._statedir, self._program.name), self._read)
+
+    def _read(self, result: Result) -> None:
+        self._reading = False
+        self._take_up(result)
+        self._come_back()
+        self._send()
+
+    def _come_back(self) -> None:
+        """What is in force here is so again, and shall be the newest entry."""
+        if self._running is not None and self._pending is None:
+            self._waiting.append(_pending(*self._running, _BACK))
 
     def started(self, origin: Origin, config: Config) -> None:
         """The start configuration is in force."""
@@ -172,9 +191,12 @@ class ConfigHistory:
             self.changed(origin, _START, config)
         else:
             self._start = _pending(origin, config, _START)
+        self._running = origin, config
 
     def changed(self, origin: Origin, command: str, config: Config) -> None:
         """This configuration is in force since now, by this command."""
+        if self._running is not None:
+            self._running = self._running[0], config
         if self._start is not None:
             self._pending, self._start = self._start, None
             self._write()
@@ -188,9 +210,17 @@ class ConfigHistory:
 
     def close(self) -> None:
         """At the end of the program: what was not written yet goes to the disk."""
+        if self._reading or self._is_back():
+            self.load()
+            self._come_back()
         self._queue_pending()
-        for job in list(self._unwritten.values()):
-            self._written(job.name, run(job))
+        self._failing = False
+        for one in list(self._unwritten.values()):
+            self._written(one, run(one.job))
+        while self._waiting and not self._failing:
+            last = self._begin(self._waiting.pop(0))
+            if last is not None:
+                self._written(last, run(last.job))
 
     def _wait(self, seconds: float) -> None:
         if self._timer is not None:
@@ -198,27 +228,44 @@ class ConfigHistory:
         self._timer = self._loop.after(max(0.0, seconds), self._write)
 
     def _write(self) -> None:
-        job = self._queue_pending()
-        if job is not None:
-            self._jobs.send(job, partial(self._written, job.name))
+        self._queue_pending()
+        self._send()
 
-    def _queue_pending(self) -> KeepConfiguration | None:
-        """What is to be written now, which is in the list from here on; None: nothing."""
-        pending, self._pending = self._pending, None
+    def _queue_pending(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        space = pending.config.variables["tracespace"] * _MIB if pending is not None else 0
-        if pending is None or not space or self._has_successor():
+        if self._pending is not None:
+            self._waiting.append(self._pending)
+            self._pending = None
+            del self._waiting[:-MOST_WAITING]
+
+    def _send(self) -> None:
+        """What waits goes to the disk; where the last one could not, only the oldest, until that is there."""
+        if self._is_back() and not self._reading:
+            self._read_anew()
+        tried = False
+        while self._waiting and not self._reading and not (self._failing and (tried or self._unwritten)):
+            one = self._begin(self._waiting.pop(0))
+            if one is not None:
+                tried = True
+                self._jobs.send(one.job, partial(self._heard, one))
+        if self._failing and not self._waiting and not self._unwritten:
+            self._failing, self._trouble = False, ""  # by now a newer instance keeps it
+
+    def _begin(self, pending: _Pending) -> _Unwritten | None:
+        """What is to be written now, which is in the list from here on; None: nothing."""
+        space = pending.config.variables["tracespace"] * _MIB
+        if not space or self._has_successor():
             return None
         lines = lines_of_config(pending.config, self._program, self._limits)
-        if lines == self._last:
+        before = [*self._unwritten.values()][-1].lines if self._unwritten else self._newest[1]
+        if lines == before:
             return None
-        entry = self._entry(pending, list(compare(self._last or [], lines)))
+        entry = self._entry(pending, list(compare(before or [], lines)))
         self._entries.append(entry)
-        self._last = lines
         surplus = tuple(self._name(old.number) for old in self._entries[:-MOST_KEPT])
-        job = self._unwritten[self._name(entry.number)] = KeepConfiguration(
+        job = KeepConfiguration(
             self._statedir,
             self._program.name,
             name=self._name(entry.number),
@@ -226,7 +273,8 @@ class ConfigHistory:
             surplus=surplus,
             most_octets=space,
         )
-        return job
+        one = self._unwritten[job.name] = _Unwritten(job, lines, pending)
+        return one
 
     def _entry(self, pending: _Pending, differs: list[str]) -> HistoryEntry:
         comes = sum(line.startswith(COMES) for line in differs)
@@ -245,14 +293,29 @@ class ConfigHistory:
             goes=len(differs) - comes,
         )
 
-    def _written(self, name: str, result: Result) -> None:
+    def _heard(self, one: _Unwritten, result: Result) -> None:
+        self._written(one, result)
+        if not self._failing:
+            self._send()
+        elif self._timer is None:
+            self._wait(AGAIN_SECONDS)
+
+    def _written(self, one: _Unwritten, result: Result) -> None:
+        name, number = one.job.name, number_in(one.job.name)
         self._unwritten.pop(name, None)
+        self._failing = result.failure is not None
         if result.failure is not None:
             self._tell(result.failure)
             gone = {name}
+            self._waiting = sorted([one.pending, *self._waiting], key=lambda pending: pending.since)
+            if number == self._next - 1:
+                self._next = number
         else:
             self._trouble = ""
             gone = set(result.value) if isinstance(result.value, list) else set()
+            self._newest = max(self._newest, (number, one.lines), key=lambda newest: newest[0])
+            # What is older than the newest entry has no place any more.
+            self._waiting = [pending for pending in self._waiting if pending.since >= one.pending.since]
         self._entries = [entry for entry in self._entries if self._name(entry.number) not in gone]
 
     def _tell(self, trouble: str) -> None:
@@ -267,13 +330,3 @@ class ConfigHistory:
 def _pending(origin: Origin, config: Config, command: str) -> _Pending:
     """The first change of somebody."""
     return _Pending(origin, _signed(origin), config, commands=[command])
-
-
-def _octets(directory: Directory, name: str) -> bytes:
-    with open(directory.open_file(name, os.O_RDONLY), "rb") as file:
-        return file.read()
-
-
-def _first_line(directory: Directory, name: str) -> bytes:
-    with open(directory.open_file(name, os.O_RDONLY), "rb") as file:
-        return file.readline(LONGEST_HEAD)

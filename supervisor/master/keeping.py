@@ -4,8 +4,9 @@
 
 What cannot be written counts all the same, until the program ends, and the answer says so; but for what asks for more
 (`surely`), which is then refused. All of it is written with the next order, and tried every AGAIN_SECONDS; until then
-`count_not_kept` tells how much there is. A worker that does not confirm in time is killed: its successor is born with
-all.
+`count_not_kept` tells how much there is. What is kept and was not read, since a newer instance has had it meanwhile or
+it could not be read, is read before anything is written, and never overwritten unread; what is ordered until then stays
+in force beside it. A worker that does not confirm in time is killed: its successor is born with all.
 """
 
 import errno
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from supervisor.control.lookups import Job, Result
+from supervisor.control.lookups import Job, Result, run
 from supervisor.master.change import COMMIT_SECONDS
 from supervisor.master.jobs import Jobs
 from supervisor.master.pool import Pool, WorkerProcess
@@ -23,6 +24,7 @@ from supervisor.operatorstate import (
     DamagedState,
     OperatorState,
     OrderEntry,
+    difference,
     files_of,
     from_octets,
     is_over,
@@ -44,6 +46,23 @@ AGAIN_SECONDS = 30.0
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NEWER = "a newer instance of the program keeps what is ordered"
+_NOT_IN_FORCE = "nothing of what is kept there is in force, and it is not overwritten"
+READ_AGAIN_SECONDS = 60.0
+"""So long after what cannot be read it is tried again, if nothing is ordered before."""
+
+
+@dataclass(frozen=True)
+class ReadState(Job):
+    """Reads what is kept; gives what is wrong with a file that is damaged."""
+
+    directory: StateDirectory
+
+    def perform(self) -> list[OrderEntry] | DamagedState:
+        content = self.directory.read()
+        try:
+            return [] if content is None else from_octets(content)
+        except DamagedState as damaged:
+            return damaged
 
 
 @dataclass(frozen=True)
@@ -87,16 +106,26 @@ class StateKeeper:
         pool: Pool,
         jobs: Jobs,
         has_successor: Callable[[], bool],
+        returns: Callable[[], int],
+        took_up: Callable[[list[OrderEntry]], None],
     ) -> None:
+        """`returns`: how often a newer instance has come and gone. `took_up` hears what reading has changed."""
         self._directory = directory
         self._loop = loop
         self._log = log
         self._pool = pool
         self._jobs = jobs
         self._has_successor = has_successor
+        self._returns = returns
+        self._took_up = took_up
         self._queue: list[_Unkept] = []
         self._writing = False
-        self._not_kept: set[tuple[str, str]] = set()
+        """Or reading."""
+        self._times_returned = 0
+        self._unread = ""
+        """Why that which is kept could not be read."""
+        self._read_at = 0.0
+        self._ours: set[tuple[str, str]] = set()
         """Sort and id of orders that are in force, or have been ended, and are not so in the file."""
         self._will_try_again = False
         self._number = 0
@@ -111,41 +140,91 @@ class StateKeeper:
 
     def load(self) -> None:
         """Takes up what is kept. Whatever is wrong with it is told, and stops nothing."""
-        try:
-            self._directory.remove_leftovers()
-            content = self._directory.read()
-            if content is not None:
-                self.state.change(OperatorState(from_octets(content)).entries(time.time()))
-                self._undo_unfinished()
-        except DamagedState as damaged:
-            self._set_aside(str(damaged))
-        except OSError as error:
-            self._tell_not_kept(error.strerror or str(error))
-            return
-        if trouble := self._directory.trouble():
+        self._directory.remove_leftovers()
+        self._begin_reading()
+        self._take_up(run(ReadState(self._directory)))
+        if not self._unread and (trouble := self._directory.trouble()):
             self._tell_not_kept(trouble)
 
-    def _undo_unfinished(self) -> None:
+    def look(self) -> None:
+        """Each second: takes up what a newer instance has left, and tries again what could not be read."""
+        if self._writing or self._has_successor():
+            return
+        if self._returns() != self._times_returned or (self._unread and self._is_time_to_read()):
+            self._read_anew()
+
+    def _is_time_to_read(self) -> bool:
+        return time.monotonic() >= self._read_at + READ_AGAIN_SECONDS
+
+    def _begin_reading(self) -> None:
+        self._times_returned = self._returns()
+        self._read_at = time.monotonic()
+
+    def _read_anew(self) -> None:
+        self._writing = True
+        self._begin_reading()
+        self._jobs.send(ReadState(self._directory), self._read)
+
+    def _read(self, result: Result) -> None:
+        self._writing = False
+        changed = self._take_up(result)
+        if not self._unread:
+            self._log(messages.STATE_TAKEN_UP, directory=self._directory.path, changed=changed)
+            self._write()
+        elif self._queue:
+            group, self._queue = self._queue, []
+            self._written(group, Result(failure=self._unread))
+
+    def _take_up(self, result: Result) -> int:
+        """Puts what is kept into force, in place of all but what is ours; gives how many orders that has changed."""
+        self._unread = ""
+        if result.failure is not None:
+            self._unread = f"{result.failure}; {_NOT_IN_FORCE}"
+            self._tell_not_kept(self._unread)
+            return 0
+        if isinstance(result.value, DamagedState):
+            self._set_aside(str(result.value))
+            return 0
+        assert isinstance(result.value, list)
+        now = time.time()
+        before = self.state.entries(now)
+        # What is under way here goes on: another instance may have taken it for what a killed program has left.
+        ours = self._ours | {entry[:2] for entry in unfinished(before)}
+        kept = OperatorState(entry for entry in result.value if entry[:2] not in ours)
+        self._undo_unfinished(kept, now)
+        kept.change(entry for entry in before if entry[:2] in ours)
+        changes = difference(before, kept.entries(now))
+        if changes:
+            self._put_in_force(_Unkept(tuple(changes), lambda _done, _unkept: None, surely=False))
+            self._took_up(changes)
+        return len(changes)
+
+    def _undo_unfinished(self, kept: OperatorState, now: float) -> None:
         """Takes back what a program that was killed had begun, and told nobody of."""
-        ends = unfinished(self.state.entries(time.time()))
+        ends = unfinished(kept.entries(now))
         for sort, ident, _end in ends:
-            if UNDO in self.state.of(sort).get(ident, {}):
+            if UNDO in kept.of(sort).get(ident, {}):
                 self._log(messages.ORDER_UNDONE, order=f"{sort} {ident}")
-        self.state.change(ends)
+        kept.change(ends)
 
     def _set_aside(self, reason: str) -> None:
         try:
             aside = str(self._directory.set_aside())
         except OSError as error:
             aside = f"nowhere: {error.strerror}"
+            self._unread = f"{reason}; {_NOT_IN_FORCE}"
         self._log(messages.STATE_DAMAGED, directory=self._directory.path, reason=reason, aside=aside)
 
     def _tell_not_kept(self, reason: str) -> None:
         self._log(messages.STATE_NOT_KEPT, directory=self._directory.path, reason=reason)
 
     def count_not_kept(self, now: float) -> int:
-        """How many orders the next program would not know, or ends of orders; but for those that are over by now."""
-        return sum(not is_over(self.state.of(sort).get(ident, {}), now) for sort, ident in self._not_kept)
+        """How many orders the next program would not know, or ends of orders; but for those that are over by now, and
+        where there is a newer instance, which keeps what is ordered there.
+        """
+        if self._has_successor():
+            return 0
+        return sum(not is_over(self.state.of(sort).get(ident, {}), now) for sort, ident in self._ours)
 
     def change(self, entries: Iterable[OrderEntry], kept: WhenKept, *, surely: bool = False) -> None:
         """Has orders be in force. `surely`: only if they are on the disk first."""
@@ -154,6 +233,9 @@ class StateKeeper:
 
     def _write(self, *, again: bool = False) -> None:
         if self._writing or not (self._queue or again):
+            return
+        if not self._has_successor() and (self._unread or self._returns() != self._times_returned):
+            self._read_anew()
             return
         group, self._queue = self._queue, []
         if self._has_successor():
@@ -168,13 +250,14 @@ class StateKeeper:
 
     def _written(self, group: list[_Unkept], result: Result) -> None:
         self._writing = False
-        if result.failure is None or result.failure is _NEWER:
-            self._not_kept.clear()
+        if result.failure is None:
+            self._ours.clear()
         else:
-            self._not_kept |= {entry[:2] for change in group if not change.surely for entry in change.entries}
-            if group:
-                self._tell_not_kept(result.failure)
-            self._try_again_later()
+            self._ours |= {entry[:2] for change in group if not change.surely for entry in change.entries}
+            if result.failure is not _NEWER:
+                if group:
+                    self._tell_not_kept(result.failure)
+                self._try_again_later()
         for change in group:
             change.note = "" if result.failure is None else f"not kept when the program ends ({result.failure})"
             if change.surely and result.failure is not None:
@@ -184,13 +267,13 @@ class StateKeeper:
         self._write()
 
     def _try_again_later(self) -> None:
-        if self._not_kept and not self._will_try_again:
+        if self._ours and not self._unread and not self._will_try_again:  # what is unread has a time of its own
             self._will_try_again = True
             self._loop.after(AGAIN_SECONDS, self._try_again)
 
     def _try_again(self) -> None:
         self._will_try_again = False
-        self._write(again=bool(self._not_kept))
+        self._write(again=bool(self._ours))
 
     def _put_in_force(self, change: _Unkept) -> None:
         self.state.change(change.entries)

@@ -51,7 +51,6 @@ from supervisor.runtime.rundir import RunDirectory
 from supervisor.runtime.statedir import StateDirectory
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
-from supervisor.table.blocked import BLOCKED
 from supervisor.worker.worker import Inheritance
 from supervisor.workerline import Accept, Born, Leaving, QuestionAnswered, StateChanged, Swept, WorkerRequest
 
@@ -120,7 +119,14 @@ class Master:
         self._shutdown = ShutdownSequence(means)
         self._jobs = Jobs(self._loop, self.forget_all)
         self._keeper = StateKeeper(
-            statedir, self._loop, log, pool=self._pool, jobs=self._jobs, has_successor=rundir.has_successor
+            statedir,
+            self._loop,
+            log,
+            pool=self._pool,
+            jobs=self._jobs,
+            has_successor=rundir.has_successor,
+            returns=rundir.returns,
+            took_up=self._accounting.block_again,
         )
         self._sweeps = Sweeps(self._loop, self._pool)
         self._questions = Questions(self._loop, self._pool)
@@ -171,6 +177,7 @@ class Master:
             jobs=self._jobs,
             log=log,
             has_successor=rundir.has_successor,
+            returns=rundir.returns,
         )
         status = RunningStatus(
             self._accounting,
@@ -220,7 +227,6 @@ class Master:
         )
         self._keeper.load()
         self._history.load()
-        self._accounting.block_again(self._keeper.state.of(BLOCKED))
         self._pool.fill()
         self._watchers.start()
         self._tick()
@@ -236,6 +242,8 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._audit.tell_left_out()
+        self._keeper.look()
+        self._history.look()
         self._watchdog.look(self._changes.running)
         self._watchers.look(self._changes.running)
         now = time.time()

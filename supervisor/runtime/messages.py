@@ -144,7 +144,8 @@ STATE_NOT_KEPT = Message(
     "ADM",
     "state_not_kept",
     "What the operator orders is kept in memory only, and forgotten when the program ends: the state directory cannot "
-    "be used.",
+    "be used. If there is a file that cannot be read, nothing of it is in force; it is left as it is, and tried again "
+    "with each order and once a minute.",
     most=EACH_MINUTE,
 )
 STATE_DAMAGED = Message(
@@ -158,6 +159,13 @@ ORDER_UNDONE = Message(
     "ADM",
     "order_undone",
     "The program was killed in the middle of something that is done whole or not at all: it was taken back.",
+)
+STATE_TAKEN_UP = Message(
+    0x0284,
+    "INF",
+    "state_taken_up",
+    "A newer instance has ended, or the file can be read again: what is kept is in force here from now on. So many "
+    "orders (`changed`) came, went or became others by that.",
 )
 ORDER_TOLD = Message(
     0x0283, "ADM", "order_told", "Another proxy of the cluster has told of an order, which holds here too."

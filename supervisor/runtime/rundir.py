@@ -63,6 +63,9 @@ class RunDirectory:
         self.control_path: Path | None = None
         self._http_name = ""
         self._user = user
+        self._published: tuple[int, int] | None = None
+        """Which link leads here: its inode, and when it was made."""
+        self._returns = 0
         try:
             self._directory = Directory.open(path, FileOwner.of(user), make=True)
             self._instances = Instances(self._directory, path, name)
@@ -249,6 +252,7 @@ class RunDirectory:
     def publish_state(self) -> None:
         """Leads readers to the pid, and last to the table: who sees that has all there is."""
         self._directory.link(f"{self.name}.pid", self._instances.lock_name(self.instance))
+        self._published = self._link_to_here()
         self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
 
     @property
@@ -289,6 +293,23 @@ class RunDirectory:
         """Whether the links lead to a newer instance."""
         target = self._directory.target(f"{self.name}.pid")
         return target is not None and target != self._instances.lock_name(self.instance)
+
+    def returns(self) -> int:
+        """How often a newer instance has had the links and given them back, be it between two looks: then it made
+        another link than the one that was published.
+        """
+        link = self._link_to_here()
+        if link is not None and link != self._published:
+            self._published = link
+            self._returns += 1
+        return self._returns
+
+    def _link_to_here(self) -> tuple[int, int] | None:
+        name = f"{self.name}.pid"
+        found = self._directory.status(name)
+        if found is None or self._directory.target(name) != self._instances.lock_name(self.instance):
+            return None
+        return found.st_ino, found.st_ctime_ns
 
     def withdraw_control(self) -> None:
         """Removes the control socket; the links lead to another living instance, if there is one."""

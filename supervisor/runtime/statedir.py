@@ -90,7 +90,7 @@ class StateDirectory:
         """What was kept; None: nothing. Raises OSError."""
         try:
             directory = Directory.open(self.path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             fd = directory.open_file(self._name, os.O_RDONLY)

@@ -19,27 +19,119 @@ JOBS: Any = SimpleNamespace(send=lambda job, done: done(run(job)))
 """Each is done at once."""
 
 
+RETURNS = [0]
+"""How often a newer instance has ended."""
+NEWER = [False]
+"""Whether there is one."""
+ANN = Origin(Peer(1000, 2), own=False)
+
+
+@pytest.fixture(autouse=True)
+def _one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    RETURNS[:], NEWER[:] = [0], [False]
+    monkeypatch.setattr(history, "lines_of_config", lambda config, *_: [f"set grace {config.variables['grace']}s"])
+
+
 def config(grace: int) -> Config:
     return Config(0, {"tracespace": 64, "grace": grace}, things={})
 
 
+def history_in(statedir: Path, clock: Clock | None = None) -> ConfigHistory:
+    """As a program has it that was started just now."""
+    program, loop = SimpleNamespace(name="pproxy"), cast(Loop, clock or Clock())
+    kept = ConfigHistory(
+        statedir,
+        cast(Any, program),
+        {},
+        loop=loop,
+        jobs=JOBS,
+        log=QUIET,
+        has_successor=lambda: NEWER[0],
+        returns=lambda: RETURNS[0],
+    )
+    kept.load()
+    return kept
+
+
+def said(kept: ConfigHistory) -> list[tuple[int, tuple[str, ...], int, int]]:
+    """The number of each entry, its commands, and how many lines came and went."""
+    return [(one.number, one.commands, one.comes, one.goes) for one in kept.kept.entries]
+
+
 @pytest.mark.parametrize("is_there", [True, False])
-def test_the_start_can_be_come_back_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_there: bool) -> None:
+def test_the_start_can_be_come_back_to(tmp_path: Path, is_there: bool) -> None:
     """Also in a new installation, where no directory is made before something is changed."""
-    monkeypatch.setattr(history, "lines_of_config", lambda config, *_: [f"set grace {config.variables['grace']}s"])
     statedir = tmp_path / "state"
     if is_there:
         statedir.mkdir()
-    program, loop = SimpleNamespace(name="pproxy"), cast(Loop, Clock())
-    kept = ConfigHistory(statedir, program, {}, loop=loop, jobs=JOBS, log=QUIET, has_successor=lambda: False)
+    kept = history_in(statedir)
     kept.started(Origin(Peer(0, 1), own=True), config(1))
     assert len(kept.kept.entries) == is_there
     assert statedir.exists() == is_there
-    ann = Origin(Peer(1000, 2), own=False)
-    kept.changed(ann, "set grace 7s", config(7))
+    kept.changed(ANN, "set grace 7s", config(7))
     first, second = kept.kept.entries
     assert (first.commands, first.pid, second.commands, second.uid) == (("(start)",), 1, ("set grace 7s",), 1000)
     assert first.when <= second.when
     names = sorted(path.name for path in (statedir / "history").iterdir())
     assert names == ["pproxy.000001.rc", "pproxy.000002.rc"]
     assert (statedir / "history" / names[0]).read_text().splitlines()[-1] == "set grace 1s"
+
+
+def test_what_cannot_be_written_waits(tmp_path: Path) -> None:
+    """It is in no list until it is there, and the list says so; then all come in their order, each with what differs
+    from the one before it.
+    """
+    clock = Clock()
+    kept = history_in(tmp_path, clock)
+    kept.started(Origin(Peer(0, 1), own=True), config(1))
+    assert said(kept) == [(1, ("(start)",), 1, 0)]
+    in_the_way = tmp_path / "history" / "pproxy.000002.rc"
+    in_the_way.mkdir()
+    for seconds, waiting in ((2, 1), (3, 2)):
+        kept.changed(ANN, f"set grace {seconds}s", config(seconds))
+        assert [one.number for one in kept.kept.entries] == [1]
+        assert (kept.kept.waiting, "directory" in kept.kept.trouble) == (waiting, True)
+    in_the_way.rmdir()
+    assert said(kept) == [(1, ("(start)",), 1, 0)], "it is not tried at each look"
+    assert clock.turn(), "it is tried again by itself"
+    both = [(2, ("set grace 2s",), 1, 1), (3, ("set grace 3s",), 1, 1)]
+    assert said(kept)[1:] == both
+    assert (kept.kept.waiting, kept.kept.trouble) == (0, "")
+    assert said(history_in(tmp_path))[1:] == both
+
+
+def test_what_a_newer_instance_keeps_is_not_missing(tmp_path: Path) -> None:
+    """What could not be written waits no more then, and nothing is told to be missing."""
+    clock = Clock()
+    kept = history_in(tmp_path, clock)
+    (tmp_path / "history" / "pproxy.000001.rc").mkdir(parents=True)
+    kept.started(Origin(Peer(0, 1), own=True), config(1))
+    assert kept.kept.waiting == 1
+    NEWER[0] = True
+    clock.turn()
+    assert (kept.kept.waiting, kept.kept.trouble) == (0, "")
+
+
+@pytest.mark.parametrize("first", ["look", "change", "close"])
+def test_a_newer_instance_has_gone_on_with_it(tmp_path: Path, first: str) -> None:
+    """When it has ended, its entries are listed, none is overwritten, and what is in force again comes after them."""
+    clock = Clock()
+    older = history_in(tmp_path, clock)
+    older.started(Origin(Peer(0, 1), own=True), config(1))
+    assert len(older.kept.entries) == 1
+    newer = history_in(tmp_path)
+    newer.changed(ANN, "set grace 5s", config(5))
+    newer.close()
+    RETURNS[0] += 1
+    command = "(back)"
+    if first == "look":
+        older.look()
+    if first == "change":
+        command = "set grace 7s"
+        older.changed(ANN, command, config(7))
+        clock.turn()
+    if first == "close":
+        older.close()
+    there = [(1, ("(start)",), 1, 0), (2, ("set grace 5s",), 1, 1), (3, (command,), 1, 1)]
+    assert said(older) == there
+    assert said(history_in(tmp_path)) == there

@@ -59,6 +59,8 @@ class Place:
             pool=cast(Pool, nobody),
             jobs=cast(Jobs, nobody),
             has_successor=lambda: self.is_older,
+            returns=lambda: 0,
+            took_up=lambda _changes: None,
         )
         self.answers: list[tuple[bool, str]] = []
 

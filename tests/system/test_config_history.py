@@ -112,6 +112,18 @@ def test_a_directory_that_cannot_be_used_stops_nothing(tmp_path: Path) -> None:
         assert [entry["number"] for entry in proxy.json("config history")] == [3, 2]
         assert (history / "pproxy.000001.rc").read_text() == "what is this?\n"
         assert proxy.said("config show 3").lines[1:] == proxy.said("show config").lines
+        (history / "pproxy.000004.rc").mkdir()
+        proxy.said("set grace 2s")
+        unwritten = "1 newer configuration could not be written yet"
+        wait_until(lambda: unwritten in proxy.said("config history").text, "it is told what the list lacks")
+        assert [entry["number"] for entry in proxy.json("config history")] == [3, 2]
+        (history / "pproxy.000004.rc").rmdir()
+        proxy.said("set grace 5s")
+        told = ["set grace 5s", "set grace 2s", "set grace 1s"]
+        wait_until(
+            lambda: [entry["commands"][-1] for entry in proxy.json("config history 3")] == told, "nothing is missing"
+        )
+        assert proxy.said("config history").text == "4 configurations"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "history").write_text("no directory\n")
     with Proxy(tmp_path, options=["-n", "100", "--statedir", str(tmp_path / "other")]) as proxy:

@@ -69,7 +69,9 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 def test_only_the_newest_instance_keeps_it(tmp_path: Path) -> None:
-    """The older one obeys too, says that it keeps nothing, and overwrites nothing of what the newer one has ordered."""
+    """The older one obeys too, says that it keeps nothing, and overwrites nothing of what the newer one has ordered.
+    When that has ended, as in an upgrade that is taken back, all of it is in force in the older one, and kept.
+    """
     with Proxy(tmp_path) as old:
         older = Connection(old.rundir / f"pproxy.{old.pid}.ctrl", PATIENCE)
         options = ["-r", str(old.rundir), "--statedir", str(tmp_path / "state"), "-l", "-", "--metrics", "off"]
@@ -86,8 +88,16 @@ def test_only_the_newest_instance_keeps_it(tmp_path: Path) -> None:
         )
         older.close()
         assert [*json.loads((tmp_path / FILE).read_text())["state"]["block"]] == ["192.0.2.1/32"]
+        old.said("set grace 7s")
         old.said("shutdown all")
         assert new.wait(PATIENCE) == 0
+        both = {"192.0.2.1/32", "192.0.2.2/32"}
+        wait_until(lambda: {row["network"] for row in old.json("block list")} == both, "it is taken up")
+        assert "default:joe" in {row["id"] for row in old.json("state list")}
+        assert [row["commands"] for row in old.json("config history 2")] == [["(back)"], ["set grace 7s"]]
+        old.said("unblock 192.0.2.1")
+        kept = json.loads((tmp_path / FILE).read_text())["state"]
+        assert ([*kept["block"]], len(kept["user lock"])) == (["192.0.2.2/32"], 1)
 
 
 def test_what_was_answered_outlives_a_kill(tmp_path: Path) -> None:

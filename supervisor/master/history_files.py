@@ -1,0 +1,95 @@
+"""The files of the history of configurations, as jobs: one is written, all are read."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from supervisor.control.historyfile import (
+    LONGEST_HEAD,
+    HistoryEntry,
+    NoHistory,
+    file_name,
+    head_of,
+    lines_in,
+    number_in,
+)
+from supervisor.control.lookups import Job
+from supervisor.runtime.directory import Directory
+from supervisor.runtime.statespace import HISTORY, make_room
+
+
+@dataclass(frozen=True)
+class KeepConfiguration(Job):
+    """Writes one file, removes those that are too many, and gives the names of these."""
+
+    statedir: Path
+    program: str
+    name: str
+    content: bytes = field(repr=False)
+    surplus: tuple[str, ...]
+    most_octets: int
+
+    def perform(self) -> list[str]:
+        directory = Directory.open(self.statedir / HISTORY, make=True)
+        try:
+            directory.put(self.name, self.content, durable=True)
+            for name in self.surplus:
+                directory.remove(name)
+        finally:
+            directory.close()
+        return [*self.surplus, *make_room(self.statedir, self.program, self.most_octets)]
+
+
+class FoundHistory(NamedTuple):
+    """What is kept: the entries, the oldest first, the number of the next one, the lines of the newest one, and what is
+    wrong with files that are none of ours.
+    """
+
+    entries: list[HistoryEntry]
+    next_number: int
+    lines: list[str] | None
+    troubles: list[str]
+
+
+@dataclass(frozen=True)
+class ReadHistory(Job):
+    """Reads what is kept. A file that is none of ours is told, and left alone."""
+
+    statedir: Path
+    program: str
+
+    def perform(self) -> FoundHistory:
+        try:
+            directory = Directory.open(self.statedir / HISTORY)
+        except OSError:
+            return FoundHistory([], 1, None, [])
+        entries: list[HistoryEntry] = []
+        next_number, lines, troubles = 1, None, []
+        try:
+            for name in directory.names():
+                if name.startswith(f"{self.program}."):
+                    next_number = max(next_number, number_in(name) + 1)
+                    try:
+                        entries.append(self._entry(directory, name))
+                    except (OSError, NoHistory) as error:
+                        troubles.append(f"{name}: {error}")
+            entries.sort(key=lambda entry: entry.number)
+            if entries:
+                lines = lines_in(_octets(directory, file_name(self.program, entries[-1].number)))
+        except (OSError, ValueError) as error:
+            troubles.append(str(error))
+        finally:
+            directory.close()
+        return FoundHistory(entries, next_number, lines, troubles)
+
+    def _entry(self, directory: Directory, name: str) -> HistoryEntry:
+        entry = head_of(_octets(directory, name, first_line=True))
+        if file_name(self.program, entry.number) != name:
+            raise NoHistory("it has the number of another one")
+        return entry
+
+
+def _octets(directory: Directory, name: str, *, first_line: bool = False) -> bytes:
+    with open(directory.open_file(name, os.O_RDONLY), "rb") as file:
+        return file.readline(LONGEST_HEAD) if first_line else file.read()
