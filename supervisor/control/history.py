@@ -178,7 +178,7 @@ def history_commands() -> list[ControlCommand]:
             "says in one go is one of them. Each has its number, when it came into force, who brought it about (the "
             "name that `sign` has said, and the uid of the peer), why, how many lines came and went, and the commands. "
             f"They are kept in the state directory, beyond the end of the program: at most {MOST_KEPT}, and as many as "
-            "tracespace has room for.",
+            "tracespace has room for. What could not be written yet is told.",
             {"count": Int(1, MOST_KEPT)},
             source=BESIDE,
         ),

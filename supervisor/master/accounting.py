@@ -219,6 +219,6 @@ class Accounting:
 
 
 def _seconds_left(value: Mapping[str, Any] | None) -> int | None:
-    """Of an order; None: it has no end."""
+    """How long an order still holds; None: for ever."""
     until = 0 if value is None else value.get("until")
     return None if until is None else max(0, math.ceil(until - time.time()))

@@ -118,7 +118,7 @@ class ConfigHistory:
         self._entries: list[HistoryEntry] = []
         self._next = 1
         self._newest: tuple[int, list[str] | None] = 0, None
-        """Of the entries that are on the disk: its number, and its lines."""
+        """The number and the lines of the newest entry that is on the disk."""
         self._running: tuple[Origin, Config] | None = None
         """The program itself, and what is in force."""
         self._pending: _Pending | None = None

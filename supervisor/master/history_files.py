@@ -47,9 +47,9 @@ class FoundHistory(NamedTuple):
     """
 
     entries: list[HistoryEntry]
-    next_number: int
-    lines: list[str] | None
-    troubles: list[str]
+    next_number: int = 1
+    lines: list[str] | None = None
+    troubles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,10 @@ class ReadHistory(Job):
         try:
             directory = Directory.open(self.statedir / HISTORY)
         except OSError:
-            return FoundHistory([], 1, None, [])
+            return FoundHistory([])
         entries: list[HistoryEntry] = []
-        next_number, lines, troubles = 1, None, []
+        troubles: list[str] = []
+        next_number, lines = 1, None
         try:
             for name in directory.names():
                 if name.startswith(f"{self.program}."):
@@ -81,7 +82,7 @@ class ReadHistory(Job):
             troubles.append(str(error))
         finally:
             directory.close()
-        return FoundHistory(entries, next_number, lines, troubles)
+        return FoundHistory(entries, next_number, lines=lines, troubles=tuple(troubles))
 
     def _entry(self, directory: Directory, name: str) -> HistoryEntry:
         entry = head_of(_octets(directory, name, first_line=True))

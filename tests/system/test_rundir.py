@@ -115,6 +115,22 @@ def test_the_table_of_another_dead_instance_is_removed(tmp_path: Path) -> None:
     assert not path_of(segment.name).exists()
 
 
+def test_who_had_the_links_meanwhile_is_seen_afterwards(tmp_path: Path) -> None:
+    """A newer instance comes and goes between two looks: what it has kept in the state directory is the newest."""
+    old, new = (RunDirectory(tmp_path / "run", "pproxy") for _ in range(2))
+    with old.open_control_socket():
+        old.publish_state()
+        assert old.returns() == 0
+        with new.open_control_socket():
+            new.publish_state()
+            assert (old.has_successor(), old.returns(), new.returns()) == (True, 0, 0)
+            new.withdraw_control()
+        assert not old.has_successor()
+        assert [old.returns() for _ in range(2)] == [1, 1]
+        for place in (new, old):
+            place.withdraw_all()
+
+
 def test_a_living_instance_is_never_touched(tmp_path: Path) -> None:
     """Its lock, its table, its socket: a start and an end beside it change nothing of them."""
     path = tmp_path / "run"
