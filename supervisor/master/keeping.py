@@ -53,14 +53,14 @@ READ_AGAIN_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class ReadState(Job):
-    """Reads what is kept; gives what is wrong with a file that is damaged."""
+    """Reads what is kept; gives what is wrong with a file that is damaged, and None if there is none."""
 
     directory: StateDirectory
 
-    def perform(self) -> list[OrderEntry] | DamagedState:
+    def perform(self) -> list[OrderEntry] | DamagedState | None:
         content = self.directory.read()
         try:
-            return [] if content is None else from_octets(content)
+            return None if content is None else from_octets(content)
         except DamagedState as damaged:
             return damaged
 
@@ -168,24 +168,27 @@ class StateKeeper:
     def _read(self, result: Result) -> None:
         self._writing = False
         changed = self._take_up(result)
-        if not self._unread:
+        if changed is not None:
             self._log(messages.STATE_TAKEN_UP, directory=self._directory.path, changed=changed)
+        if not self._unread:
             self._write()
         elif self._queue:
             group, self._queue = self._queue, []
             self._written(group, Result(failure=self._unread))
 
-    def _take_up(self, result: Result) -> int:
-        """Puts what is kept into force, in place of all but what is ours; gives how many orders that has changed."""
+    def _take_up(self, result: Result) -> int | None:
+        """Puts what is kept into force, in place of all but what is ours; gives how many orders that has changed. None:
+        there was nothing to take up, and what is in force stays.
+        """
         self._unread = ""
         if result.failure is not None:
             self._unread = f"{result.failure}; {_NOT_IN_FORCE}"
             self._tell_not_kept(self._unread)
-            return 0
+            return None
         if isinstance(result.value, DamagedState):
             self._set_aside(str(result.value))
-            return 0
-        assert isinstance(result.value, list)
+        if not isinstance(result.value, list):
+            return None
         now = time.time()
         before = self.state.entries(now)
         # What is under way here goes on: another instance may have taken it for what a killed program has left.

@@ -82,6 +82,19 @@ def test_what_a_newer_instance_has_kept_counts_when_it_has_ended(tmp_path: Path,
     assert OperatorState(upgrade.told).entries(0) == upgrade.keeper.state.entries(0)
 
 
+@pytest.mark.parametrize("left", [None, b"{"])
+def test_a_newer_instance_that_leaves_nothing_to_read_ends_no_order(tmp_path: Path, left: bytes | None) -> None:
+    """The file is gone, or damaged: what is in force here stays, and is kept with the next order."""
+    upgrade = Upgrade(tmp_path)
+    upgrade.order(BLOCK)
+    file = tmp_path / "proxy.operator.json"
+    file.unlink() if left is None else file.write_bytes(left)
+    upgrade.returns += 1
+    upgrade.keeper.look()
+    assert upgrade.order(LOCK) == (True, "")
+    assert upgrade.in_force() == upgrade.kept() == {BLOCK.id, LOCK.id}
+
+
 def test_what_is_under_way_here_goes_on(tmp_path: Path) -> None:
     """A newer instance has taken it for what a killed program has left: who is moved would log in meanwhile."""
     upgrade = Upgrade(tmp_path)
