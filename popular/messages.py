@@ -74,7 +74,11 @@ LOGIN_CANCELLED = Message(
 CERTIFICATE_TAKEN = Message(0x0320, "INF", "certificate_taken", "A certificate is in use from now on.")
 CERTIFICATE_GONE = Message(0x0321, "INF", "certificate_gone", "The file of a certificate is gone, and so is it.")
 CERTIFICATE_FAULT = Message(
-    0x0322, "ADM", "certificate_fault", "A file of certificates is not usable; what was read of it before stays in use."
+    0x0322,
+    "ADM",
+    "certificate_fault",
+    "A file of certificates is not usable, or its certificate is not valid; a valid one that was read of it before "
+    "stays in use.",
 )
 AUTHORITIES_TAKEN = Message(
     0x0323, "INF", "authorities_taken", "CA certificates of clientca or tlsca count from now on as the file has them."

@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from supervisor.control.lookups import Unfit
@@ -45,6 +46,26 @@ class Certificate:
     def family(self) -> str:
         """RSA, EC, Ed25519 or Ed448: of each, a context can serve one."""
         return self.key_type.partition(" ")[0]
+
+    def is_valid(self, now: float) -> bool:
+        """Whether its time has come, and is not over."""
+        return not self.invalidity(now)
+
+    def invalidity(self, now: float) -> str:
+        """Why it is not valid at this moment; "" if it is."""
+        return invalidity(self.not_before, self.not_after, now)
+
+
+def invalidity(not_before: float, not_after: float, now: float) -> str:
+    """Why a certificate with these times is not valid at this moment; "" if it is."""
+    if now < not_before:
+        return f"not valid before {moment(not_before)}"
+    return f"expired on {moment(not_after)}" if now >= not_after else ""
+
+
+def moment(seconds: float) -> str:
+    """A time as people and the log read it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read_certificate(name: str, pem: bytes, key_pem: bytes | None) -> Certificate:

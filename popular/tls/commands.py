@@ -1,16 +1,16 @@
 """The commands about the certificates of virtual servers and backends."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from popular import messages
-from popular.tls.authorities import MOST_CA_OCTETS, Authorities, CaFile
+from popular.tls.authorities import MOST_CA_OCTETS, CaFile
 from popular.tls.certificate import Certificate
 from popular.tls.directory import CertificateStore, Digests, LookAt, ReadAll, digest, renewed
 from popular.tls.supply import expiry_of, needed_names, news_of, with_notes, with_store
-from popular.tls.users import CA_PARAMETERS, certificate_store_of, servers_in_tls
+from popular.tls.users import authorities_in, certificate_store_of, servers_in_tls
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Unfit
@@ -32,8 +32,9 @@ def _reload(context: CommandContext, _arguments: Arguments) -> Outcome:
     before = certificate_store_of(config)
     found = context.lookups.find(ReadAll(config.variables["tlsdir"]))
     if before is not None and found.read_at < before.read_at:  # another command was faster
-        found = before
-    after = renewed(before, found, needed_names(config))
+        after = before
+    else:
+        after = renewed(before, found, needed_names(config))
     text = with_notes(count_of(len(after.certificates), "certificate"), after, list(distrusted.values()))
     if after == before and config is context.config:
         return Reply(f"{text}; nothing has changed")
@@ -45,19 +46,11 @@ def _taken_up(text: str, config: Config, news: Sequence[LogEntry]) -> Change:
     return Change(text, lines=lines, data=lines, config=config, entries=news)
 
 
-def _authorities_in(config: Config) -> Iterator[tuple[str, str, Any, Authorities]]:
-    """Every use of a file of CA certificates: sort, parameter, thing, and what was read."""
-    for sort, parameter in CA_PARAMETERS.items():
-        for thing in config.things.get(sort, {}).values():
-            if getattr(thing, parameter).path:
-                yield sort, parameter, thing, getattr(thing, parameter)
-
-
 def _with_authorities(context: CommandContext, config: Config) -> tuple[Config, dict[str, str], list[LogEntry]]:
     """The config with each file of CA certificates read anew; why one stays as it was, by path; both for the log."""
     faults: dict[str, str] = {}
     taken: dict[str, None] = {}
-    for sort, parameter, thing, old in _authorities_in(config):
+    for sort, parameter, thing, old in authorities_in(config):
         try:
             read = CaFile().parse(old.path, context.lookups)
         except Unfit as unfit:
@@ -73,7 +66,7 @@ def _with_authorities(context: CommandContext, config: Config) -> tuple[Config, 
 
 def _have_authorities_changed(context: CommandContext) -> bool:
     """Whether a file of CA certificates holds something else than what was read of it."""
-    had = {known.path: known.pem for *_, known in _authorities_in(context.config)}
+    had = {known.path: known.pem for *_, known in authorities_in(context.config)}
     if not had:
         return False
     found = context.lookups.find(Digests(tuple(had), MOST_CA_OCTETS + 1))
@@ -99,7 +92,11 @@ def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
     if store is None:
         text = "nothing was read of tlsdir: nobody uses TLS; `tls reload` reads it"
         return Reply(text, data=[], lines=[text])
-    known = [_row(context.config, store, one) for one in store.certificates.values()]
+    troubles = store.troubles
+    known = [
+        {**_row(context.config, store, one), "trouble": troubles.get(one.name, "")}
+        for one in store.certificates.values()
+    ]
     faulty = [
         {"name": name, "file": _file(store, name), "trouble": reason}
         for name, reason in store.faults.items()
@@ -124,7 +121,6 @@ def _row(config: Config, store: CertificateStore, one: Certificate) -> dict[str,
         "vservs": [one_in_tls.id for one_in_tls in servers_in_tls(config) if one_in_tls.certificate in ("", one.name)],
         "backends": [ident for ident, backend in backends.items() if one.name in backend.needed_certificates],
         "serial": f"{one.serial:x}",
-        "trouble": store.faults.get(one.name, ""),
     }
 
 
@@ -140,7 +136,7 @@ def tls_commands() -> Sequence[ControlCommand]:
             _list,
             "Lists the certificates that were read of tlsdir.\nFor each: the host names in it, the kind of key, the "
             "days that it is still valid, the virtual servers that may show it, the backends that it is shown to, and "
-            "what is wrong with its file now, if anything is.",
+            "what is wrong with it or with its file now, if anything is.",
             source=BESIDE,
         ),
         ControlCommand(
@@ -148,7 +144,8 @@ def tls_commands() -> Sequence[ControlCommand]:
             _reload,
             "Reads tlsdir anew, and every file of CA certificates (clientca, tlsca).\nNew sessions see what is new, "
             "sessions that are there go on. A file that is faulty is reported, and what was read of it before stays in "
-            "use; so does one that is gone but needed.",
+            "use; so does one that is gone but needed. A certificate that is not valid, yet or any more, is reported "
+            "too, and replaces none that is.",
             changes=True,
             source=BESIDE,
             one_off=True,

@@ -11,13 +11,15 @@ resumed.
 
 Which certificates answer depends on the name that the client asked for. It is offered every kind of key that there is
 for the name (RSA for old clients, ECDSA for the others) and OpenSSL takes the one that it understands; of two of one
-kind the one that is valid longer is taken, if it is valid already.
+kind the one that is valid longer. One that is not valid is shown only where there is none that is, with the name itself
+or with a wildcard for it. That is decided when a config is made; `tls check` makes one when a certificate begins or
+ends.
 """
 
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -203,29 +205,36 @@ def _settings_of(
     server: TlsServer, store: CertificateStore, contexts: Contexts, *, variables: Mapping[str, Any]
 ) -> TlsSettings:
     now = time.time()
-    certificates = store.certificates
     verify_mode = VERIFY_MODES[server.clientcert]
     clients = ClientCertificates(verify_mode, server.clientca.pem) if verify_mode != ssl.CERT_NONE else NOTHING_ASKED
-    if server.certificate:
-        default, named = contexts.get_or_make((certificates[server.certificate],), clients), {}
-    else:
-        certificate_set = certificates_beside(certificates[DEFAULT], certificates.values(), now)
-        default = contexts.get_or_make(certificate_set, clients)
-        table = certificates_by_name(certificates.values(), now)
-        named = {name: contexts.get_or_make(certificate_set, clients) for name, certificate_set in table.items()}
+    default = contexts.get_or_make(default_certificates(server, store, now), clients)
+    table = {} if server.certificate else certificates_by_name(store.certificates.values(), now)
+    named = {name: contexts.get_or_make(certificate_set, clients) for name, certificate_set in table.items()}
     return TlsSettings(named, default, VERSIONS[variables["tlsminversion"]], verify_mode=verify_mode)
 
 
 # Which certificates answer
 
 
+def default_certificates(server: TlsServer, store: CertificateStore, now: float) -> CertificateSet:
+    """What a server shows to clients that ask for no name: the one that it names, or the default and its neighbours."""
+    if server.certificate:
+        return (store.certificates[server.certificate],)
+    return certificates_beside(store.certificates[DEFAULT], store.certificates.values(), now)
+
+
 def certificates_by_name(certificates: Iterable[Certificate], now: float) -> dict[str, CertificateSet]:
-    """The table for host names, wildcards among them."""
+    """The table for host names, wildcards among them; without names for which a wildcard has something better."""
     carriers: dict[str, list[Certificate]] = {}
     for certificate in certificates:
         for name in certificate.names:
             carriers.setdefault(name, []).append(certificate)
-    return {name: _best(those, now) for name, those in carriers.items()}
+    table = {name: _best(those, now) for name, those in carriers.items()}
+
+    def is_valid(name: str) -> bool:
+        return any(one.is_valid(now) for one in table.get(name, ()))
+
+    return {name: best for name, best in table.items() if is_valid(name) or not is_valid(wildcard(name))}
 
 
 def certificates_beside(certificate: Certificate, certificates: Iterable[Certificate], now: float) -> CertificateSet:
@@ -233,9 +242,10 @@ def certificates_beside(certificate: Certificate, certificates: Iterable[Certifi
     return _best([certificate, *(other for other in certificates if other.names == certificate.names)], now)
 
 
-def _best(certificates: Iterable[Certificate], now: float) -> CertificateSet:
+def _best(certificates: Collection[Certificate], now: float) -> CertificateSet:
     best: dict[str, Certificate] = {}
-    for one in sorted(certificates, key=lambda one: (one.not_before <= now, one.not_after, one.name)):
+    candidates = [one for one in certificates if one.is_valid(now)] or certificates
+    for one in sorted(candidates, key=lambda one: (one.not_before <= now, one.not_after, one.name)):
         best[one.family] = one
     return tuple(best[family] for family in sorted(best))
 

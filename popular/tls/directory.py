@@ -2,15 +2,16 @@
 
 Two jobs look at it: LookAt only asks the file system whether anything is different (links are followed, so that a
 renewal by exchanging a link shows), ReadAll reads every file and tries it. `renewed` says what is in use afterwards:
-one faulty file never takes anything else with it. A third, Digests, tells of single files elsewhere whether they hold
-something else.
+one faulty file never takes anything else with it, and no certificate that is not valid takes the place of one that is.
+A third, Digests, tells of single files elsewhere whether they hold something else.
 """
 
 import hashlib
+import math
 import os
 import stat
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from popular.tls.certificate import Certificate, read_certificate
@@ -25,12 +26,16 @@ MOST_OCTETS = 1 << 20
 
 _CHAIN, _KEY = ".pem", ".key"
 _FORBIDDEN = stat.S_IWGRP | stat.S_IRWXO
-_GONE = "the file is gone; what was read before stays in use, because it is needed"
+_STAYS = "what was read before stays in use"
+_GONE = f"the file is gone; {_STAYS}, because it is needed"
 
 
 @dataclass(frozen=True)
 class CertificateStore:
-    """What was read, by the name of the file without its suffix. Mappings in here are never changed."""
+    """What was read, by the name of the file without its suffix. Mappings in here are never changed.
+
+    What is invalid, and the next turn, `renewed` says.
+    """
 
     directory: str
     stamp: str
@@ -40,11 +45,20 @@ class CertificateStore:
     """Why a file is not in use."""
     read_at: float = field(compare=False)
     """Seconds since 1970."""
+    invalid: Mapping[str, str] = field(default_factory=dict)
+    """Why a certificate that is in use is not valid."""
+    next_turn: float = math.inf
+    """When the next certificate begins or ends, be it in use or not (seconds since 1970)."""
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What is wrong with files, and with certificates in use, in the order of their names."""
+        both = {name: (self.faults.get(name), self.invalid.get(name)) for name in {**self.faults, **self.invalid}}
+        return {name: "; ".join(filter(None, both[name])) for name in sorted(both)}
 
     def is_outdated(self, look: "Look") -> bool:
-        """Whether reading anew would give something else: files were changed, or a certificate has become valid."""
-        begun = any(self.read_at < one.not_before <= look.now for one in self.certificates.values())
-        return begun or look.stamp != self.stamp
+        """Whether reading anew would give something else: files were changed, or a certificate has begun or ended."""
+        return look.stamp != self.stamp or look.now >= self.next_turn
 
 
 @dataclass(frozen=True)
@@ -113,16 +127,30 @@ def digest(content: bytes) -> str:
 def renewed(before: CertificateStore | None, found: CertificateStore, needed: Collection[str]) -> CertificateStore:
     """What is in use after reading: what is good, and what was good before where it is faulty now, or gone and needed.
 
-    `before` is of the same directory.
+    A certificate that is not valid takes the place of none that is. `before` is of the same directory.
     """
+    now = found.read_at
     certificates, faults = dict(found.certificates), dict(found.faults)
     for name, old in (before.certificates if before is not None else {}).items():
+        new = certificates.get(name)
+        if new is None and name not in faults and name in needed:
+            faults[name] = _GONE
+        elif new is not None and old.is_valid(now) and not new.is_valid(now):
+            faults[name] = f"{new.invalidity(now)}; {_STAYS}"
         if name in faults:
             certificates[name] = old
-        elif name not in certificates and name in needed:
-            certificates[name] = old
-            faults[name] = _GONE
-    return replace(found, certificates=certificates, faults=faults)
+    return replace(
+        found,
+        certificates=certificates,
+        faults=faults,
+        invalid={name: one.invalidity(now) for name, one in certificates.items() if not one.is_valid(now)},
+        next_turn=_next_turn((*found.certificates.values(), *certificates.values()), now),
+    )
+
+
+def _next_turn(certificates: Iterable[Certificate], now: float) -> float:
+    turns = (turn for one in certificates for turn in (one.not_before, one.not_after))
+    return min((turn for turn in turns if turn > now), default=math.inf)
 
 
 def _files(directory: str) -> Iterator[str]:

@@ -1,20 +1,21 @@
-"""What a new config needs of `tlsdir`, and what people are told of it: in notes, and in the log.
+"""What a new config needs of `tlsdir`; and what people are told of that, and of its CA certificates, in notes and log.
 
 Nothing is read, and no process is started for it, while nobody needs TLS (see `users.py` for who does).
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from popular import messages
-from popular.tls.certificate import Certificate
+from popular.tls.authorities import troubles_of
+from popular.tls.certificate import Certificate, moment
 from popular.tls.directory import CertificateStore, ReadAll, renewed
-from popular.tls.users import SORT, certificate_store_of, needed_certificates
+from popular.tls.users import SORT, authorities_in, certificate_store_of, needed_certificates
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
 from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Change, LogEntry
+from supervisor.control.outcome import Change, LogEntry, Replacement
 from supervisor.control.replytext import noted
 from supervisor.control.words import CommandRefused
 
@@ -44,7 +45,19 @@ def supply(context: CommandContext, change: Change) -> Change:
             change, text=with_notes(change.text, after), entries=[*change.entries, *news_of(before, after)]
         )
     _check_users(config)
+    if not isinstance(change, Replacement):  # it came here as a draft, and its text has the notes
+        change = _with_troubles(change, context.config, config)
     return replace(change, config=config)
+
+
+def _with_troubles(change: Change, running: Config, config: Config) -> Change:
+    """The change with what is wrong with CA certificates that are new in it."""
+    known = {(sort, thing.id): value for sort, _, thing, value in authorities_in(running)}
+    new = {value for sort, _, thing, value in authorities_in(config) if known.get((sort, thing.id)) != value}
+    found = [(one.path, why) for one in sorted(new, key=str) for why in troubles_of(one, time.time())]
+    news: list[LogEntry] = [(messages.CERTIFICATE_FAULT, {"file": path, "reason": why}) for path, why in found]
+    text = _noted(change.text, [f"{path}: {why}" for path, why in found])
+    return replace(change, text=text, entries=[*change.entries, *news]) if found else change
 
 
 def needed_names(config: Config) -> set[str]:
@@ -68,27 +81,32 @@ def _check_users(config: Config) -> None:
 
 
 def with_notes(text: str, store: CertificateStore, others: Sequence[str] = ()) -> str:
-    """The text with what is wrong with files: with these others, and with those of the store."""
-    faults = [*others, *(f"{name}.pem: {reason}" for name, reason in store.faults.items())]
-    more = [f"{len(faults) - _MOST_NOTES} more (tls list)"] if len(faults) > _MOST_NOTES else []
-    return noted(text, *faults[:_MOST_NOTES], *more)
+    """The text with what is wrong: with these other files, and with what the store holds."""
+    faults = [*others, *(f"{name}.pem: {reason}" for name, reason in store.troubles.items())]
+    return _noted(text, faults, " (tls list)")
+
+
+def _noted(text: str, notes: Sequence[str], others: str = "") -> str:
+    """The text with the first of the notes, and how many others there are."""
+    more = [f"{len(notes) - _MOST_NOTES} more{others}"] if len(notes) > _MOST_NOTES else []
+    return noted(text, *notes[:_MOST_NOTES], *more)
 
 
 def news_of(before: CertificateStore | None, after: CertificateStore) -> Iterator[LogEntry]:
     """What is new, for the log."""
     had = before.certificates if before is not None else {}
-    complained = before.faults if before is not None else {}
+    complained = before.troubles if before is not None else {}
     for name, one in after.certificates.items():
         if name not in had or had[name].fingerprint != one.fingerprint:
             fields = {"certificate": name, "names": " ".join(one.names), "key": one.key_type, "until": expiry_of(one)}
             yield messages.CERTIFICATE_TAKEN, {**fields, "serial": f"{one.serial:x}"}
     for name in had.keys() - after.certificates.keys():
         yield messages.CERTIFICATE_GONE, {"certificate": name}
-    for name, reason in after.faults.items():
+    for name, reason in after.troubles.items():
         if complained.get(name) != reason:
             yield messages.CERTIFICATE_FAULT, {"file": f"{after.directory}/{name}.pem", "reason": reason}
 
 
 def expiry_of(certificate: Certificate) -> str:
     """When it ceases to be valid, as people and the log read it."""
-    return datetime.fromtimestamp(certificate.not_after, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment(certificate.not_after)

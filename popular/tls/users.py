@@ -55,6 +55,14 @@ def servers_in_tls(config: Config) -> list[TlsServer]:
     return [thing for thing in things if thing.needed_certificates]
 
 
+def authorities_in(config: Config) -> Iterator[tuple[str, str, Any, Authorities]]:
+    """Every use of a file of CA certificates: sort, parameter, thing, and what was read."""
+    for sort, parameter in CA_PARAMETERS.items():
+        for thing in config.things.get(sort, {}).values():
+            if getattr(thing, parameter).path:
+                yield sort, parameter, thing, getattr(thing, parameter)
+
+
 def needed_certificates(config: Config) -> Iterator[tuple[str, str]]:
     """Each certificate that something needs: who, in words, and its name."""
     for sort in CA_PARAMETERS:

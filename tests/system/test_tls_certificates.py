@@ -1,7 +1,9 @@
 """Certificates of a running proxy: who is shown which, and how they are renewed. Real handshakes throughout."""
 
+import hashlib
 import os
 import signal
+import ssl
 import subprocess
 import threading
 import time
@@ -30,6 +32,13 @@ def add(site: TlsSite, name: str, *names: str, **how: object) -> Leaf:
     leaf = AUTHORITY.issue(*names, **how)  # type: ignore[arg-type]
     leaf.write(site.tlsdir, name)
     return leaf
+
+
+def shown(port: int, context: ssl.SSLContext, name: str) -> str:
+    """The fingerprint of the certificate that a client sees who verifies nothing."""
+    with TlsClient(port, context, name) as client:
+        der = client.socket.getpeercert(binary_form=True)
+    return hashlib.sha256(der or b"").hexdigest()
 
 
 def test_by_the_name_that_is_asked_for(site: TlsSite) -> None:
@@ -131,6 +140,37 @@ def test_a_faulty_renewal(site: TlsSite) -> None:
         assert serial(site.port, unverified, "shop.example.org") == shop.serial
         assert serial(site.port, unverified, "good.example.org") == good.serial
     assert reason in site.json("tls list")[-1]["trouble"]
+
+
+def test_an_invalid_renewal(site: TlsSite) -> None:
+    """One that is not valid yet, or no more, replaces none that is: note, log and list tell why."""
+    for step, (reason, how) in enumerate({"not valid before": {"begins": 2}, "expired on": {"days": -0.5}}.items()):
+        AUTHORITY.issue("localhost", **how).write(site.tlsdir, "default")
+        reply = site.said("tls reload")
+        assert f"note: default.pem: {reason} " in reply.text
+        assert len(site.log("certificate_fault")) == step + 1
+        assert reason in site.json("tls list")[0]["trouble"]
+        assert serial(site.port) == site.default.serial
+    assert len(site.log("certificate_taken")) == 1
+
+
+def test_when_a_certificate_begins_or_ends(tmp_path: Path) -> None:
+    """With tlswatch: a renewal is taken up when its time comes; a name whose certificate ends goes to the wildcard."""
+    soon = patient(4) / 86_400
+    with TlsSite(tmp_path, watch="1s") as site:
+        new, wild = AUTHORITY.issue("localhost", begins=soon), add(site, "wild", "*.example.org")
+        mail = add(site, "mail", "mail.example.org", days=soon)
+        new.write(site.tlsdir, "default")
+        unverified = client_context(check_hostname=False, verify_mode=ssl.CERT_NONE)
+        site.said("tls reload")
+        told = [entry.fields["reason"] for entry in site.log("certificate_fault")]
+        assert [reason.partition(" before")[0] for reason in told] == ["not valid"]
+        assert shown(site.port, unverified, "mail.example.org") == mail.fingerprint
+        wait_until(lambda: shown(site.port, unverified, "localhost") == new.fingerprint, "the renewal is shown")
+        wait_until(
+            lambda: shown(site.port, unverified, "mail.example.org") == wild.fingerprint, "the wildcard is shown"
+        )
+        assert site.log("certificate_fault")[-1].fields["reason"].startswith("expired on ")
 
 
 def test_a_file_that_is_gone(site: TlsSite) -> None:

@@ -53,6 +53,22 @@ def test_the_one_that_is_valid_longer() -> None:
     assert certificates_by_name([expired], NOW)["a.org"] == (expired,)
 
 
+def test_a_kind_of_key_that_is_invalid_is_not_shown() -> None:
+    """An expired EC certificate, or one that has not begun, does not stand beside a valid RSA one."""
+    for name, begins, ends in (("expired", 0, 10), ("future", 1001, 9000)):
+        invalid = certificate(name, "a.org www.a.org", begins=begins, ends=ends)
+        assert certificates_by_name([invalid, A_RSA], NOW)["a.org"] == (A_RSA,)
+        assert certificates_beside(invalid, [invalid, A_RSA], NOW) == (A_RSA,)
+
+
+def test_a_valid_wildcard_before_an_expired_name() -> None:
+    """A name whose certificates are all invalid gives way to a wildcard with a valid one, and to no other."""
+    expired = certificate("expired", "mail.b.org mail.c.org", ends=10)
+    assert certificates_by_name([expired, B], NOW) == {"mail.c.org": (expired,), "b.org": (B,), "*.b.org": (B,)}
+    assert certificates_by_name([expired, B], 5)["mail.b.org"] == (expired,)
+    assert certificates_by_name([expired, B], 2000).keys() == {"mail.b.org", "mail.c.org", "b.org", "*.b.org"}
+
+
 def test_the_default_and_its_neighbours() -> None:
     """The certificate for whoever names nobody is accompanied by those with exactly its names."""
     other = certificate("other", "a.org", "RSA 4096")

@@ -1,9 +1,11 @@
 """What is taken from tlsdir and what is refused, each with its reason; and what stays in use when it is read again."""
 
+import math
 import os
 import pickle
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -207,13 +209,42 @@ def test_a_look_tells_of_every_change(tmp_path: Path) -> None:
     assert len(set(seen)) == len(seen)
 
 
-def test_a_certificate_that_becomes_valid(tmp_path: Path) -> None:
-    """What was read is outdated when a certificate in it begins, though no file has changed."""
+def test_a_certificate_that_begins_or_ends(tmp_path: Path) -> None:
+    """What was read is outdated when a certificate in it begins, and when one ends, though no file has changed; until
+    then, and after it, it says that it is not valid.
+    """
     AUTHORITY.issue("a.org", begins=1).write(tmp_path, "a")
+    found = renewed(None, read(tmp_path), ())
+    one = found.certificates["a"]
+    stamp = LookAt(str(tmp_path)).perform().stamp
+    assert found.troubles["a"].startswith("not valid before 2")
+    for turn in (one.not_before, one.not_after):
+        assert not found.is_outdated(tlsdir.Look(stamp, turn - 1))
+        assert found.is_outdated(tlsdir.Look(stamp, turn))
+        again = renewed(found, replace(found, read_at=turn), ())
+        assert again != found
+        found = again
+    assert found.troubles["a"].startswith("expired on 2")
+    assert found.next_turn == math.inf
+
+
+@pytest.mark.parametrize(("begins", "days", "reason"), [(1, 9, "not valid before"), (-9, -1, "expired on")])
+def test_no_invalid_one_replaces_a_valid_one(tmp_path: Path, begins: float, days: float, reason: str) -> None:
+    """The one before stays while it is valid itself, and it is told why; then the new one is in use, as told."""
+    AUTHORITY.issue("a.org", days=3).write(tmp_path, "a")
+    before = renewed(None, read(tmp_path), ())
+    AUTHORITY.issue("a.org", begins=begins, days=days).write(tmp_path, "a")
     found = read(tmp_path)
-    look = LookAt(str(tmp_path)).perform()
-    assert not found.is_outdated(look)
-    assert found.is_outdated(tlsdir.Look(look.stamp, look.now + 86_400))
+    after = renewed(before, found, ())
+    assert after.certificates["a"] == before.certificates["a"]
+    assert reason in after.faults["a"]
+    assert "what was read before stays in use" in after.troubles["a"]
+    assert after.next_turn == min(
+        t for t in (found.certificates["a"].not_before, before.certificates["a"].not_after) if t > found.read_at
+    )
+    later = renewed(after, replace(found, read_at=after.next_turn), ())
+    assert later.certificates["a"] == found.certificates["a"]
+    assert (later.faults, bool(later.invalid)) == ({}, days < 0)
 
 
 def test_what_stays_in_use(tmp_path: Path) -> None:
