@@ -4,6 +4,7 @@
     directory     tlsdir: what is in it, what of it is usable, and what changes when it is read again
     contexts      how each server of a config speaks TLS: which certificates answer which server name, as OpenSSL's
                   contexts, made in the workers; and the ticket contexts that all workers have in common
+    ciphers       which lists of cipher suites may be said
     users         what of a config uses certificates
     authorities   files of CA certificates, as the config holds them
     variables     those about TLS, of every program that speaks it

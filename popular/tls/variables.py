@@ -1,10 +1,13 @@
 """The variables of programs that speak TLS."""
 
-import ssl
+import time
 
-from popular.tls.contexts import VERSIONS
+from popular.tls.ciphers import is_usable, suites_of
+from popular.tls.contexts import VERSIONS, default_certificates
+from popular.tls.users import certificate_store_of, servers_in_tls
 from supervisor.control.context import CommandContext, Variable
-from supervisor.control.kinds import Choice, Dir, String, Time, shown
+from supervisor.control.kinds import Choice, Dir, String, Time
+from supervisor.control.lookups import Unfit
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 
@@ -12,13 +15,17 @@ _HOUR = 3600
 _NEW_SESSIONS = "new sessions"
 
 
-def _are_ciphers(_context: CommandContext, value: str) -> None:
+def _are_ciphers(context: CommandContext, value: str) -> str | None:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(value)
-    except ssl.SSLError:
-        raise CommandRefused(
-            f"no cipher is in {shown(value)}; allowed: what `openssl ciphers -tls1_2 LIST` lists"
-        ) from None
+        suites = suites_of(value)
+    except Unfit as unfit:
+        raise CommandRefused(str(unfit)) from None
+    store, now = certificate_store_of(context.config), time.time()
+    if store is None:
+        return None
+    servers = servers_in_tls(context.config)
+    useless = [one.id for one in servers if not is_usable(suites, default_certificates(one, store, now))]
+    return f"none fits a key of {', '.join(useless)}: clients of TLS 1.2 are not served there" if useless else None
 
 
 TLS_VARIABLES = (
@@ -32,7 +39,8 @@ TLS_VARIABLES = (
     Variable(
         "tlsciphers",
         String(),
-        "Cipher suites of TLS 1.2, in the words of `openssl ciphers`. Those of TLS 1.3 are all good.",
+        "Cipher suites of TLS 1.2, in the words of `openssl ciphers`: with ECDHE, a certificate, and an AEAD such as "
+        "AESGCM. Those of TLS 1.3 are all good.",
         default="ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20",
         when=_NEW_SESSIONS,
         check=_are_ciphers,

@@ -66,7 +66,7 @@ READ_WRITE = [
     ("maxsession", "Int", "1000", ["1000", "10000"], ["0", "999", "10001"]),
     ("requesttimeout", "Time (1s-1h)", "30s", ["1s", "1h"], ["0", "1h1s"]),
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
-    ("tlsciphers", "String", "ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20", ["ECDHE+AESGCM"], ["nonsense"]),
+    ("tlsciphers", "String", "ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20", ["ECDHE+AESGCM"], ["RSA"]),
     ("tlsdir", "Dir", "/etc/popular/tls", ["/", "/tmp"], ["/no/such/dir", "tmp"]),
     ("tlsminversion", "1.2|1.3", "1.2", ["1.2", "1.3"], ["1.1", "tls"]),
     ("tlswatch", "Time (0s-1h)", "10s", ["0", "1h"], ["2h"]),
