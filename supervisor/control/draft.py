@@ -166,7 +166,7 @@ def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
 def _apply(context: CommandContext, arguments: Arguments) -> Outcome:
     change, found = _applicable(context)
     if not found:
-        text = f"{NOTHING_DIFFERS}; generation {context.config.generation} stays in force"
+        text = f"{NOTHING_DIFFERS}; generation {context.config.generation} stays in force{change.text}"
         return Drafted(text, found.data(), (), draft=None)
     seconds = arguments["time"]
     more = f"; say `confirm` within {seconds} s (pcontrol confirm), or the one before comes back" if seconds else ""

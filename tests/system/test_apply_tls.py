@@ -52,7 +52,8 @@ def test_a_renewal_while_a_confirmation_is_awaited(site: TlsSite) -> None:
 
 def test_what_was_read_stays_known(site: TlsSite) -> None:
     """A certificate whose file broke meanwhile goes on being used by a configuration that is applied as a whole, with a
-    note, and the directory does not count as a difference. A start would find the file as it is, so `check` refuses.
+    note, also where nothing differs: the directory is no difference. A start would find the file as it is, so `check`
+    refuses.
     """
     (site.tlsdir / "default.pem").write_text("broken")
     wait_until(lambda: site.log("certificate_fault"), "it is noticed")
@@ -60,8 +61,9 @@ def test_what_was_read_stays_known(site: TlsSite) -> None:
     lines = _lines(site, f"vserv conf more {CONF} {port} prot POP3s")
     with pytest.raises(AssertionError, match=r"needs the certificate default\.pem .* it holds no certificate"):
         _apply(site, lines, "draft check")
-    note = "in force: 1 new; note: default.pem, of which an earlier reading is in use: "
-    assert _apply(site, lines, "draft apply").startswith(note)
+    note = "note: default.pem, of which an earlier reading is in use: it holds no certificate"
+    assert _apply(site, lines, "draft apply") == f"in force: 1 new; {note}"
+    assert _apply(site, lines, "draft apply").endswith(f" stays in force; {note}")
     assert serial(port) == site.default.serial
 
 
