@@ -448,9 +448,12 @@ LEAD = "lead"
 """A function that a module of either kind may have: `lead(namespace, user, backend) -> bool`, a coroutine where `check`
 is one, called in a thread otherwise. By it `user move` tells where a user's mail is from now on, while nobody can log
 in as him: in this process at once, in others when they have read it, it is what the module answers. False: he is
-not among its users, or it was opened without what that takes; nothing has changed then, nor where ModuleFailed is
-raised. Asked again with the same words it says True again.
+not among its users; nothing has changed then, nor where ModuleFailed is raised. Asked again with the same words it says
+True again.
 """
+
+LEADS = "leads"
+"""An attribute that a module with LEAD may have: false if it was opened without what that takes."""
 
 
 class UserAt(NamedTuple):

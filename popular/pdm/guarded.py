@@ -17,6 +17,7 @@ from popular.pdm.breaker import Breaker
 from popular.pdm.contract import (
     CHALLENGE,
     LEAD,
+    LEADS,
     LOOKUP,
     AnyModule,
     AsyncModule,
@@ -112,6 +113,8 @@ not be.
 """
 
 
+CANNOT_BE_TOLD = "it cannot be told where a user's mail is"
+
 _VOUCHES_FOR_NOBODY = (Module.authenticate, AsyncModule.authenticate)
 """What a module has that says nothing of the second round."""
 
@@ -192,13 +195,18 @@ class Guarded:
         assert found is None or isinstance(found, (KnownUser, CannotTell)), "heard"
         return found
 
+    @property
+    def leads(self) -> bool:
+        """Whether the module can be told where a user's mail is."""
+        return getattr(self.module, LEAD, None) is not None and bool(getattr(self.module, LEADS, True))
+
     async def lead(self, at: UserAt, seconds: float) -> str:
         """Tells the module where the mail of a user is from now on. Why it could not be told, or ""; after a time-out
         it may have heard all the same.
         """
-        told: Callable[..., Any] | None = getattr(self.module, LEAD, None)
-        if told is None:
-            return "it cannot be told where a user's mail is"
+        if not self.leads:
+            return CANNOT_BE_TOLD
+        told: Callable[..., Any] = getattr(self.module, LEAD)
         try:
             done = await (
                 self._led_on_loop(told(*at), seconds)
@@ -212,7 +220,7 @@ class Guarded:
         except Exception as error:  # its text could hold a secret
             return kind_and_location_of(error)
         self.cache.flush(f"{at.namespace}:{at.user}")
-        return "" if done is True else "it does not have this user, or was opened without what it takes to lead him"
+        return "" if done is True else "it does not have this user"
 
     async def _led_on_loop(self, coroutine: Awaitable[object], seconds: float) -> object:
         async def led() -> object:

@@ -146,6 +146,7 @@ class SqliteModule(Module):
         self.by_address = options.query.by_address
         self.files = options.files
         self.takes = options.takes
+        self.leads = options.update is not None
 
     def check(self, question: Question) -> Answer:
         """See Module."""
@@ -197,6 +198,7 @@ class ServerModule(AsyncModule):
         self.by_address = options.query.by_address
         self.files = options.files
         self.takes = options.takes
+        self.leads = options.update is not None
 
     async def ready(self) -> None:
         """See AsyncModule."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from popular.pdm import loader
-from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
-from popular.pdm.guarded import Guarded
+from popular.pdm.contract import LEAD, PASSWORD, AnyModule, ModuleFailed
+from popular.pdm.guarded import CANNOT_BE_TOLD, Guarded
 from popular.pdm.unopened import Unopened
 from popular.proxy.settings.modulefiles import Stamp, awaited, kinds_taken_by, report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
@@ -73,6 +73,8 @@ def open_modules(
         for spec in config.things["pdm"].values():
             opened.append(_open_if_possible(spec, config) if in_force else _open_module(spec, had.get(spec.id)))
             opened[-1].holders += 1
+            if spec.terms.moves and not in_force and not opened[-1].guard.leads:
+                raise ModuleFailed(f"moves: {CANNOT_BE_TOLD} (no `{LEAD}`, or sql without `update`)")
     except ModuleFailed as error:
         for held in opened:
             held.release(context)

@@ -155,6 +155,8 @@ class ProxyService:
         held = next((one for one in self._open if one.spec.id == wanted.module), None)
         if held is None:
             raise CommandRefused(f"there is no module {wanted.module} any more")
+        if wanted.back and not held.guard.leads:
+            return
         self._sessions.acquire()
         try:
             fault = await held.guard.lead(wanted.at, LEAD_SECONDS)

@@ -199,6 +199,6 @@ def test_an_update_that_cannot_be_one_is_refused(table: Callable[..., Any], word
 
 
 def test_without_an_update_it_leads_nobody(table: Callable[..., Any]) -> None:
-    """And a module that has no `lead` says so."""
-    assert "without what it takes" in led(table(), "joe", "two")
+    """Nor does a module that has no `lead`."""
+    assert "cannot be told" in led(table(), "joe", "two")
     assert "cannot be told" in led(load(OWN_DIRECTORY, "any", "m", arguments=("one",)), "joe", "two")

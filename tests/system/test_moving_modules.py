@@ -81,6 +81,11 @@ def test_a_module_leads_whom_it_knows(tmp_path: Path) -> None:
         assert {site.tries("joe") for _ in range(4)} == {b"+OK one"}
         assert "user hold" not in json.dumps(proxy.json("state list"))
 
+        proxy.said("pdm add one any one")
+        said = proxy.control("pdm conf one moves on")
+        assert not said.ok, "its moves would fail when the mail is copied"
+        assert said.text.startswith("module one: moves: it cannot be told where a user's mail is")
+
         proxy.said("pdm conf users moves off")
         proxy.said("user move eve two")
         assert next(row for row in proxy.json("state list") if row["id"] == "default:eve")["until"] is None

@@ -23,6 +23,8 @@ class UserToLead:
 
     module: str
     at: UserAt
+    back: bool = False
+    """He is led back to where he was: one that cannot be told has led him nowhere."""
 
 
 def steps(context: CommandContext, whom: FoundUser, *, here: str, to: str) -> tuple[MoveStep, ...]:
@@ -30,7 +32,7 @@ def steps(context: CommandContext, whom: FoundUser, *, here: str, to: str) -> tu
     if not leads(context, whom):
         return ()
     told = AskWorker(UserToLead(whom.module, UserAt(whom.namespace, whom.account, to)))
-    back = AskWorker(UserToLead(whom.module, UserAt(whom.namespace, whom.account, here)))
+    back = AskWorker(UserToLead(whom.module, UserAt(whom.namespace, whom.account, here), back=True))
     return (MoveStep(told, back),)
 
 
