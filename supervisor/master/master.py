@@ -138,7 +138,9 @@ class Master:
             questions=self._questions,
             ended=self._accounting.count_move,
         )
-        orders = OrderKeeping(self._keeper, self._sweeps, rundir.has_company, jobs=self._jobs)
+        orders = OrderKeeping(
+            self._keeper, self._sweeps, has_company=rundir.has_company, company=rundir.company, jobs=self._jobs
+        )
         self._audit = Audit(program.name, audit_file, log)
         self._performer = Performer(
             self._pool,

@@ -15,6 +15,7 @@ from supervisor.workerline import Cut, SweepFound
 Told = Callable[[tuple[OrderEntry, ...], str], None]
 
 _COMPANY = "another instance serves here too, and its sessions are not among them"
+_NOT_THERE = "not in force at another instance, which serves here too"
 
 
 def kept_with(result: Result) -> tuple[OrderEntry, ...]:
@@ -32,19 +33,28 @@ def _when_gone(found: SweepFound, seconds: float | None) -> str:
 class OrderKeeping:
     """Puts orders into force: the other proxies know of them, then the disk, then every worker; then it is answered."""
 
-    def __init__(self, keeper: StateKeeper, sweeps: Sweeps, has_company: Callable[[], bool], *, jobs: Jobs) -> None:
-        """`has_company`: whether there may be sessions that nobody here sees."""
+    def __init__(
+        self,
+        keeper: StateKeeper,
+        sweeps: Sweeps,
+        *,
+        has_company: Callable[[], bool],
+        company: Callable[[], str],
+        jobs: Jobs,
+    ) -> None:
+        """`has_company`: whether there may be sessions that nobody here sees; `company`: who has them, for people."""
         self._jobs = jobs
         self._keeper = keeper
         self._sweeps = sweeps
         self._has_company = has_company
+        self._company = company
 
     def tell_others(self, action: Action, entries: tuple[OrderEntry, ...], answer: Answer, *, then: Told) -> None:
         """Others are told first, if there are any; `then` goes on with what is to be kept after that, and a note.
         Without it being called it is refused.
         """
         if action.told is None:
-            then(entries, "")
+            then(entries, self._not_there() if entries else "")
             return
 
         def told(result: Result) -> None:
@@ -56,6 +66,13 @@ class OrderKeeping:
                 then(pending(entries), f"only here, until the other proxies can be told ({result.failure})")
 
         self._jobs.send(action.told, told)
+
+    def _not_there(self) -> str:
+        """Where our clients are served too, and nobody hears of it. What a cluster is told all instances hear."""
+        if not self._has_company():
+            return ""
+        who = self._company()
+        return f"{_NOT_THERE}: {who}" if who else _NOT_THERE
 
     def put_in_force(self, ordered: Ordered, answer: Answer) -> None:
         """Something is ordered, or an order ended."""

@@ -58,7 +58,13 @@ class Around:
 
 def order_keeping_of(around: Around, company: bool = False) -> OrderKeeping:
     made = cast(Any, around)
-    return OrderKeeping(cast(StateKeeper, made), cast(Sweeps, made), lambda: company, jobs=cast(Jobs, made))
+    return OrderKeeping(
+        cast(StateKeeper, made),
+        cast(Sweeps, made),
+        has_company=lambda: company,
+        company=lambda: "process 7",
+        jobs=cast(Jobs, made),
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,23 @@ def test_what_must_be_seen_of_an_order_is_a_note() -> None:
     sweep = SessionSweep("locked", sort="user", id="x:joe", gentle=True, deadline=None, notes=("nobody",))
     orders.sweep(sweep, lambda _done, text, _lines: texts.append(text))
     assert texts == ["held; note: nobody", "locked: no session; note: nobody"]
+
+
+def test_an_order_says_where_it_does_not_hold() -> None:
+    """Half of the clients are served there. A kick orders nothing; what a cluster was told holds there too."""
+    texts: list[str] = []
+    around = Around()
+    orders = order_keeping_of(around, company=True)
+    for told in (None, TellThem()):
+        held = Ordered("held", entries=(LOCK,), told=told)
+        orders.put_in_force(held, lambda _done, text, _lines: texts.append(text))
+    around.dones[0](Result((TOLD,)))
+    for entries in ((LOCK,), ()):
+        sweep = SessionSweep("joe", entries=entries, sort="user", id="x:joe", gentle=True, deadline=None)
+        orders.sweep(sweep, lambda _done, text, _lines: texts.append(text))
+    note = "; note: not in force at another instance, which serves here too: process 7"
+    unseen = "; note: another instance serves here too, and its sessions are not among them"
+    assert texts == [f"held{note}", "held", f"joe: no session{note}{unseen}", f"joe: no session{unseen}"]
 
 
 @pytest.mark.parametrize("company", [False, True])
