@@ -262,5 +262,7 @@ class Move(Action):
     alone: tuple[MoveStep, ...] = field(default=(), kw_only=True)
     command: tuple[str, ...] = field(kw_only=True)
     switched: tuple[MoveStep, ...] = field(default=(), kw_only=True)
+    leads_to: ThingName | None = field(default=None, kw_only=True)
+    """What has to be there at its end, else it fails."""
     seconds: int = field(kw_only=True)
     deadline: int | None = field(default=None, kw_only=True)

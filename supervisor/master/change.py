@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from supervisor.config import Config, Report
+from supervisor.control.outcome import ThingName
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.program import Program
@@ -116,6 +117,11 @@ class Changes:
         self._recycled: list[WorkerProcess] = []
         """Who goes when the change is over: until then only they can empty the queues of the sockets that it closes."""
         self._events = events
+
+    def stays(self, thing: ThingName) -> bool:
+        """Whether it is there, and also when the change that is under way is over."""
+        coming = self._change.config if self._change is not None and not self._change.trial else self.running
+        return all(thing.id in config.things[thing.sort] for config in (self.running, coming))
 
     def begin(
         self, config: Config, seed: bytes, done: ChangeDone, *, trial: bool = False, proven: bool = False

@@ -29,13 +29,15 @@ class Jobs:
         self._in_child = in_child
         self._running: set[Any] = set()
 
-    def send(self, job: Job, done: Callable[[Result], None], *, seconds: float = LONGEST_SECONDS) -> None:
-        """Runs a job; `done(result)` is called once, at once if no child can be sent out, and after so many seconds."""
+    def send(self, job: Job, done: Callable[[Result], None], *, seconds: float = LONGEST_SECONDS) -> Callable[[], None]:
+        """Runs a job; `done(result)` is called once, at once if no child can be sent out, and after so many seconds.
+        Gives what asks the job to end, by SIGTERM.
+        """
         try:
             child, receiver = self._fork(job)
         except OSError as error:
             done(Result(failure=f"cannot be found out now: {error.strerror}"))
-            return
+            return lambda: None
         self._running.add(child)
         failure = ""
 
@@ -58,6 +60,12 @@ class Jobs:
             done(result or Result(failure=failure or f"the process that was to do it has died ({death})"))
 
         self._loop.watch(receiver, READ, back)
+
+        def stop() -> None:
+            if child in self._running:
+                child.terminate()
+
+        return stop
 
     def _fork(self, job: Job) -> tuple[Any, "Connection[Any, Any]"]:
         """The child, and where its answer comes. Raises OSError."""

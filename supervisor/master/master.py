@@ -112,6 +112,7 @@ class Master:
             self._pool,
             listeners=self._listeners,
             sessions=self._accounting.count_sessions,
+            moves=lambda: self._moves.count(),
             on_stage=self._on_stage,
             turn_away=self._turn_away,
             finish=self._finish,
@@ -130,13 +131,14 @@ class Master:
         )
         self._sweeps = Sweeps(self._loop, self._pool)
         self._questions = Questions(self._loop, self._pool)
-        moves = Moves(
+        self._moves = Moves(
             self._loop,
             self._keeper,
             self._sweeps,
             jobs=self._jobs,
             questions=self._questions,
-            ended=self._accounting.count_move,
+            stays=self._changes.stays,
+            ended=self._move_ended,
         )
         orders = OrderKeeping(
             self._keeper, self._sweeps, has_company=rundir.has_company, company=rundir.company, jobs=self._jobs
@@ -149,7 +151,7 @@ class Master:
             keeper=self._keeper,
             shutdown=self._shutdown,
             recycling=self._recycling,
-            moves=moves,
+            moves=self._moves,
             orders=orders,
             log=log,
             audit=self._audit,
@@ -360,8 +362,13 @@ class Master:
     def _on_stage(self) -> None:
         if self._shutdown.final:
             self.executor.end()
+            self._moves.end()
         self._show_gauges()
         self._watchers.stopping()
+
+    def _move_ended(self, result: str, held: float) -> None:
+        self._accounting.count_move(result, held)
+        self._loop.after(0.0, self._shutdown.look_whether_done)
 
     def _turn_away(self) -> None:
         for listener, clients in self._listeners.turn_away().items():

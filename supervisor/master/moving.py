@@ -6,68 +6,29 @@
     BEHIND   the new way, and the end of the hold, in one write: only then is it answered
 
 Whatever fails before the last step takes all of it back, what was done elsewhere (`MoveStep`) too, the last first. So
-does the next start here, if the program was killed in between (`unfinished` in operatorstate.py): the file knows a move
-as long as it is not over.
+does the end of the program, or, if it was killed in between, the next start here (`unfinished` in operatorstate.py):
+the file knows a move as long as it is not over.
 """
 
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
-from supervisor.control.lookups import AskWorker, Job, Result, Unfit
-from supervisor.control.outcome import Move, MoveStep
+from supervisor.control.lookups import AskWorker, Job, Result
+from supervisor.control.outcome import Move, MoveStep, ThingName
 from supervisor.control.replytext import noted
 from supervisor.master.executor import Answer
 from supervisor.master.jobs import LONGEST_SECONDS, Jobs
 from supervisor.master.keeping import StateKeeper
+from supervisor.master.move_command import RunCommand
 from supervisor.master.order_keeping import kept_with
 from supervisor.master.questions import Questions
 from supervisor.master.sweeping import Sweeps, described
 from supervisor.operatorstate import OrderEntry
-from supervisor.runtime import rights
 from supervisor.runtime.loop import Loop, Timer
 from supervisor.workerline import Cut, SweepFound
 
-_LONGEST_WORDS = 200
-
-
-@dataclass(frozen=True)
-class RunCommand(Job):
-    """The operator's command, for so long; what it last said on standard error tells why it failed."""
-
-    words: tuple[str, ...]
-    seconds: float
-
-    def perform(self) -> None:
-        # If the master is killed the move is taken back, so nothing of it goes on.
-        rights.die_with_parent()
-        rights.renounce()
-        run = subprocess.Popen(
-            self.words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            start_new_session=True,
-            preexec_fn=rights.die_with_parent,
-        )
-        try:
-            _out, said = run.communicate(timeout=self.seconds)
-        except subprocess.TimeoutExpired:
-            with suppress(OSError):
-                os.killpg(run.pid, signal.SIGKILL)
-            run.communicate()
-            raise Unfit(f"the command {self.words[0]} was not done in time, and is killed") from None
-        if run.returncode:
-            words = said.decode("utf-8", "replace").strip().rpartition("\n")[2][:_LONGEST_WORDS]
-            code = f"exit code {run.returncode}" if run.returncode > 0 else f"signal {-run.returncode}"
-            raise Unfit(
-                f"the command {self.words[0]} ended with {code}{': ' + words if words and words.isprintable() else ''}"
-            )
+_ENDING = "the program is ending"
 
 
 @dataclass(eq=False)
@@ -80,6 +41,7 @@ class _RunningMove:
     timer: Timer | None = None
     sweep: int = 0
     running: bool = False
+    """Nobody is left who could lose something by it: it waits for what is done, and no longer for sessions."""
     undo: list[Job] = field(default_factory=list)
     """What takes back what was done elsewhere."""
     learned: list[OrderEntry] = field(default_factory=list)
@@ -99,19 +61,33 @@ class Moves:
         *,
         jobs: Jobs,
         questions: Questions,
+        stays: Callable[[ThingName], bool],
         ended: Callable[[str, float], None],
     ) -> None:
-        """`ended` is told what came of each, and for how many seconds it has held."""
+        """`stays`: whether a thing is in the configuration, and will be. `ended` is told what came of each, and for how
+        many seconds it has held.
+        """
         self._questions = questions
         self._loop = loop
         self._keeper = keeper
         self._sweeps = sweeps
         self._jobs = jobs
+        self._stays = stays
         self._ended = ended
         self._moves: dict[str, _RunningMove] = {}
+        self._ends: dict[str, Callable[[], None]] = {}
+        """What ends the commands that run, by the move's id."""
+        self._ending = False
+
+    def count(self) -> int:
+        """How many are under way."""
+        return len(self._moves)
 
     def begin(self, action: Move, answer: Answer) -> None:
         """Answers when it is done, or all is as it was."""
+        if self._ending:
+            answer(False, f"{_ENDING}; nothing was changed", ())
+            return
         if action.id in self._moves:
             answer(False, f"{action.sort} {action.id} is being moved already", ())
             return
@@ -119,8 +95,20 @@ class Moves:
         move = self._moves[action.id] = _RunningMove(action, answer, now, until=now + action.seconds)
         self._keeper.change(action.before, lambda done, why: self._held(move, done, why), surely=True)
 
+    def end(self) -> None:
+        """The program ends: each is taken back, and answered. One whose command is done is brought to its end."""
+        self._ending = True
+        for move in list(self._moves.values()):
+            if move.action.id in self._ends:
+                self._ends[move.action.id]()
+            elif not move.running and not move.given_up:
+                self._sweeps.end(move.sweep)
+                self._give_up(move, _ENDING)
+
     def _held(self, move: _RunningMove, done: bool, why: str) -> None:
         action = move.action
+        if move.given_up:
+            return
         if not done:
             del self._moves[action.id]
             move.answer(False, f"{why}; nothing was changed", ())
@@ -181,9 +169,12 @@ class Moves:
             return
         seconds = max(1.0, move.until - time.monotonic())
         job = RunCommand(move.action.command, seconds)
-        self._jobs.send(job, lambda result: self._ran(move, result), seconds=seconds + 5.0)
+        end = self._jobs.send(job, lambda result: self._ran(move, result), seconds=seconds + 5.0)
+        if not move.given_up:  # as it is at once where no child can be sent out
+            self._ends[move.action.id] = end
 
     def _ran(self, move: _RunningMove, result: Result) -> None:
+        self._ends.pop(move.action.id, None)
         if result.failure is not None:
             self._give_up(move, result.failure)
         else:
@@ -194,14 +185,25 @@ class Moves:
         self._do(move, move.action.switched, lambda: self._finish(move))
 
     def _finish(self, move: _RunningMove) -> None:
+        if gone := self._gone(move.action):
+            self._give_up(move, gone)
+            return
+
         def kept(done: bool, why: str) -> None:
             if done:
                 held = self._end(move, "done")
-                move.answer(True, noted(move.action.text, held, *move.action.notes), ())
+                move.answer(True, noted(move.action.text, held, *move.action.notes, self._gone(move.action)), ())
             else:
                 self._give_up(move, why)
 
         self._keeper.change((*move.action.behind, *move.learned), kept, surely=True)
+
+    def _gone(self, action: Move) -> str:
+        """What is wrong with where it leads. The configuration may have changed since it began: one that nobody has
+        confirmed goes by itself.
+        """
+        to = action.leads_to
+        return "" if to is None or self._stays(to) else f"the {to.sort} {to.id} is there no more"
 
     def _give_up(self, move: _RunningMove, why: str, troubles: tuple[str, ...] = ()) -> None:
         """Takes back what was done elsewhere, then what was here; what could not be is told."""

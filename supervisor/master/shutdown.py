@@ -48,6 +48,8 @@ class Means:
     listeners: Listeners
     sessions: Callable[[], int]
     """How many sessions there are."""
+    moves: Callable[[], int]
+    """How many moves are under way: whoever has ordered one is answered first."""
     on_stage: Callable[[], None]
     """The stage has changed: show it."""
     turn_away: Callable[[], None]
@@ -198,7 +200,7 @@ class ShutdownSequence:
         self.look_whether_done()
 
     def look_whether_done(self) -> None:
-        """To be called at each death of a worker: the last one ends the program."""
+        """To be called at each death of a worker, and at the end of each move: the last one ends the program."""
         may_end = self.stage is Stage.WAITING or (self.stage is Stage.ENDING and not self._has_queues)
-        if may_end and not self._means.pool.workers:
+        if may_end and not self._means.pool.workers and not self._means.moves():
             self._means.loop.after(0.0, lambda: self._means.finish(self._how))

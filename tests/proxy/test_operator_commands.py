@@ -144,6 +144,21 @@ def test_an_order_about_nobody_says_so(console: Console, command: str) -> None:
     assert note not in outcome.notes
 
 
+@pytest.mark.parametrize("command", ["user lock {}", "user hold {}", "user move {} two", "trace start user {}"])
+def test_a_slip_in_front_of_the_colon_is_told(console: Console, command: str) -> None:
+    """The order is about a user with a colon in his name, and perhaps nobody is called so. Who says the namespace too
+    means it so.
+    """
+    note = (
+        "defualt:joe is the name of a user of namespace default: no virtual server has the namespace defualt; "
+        'did you mean "default"?'
+    )
+    for behind, notes in (("", True), (" namespace default", False)):
+        outcome = console.say(command.format("defualt:joe") + behind)
+        assert isinstance(outcome, Action)
+        assert (note in outcome.notes) == notes
+
+
 def test_orders_are_in_no_configuration(console: Console) -> None:
     """They are listed by `state list` and `user list`, until they are ended or over."""
     before = console.lines("show config")

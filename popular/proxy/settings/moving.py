@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,21 @@ from typing import Any
 from popular.proxy.settings import leading, moving_together
 from popular.proxy.settings.accounts import UNKNOWN, FoundUser, found_user
 from popular.proxy.settings.cluster import with_mark
-from popular.proxy.settings.order_sorts import HELD_USER, HOLD_SECONDS, LONGEST_DEADLINE, MOVING_USER, ROUTED_USER, USER
-from popular.proxy.settings.pairs import Said, listed_user, namespace_notes, time_of, user_of
+from popular.proxy.settings.order_sorts import (
+    BACKEND,
+    DRAINED_BACKEND,
+    HELD_USER,
+    HOLD_SECONDS,
+    LONGEST_DEADLINE,
+    MOVING_USER,
+    ROUTED_USER,
+    USER,
+    drain_note,
+)
+from popular.proxy.settings.pairs import Said, listed_user, time_of, user_notes, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, Kind
-from supervisor.control.outcome import Change, Comparison, Move, Outcome, Replacement, Rollback
+from supervisor.control.outcome import Change, Comparison, Move, Outcome, Replacement, Rollback, ThingName
 from supervisor.control.replytext import noted
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE
@@ -51,7 +61,10 @@ def _route(context: CommandContext, key: str) -> Mapping[str, Any] | None:
 
 
 def _move(context: CommandContext, arguments: Arguments) -> Outcome:
-    to = str(named("backend", arguments["backend"], context).id)
+    to = str(named(BACKEND, arguments["backend"], context).id)
+    if (past := context.past) and past.seconds_left is not None and to not in past.config.things[BACKEND]:
+        why = f"{to} awaits `confirm`, and goes in {past.seconds_left} s without it; nothing was changed"
+        raise CommandRefused(why, arguments["backend"].column)
     said = Said(arguments, _WORDS)
     whom = found_user(context, *user_of(arguments["user"], said, context))
     route = _route(context, whom.key)
@@ -59,7 +72,8 @@ def _move(context: CommandContext, arguments: Arguments) -> Outcome:
     if here == to:
         raise CommandRefused(f"user {whom.key} is at {to} already; nothing was changed", arguments["backend"].column)
     home = here if route is None else str(route.get("from") or UNKNOWN)
-    return _order(context, whom, said, here=here, to=to, home=home)
+    notes = user_notes(arguments["user"], said, whom.namespace, context=context)
+    return _order(context, whom, said, here=here, to=to, home=home, notes=notes)
 
 
 def _unmove(context: CommandContext, arguments: Arguments) -> Outcome:
@@ -89,6 +103,7 @@ def _order(
     here: str,
     to: str,
     home: str,
+    notes: tuple[str, ...] = (),
 ) -> Move:
     """`home`: where he is led if the proxy does not lead him. A hold that was there before stays in any case. Raises
     CommandRefused.
@@ -125,28 +140,41 @@ def _order(
         announced=together.announced,
         alone=together.alone,
         switched=(*leading.steps(context, whom, here=here, to=to), *together.switched),
+        leads_to=ThingName(BACKEND, to) if to in context.config.things[BACKEND] else None,
         seconds=seconds,
         deadline=deadline,
         notes=(
-            *namespace_notes(whom.namespace, context),
+            *notes,
+            *_shut_notes(context, to),
             *(() if together.everywhere else ("it holds for this proxy only",)),
         ),
     )
 
 
+def _shut_notes(context: CommandContext, ident: str) -> tuple[str, ...]:
+    """Why a user who is led there cannot have his mail for now."""
+    backend = context.config.things[BACKEND].get(ident)
+    state = f"{backend.state}: nobody can have his mail there" if backend and backend.state != "online" else None
+    why = (state, drain_note(context, DRAINED_BACKEND, ident))
+    return tuple(f"backend {ident} is {one}" for one in why if one)
+
+
 def check_nobody_is_led_astray(context: CommandContext, change: Change) -> Change:
     """The change. Raises CommandRefused where it takes away a backend to which users were moved, or are being moved:
     they could not log in from then on, and nobody would say so. What goes back to the configuration before, and what a
-    start begins with, goes through; as that may happen by itself the log says it, too. So does what is only compared.
+    start begins with, goes through; as that may happen by itself the log says it, too, and a move to there fails. What
+    is only compared goes through as well.
     """
-    there = change.config.things["backend"].keys()
-    gone = context.config.things["backend"].keys() - there
+    there = change.config.things[BACKEND].keys()
+    gone = context.config.things[BACKEND].keys() - there
     begins = context.starting and isinstance(change, Replacement)
-    led = _led_somewhere(context) if gone or begins else Counter[str]()
+    passes = begins or isinstance(change, Rollback)
+    sorts = (ROUTED_USER,) if passes else (ROUTED_USER, MOVING_USER)
+    led = _led_somewhere(context, sorts) if gone or begins else Counter[str]()
     astray = [(ident, led[ident]) for ident in sorted(led) if ident in gone or (begins and ident not in there)]
     if not astray:
         return change
-    if begins or isinstance(change, Rollback):
+    if passes:
         notes = {
             f"backend {ident}": f"{count_of(count, 'user')} moved to {ident} cannot log in from now on; `user list` "
             "tells who"
@@ -164,10 +192,10 @@ def check_nobody_is_led_astray(context: CommandContext, change: Change) -> Chang
     raise CommandRefused(f"{why}; nothing was changed")
 
 
-def _led_somewhere(context: CommandContext) -> Counter[str]:
-    """How many users are led to each backend, or soon will be."""
+def _led_somewhere(context: CommandContext, sorts: Container[str]) -> Counter[str]:
+    """How many users are led to each backend, by orders of these sorts."""
     entries = context.status.operator.entries(time.time())
-    led = ((value or {}).get("to") for sort, _ident, value in entries if sort in (ROUTED_USER, MOVING_USER))
+    led = ((value or {}).get("to") for sort, _ident, value in entries if sort in sorts)
     return Counter(to for to in led if isinstance(to, str))
 
 
@@ -188,13 +216,15 @@ def move_commands() -> list[ControlCommand]:
             "Leads a user to another backend, while he is logged in.\nHis new logins wait; the sessions that are there "
             "are ended as by `kick`: who has deleted mail and not said QUIT, or keeps busy, at the `deadline 10s` "
             "only, and by himself where none is said; when the last one is gone the program of --move-command "
-            "copies his mail; then he is led to the other backend, whatever modules say, and who waited goes on there; "
+            "copies his mail (what it leaves running is not "
+            "waited for); then he is led to the other backend, whatever modules say, and who waited goes on there; "
             "or the module that knows him is told, if `pdm conf ID moves` is on. If that is not done within `timeout "
             f"2m` (default {MOVE_SECONDS}s), or the program fails, all is as before, and the reply says where it "
-            "stood. So it is if the proxy is killed in the middle. The program must not remove anything at the old "
+            "stood. So it is if the proxy ends or is killed in the middle, or the backend "
+            "goes by a rollback. The program must not remove anything at the old "
             "place: it may have to be taken back. It holds at all proxies of a cluster; without one, for this proxy "
             "only.",
-            {"user": nothing, "backend": ids("backend"), **pairs},
+            {"user": nothing, "backend": ids(BACKEND), **pairs},
         ),
         _row(
             "user unmove <user> [<word> <value>]…",

@@ -29,7 +29,7 @@ from popular.proxy.settings.order_sorts import (
     iso,
     user_key,
 )
-from popular.proxy.settings.pairs import OF_NAMESPACE, Said, listed_user, namespace_notes, time_of, user_of
+from popular.proxy.settings.pairs import OF_NAMESPACE, Said, listed_user, time_of, user_notes, user_of
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, shown
 from supervisor.control.lookups import Unfit
@@ -100,7 +100,7 @@ def _kick(context: CommandContext, arguments: Arguments) -> Outcome:
     pairs, everywhere = _with_cluster(arguments["word"] or [])
     said = Said(pairs, ("deadline", "namespace", VSERV) if sort == USER else ("deadline",))
     ident = _whom(sort, word, said, context=context)
-    notes = namespace_notes(ident.partition(":")[0], context) if sort == USER else ()
+    notes = user_notes(word, said, ident.partition(":")[0], context=context) if sort == USER else ()
     deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
     if everywhere and sort not in (USER, NETWORK):
         raise CommandRefused(f"of a {sort} each proxy has its own; {_EVERYWHERE} is for {USER} and {NETWORK}")
@@ -172,7 +172,7 @@ def _kicks(context: CommandContext, _arguments: Arguments) -> Outcome:
 def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(arguments, ("for", "namespace"))
     whom = found_user(context, *user_of(arguments["user"], said, context))
-    key, notes = whom.key, namespace_notes(whom.namespace, context)
+    key, notes = whom.key, user_notes(arguments["user"], said, whom.namespace, context=context)
     seconds = time_of(said.get("for"), 1, LONGEST_HOLD)
     if key in _orders(context, MOVING_USER) or is_moved_elsewhere(context, key):
         raise CommandRefused(f"user {key} is being moved, and held by that", arguments["user"].column)
@@ -185,7 +185,7 @@ def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
 def _lock(context: CommandContext, arguments: Arguments) -> Outcome:
     said, now = Said(arguments, ("until", "deadline", "namespace")), time.time()
     whom = found_user(context, *user_of(arguments["user"], said, context))
-    key, notes = whom.key, namespace_notes(whom.namespace, context)
+    key, notes = whom.key, user_notes(arguments["user"], said, whom.namespace, context=context)
     seconds = time_of(said.get("until"), 1, _YEAR)
     deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
     deadline = LOCK_SECONDS if deadline is None else deadline

@@ -65,15 +65,22 @@ def listed_user(
     return (namespace, name) if not said and str(word) in listed else user_of(word, said, context)
 
 
-def namespace_notes(namespace: str, context: CommandContext) -> tuple[str, ...]:
-    """That nobody can log in with a namespace: an order about its users may be meant so, or be a slip. Where clients
-    say theirs themselves it may be any.
+def user_notes(word: str, said: Container[str], namespace: str, *, context: CommandContext) -> tuple[str, ...]:
+    """What may be meant so, or be a slip, in how a user of this namespace was named: that nobody can log in with a
+    namespace, or that what looks like one was taken for a part of his name. Where clients say theirs it may be any.
     """
     vservs = context.config.things["vserv"].values()
-    if any(one.namespace in (namespace, USER_NAMESPACE) for one in vservs):
-        return ()
     there = sorted({str(one.namespace) for one in vservs})
-    return (f"no virtual server has the namespace {namespace}{nearest(namespace, there)}",) if there else ()
+    if USER_NAMESPACE in there or not there:
+        return ()
+    in_front, colon, _name = word.partition(":")
+    notes = []
+    if namespace not in there:
+        notes.append(f"no virtual server has the namespace {namespace}{nearest(namespace, there)}")
+    if colon and "namespace" not in said and in_front not in there:
+        whole = f"{word} is the name of a user of namespace {namespace}"
+        notes.append(f"{whole}: no virtual server has the namespace {in_front}{nearest(in_front, there)}")
+    return tuple(notes)
 
 
 def split_key(word: str, context: CommandContext) -> tuple[str, str]:

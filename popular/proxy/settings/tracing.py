@@ -21,7 +21,7 @@ from typing import Any
 
 from popular.proxy.settings.blocking import OneNetwork
 from popular.proxy.settings.order_sorts import iso, user_key
-from popular.proxy.settings.pairs import OF_NAMESPACE, namespace_notes, user_of
+from popular.proxy.settings.pairs import OF_NAMESPACE, user_notes, user_of
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.history import IsDirectory
 from supervisor.control.kinds import Choice, Id, Int, Kind, Time, shown
@@ -250,7 +250,7 @@ def _start(context: CommandContext, arguments: Arguments, of: str) -> Outcome:
     value = {"of": of, **whom, "until": round(time.time() + seconds), "most": most, FILE: path}
     text = f"trace {ident}: the next sessions of {of} {_name(value)}, in {path}"
     data = {"id": ident, "of": of, "name": _name(value), "file": path}
-    notes = namespace_notes(whom["namespace"], context) if of == USER else ()
+    notes = user_notes(word, options, whom["namespace"], context=context) if of == USER else ()
     return Ordered(text, data, [text], entries=(OrderEntry(TRACE, str(ident), value),), notes=notes)
 
 

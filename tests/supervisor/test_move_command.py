@@ -1,0 +1,64 @@
+"""The operator's command in a move, by real programs: when it is over, what it has said, and what ends it."""
+
+import os
+import signal
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from supervisor.control.lookups import run
+from supervisor.master.move_command import RunCommand
+from tests.patience import patient
+from tests.system.wire import wait_until
+
+pytestmark = pytest.mark.processes
+
+
+def outcome(script: str, seconds: float) -> str | None:
+    """Why the command of this script failed, in a job of its own as the master has it."""
+    job = RunCommand(("/bin/sh", "-c", script), seconds)
+    with get_context("fork").Pool(1) as pool:
+        result = pool.apply(run, (job,))
+    return result.failure
+
+
+def test_it_is_over_when_the_program_is(tmp_path: Path) -> None:
+    """Though a child that it leaves behind has its standard error; that child goes on."""
+    child = tmp_path / "child"
+    assert outcome(f"sleep 600 & echo $! > {child}; exit 0", patient(10)) is None
+    os.kill(int(child.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("yes no | head -c 999999 >&2; echo room >&2; exit 3", "the command /bin/sh ended with exit code 3: room"),
+        ("exec 2>&-; sleep 0.1; exit 4", "the command /bin/sh ended with exit code 4"),
+        ("kill -9 $$", "the command /bin/sh ended with signal 9"),
+    ],
+)
+def test_its_last_words_tell_why_it_failed(script: str, why: str) -> None:
+    """However much it has said before, or whatever it has closed."""
+    assert outcome(script, patient(60)) == why
+
+
+def test_what_talks_without_end_has_its_time() -> None:
+    """And what it has begun goes with it."""
+    assert outcome("yes >&2 & yes >&2", 0.3) == "the command /bin/sh was not done in time, and is killed"
+
+
+def test_the_end_of_the_job_ends_it(tmp_path: Path) -> None:
+    """With all that it has begun: nothing of it goes on when the user comes in again."""
+    child = tmp_path / "child"
+    job = RunCommand(("/bin/sh", "-c", f"sleep 600 & echo $! > {child}; wait"), patient(60))
+    receiver, sender = get_context("fork").Pipe(duplex=False)
+    process = get_context("fork").Process(target=lambda: sender.send(run(job).failure))
+    process.start()
+    wait_until(lambda: child.exists() and child.read_text().endswith("\n"), "it runs")
+    process.terminate()
+    assert receiver.poll(patient(30))
+    assert "is killed, for the program is ending" in receiver.recv()
+    process.join()
+    ended = Path(f"/proc/{child.read_text().strip()}/stat")
+    wait_until(lambda: not ended.exists() or ended.read_text().split()[2] == "Z", "what it has begun is gone")
