@@ -18,11 +18,12 @@ from popular.pdm.arguments import is_at_host, needs
 from popular.pdm.contract import ModuleFailed
 
 SENTINEL, CLUSTER = "sentinel", "cluster"
-ASYNC, BLOCKING = "redis.asyncio", "redis"
-"""The two libraries in one."""
+LIBRARY = "redis.asyncio"
 
 _PORT, _SENTINEL_PORT = 6379, 26379
-_OF_SENTINELS = ("socket_timeout", "socket_connect_timeout", "ssl", "ssl_ca_certs")
+_TIMES = ("socket_timeout", "socket_connect_timeout")
+"""All sentinels share them: they are asked one after the other, each once, and one that is away keeps nobody waiting."""
+_OF_SENTINELS = ("ssl", "ssl_ca_certs")
 """Settings that count for the sentinels, too; they know neither user nor password."""
 
 
@@ -44,6 +45,8 @@ def place_of(url: str, *, several: bool = False) -> RedisPlace:
     path = parts.path.strip("/").split("/")
     are_many = several or form == SENTINEL
     nodes = parts.netloc.rpartition("@")[2].split(",") if are_many else [parts.netloc]
+    if "?" in url or "#" in url:
+        raise ModuleFailed("in the URL no ? and no # are allowed: there is nothing to be set by them")
     is_there = parts.path if scheme == "unix" else all(is_at_host(urlsplit(f"//{node}")) for node in nodes)
     if scheme not in ("redis", "rediss", "unix") or not is_there:
         raise ModuleFailed("allowed: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:/PATH; PORT: 1 to 65535")
@@ -64,10 +67,9 @@ def place_of(url: str, *, several: bool = False) -> RedisPlace:
 class Connected:
     """A client with what belongs to it. `client` is the library's own."""
 
-    def __init__(self, place: RedisPlace, settings: Mapping[str, Any], library: str = ASYNC) -> None:
+    def __init__(self, place: RedisPlace, settings: Mapping[str, Any]) -> None:
         """`settings`: of a connection. Raises ModuleFailed where the library is missing."""
-        self._library = needs(library, extra="redis")
-        self._name = library
+        self._library = needs(LIBRARY, extra="redis")
         self._sentinels: Any = None
         if place.form and place.parts.scheme == "rediss":
             settings = {**settings, "ssl": True}  # elsewhere the library takes it from the URL
@@ -81,32 +83,27 @@ class Connected:
             url = place.url
             if place.parts.scheme == "unix" and not url.startswith("unix://"):
                 url = url.replace("unix:", "unix://", 1)  # half of the library wants it so
-            self.client = self._library.Redis.from_url(url, **self._one_retry(), **settings)
+            self.client = self._library.Redis.from_url(url, **self._retries(1), **settings)
 
     def _master(self, place: RedisPlace, settings: Mapping[str, Any]) -> Any:
         nodes = [_host_and_port(node) for node in place.parts.netloc.rpartition("@")[2].split(",")]
         theirs = {name: settings[name] for name in _OF_SENTINELS if name in settings}
-        library = importlib.import_module(f"{self._name}.sentinel")
-        self._sentinels = library.Sentinel(nodes, sentinel_kwargs={**theirs, **self._one_retry()})
+        theirs |= {name: settings[name] / len(nodes) for name in _TIMES if name in settings}
+        library = importlib.import_module(f"{LIBRARY}.sentinel")
+        self._sentinels = library.Sentinel(nodes, sentinel_kwargs={**theirs, **self._retries(0)})
         db = int(place.parts.path.lstrip("/") or "0")
-        return self._sentinels.master_for(place.master, db=db, **_user(place), **self._one_retry(), **settings)
+        return self._sentinels.master_for(place.master, db=db, **_user(place), **self._retries(1), **settings)
 
-    def _one_retry(self) -> dict[str, Any]:
-        """Once more, at once: a connection that stood unused may be gone. The library's ten times take too long."""
-        retry = importlib.import_module(f"{self._name}.retry").Retry
-        return {"retry": retry(needs("redis.backoff", extra="redis").NoBackoff(), 1)}
+    def _retries(self, count: int) -> dict[str, Any]:
+        """So often more, at once: a connection that stood unused may be gone. The library's ten times take too long."""
+        retry = importlib.import_module(f"{LIBRARY}.retry").Retry
+        return {"retry": retry(needs("redis.backoff", extra="redis").NoBackoff(), count)}
 
     async def aclose(self) -> None:
-        """Closes all connections of an ASYNC client."""
+        """Closes all connections."""
         await self.client.aclose()
         for sentinel in self._sentinels.sentinels if self._sentinels is not None else ():
             await sentinel.aclose()
-
-    def close(self) -> None:
-        """Closes all connections of a BLOCKING client."""
-        self.client.close()
-        for sentinel in self._sentinels.sentinels if self._sentinels is not None else ():
-            sentinel.close()
 
 
 def _user(place: RedisPlace) -> dict[str, str]:

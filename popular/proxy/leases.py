@@ -16,17 +16,19 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from popular.pdm.arguments import needs, refuse_password_in, secret_from, text_of
 from popular.pdm.contract import ModuleFailed
-from popular.pdm.redisclient import ASYNC, BLOCKING, Connected, place_of
+from popular.pdm.redisclient import LIBRARY, Connected, place_of
 
 LEASE_SECONDS = 30.0
 ANSWER_SECONDS = 1.0
 """For a connect, and for an answer."""
+_COMMAND_SECONDS = 4.0
+"""For an answer that a command waits for, however many sentinels or nodes are tried for it: its connection is new."""
 
 FREE, FULL, TOO_SOON = range(3)
 """What TAKE returns."""
@@ -155,16 +157,16 @@ def check_url(url: str) -> None:
             "`set clusterpasswordfile FILE`"
         ) from None
     place_of(url)
-    needs(ASYNC, extra="redis")
+    needs(LIBRARY, extra="redis")
 
 
-def connected(url: str, passwordfile: str, library: str = ASYNC) -> Connected:
+def connected(url: str, passwordfile: str) -> Connected:
     """A client, not connected yet. Raises ModuleFailed."""
     settings: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
     settings |= {"decode_responses": True, "encoding_errors": "replace"}
     if passwordfile:
         settings["password"] = text_of("cluster", secret_from(passwordfile).secret)
-    return Connected(place_of(url), settings, library)
+    return Connected(place_of(url), settings)
 
 
 def errors() -> tuple[type[BaseException], ...]:
@@ -172,6 +174,17 @@ def errors() -> tuple[type[BaseException], ...]:
     exceptions = needs("redis.exceptions", extra="redis")
     return (exceptions.RedisError, exceptions.RedisClusterException, OSError, asyncio.TimeoutError)
 
+
+def reason_of(error: BaseException) -> str:
+    """Why a server does not answer, for people. What the server has said stays out: it may repeat our password."""
+    kind = type(error)
+    exceptions = needs("redis.exceptions", extra="redis")
+    is_ours = kind in (exceptions.ConnectionError, exceptions.TimeoutError) or isinstance(error, OSError)
+    text = str(error)[:_MOST_OF_REASON] if is_ours else ""
+    return f"{kind.__name__}: {text}" if text else kind.__name__
+
+
+_MOST_OF_REASON = 200
 
 _FACTS = {"sid", "proxy", "namespace", "user"}
 
@@ -232,16 +245,33 @@ def row_of(text: str) -> dict[str, str] | None:
     return row if is_ours else None
 
 
+class _Blocking:
+    """A client whose methods wait until they are answered."""
+
+    def __init__(self, client: Any, runner: asyncio.Runner) -> None:
+        self._client = client
+        self._runner = runner
+
+    def __getattr__(self, command: str) -> Callable[..., Any]:
+        return lambda *words: self._runner.run(_in_time(getattr(self._client, command), words))
+
+
+async def _in_time(command: Callable[..., Awaitable[Any]], words: Iterable[Any]) -> Any:
+    async with asyncio.timeout(_COMMAND_SECONDS):
+        return await command(*words)
+
+
 @contextmanager
 def blocking(url: str, passwordfile: str) -> Iterator[Any]:
     """A client that blocks, as long as it lasts. Raises ModuleFailed."""
     failures: tuple[type[BaseException], ...] = (*errors(), ValueError)
-    there: Connected | None = None
-    try:
-        there = connected(url, passwordfile, BLOCKING)  # that of a cluster connects at once
-        yield there.client
-    except failures as error:
-        raise ModuleFailed(f"the server of the cluster: {type(error).__name__}") from None
-    finally:
-        if there is not None:
-            there.close()
+    with asyncio.Runner() as runner:
+        there: Connected | None = None
+        try:
+            there = connected(url, passwordfile)
+            yield _Blocking(there.client, runner)
+        except failures as error:
+            raise ModuleFailed(f"the server of the cluster: {reason_of(error)}") from None
+        finally:
+            if there is not None:
+                runner.run(there.aclose())

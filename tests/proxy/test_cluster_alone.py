@@ -4,7 +4,8 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from popular.proxy.session.limits.cluster import AGAIN_SECONDS, MOST_AT_ONCE, Cluster, Lease
+from popular.proxy.session.limits.cluster import Cluster, Lease
+from popular.proxy.session.limits.cluster_server import AGAIN_SECONDS, MOST_AT_ONCE
 from supervisor.system import Clock
 from tests.system.site import free_port
 

@@ -1,13 +1,15 @@
 """The sessions of a worker in the cluster: asks for a lease before somebody is let in, renews the leases of those who
 are there, and gives them back.
 
-While the server does not answer, nobody waits for it: limits count locally, as they do anyhow, one line and a gauge
-tell, and it is tried again every few seconds. When it is back all leases are there again with the next renewal.
+While the server does not answer (cluster_server.py) nobody waits for it: limits count locally, as they do anyhow. When
+it is back all leases are there again with the next renewal.
 """
 
 import asyncio
+import functools
+import itertools
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from popular.proxy import cluster_order_store, leases
 from popular.proxy.cluster_order_store import StoredOrder, stored_order
 from popular.proxy.leases import FREE, FULL, LEASE_SECONDS, HeldInCluster
 from popular.proxy.namesakes import NAMED_SECONDS, Named, namesakes, out_of_use
+from popular.proxy.session.limits.cluster_server import AGAIN_SECONDS, ASK_SECONDS, MOST_AT_ONCE, ClusterServer
 from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.settings.limits import LOGINDELAY, USER_SESSIONS
 from popular.proxy.storeseen import KnownChange, StoreState
@@ -24,18 +27,17 @@ from supervisor.operatorstate import OrderEntry
 from supervisor.serving.context import WorkerContext
 
 RENEW_SECONDS = LEASE_SECONDS / 3
-AGAIN_SECONDS = 3.0
-"""Between two tries while the server does not answer."""
-
-MOST_AT_ONCE = 32
-"""What is asked of the server at once, each on a connection of its own. The library has a hundred of them and then says
-that there is no server: whoever guessed fast enough would be rid of the limits.
+_ASIDE = MOST_AT_ONCE // 4
+"""So much at once of each sort that no login waits for: leases given back, leases renewed, news. However much there is
+of these, logins have the last quarter for themselves.
 """
 _MOST_WAITING = 1000
 """With so much to be said, news are left out."""
 
 LEASE_PATIENCE_SECONDS = 5.0
-"""For which a session waits for its lease; the answer has less."""
+"""For which a session waits for its lease; it has its answer before: ASK_SECONDS for what it held before, as much for
+the new one.
+"""
 
 _HINDRANCES = {
     FULL: Hindrance(USER_SESSIONS, Code.IN_USE),
@@ -67,8 +69,8 @@ class Cluster:
         self._context = context
         self.proxy = proxy
         self.run = run
-        self._connected = leases.connected(url, passwordfile)
-        self._client = self._connected.client
+        self._server = ClusterServer(context, url, passwordfile, proxy=proxy)
+        self._client = self._server.client
         self.holders = 0
         """Services that use it; after the last one it is closed."""
         self._take = self._client.register_script(leases.TAKE)
@@ -77,12 +79,11 @@ class Cluster:
         self._stay_out = self._client.register_script(leases.STAY_OUT)
         self._news = self._client.register_script(leases.NEWS_SINCE)
         self._read = self._client.register_script(cluster_order_store.READ_ORDERS)
-        self._there = self._client.register_script(cluster_order_store.THERE)
         self._change = self._client.register_script(cluster_order_store.CHANGE)
         self._named = self._client.register_script(cluster_order_store.NAMED)
         self._add_news = self._client.register_script(leases.ADD_NEWS)
-        self._errors = leases.errors()
-        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+        self._telling = asyncio.Semaphore(_ASIDE)
+        self._giving_back = asyncio.Semaphore(_ASIDE)
         self._held: dict[int, Lease] = {}
         """By row."""
         self._inside: set[int] = set()
@@ -91,8 +92,6 @@ class Cluster:
         """By row, what gives back what it held before: nothing new is asked for until that is done."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
-        self._lost = False
-        self._not_before = 0.0
         self._renewing: asyncio.TimerHandle | None = None
 
     def release(self) -> None:
@@ -102,6 +101,7 @@ class Cluster:
             self._context.loop.call_soon_threadsafe(self._begin_close)
 
     def _begin_close(self) -> None:
+        self._server.begin_close()
         self._closing = self._context.loop.create_task(self._close())
 
     async def _close(self) -> None:
@@ -111,17 +111,14 @@ class Cluster:
             self._renewing = None
         while self._tasks:
             await asyncio.wait(self._tasks)
-        if self._lost:
-            self._lost = False
-            self._context.counters.count("clusters_lost", amount=-1)
-        await self._connected.aclose()
+        await self._server.close()
 
     def take_lease(self, row_number: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
         """Asks for a lease; `answered` is called once, soon, with what hinders the session."""
         self.leave(row_number)
         if self._renewing is None:
             self._renewing = self._context.loop.call_later(RENEW_SECONDS, self._renew_all)
-        if self._is_to_be_left_alone():
+        if self._server.is_left_alone():
             self._held[row_number] = lease
             self._context.loop.call_soon(answered, None)
             return
@@ -132,7 +129,7 @@ class Cluster:
         lease = self._held.get(row_number)
         if lease is not None:
             self._inside.add(row_number)
-            if lease.delay and not self._lost:
+            if lease.delay and not self._server.is_lost:
                 self._begin(self._put_off(lease))
 
     def leave(self, row_number: int) -> None:
@@ -140,7 +137,7 @@ class Cluster:
         lease = self._held.pop(row_number, None)
         was_inside = row_number in self._inside
         self._inside.discard(row_number)
-        if lease is not None and not self._lost:
+        if lease is not None and not self._server.is_lost:
             self._leaving[row_number] = task = self._begin(self._give_back(lease, was_inside))
             task.add_done_callback(lambda done: self._has_left(row_number, done))
 
@@ -150,62 +147,53 @@ class Cluster:
 
     def tell(self, what: str, **fields: str) -> None:
         """What the other proxies are to know; they are not told while the server is away, or far too slow."""
-        if not self._is_to_be_left_alone() and len(self._tasks) < _MOST_WAITING:
+        if not self._server.is_left_alone() and len(self._tasks) < _MOST_WAITING:
             self._begin(self._add({"by": self.run, "what": what, **fields}))
 
     async def _add(self, fields: dict[str, str]) -> None:
-        async with self._turns:
-            if self._is_to_be_left_alone():
-                return
-            try:
-                await self._add_news(keys=[leases.NEWS], args=leases.news_arguments(fields))
-            except self._errors as error:
-                self._is_lost(error)
+        async with self._telling:
+            await self._server.ask(lambda: self._add_news(keys=[leases.NEWS], args=leases.news_arguments(fields)))
 
     async def orders(self) -> tuple[StoreState, list[StoredOrder], float] | None:
         """Where the store stands, the orders of all proxies, and the server's time; None if the server does not answer,
         or has more than can be. It knows then that this proxy is there.
         """
-        if self._is_to_be_left_alone():
+        said = await self._server.ask(self._ask_for_orders)
+        if said is None:
             return None
-        try:
-            async with self._turns:
-                await self._there(keys=[cluster_order_store.PROXIES], args=[self.proxy])
-                if await self._client.hlen(cluster_order_store.ORDERS) > cluster_order_store.MOST_ORDERS:
-                    self._context.log(messages.CLUSTER_ORDERS_IGNORED, most=cluster_order_store.MOST_ORDERS)
-                    return None
-                at, words = await self._read(keys=[cluster_order_store.ORDERS], args=[cluster_order_store.MOST_OCTETS])
-        except self._errors as error:
-            self._is_lost(error)
-            return None
+        at, words = said
         found: dict[str, str] = dict(zip(words[::2], words[1::2], strict=True))
         stored = (stored_order(field, text) for field, text in found.items())
         return StoreState.of(found), [one for one in stored if one is not None], float(at)
 
+    async def _ask_for_orders(self) -> tuple[str, list[str]] | None:
+        await self._server.say_we_are_there()
+        if await self._client.hlen(cluster_order_store.ORDERS) > cluster_order_store.MOST_ORDERS:
+            self._context.log(messages.CLUSTER_ORDERS_IGNORED, most=cluster_order_store.MOST_ORDERS)
+            return None
+        at, words = await self._read(keys=[cluster_order_store.ORDERS], args=[cluster_order_store.MOST_OCTETS])
+        return at, words
+
     async def namesakes(self, identity: str) -> list[Named] | None:
         """The other proxies that have our name; None if the server does not answer. It knows then which one we are."""
         us = Named(self.proxy, identity, socket.gethostname())
-        try:
-            async with self._turns:
-                counts, kept = (int(1000 * seconds) for seconds in (NAMED_SECONDS, cluster_order_store.AWAY_SECONDS))
-                words = [us.text(), counts, cluster_order_store.MOST_OCTETS, kept]
-                found: tuple[list[str], list[str]] = await self._named(keys=[cluster_order_store.NAMES], args=words)
-                said, silent = found
-                if unused := out_of_use(said, silent):
-                    await self._client.zrem(cluster_order_store.PROXIES, *unused)
-        except self._errors as error:
-            self._is_lost(error)
-            return None
-        return namesakes(us, said)
+        said = await self._server.ask(lambda: self._ask_for_names(us))
+        return None if said is None else namesakes(us, said)
+
+    async def _ask_for_names(self, us: Named) -> list[str]:
+        counts, kept = (int(1000 * seconds) for seconds in (NAMED_SECONDS, cluster_order_store.AWAY_SECONDS))
+        words = [us.text(), counts, cluster_order_store.MOST_OCTETS, kept]
+        found: tuple[list[str], list[str]] = await self._named(keys=[cluster_order_store.NAMES], args=words)
+        said, silent = found
+        if unused := out_of_use(said, silent):
+            await self._client.zrem(cluster_order_store.PROXIES, *unused)
+        return said
 
     async def change_orders(self, entries: Sequence[OrderEntry], stale: Sequence[StoredOrder]) -> KnownChange | None:
         """Puts these there, and takes out what is stale; None if the server does not answer."""
-        try:
-            async with self._turns:
-                words = cluster_order_store.arguments_of(entries, self.proxy, stale=stale)
-                said: str = await self._change(keys=[cluster_order_store.ORDERS], args=words)
-        except self._errors as error:
-            self._is_lost(error)
+        words = cluster_order_store.arguments_of(entries, self.proxy, stale=stale)
+        said: str | None = await self._server.ask(lambda: self._change(keys=[cluster_order_store.ORDERS], args=words))
+        if said is None:
             return None
         if entries:
             self.tell(cluster_order_store.ORDERED, proxy=self.proxy)
@@ -213,131 +201,95 @@ class Cluster:
 
     async def look(self, namespace: str, user: str) -> HeldInCluster | None:
         """How a user stands at all proxies; None if it does not answer, when each counts by itself."""
-        if self._is_to_be_left_alone():
-            return None
-        try:
-            async with self._turns:
-                sessions, milliseconds = await self._look(keys=leases.keys_of(namespace, user))
-        except self._errors as error:
-            self._is_lost(error)
-            return None
-        self._is_back()
-        return HeldInCluster(sessions, max(0, milliseconds) / 1000)
+        found = await self._server.ask(lambda: self._look(keys=leases.keys_of(namespace, user)))
+        return None if found is None else HeldInCluster(found[0], max(0, found[1]) / 1000)
 
     async def news(self, since: str, most: int) -> tuple[int, list[Any]] | None:
         """The server's time in milliseconds, and what was told since; None if it does not answer."""
-        if self._is_to_be_left_alone():
-            return None
-        try:
-            async with self._turns:
-                back = int(1000 * leases.BACK_SECONDS)
-                words = [since, most, back, cluster_order_store.MOST_OCTETS]
-                now, found = await self._news(keys=[leases.NEWS], args=words)
-        except self._errors as error:
-            self._is_lost(error)
-            return None
-        self._is_back()
-        return now, found
+        words = [since, most, int(1000 * leases.BACK_SECONDS), cluster_order_store.MOST_OCTETS]
+        found = await self._server.ask(lambda: self._news(keys=[leases.NEWS], args=words))
+        return None if found is None else (found[0], found[1])
 
     async def _ask(self, row_number: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
-        arguments = [lease.sid, lease.sessions, 1000 * lease.delay, int(1000 * LEASE_SECONDS)]
         self._held[row_number] = lease
-        said = FREE
-        if (leaving := self._leaving.get(row_number)) is not None:
-            await asyncio.wait((leaving,))
-        async with self._turns:
-            if not self._is_to_be_left_alone():
-                try:
-                    said = await self._take(keys=leases.keys_of(lease.namespace, lease.user), args=arguments)
-                    self._is_back()
-                except self._errors as error:
-                    self._is_lost(error)
+        said = await self._ask_for_lease(lease) if await self._has_given_back(row_number) else None
         if self._held.get(row_number) is not lease:  # the session has gone meanwhile
             await self._give_back(lease, was_inside=False)
             return
-        if said != FREE:
+        if said in _HINDRANCES:
             del self._held[row_number]
-        answered(_HINDRANCES.get(said))
-        if said == FREE and not self._lost:
-            await self._show(lease)
+        answered(None if said is None else _HINDRANCES.get(said))
+        if said == FREE:
+            await self._server.ask(lambda: self._renew_leases(leases.ALL, [self._member(lease)]))
 
-    async def _show(self, lease: Lease) -> None:
-        try:
-            async with self._turns:
-                if not self._is_to_be_left_alone():
-                    await self._renew(keys=[leases.ALL], args=[int(1000 * LEASE_SECONDS), self._member(lease)])
-        except self._errors as error:
-            self._is_lost(error)
+    async def _has_given_back(self, row_number: int) -> bool:
+        """Waits for it. Who asks before is taken for the one who leaves, if both are one session."""
+        leaving = self._leaving.get(row_number)
+        if leaving is None or (await asyncio.wait((leaving,), timeout=ASK_SECONDS))[0]:
+            return True
+        self._server.lose("too slow in taking leases back")
+        return False
+
+    def _ask_for_lease(self, lease: Lease) -> Awaitable[int | None]:
+        arguments = [lease.sid, lease.sessions, 1000 * lease.delay, int(1000 * LEASE_SECONDS)]
+        return self._server.ask(lambda: self._take(keys=leases.keys_of(lease.namespace, lease.user), args=arguments))
 
     async def _put_off(self, lease: Lease) -> None:
         _sessions, delay = leases.keys_of(lease.namespace, lease.user)
-        try:
-            async with self._turns:
-                if not self._is_to_be_left_alone():
-                    await self._client.set(delay, lease.sid, px=1000 * lease.delay)
-        except self._errors as error:
-            self._is_lost(error)
+        await self._server.ask(lambda: self._client.set(delay, lease.sid, px=1000 * lease.delay))
 
     async def _give_back(self, lease: Lease, was_inside: bool) -> None:
+        """Many may end at once: it is no sign of a slow server that the last of them wait."""
+        async with self._giving_back:
+            await self._server.ask(lambda: self._take_out(lease, was_inside))
+
+    async def _take_out(self, lease: Lease, was_inside: bool) -> None:
         """Who was not let in is no reason to put off the next one: a stranger's wrong password keeps nobody out."""
         keys = leases.keys_of(lease.namespace, lease.user)
-        async with self._turns:
-            if self._is_to_be_left_alone():
-                return
-            try:
-                if was_inside:
-                    await self._client.zrem(keys[0], lease.sid)
-                else:
-                    await self._stay_out(keys=keys, args=[lease.sid])
-                await self._client.zrem(leases.ALL, self._member(lease))
-            except self._errors as error:
-                self._is_lost(error)
+        if was_inside:
+            await self._client.zrem(keys[0], lease.sid)
+        else:
+            await self._stay_out(keys=keys, args=[lease.sid])
+        await self._client.zrem(leases.ALL, self._member(lease))
 
     def _renew_all(self) -> None:
-        self._renewing = None
+        """Until it is done `_renewing` stays: nobody begins another one."""
         if self._held:
             self._begin(self._renew_held())
+        else:
+            self._renewing = None
 
     async def _renew_held(self) -> None:
         """Also what the server has lost meanwhile. Who has left while it was under way is taken out again."""
+        loop = self._context.loop
+        began = loop.time()
         renewed = list(self._held.values())
         by_key: dict[str, list[str]] = {leases.ALL: [self._member(lease) for lease in renewed]}
         for lease in renewed:
             by_key.setdefault(leases.keys_of(lease.namespace, lease.user)[0], []).append(lease.sid)
-        try:
-            for key, members in by_key.items():
-                async with self._turns:
-                    await self._renew(keys=[key], args=[int(1000 * LEASE_SECONDS), *members])
-            self._is_back()
-        except self._errors as error:
-            self._is_lost(error)
+        rest = iter(by_key.items())
+        if await self._renew_next(itertools.islice(rest, 1)):  # alone: while it is lost one question is let through
+            await asyncio.gather(*(self._renew_next(rest) for _ in range(_ASIDE)))
         there = set(self._held.values())
         for lease in renewed:
-            if lease not in there and not self._lost:
-                await self._give_back(lease, was_inside=True)
-        if self._held and self._renewing is None:
-            pause = AGAIN_SECONDS if self._lost else RENEW_SECONDS
-            self._renewing = self._context.loop.call_later(pause, self._renew_all)
+            if lease not in there and not self._server.is_lost:
+                self._begin(self._give_back(lease, was_inside=True))
+        pause = AGAIN_SECONDS if self._server.is_lost else max(0.0, began + RENEW_SECONDS - loop.time())
+        self._renewing = loop.call_later(pause, self._renew_all) if self._held else None
+
+    async def _renew_next(self, rest: Iterator[tuple[str, list[str]]]) -> bool:
+        """One after the other, what nobody else has taken; whether the server has answered."""
+        for key, members in rest:
+            if await self._server.ask(functools.partial(self._renew_leases, key, members)) is None:
+                return False
+        return True
+
+    def _renew_leases(self, key: str, members: Iterable[str]) -> Awaitable[int]:
+        renewed: Awaitable[int] = self._renew(keys=[key], args=[int(1000 * LEASE_SECONDS), *members])
+        return renewed
 
     def _member(self, lease: Lease) -> str:
         return leases.member(lease.sid, self.proxy, namespace=lease.namespace, user=lease.user)
-
-    def _is_to_be_left_alone(self) -> bool:
-        """It did not answer just now."""
-        return self._lost and self._context.clock.now < self._not_before
-
-    def _is_lost(self, error: BaseException) -> None:
-        self._not_before = self._context.clock.now + AGAIN_SECONDS
-        if not self._lost and self._closing is None:
-            self._lost = True
-            self._context.counters.count("clusters_lost", amount=1)
-            self._context.log(messages.CLUSTER_LOST, reason=type(error).__name__)
-
-    def _is_back(self) -> None:
-        if self._lost:
-            self._lost = False
-            self._context.counters.count("clusters_lost", amount=-1)
-            self._context.log(messages.CLUSTER_BACK)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._context.loop.create_task(work)
