@@ -19,12 +19,14 @@ class Worker:
         self.counters = self
         self.lost = 0
         self.said: Counter[str] = Counter()
+        self.reason: object = None
 
     def count(self, _counter: str, *, amount: int) -> None:
         self.lost += amount
 
-    def log(self, message: Any, **_fields: object) -> None:
+    def log(self, message: Any, *_session: str, **fields: object) -> None:
         self.said[message.name] += 1
+        self.reason = fields.get("reason")
 
 
 def test_it_is_told_once_that_the_server_is_away() -> None:
@@ -75,7 +77,8 @@ def test_a_cluster_that_nobody_uses_any_more_is_closed() -> None:
 class SlowServer:
     """Says +OK to whatever it is told, in its time, and counts who is connected, and how many were at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0.001) -> None:
+        self._seconds = seconds
         self.connected = 0
         self.most = 0
         self.said: Counter[bytes] = Counter()
@@ -83,16 +86,18 @@ class SlowServer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connected += 1
         self.most = max(self.most, self.connected)
-        while head := await reader.readline():
-            words = []
-            for _ in range(int(head[1:])):
-                length = int((await reader.readline())[1:])
-                words.append((await reader.readexactly(length + 2))[:-2])
-            self.said[words[0]] += 1
-            await asyncio.sleep(0.001)
-            writer.write(b"+OK\r\n")
-        self.connected -= 1
-        writer.close()
+        try:
+            while head := await reader.readline():
+                words = []
+                for _ in range(int(head[1:])):
+                    length = int((await reader.readline())[1:])
+                    words.append((await reader.readexactly(length + 2))[:-2])
+                self.said[words[0]] += 1
+                await asyncio.sleep(self._seconds)
+                writer.write(b"+OK\r\n")
+        finally:
+            self.connected -= 1
+            writer.close()
 
 
 def test_a_flood_of_news_is_no_reason_to_think_that_the_server_is_away() -> None:
