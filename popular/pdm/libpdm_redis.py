@@ -24,7 +24,7 @@ from popular.pdm import linefile
 from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from, text_of
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, ModuleFailed, Question, QuestionFailed
 from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
-from popular.pdm.redisclient import ASYNC, CLUSTER, SENTINEL, Connected, RedisPlace, place_of
+from popular.pdm.redisclient import CLUSTER, LIBRARY, SENTINEL, Connected, RedisPlace, place_of
 from popular.pdm.target import filled, names_user
 
 _WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, TAKES, "connections", "cafile")
@@ -45,7 +45,7 @@ class Redis(AsyncModule):
     by_address = False
 
     def __init__(self, ident: str, arguments: Sequence[str]) -> None:
-        needs(ASYNC, extra="redis")
+        needs(LIBRARY, extra="redis")
         self._errors = needs("redis.exceptions", extra="redis")
         if not arguments:
             raise ModuleFailed("redis: URL is wanted: redis://HOST[:PORT][/DB], rediss://…, or unix:/PATH")

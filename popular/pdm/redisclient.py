@@ -22,7 +22,7 @@ LIBRARY = "redis.asyncio"
 
 _PORT, _SENTINEL_PORT = 6379, 26379
 _TIMES = ("socket_timeout", "socket_connect_timeout")
-"""All sentinels share them: they are asked one after the other, each once, and one that is away keeps nobody waiting."""
+"""All sentinels share them: they are asked one after the other, each once. One that is away keeps nobody waiting."""
 _OF_SENTINELS = ("ssl", "ssl_ca_certs")
 """Settings that count for the sentinels, too; they know neither user nor password."""
 
@@ -46,7 +46,7 @@ def place_of(url: str, *, several: bool = False) -> RedisPlace:
     are_many = several or form == SENTINEL
     nodes = parts.netloc.rpartition("@")[2].split(",") if are_many else [parts.netloc]
     if "?" in url or "#" in url:
-        raise ModuleFailed("in the URL no ? and no # are allowed: there is nothing to be set by them")
+        raise ModuleFailed('neither "?" nor "#" is allowed in the URL')
     is_there = parts.path if scheme == "unix" else all(is_at_host(urlsplit(f"//{node}")) for node in nodes)
     if scheme not in ("redis", "rediss", "unix") or not is_there:
         raise ModuleFailed("allowed: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:/PATH; PORT: 1 to 65535")
