@@ -93,7 +93,8 @@ def test_only_the_newest_instance_keeps_it(tmp_path: Path) -> None:
         both = {"192.0.2.1/32", "192.0.2.2/32"}
         wait_until(lambda: {row["network"] for row in old.json("block list")} == both, "it is taken up")
         assert "default:joe" in {row["id"] for row in old.json("state list")}
-        assert [row["commands"] for row in old.json("config history 2")] == [["(back)"], ["set grace 7s"]]
+        newest = [["(back)"], ["set grace 7s"]]
+        wait_until(lambda: [row["commands"] for row in old.json("config history 2")] == newest, "so is the history")
         old.said("unblock 192.0.2.1")
         kept = json.loads((tmp_path / FILE).read_text())["state"]
         assert ([*kept["block"]], len(kept["user lock"])) == (["192.0.2.2/32"], 1)
