@@ -74,6 +74,7 @@ def test_only_the_newest_instance_keeps_it(tmp_path: Path) -> None:
     """
     with Proxy(tmp_path) as old:
         older = Connection(old.rundir / f"pproxy.{old.pid}.ctrl", PATIENCE)
+        assert [row["commands"] for row in old.json("config history")] == [["(start)"]], "it is written when it is seen"
         options = ["-r", str(old.rundir), "--statedir", str(tmp_path / "state"), "-l", "-", "--metrics", "off"]
         with (tmp_path / "second.log").open("w") as log:
             new = subprocess.Popen([program("pproxy"), *options], stdin=subprocess.DEVNULL, stderr=log)
