@@ -3,6 +3,8 @@
 import os
 import signal
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,20 @@ pytestmark = pytest.mark.processes
 
 def outcome(script: str, seconds: float) -> str | None:
     """Why the command of this script failed, in a job of its own as the master has it."""
+    process, receiver = begun(script, seconds)
+    assert receiver.poll(patient(100))
+    failure: str | None = receiver.recv()
+    process.join()
+    return failure
+
+
+def begun(script: str, seconds: float) -> tuple[BaseProcess, Connection]:
+    """The job, and where it tells why the command failed."""
     job = RunCommand(("/bin/sh", "-c", script), seconds)
-    with get_context("fork").Pool(1) as pool:
-        result = pool.apply(run, (job,))
-    return result.failure
+    receiver, sender = get_context("fork").Pipe(duplex=False)
+    process = get_context("fork").Process(target=lambda: sender.send(run(job).failure))
+    process.start()
+    return process, receiver
 
 
 def test_it_is_over_when_the_program_is(tmp_path: Path) -> None:
@@ -51,10 +63,7 @@ def test_what_talks_without_end_has_its_time() -> None:
 def test_the_end_of_the_job_ends_it(tmp_path: Path) -> None:
     """With all that it has begun: nothing of it goes on when the user comes in again."""
     child = tmp_path / "child"
-    job = RunCommand(("/bin/sh", "-c", f"sleep 600 & echo $! > {child}; wait"), patient(60))
-    receiver, sender = get_context("fork").Pipe(duplex=False)
-    process = get_context("fork").Process(target=lambda: sender.send(run(job).failure))
-    process.start()
+    process, receiver = begun(f"sleep 600 & echo $! > {child}; wait", patient(60))
     wait_until(lambda: child.exists() and child.read_text().endswith("\n"), "it runs")
     process.terminate()
     assert receiver.poll(patient(30))
