@@ -4,7 +4,7 @@ A program is one frozen value: its name, the rows of its tables, and how to make
 under a config. The supervisor knows nothing else of it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -146,6 +146,8 @@ class Program:
     ordered: Callable[[Service, Sequence[OrderEntry]], None] = lambda _service, _entries: None
     """Tells the running service that the operator has ordered something new (`WorkerContext.operator` has it already).
     """
+    unheeded: Callable[[Iterable[OrderEntry]], Sequence[OrderEntry]] = lambda _entries: ()
+    """Which of the orders that were kept are none that it could carry out."""
     finish: Callable[[Service], None] = lambda _service: None
     """At the end of a worker, when its loop turns no more: what a service still has to write. May block, for a moment.
     """

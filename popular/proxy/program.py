@@ -30,6 +30,7 @@ from popular.proxy.settings.order_sorts import (
 )
 from popular.proxy.settings.standing import STANDING
 from popular.proxy.settings.tracing import TRACE
+from popular.proxy.settings.unheeded import unheeded
 from popular.proxy.settings.variables import PROXY_VARIABLES
 from popular.tls import commands as certificates
 from popular.tls import groups
@@ -200,6 +201,7 @@ PROGRAM = Program(
     reports=_reports,
     answer=_answer,
     ordered=_ordered,
+    unheeded=unheeded,
     finish=_finish,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC, resolving.PERIODIC),
     records=(ANNOUNCED, HEALTH, DRIFT, HEALTHUSER),

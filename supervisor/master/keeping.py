@@ -12,7 +12,7 @@ in force beside it. A worker that does not confirm in time is killed: its succes
 import errno
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from supervisor.control.lookups import Job, Result, run
@@ -108,8 +108,11 @@ class StateKeeper:
         has_successor: Callable[[], bool],
         returns: Callable[[], int],
         took_up: Callable[[list[OrderEntry]], None],
+        unheeded: Callable[[Iterable[OrderEntry]], Sequence[OrderEntry]] = lambda _entries: (),
     ) -> None:
-        """`returns`: how often a newer instance has come and gone. `took_up` hears what reading has changed."""
+        """`returns`: how often a newer instance has come and gone. `took_up` hears what reading has changed.
+        `unheeded`: see Program.
+        """
         self._directory = directory
         self._loop = loop
         self._log = log
@@ -118,6 +121,7 @@ class StateKeeper:
         self._has_successor = has_successor
         self._returns = returns
         self._took_up = took_up
+        self._unheeded = unheeded
         self._queue: list[_Unkept] = []
         self._writing = False
         """Or reading."""
@@ -145,6 +149,8 @@ class StateKeeper:
         self._take_up(run(ReadState(self._directory)))
         if not self._unread and (trouble := self._directory.trouble()):
             self._tell_not_kept(trouble)
+        for sort, ident, _value in self._unheeded(self.state.entries(time.time())):
+            self._log(messages.ORDER_UNHEEDED, order=f"{sort} {ident[:80]}")
 
     def look(self) -> None:
         """Each second: takes up what a newer instance has left, and tries again what could not be read."""

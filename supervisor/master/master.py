@@ -128,6 +128,7 @@ class Master:
             has_successor=rundir.has_successor,
             returns=rundir.returns,
             took_up=self._accounting.block_again,
+            unheeded=program.unheeded,
         )
         self._sweeps = Sweeps(self._loop, self._pool)
         self._questions = Questions(self._loop, self._pool)

@@ -167,6 +167,13 @@ STATE_TAKEN_UP = Message(
     "A newer instance has ended, or the file can be read again: what is kept is in force here from now on. So many "
     "orders (`changed`) came, went or became others by that.",
 )
+ORDER_UNHEEDED = Message(
+    0x0285,
+    "ADM",
+    "order_unheeded",
+    "An order that was kept is none that this release can carry out: nothing comes of it, and it stays until it is "
+    "ended.",
+)
 ORDER_TOLD = Message(
     0x0283, "ADM", "order_told", "Another proxy of the cluster has told of an order, which holds here too."
 )

@@ -64,6 +64,18 @@ def test_an_id_that_is_used_again_is_another_trace(worker: Worker) -> None:
     assert again.matched == [trace], "it goes on"
 
 
+def test_a_user_without_a_namespace_is_of_any(worker: Worker) -> None:
+    """So a release has ordered it that knew no namespaces there; beside it there may be one that has."""
+    worker.orders(1, "user", "joe")
+    value = dict(worker.recorder.orders["1"])
+    del value["namespace"]
+    worker.change(OrderEntry(TRACE, "2", value))
+    for namespace, traces in (("ns", ["1", "2"]), ("other", ["2"])):
+        recording = kept(worker)
+        recording.login_wanted(namespace, "joe")
+        assert [trace.ident for trace in recording.matched] == traces
+
+
 def test_who_is_known_at_once(worker: Worker) -> None:
     """A virtual server, or a network: IPv4 in IPv6 is IPv4; behind a balancer only the PROXY header tells."""
     worker.orders(1, "network", "192.0.2.0/24")

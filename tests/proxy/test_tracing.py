@@ -72,6 +72,25 @@ def test_a_trace_has_an_end_and_room_for_so_much(console: Console) -> None:
     assert [row["id"] for row in console.say("trace list").data] == [1, 3]
 
 
+def test_an_order_of_another_release_is_seen_and_ended(console: Console) -> None:
+    """Without a namespace a user is of any; what cannot be carried out is listed with that, keeps its number, and can
+    be ended.
+    """
+    value = ordered(console, "trace start user joe").value
+    assert value is not None
+    old = {word: said for word, said in value.items() if word != "namespace"}
+    strange = {"of": "moon", "until": None}
+    console.status.operator.change([OrderEntry(TRACE, "1", old), OrderEntry(TRACE, "2", strange)])
+    console.status.operator.change([OrderEntry(TRACE, "odd", strange)])
+    first, second = console.say("trace list").data
+    assert (first["name"], first["error"]) == ("*:joe", "")
+    assert "the order is none that this release can carry out" in second["error"]
+    assert ordered(console, "trace start user ann").id == "3"
+    for ident in ("1", "2", "odd"):
+        ordered(console, f"trace stop {ident}")
+    assert [row["id"] for row in console.say("trace list").data] == [3]
+
+
 def test_a_user_is_of_one_namespace(console: Console) -> None:
     """The only one, if none is said; in front of the name or after it, and a name may have a colon too."""
     console.say("vserv conf v1 iface 127.0.0.1 namespace here")

@@ -52,6 +52,20 @@ def test_a_damaged_file_stops_nothing(tmp_path: Path) -> None:
         assert [*json.loads((tmp_path / FILE).read_text())["state"]["block"]] == ["192.0.2.0/24"]
 
 
+def test_what_cannot_be_carried_out_is_told(tmp_path: Path) -> None:
+    """Of another release, or written by people: each once at the start, and a network that is none can be ended."""
+    (tmp_path / "state").mkdir()
+    orders = {"block": {"home": {}, NETWORK: {}}, "weather": {"fine": {}}, "user route": {"ns:joe": {"to": 7}}}
+    orders |= {"trace": {"1": {"of": "user", "name": None}}, "user lock": {"ns:ann": {}}}
+    (tmp_path / FILE).write_text(json.dumps({"version": 1, "state": orders}))
+    with Proxy(tmp_path) as proxy:
+        told = sorted(str(one.fields["order"]) for one in proxy.log("order_unheeded"))
+        assert told == ["block home", "trace 1", "user route ns:joe", "weather fine"]
+        for command in ("unblock home", "trace stop 1", "user unmove ns:joe"):
+            proxy.said(command)
+        assert {row["sort"] for row in proxy.json("state list")} == {"block", "user lock", "weather"}
+
+
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     """The start says so, and each command that is in force and not kept; watchers are told how many those are."""
     (tmp_path / "file").touch()

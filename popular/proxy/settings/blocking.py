@@ -10,7 +10,7 @@ from popular.proxy.settings.cluster import shared
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Choice, Kind, Time, shown
 from supervisor.control.lookups import Lookups, Unfit
-from supervisor.control.outcome import Block, Outcome, Reply
+from supervisor.control.outcome import Block, Ordered, Outcome, Reply
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import OrderEntry
@@ -72,6 +72,9 @@ def _unblock(context: CommandContext, arguments: Arguments) -> Outcome:
         network = plain(ipaddress.ip_network(word))
     except ValueError:
         network = None
+    if network is None and str(word) in context.status.operator.of(BLOCKED):
+        # Somebody has written it into the file: it blocks nobody, and yet is ordered.
+        return Ordered(f"{shown(word)} is ordered no more", entries=(OrderEntry(BLOCKED, str(word)),))
     if network not in context.status.blocked():
         raise CommandRefused(f"{shown(word)} is not blocked; `block list` lists the networks that are", word.column)
     words = shared(context, OrderEntry(BLOCKED, str(network)))

@@ -63,7 +63,8 @@ def _state(context: CommandContext, _arguments: Arguments) -> Outcome:
 
 
 def _what(value: Mapping[str, Any]) -> str:
-    said = {word: text for word, text in value.items() if word not in ("until", UNDO) and text is not None}
+    """In the order of the alphabet, as the file has it: before a restart and after it the same."""
+    said = {word: text for word, text in sorted(value.items()) if word not in ("until", UNDO) and text is not None}
     return ", ".join(f"{word} {iso(text) if word in ('since', 'deadline') else text}" for word, text in said.items())
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,10 +47,16 @@ FULL, UNWRITTEN = stat.S_ISVTX, stat.S_ISGID
 """Bits of the mode of a trace's file: it has all it may have; what was last to be written could not be. They mean
 nothing else for a file that nobody executes.
 """
+ANY_NAMESPACE = "*"
+"""Of a user's trace that has none: one that a release ordered before a user was of one namespace, and no namespace's
+name.
+"""
 HEAD = "- +0.000000 -- trace "
 """So the first line of such a file begins; then come the trace's id, the sort of its target, and that."""
 _WHOSE = re.compile(rf"{re.escape(HEAD)}[0-9]+: (\w+) ([^\n]+)\n".encode())
+_NUMBER = re.compile("[0-9]{1,9}")
 _LONGEST_HEAD = 2048
+_UNREADABLE = "nothing is recorded: the order is none that this release can carry out; `trace stop` ends it"
 _UNWRITTEN = "what was said last could not be written: trace_not_written in the log says why"
 
 
@@ -179,10 +185,11 @@ class ReadTrace(Job):
 
 def well_formed(orders: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """The traces among these orders: people may have written anything into the file that they were read from."""
-    return {ident: value for ident, value in orders.items() if _is_well_formed(ident, value)}
+    return {ident: value for ident, value in orders.items() if is_well_formed(ident, value)}
 
 
-def _is_well_formed(ident: str, value: Mapping[str, Any]) -> bool:
+def is_well_formed(ident: str, value: Mapping[str, Any]) -> bool:
+    """Whether it can be carried out."""
     of, name = value.get("of"), value.get("name")
     if of == NETWORK:
         try:
@@ -191,21 +198,32 @@ def _is_well_formed(ident: str, value: Mapping[str, Any]) -> bool:
             return False
     numbers, texts = (value.get("until"), value.get("most")), [name, value.get(FILE)]
     if of == USER:
-        texts.append(value.get("namespace"))
+        texts.append(namespace_of(value))
     return (
         of in (USER, NETWORK, BACKEND, VSERV)
-        and re.fullmatch("[0-9]{1,9}", ident) is not None
+        and _NUMBER.fullmatch(ident) is not None
         and all(type(number) in (int, float) for number in numbers)
         and all(isinstance(text, str) for text in texts)
     )
+
+
+def namespace_of(value: Mapping[str, Any]) -> Any:
+    """The namespace of the user whom an order is about."""
+    return value.get("namespace", ANY_NAMESPACE)
 
 
 def _ordered(context: CommandContext) -> dict[str, Mapping[str, Any]]:
     return well_formed(context.status.operator.of(TRACE))
 
 
+def _kept(context: CommandContext) -> dict[str, Mapping[str, Any]]:
+    """Those that are not over, also such as cannot be carried out: they are to be seen, and can be ended."""
+    orders = context.status.operator.of(TRACE)
+    return {ident: value for ident, value in orders.items() if not is_over(value, time.time())}
+
+
 def _living(context: CommandContext) -> dict[str, Mapping[str, Any]]:
-    return {ident: value for ident, value in _ordered(context).items() if not is_over(value, time.time())}
+    return well_formed(_kept(context))
 
 
 def _file_of(context: CommandContext, ident: int) -> str:
@@ -245,13 +263,17 @@ def _start(context: CommandContext, arguments: Arguments, of: str) -> Outcome:
     if len(living) >= MOST_TRACES:
         raise CommandRefused(f"{MOST_TRACES} traces are there already; `trace stop ID` ends one")
     _make_room(context, living, files, most=most)
-    ident = max([0, *files, *map(int, _ordered(context))]) + 1
+    ident = max([0, *files, *_numbers(context.status.operator.of(TRACE))]) + 1
     path = _file_of(context, ident)
     value = {"of": of, **whom, "until": round(time.time() + seconds), "most": most, FILE: path}
     text = f"trace {ident}: the next sessions of {of} {_name(value)}, in {path}"
     data = {"id": ident, "of": of, "name": _name(value), "file": path}
     notes = user_notes(word, options, whom["namespace"], context=context) if of == USER else ()
     return Ordered(text, data, [text], entries=(OrderEntry(TRACE, str(ident), value),), notes=notes)
+
+
+def _numbers(idents: Iterable[str]) -> list[int]:
+    return [int(ident) for ident in idents if _NUMBER.fullmatch(ident)]
 
 
 def _whom(word: str, options: Mapping[str, Any], context: CommandContext) -> dict[str, str]:
@@ -262,7 +284,7 @@ def _whom(word: str, options: Mapping[str, Any], context: CommandContext) -> dic
 
 def _name(value: Mapping[str, Any]) -> Any:
     """Whom an order is about, for people and programs."""
-    return user_key(value["namespace"], value["name"]) if value.get("of") == USER else value.get("name")
+    return user_key(namespace_of(value), value["name"]) if value.get("of") == USER else value.get("name")
 
 
 def _make_room(
@@ -281,11 +303,14 @@ def _make_room(
 
 
 def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
-    living, files, orders = _living(context), _files(context, counts=True), _ordered(context)
+    kept, files, orders = _kept(context), _files(context, counts=True), _ordered(context)
     rows = [
         _row(context, ident, orders.get(str(ident)), file=files.get(ident))
-        for ident in sorted({*files, *map(int, living)})
+        for ident in sorted({*files, *_numbers(kept)})
     ]
+    for row in rows:
+        if str(row["id"]) in kept and str(row["id"]) not in orders:
+            row["error"] = _UNREADABLE
     return Reply(count_of(len(rows), "trace"), data=rows, lines=None if rows else ["nothing is traced"])
 
 
@@ -317,15 +342,17 @@ def _error_of(context: CommandContext, file: TraceFile | None) -> str:
 
 
 def _ids(context: CommandContext, _arguments: Arguments) -> list[str]:
-    return list(_living(context))
+    return list(_kept(context))
 
 
 def _stop(context: CommandContext, arguments: Arguments) -> Outcome:
     word = arguments["id"]
-    living = _living(context)
-    if word not in living:
+    kept, living = _kept(context), _living(context)
+    if word not in kept:
         raise CommandRefused(f"{shown(word)} is no trace that is at work; `trace list` lists them", word.column)
-    text = f"trace {word} of {living[word]['of']} {_name(living[word])} ends; `trace show {word}` shows it"
+    text = f"trace {word} ends, for which nothing was recorded: the order was none that this release can carry out"
+    if word in living:
+        text = f"trace {word} of {living[word]['of']} {_name(living[word])} ends; `trace show {word}` shows it"
     return Ordered(text, entries=(OrderEntry(TRACE, str(word), None),))
 
 

@@ -14,7 +14,16 @@ from popular.net.networks import octets_of, plain
 from popular.proxy.session.tracing.inforce import TracesInForce, TracesKnown
 from popular.proxy.session.tracing.trace_writer import TraceWriter
 from popular.proxy.settings.order_sorts import user_key
-from popular.proxy.settings.tracing import BACKEND, NETWORK, TRACE, USER, VSERV, well_formed
+from popular.proxy.settings.tracing import (
+    ANY_NAMESPACE,
+    BACKEND,
+    NETWORK,
+    TRACE,
+    USER,
+    VSERV,
+    namespace_of,
+    well_formed,
+)
 from supervisor.operatorstate import FILE
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
@@ -39,7 +48,7 @@ class OrderedTrace:
     def ordered(cls, context: WorkerContext, ident: str, value: Mapping[str, Any]) -> "OrderedTrace":
         """By the operator."""
         of, name = value["of"], value["name"]
-        name = user_key(value["namespace"], name) if of == USER else name
+        name = user_key(namespace_of(value), name) if of == USER else name
         whose = {"trace": ident, "of": of, "name": name}
         writer = TraceWriter(context, whose=whose, path=value[FILE], most=value["most"])
         return cls(ident, value, of, name=name, until=value["until"], writer=writer)
@@ -113,7 +122,10 @@ class Recorder(TracesKnown):
 
     def named(self, of: str, name: str) -> list[OrderedTrace]:
         """Whom a user (NAMESPACE:USER), a backend or a virtual server of this name concerns now."""
-        found = self._by_name.get((of, name))
+        found = self._by_name.get((of, name), NOBODY)
+        if of == USER:
+            anywhere = user_key(ANY_NAMESPACE, name.partition(":")[2])
+            found = found + self._by_name.get((of, anywhere), NOBODY) if anywhere != name else found
         return [trace for trace in found if trace.is_at_work()] if found else NOBODY
 
     def around(self, address: str) -> list[OrderedTrace]:
