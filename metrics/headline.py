@@ -7,17 +7,14 @@ by what an operator must know first.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from metrics.servers import Servers
 from metrics.trouble import Concern, concerns
 from supervisor.runtime.load import Level
 from supervisor.runtime.plural import noun
 from supervisor.table.segment import HealthReading
-from supervisor.watched import ThingTable
 
 GOOD, BUSY, CLOSED, QUIET = "good", "busy", "closed", "quiet"
 """Tones: all is well; look at it; nobody new is served; nothing to say. They decide about colours."""
-
-SERVING = ("online", "fake")
-"""States of what clients connect to in which they are let in."""
 
 _BACK_BELOW = 0.9
 """Part of a limit below which the program accepts again (see supervisor.runtime.load.next_level)."""
@@ -46,23 +43,28 @@ def headline(
     *,
     healths: Mapping[str, Sequence[HealthReading]],
     now: float,
-    servers: ThingTable | None = None,
+    servers: Servers | None = None,
+    standstill: str = "",
+    more: Sequence[Concern] = (),
 ) -> Headline:
     """What is most important now.
 
-    `facts` is what the master tells of the configuration (Program.describe), `servers` where in it the things stand
-    that clients connect to; who has the table only does without both.
+    `facts` is what the master tells of the configuration (Program.describe); who has the table only does without.
+    `servers` is what clients connect to, as far as it is known; `standstill` why nobody should be sent here, or nobody
+    is served, whatever stands in the table; `more` is what else is to be known.
     """
+    if standstill:
+        return Headline(CLOSED, f"{standstill[0].upper()}{standstill[1:]}", "What is said below may be old.")
     if gauges.get("draining"):
         return Headline(CLOSED, f"Draining, {sessions or 'nobody'} left", "New clients are served elsewhere.")
     if not gauges.get("workers"):
         return Headline(CLOSED, "Not accepting: no worker lives", "A successor is on its way; clients wait.")
     if gauges.get("load_state") == Level.MAX:
         return _overloaded(readings(gauges, facts))
-    there = facts.get(servers.things.facts) if servers is not None else None
-    if servers is not None and there is not None and not any(one["state"] in SERVING for one in there):
-        return Headline(CLOSED, f"Not serving: no {servers.one} is online", _instead(there))
-    return _concerned(_serving(gauges, sessions, readings(gauges, facts)), list(concerns(gauges, healths, now)))
+    if servers is not None and servers.are_closed:
+        return Headline(CLOSED, f"Not serving: no {servers.one} is online", _instead(servers.states))
+    found = [*more, *concerns(gauges, healths, now)]
+    return _concerned(_serving(gauges, sessions, readings(gauges, facts)), found)
 
 
 def _concerned(said: Headline, found: Sequence[Concern]) -> Headline:
@@ -92,9 +94,8 @@ def _overloaded(measured: list[LimitReading]) -> Headline:
     return Headline(CLOSED, f"Not accepting: {worst.what} {worst.value:.3g} {sign} {worst.limit:g}", back)
 
 
-def _instead(there: Sequence[Mapping[str, Any]]) -> str:
-    states = sorted({one["state"] for one in there})
-    return f"Configured are: {', '.join(states)}." if states else "None is configured."
+def _instead(states: Sequence[str]) -> str:
+    return f"Configured are: {', '.join(sorted(set(states)))}." if states else "None is configured."
 
 
 def _serving(gauges: Mapping[str, int], sessions: int, measured: list[LimitReading]) -> Headline:

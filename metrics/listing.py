@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 
 from metrics import selection
 from metrics.duration import age
-from metrics.headline import headline
+from metrics.headline import Headline, headline
 from metrics.picture import ALL_ROWS, Picture, Rows
+from metrics.servers import servers_in_table
+from metrics.silence import silence_of_master, silence_of_workers, silent_workers
 from metrics.things import IDENT, ThingSeen, seen
-from metrics.trouble import failing_first, failure_of, is_worth_a_word, last_error, since_when
+from metrics.trouble import failing_first, failure_of, is_worth_a_word, last_error, lost_lines, since_when
+from metrics.watch import LOST, total
 from supervisor.runtime.load import Level
 from supervisor.runtime.plural import count_of
 from supervisor.table.segment import View
@@ -72,13 +75,29 @@ def report(picture: Picture, rows: Rows, active: bool) -> list[str]:
         f"up {age(picture.now - view.header.boot_time)}"
     ]
     counters = table(("counter", "value"), [(line.text, line.value) for line in counter_lines(view)], numeric={1})
-    said = headline(view.gauges(), len(picture.living), {}, healths=view.healths(), now=picture.now)
+    said = headline_of(picture)
     head += [printable(" ".join(part for part in (f"{said.text}.", said.detail) if part))]
     blocks = [
         *(head, *_failing(picture), _gauges(view), _workers(picture), counters),
         [*_sessions(picture), _free(picture, rows)],
     ]
     return [line for block in blocks for line in ("", *block)][1:]
+
+
+def headline_of(picture: Picture) -> Headline:
+    """The state in one line, as far as the table tells it."""
+    view, now_ns = picture.view, picture.now_ns
+    workers = view.workers()
+    return headline(
+        view.gauges(),
+        len(picture.living),
+        {},
+        healths=view.healths(),
+        now=picture.now,
+        servers=servers_in_table(view),
+        standstill=silence_of_master(view, now_ns) or silence_of_workers(workers, now_ns),
+        more=[*silent_workers(workers, now_ns), *lost_lines(total(view.counters().get(LOST, 0)), of_late=False)],
+    )
 
 
 def program(view: View) -> str:

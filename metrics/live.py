@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from metrics import selection
 from metrics.duration import age
-from metrics.headline import BUSY, CLOSED, QUIET, headline
+from metrics.headline import BUSY, CLOSED, QUIET
 from metrics.ink import BAR, BOLD, PLAIN, InkedText, Line, cut, marked
 from metrics.kicking import Kick, KickTarget, targets_of_sessions, targets_of_things
-from metrics.listing import TIMES, cell, counter_lines, printable, program, sessions_of
+from metrics.listing import TIMES, cell, counter_lines, headline_of, printable, program, sessions_of
 from metrics.picture import Picture, SessionChoice
 from metrics.selection import Filter, SortOrder
 from metrics.thinglines import lines_of
@@ -241,7 +241,7 @@ def _title(picture: Picture) -> Line:
 
 def _state(picture: Picture, rates: Rates) -> Line:
     gauges = picture.view.gauges()
-    said = headline(gauges, len(picture.living), {}, healths=picture.view.healths(), now=picture.now)
+    said = headline_of(picture)
     line = [InkedText(said.text, said.tone), InkedText(f"   limit {gauges.get('maxsession', 0)}")]
     for row in picture.view.layout.rates:
         if (row.counter,) in rates:

@@ -86,7 +86,7 @@ def _picture(path: Path, view: View, choice: SessionChoice) -> Picture:
         now, now_ns = time.time(), time.monotonic_ns()
     else:
         now = max([path.stat().st_mtime, *(session["since"] for session in sessions)])
-        now_ns = max((worker["heartbeat_ns"] for worker in view.workers()), default=0)
+        now_ns = max(process["heartbeat_ns"] for process in (view.master(), *view.workers()))
     last = view.layout.row_count - 1 if choice.rows.last is None else choice.rows.last
     chosen = [session for session in sessions if choice.rows.first <= session["row"] <= last]
     return Picture(path, view, now, now_ns=now_ns, living=chosen, sessions=[]).chosen(choice)

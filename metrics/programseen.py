@@ -10,17 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metrics.headline import SERVING
 from metrics.processes import ProcessorTime
+from metrics.servers import servers_told
+from metrics.silence import MASTER_SECONDS, silence_of_workers
 from metrics.watch import Watch
 from supervisor.exporterline import Pulse
 from supervisor.metric import Metric
 from supervisor.runtime.load import Level
 from supervisor.table.segment import View
 from supervisor.watched import Watched
-
-FRESH_SECONDS = 10.0
-"""The master gives a sign each second; after so many without one it counts as dead or stuck."""
 
 
 @dataclass
@@ -62,7 +60,7 @@ class ProgramSeen:
         if self.pulse is None:
             return "nothing was heard of the master yet"
         silent = time.monotonic() - self.pulse_at
-        return f"the master has been silent for {silent:.0f} s" if silent > FRESH_SECONDS else ""
+        return f"the master has been silent for {silent:.0f} s" if silent > MASTER_SECONDS else ""
 
     def why_not_ready(self) -> str:
         """Why no client should be sent here; nothing if some should."""
@@ -73,9 +71,9 @@ class ProgramSeen:
             return "draining"
         if self.view.gauges()["load_state"] == Level.MAX:
             return "the load is too high: nobody is accepted"
-        servers = self.watched.servers
-        if not any(one["state"] in SERVING for one in self.facts.get(servers.things.facts, ())):
-            return f"no {servers.one} is online"
+        servers = servers_told(self.view, self.facts, self.watched.servers)
+        if servers is None or servers.are_closed:
+            return f"no {self.watched.servers.one} is online"
         if not self.pulse.serving:
             return "no worker serves"
-        return ""
+        return silence_of_workers(self.view.workers(), time.monotonic_ns())

@@ -16,7 +16,9 @@ from metrics.headline import headline, readings
 from metrics.history import SHORTEST
 from metrics.programseen import ProgramSeen
 from metrics.selection import Filter, Session, SortOrder
-from metrics.trouble import failing_first, is_failing, last_error, share, since_when, without_its_words
+from metrics.servers import servers_told
+from metrics.silence import silence_of_workers, silent_workers
+from metrics.trouble import failing_first, is_failing, last_error, lost_lines, share, since_when, without_its_words
 from metrics.watch import Moment, total
 from supervisor.runtime.load import Level
 from supervisor.table.layout import Layout
@@ -62,12 +64,22 @@ def document(program: ProgramSeen, asked: PageQuery, moment: Moment) -> dict[str
     selection.check_columns([asked.sort], view.layout)
     sessions = program.watch.sessions(moment, asked.users)
     gauges, counters, healths = view.gauges(), view.counters(), view.healths()
+    workers = view.workers()
     things = look_at_things(program, sessions)
     if not asked.words:
         healths = {sort: [without_its_words(one) for one in found] for sort, found in healths.items()}
         things = without_their_words(things)
     one = detail(program, asked.thing, things, now=moment.now, words=asked.words) if asked.thing else None
-    said = headline(gauges, len(sessions), facts, healths=healths, now=moment.now, servers=program.watched.servers)
+    said = headline(
+        gauges,
+        len(sessions),
+        facts,
+        healths=healths,
+        now=moment.now,
+        servers=servers_told(view, facts, program.watched.servers),
+        standstill=program.why_not_alive() or silence_of_workers(workers, moment.ns),
+        more=[*silent_workers(workers, moment.ns), *lost_lines(program.watch.lost_lines(), of_late=True)],
+    )
     return {
         "program": program.name,
         "host": program.host,

@@ -116,6 +116,14 @@ def concerns(
             yield Concern(f"a certificate ends in {count_of(days, 'day')}")
 
 
+def lost_lines(count: int, *, of_late: bool) -> list[Concern]:
+    """That lines of the log are missing. `of_late`: in the last minute, or else since the program began."""
+    if not count:
+        return []
+    text = f"{count:,} {noun(count, 'log line was', 'log lines were')} lost"
+    return [Concern(f"{text} {'in the last minute' if of_late else 'since the start'}", is_urgent=of_late)]
+
+
 def _told(one: HealthReading, now: float) -> str:
     whom = f", for about {users_of(one)} {noun(one.users, 'user')}" if one.users else ""
     if is_down(one):

@@ -5,7 +5,7 @@ once a second, whoever asks.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metrics import selection
@@ -18,6 +18,8 @@ from supervisor.table.segment import View
 from supervisor.watched import Graph
 
 FRESH_SECONDS = 1.0
+LOST = "log_lines_lost"
+"""The counter of every program."""
 
 
 class Moment(NamedTuple):
@@ -52,10 +54,16 @@ class Watch:
         load = self._view.gauges().get("load_hundredths", 0) / 100
         drawn = [total(counters[name]) for name in self._counters]
         self.history.add(moment.ns / 1e9, (_living(counters), load, *drawn))
+        cells: dict[Hashable, Sequence[int]] = {LOST: (total(counters.get(LOST, 0)),)}
         if self._view.layout.looks:
             readings = self._view.readings()
             self.failures.look(readings, moment.now)
-            self.recent.add(moment.ns / 1e9, duration_cells(self._view.layout, readings))
+            cells |= duration_cells(self._view.layout, readings)
+        self.recent.add(moment.ns / 1e9, cells)
+
+    def lost_lines(self) -> int:
+        """How many lines of the log were lost in the last minute."""
+        return sum(self.recent.of(LOST))
 
     def sessions(self, moment: Moment, users: bool) -> list[Session]:
         """The living sessions, masked unless `users`. Not to be changed."""

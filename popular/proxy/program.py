@@ -28,7 +28,7 @@ from popular.proxy.settings.order_sorts import (
     MOVING_USER,
     ROUTED_USER,
 )
-from popular.proxy.settings.standing import STANDING
+from popular.proxy.settings.standing import STANDING, VSERV_STANDING
 from popular.proxy.settings.tracing import TRACE
 from popular.proxy.settings.unheeded import unheeded
 from popular.proxy.settings.variables import PROXY_VARIABLES
@@ -205,7 +205,7 @@ PROGRAM = Program(
     finish=_finish,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC, resolving.PERIODIC),
     records=(ANNOUNCED, HEALTH, DRIFT, HEALTHUSER),
-    standings=(STANDING,),
+    standings=(STANDING, VSERV_STANDING),
     remembers=True,
     helper=CHECKER,
     limits=LIMITS,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from supervisor.config import Config
 from supervisor.operatorstate import OperatorState
 from supervisor.program import ThingStanding
+from supervisor.table.contents import RecordShape
 from supervisor.table.records import Records
 from supervisor.table.segment import Segment
 
@@ -22,6 +23,8 @@ class StandingBoard:
 
     def __init__(self, segment: Segment, standings: Sequence[ThingStanding]) -> None:
         self._standings = [(one, Records(segment.layout, segment.map, one.record.name)) for one in standings]
+        self._configured: dict[str, set[int]] = {one.record.name: set() for one in standings}
+        """Where a record stands that says something, by its name."""
         self._seen: tuple[int, int] = (-1, -1)
         self._due = 0.0
 
@@ -38,3 +41,10 @@ class StandingBoard:
                 columns = {"ident": ident, **told}
                 if ident in indexes and records.read(indexes[ident]) != columns:
                     records.write(indexes[ident], columns)
+            self._clear(standing.record, records, set(indexes.values()))
+
+    def _clear(self, shape: RecordShape, records: Records, configured: set[int]) -> None:
+        """An index keeps its name when its thing is removed, and nothing is made of that any more."""
+        for index in self._configured[shape.name] - configured:
+            records.write(index, {one.name: "" if one.form.endswith("s") else 0 for one in shape.columns})
+        self._configured[shape.name] = configured

@@ -32,8 +32,11 @@ from supervisor.runtime.loop import Loop
 from supervisor.runtime.plural import count_of
 from supervisor.runtime.rundir import RunDirectory
 from supervisor.sockets.systemd import Notifier
+from supervisor.table.contents import BASE_CELLS
 from supervisor.table.segment import path_of
 from supervisor.usage import show_usage
+
+_HEARTBEAT = BASE_CELLS.index("heartbeat_ns")
 
 
 class Watchers:
@@ -145,9 +148,14 @@ class Watchers:
         """In the table; also when a child was buried, whose processor time is in the master's account from then on."""
         show_usage(self._accounting.segment.block(0), children=True)
 
+    def _beat(self) -> None:
+        """Who has the table only sees by it that the master lives."""
+        self._accounting.segment.block(0)[_HEARTBEAT] = time.monotonic_ns()
+
     def look(self, config: Config) -> None:
         """Each second."""
         self.look_at_health(config)
+        self._beat()
         self.show_usage()
         self._log.tell_left_out()
         self._accounting.count("log_lines_lost", amount=self._log.newly_lost())

@@ -135,6 +135,11 @@ class RecordShape(NamedTuple):
         return round_up(8 + self.cell_struct.size, 8)
 
 
+SERVERS = "servers"
+"""The record, where a program has it, in which the master says of each thing that clients connect to its `state`, and
+since when it is `drained` (seconds since 1970; 0: it is not).
+"""
+
 HEALTH_CELLS = ("watched", "good", "bad", "reason", "failed", "since")
 """Cells of each place: whether its thing is configured; what went well in the last minute, and what did not; then the
 last reason (its label's index + 1; 0: none yet), when that was, and since when it goes on (seconds since 1970; 0: it

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from metrics.headline import BUSY, CLOSED, GOOD, Headline, headline
-from popular.proxy.program import WATCHED
+from metrics.servers import Servers
+from metrics.silence import silence_of_workers, silent_workers
+from metrics.trouble import lost_lines
 from supervisor.table.segment import HealthReading
 
 NOW = 1_800_000_000.0
@@ -26,7 +28,9 @@ FACTS: dict[str, Any] = {
 
 def said_of(gauges: dict[str, int], sessions: int, facts: dict[str, Any], *backends: HealthReading) -> Headline:
     """The headline of a proxy with these backends."""
-    return headline(gauges, sessions, facts, healths={"backend": backends}, now=NOW, servers=WATCHED.servers)
+    states = tuple(one["state"] for one in facts["vservs"]) if facts else ()
+    servers = Servers("virtual server", states) if facts else None
+    return headline(gauges, sessions, facts, healths={"backend": backends}, now=NOW, servers=servers)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +75,32 @@ def test_no_virtual_server_is_online() -> None:
     assert said_of(WELL, 0, FACTS | {"vservs": []}).detail == "None is configured."
     assert said_of(WELL, 0, FACTS | {"vservs": [{"id": "v", "state": "fake"}]}).tone == GOOD
     assert said_of(WELL, 0, {}).tone == GOOD
+
+
+def test_who_gives_no_sign_of_life_is_in_the_headline() -> None:
+    """All workers: nobody is served; some: look at it. Who was never heard of is only being born."""
+    beats = [{"heartbeat_ns": beat} for beat in (int(93e9), int(92e9))]
+    assert silence_of_workers(beats, int(100e9)) == "all 2 workers have been silent for 7 s"
+    assert silence_of_workers(beats[:1], int(100e9)) == "the only worker has been silent for 7 s"
+    assert silence_of_workers(beats, int(97e9)) == silence_of_workers([], 0) == ""
+    assert silence_of_workers([*beats, {"heartbeat_ns": 0}], int(100e9)) == ""
+    (some,) = silent_workers([*beats, {"heartbeat_ns": int(99e9)}], int(100e9))
+    said = headline(WELL, 3, FACTS, healths={}, now=NOW, more=[some])
+    assert (said.tone, said.text) == (BUSY, "Serving 3 sessions; 2 of 3 workers have been silent for 8 s")
+    assert silent_workers(beats, int(96e9)) == []
+    stuck = headline(WELL, 3, FACTS, healths={}, now=NOW, standstill="the master has been silent for 12 s")
+    assert (stuck.tone, stuck.text) == (CLOSED, "The master has been silent for 12 s")
+
+
+def test_lines_that_are_missing_in_the_log_are_in_the_headline() -> None:
+    """Of late that is urgent; since the start it is worth a word."""
+    for count, of_late, tone, text in (
+        (1, True, BUSY, "1 log line was lost in the last minute"),
+        (1234, False, GOOD, "1,234 log lines were lost since the start"),
+    ):
+        said = headline(WELL, 1, FACTS, healths={}, now=NOW, more=lost_lines(count, of_late=of_late))
+        assert (said.tone, said.text) == (tone, f"Serving 1 session; {text}")
+    assert lost_lines(0, of_late=True) == []
 
 
 WELL_ONE = HealthReading("b1", 100, 0, reason="", failed=0, since=0)

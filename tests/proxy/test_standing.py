@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from metrics.servers import servers_in_table, servers_told
 from popular.proxy.program import PROGRAM
-from popular.proxy.settings.standing import STANDING, told
+from popular.proxy.settings.standing import STANDING, VSERV_STANDING, told
 from supervisor.config import Config
 from supervisor.exporterline import OrdersTold
 from supervisor.master.accounting import table_layout
@@ -32,7 +34,7 @@ def table() -> Iterator[Segment]:
 
 
 def config(table: Segment, generation: int, *idents: str, **words: str) -> Config:
-    things = {"backend": {one: _named(one, **words) for one in idents}}
+    things = {"backend": {one: _named(one, **words) for one in idents}, "vserv": {}}
     indexes = CounterIndexes(table).settle({sort: dict.fromkeys(ids) for sort, ids in things.items()})
     return Config(generation, {}, things=things, counter_indexes=indexes)
 
@@ -111,3 +113,29 @@ def test_the_table_follows_configuration_and_orders(table: Segment) -> None:
     operator.change([OrderEntry("backend drain", "b1", {"since": 6.0, "until": 1.0})])
     board.look(config(table, 2, "b1", "b2", state="fake"), operator, 2.0 + AGAIN_SECONDS)
     assert seen() == {"b1": ("fake", 0.0), "b2": ("fake", 5.0)}
+
+
+def test_a_drained_virtual_server_is_not_online(table: Segment) -> None:
+    """To who has the table only, and to who knows the configuration; what was removed is forgotten, though it keeps its
+    index, and so its name.
+    """
+    board, view, operator = StandingBoard(table, (VSERV_STANDING,)), View(table.map), OperatorState()
+    facts = {"vservs": [{"id": "v1", "state": "online"}, {"id": "v2", "state": "offline"}]}
+    places = CounterIndexes(table).settle({"vserv": {"v1": None, "v2": None}})["vserv"]
+
+    def look(generation: int, **states: str) -> tuple[str, ...]:
+        vservs = {ident: SimpleNamespace(id=ident, state=state) for ident, state in states.items()}
+        indexes = {"vserv": {ident: places[ident] for ident in states}}
+        board.look(Config(generation, {}, things={"vserv": vservs}, counter_indexes=indexes), operator, 0.0)
+        found = servers_in_table(view)
+        assert found is not None
+        return found.states
+
+    assert look(1, v1="online", v2="offline") == ("online", "offline")
+    operator.change([OrderEntry("vserv drain", "v1", {"since": 5.0})])
+    assert look(2, v1="online", v2="offline") == ("drained", "offline")
+    told_too = servers_told(view, facts, PROGRAM.watched.servers)
+    assert told_too is not None
+    assert told_too.states == ("drained", "offline")
+    assert told_too.are_closed
+    assert look(3, v2="offline") == ("offline",)

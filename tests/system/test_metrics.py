@@ -3,6 +3,7 @@ life.
 """
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -19,7 +20,7 @@ from tests.bench import processes
 from tests.patience import patient
 from tests.system import crowd, storm
 from tests.system.scrape import Scrape, address, get, scrape
-from tests.system.site import LOOPBACK, Proxy, free_port, program, wait_until
+from tests.system.site import LOOPBACK, PATIENCE, Proxy, free_port, program, wait_until
 from tests.system.wire import PopClient, ScriptedBackend, pop3_server
 
 ANY_PORT = f"{LOOPBACK}:0"
@@ -214,6 +215,14 @@ def test_readiness_in_every_state(tmp_path: Path) -> None:
         assert probe(proxy, "/readyz") == (503, "no virtual server is online")
         proxy.said("vserv conf v state fake")
         wait_until(lambda: probe(proxy, "/readyz") == (200, "ok"), "it is ready")
+        proxy.said("vserv conf v state online")
+        proxy.said("vserv drain v")
+        wait_until(lambda: probe(proxy, "/readyz") == (503, "no virtual server is online"), "all are drained")
+        assert headline(address(proxy))["detail"] == "Configured are: drained."
+        assert "Not serving: no vserv is online. Configured are: drained." in pstatus(proxy)
+        proxy.said("vserv undrain v")
+        wait_until(lambda: probe(proxy, "/readyz") == (200, "ok"), "it is ready once more")
+        assert "Ready, nobody is connected." in pstatus(proxy)
         load.write_text("8.50 0 0 1/1 1\n")
         proxy.said("set maxlocalload 4")
         wait_until(lambda: probe(proxy, "/readyz")[0] == 503, "the load is noticed")
@@ -241,9 +250,41 @@ def test_a_master_that_hangs_is_not_alive(tmp_path: Path) -> None:
         try:
             wait_until(lambda: get(place, "/livez").status == 503, "the silence is noticed", patient(20))
             assert b"silent" in get(place, "/readyz").body
+            assert headline(place)["tone"] == "closed", "the page is not green either"
+            assert "silent" in headline(place)["text"]
+            wait_until(lambda: f"The master, process {proxy.pid}, has been silent" in pstatus(proxy), "by the table")
         finally:
             os.kill(proxy.pid, signal.SIGCONT)
         wait_until(lambda: get(place, "/livez").status == 200, "it lives again")
+
+
+def test_workers_that_hang_serve_nobody(tmp_path: Path) -> None:
+    """All of them stopped by SIGSTOP: no client is sent here before they are killed, and then again."""
+    with Proxy(tmp_path, [FAKE.format(free_port())], metrics=ANY_PORT) as proxy:
+        wait_until(lambda: probe(proxy, "/readyz") == (200, "ok"), "it is ready")
+        stopped = proxy.workers()
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            wait_until(lambda: probe(proxy, "/readyz")[0] == 503, "the silence is noticed", patient(20))
+            assert "been silent for" in probe(proxy, "/readyz")[1]
+            assert headline(address(proxy))["tone"] == "closed"
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: probe(proxy, "/readyz") == (200, "ok"), "it is ready again")
+
+
+def headline(place: tuple[str, int]) -> dict[str, str]:
+    """Of the status page."""
+    said: dict[str, str] = json.loads(get(place, "/status.json").body)["headline"]
+    return said
+
+
+def pstatus(proxy: Proxy) -> str:
+    """What it says, without a configuration."""
+    command = [program("pstatus"), "--rundir", str(proxy.rundir)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
 
 
 # --- the exporter's own life ------------------------------------------------------------------------------------------
