@@ -49,9 +49,12 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     if not chosen.cores:
         rights.forbid_cores()
-    _take_own_options(program, chosen, parser)
     try:
+        _take_own_options(program, chosen, parser)
         return _check(program, chosen) if chosen.check else _start(program, chosen)
+    except MemoryError:
+        print(f"{program.name}: there is too little memory to start; `ulimit -v` may bound it", file=sys.stderr)
+        return EXIT_USAGE if chosen.check else EXIT_FAILED
     except (CannotStart, FaultyAccess, rights.UnknownUser, rights.UnknownGroup, OSError) as error:
         print(f"{program.name}: {error}", file=sys.stderr)
         return EXIT_USAGE if chosen.check else EXIT_FAILED
@@ -82,6 +85,9 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
         raise
     try:
         code = master.run(configuration.apply)
+    except MemoryError:
+        print(f"{program.name}: there is too little memory to go on", file=sys.stderr)
+        code = EXIT_FAILED
     except Exception:
         traceback.print_exc()
         code = EXIT_FAILED

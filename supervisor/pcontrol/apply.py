@@ -11,8 +11,8 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from supervisor.control.rcdisk import read_any, read_regular
 from supervisor.control.rcfile import (
@@ -105,12 +105,17 @@ def bring(connection: Connection, commands: Sequence[FileCommand], options: Name
     return Told(shown.lines, _asked(connection, f"{APPLY}{confirm}").text)
 
 
-def _status(connection: Connection, options: Namespace) -> Told:
+def status(connection: Connection, options: Namespace) -> Told:
     """In one line how it is, or as JSON."""
     import json
 
     shown = json.loads(_asked(connection, "json show").lines[0])
-    rows = json.loads(_asked(connection, "json generations").lines[0])
+    generations = connection.say("json generations")
+    if not generations.ok and "unknown" in generations.text:
+        return _status_of_old(connection, shown, options)
+    if not generations.ok:
+        raise NotTaken(generations.text)
+    rows = json.loads(generations.lines[0])
     configs, births = ([row for row in rows if row["what"] == what] for what in ("config", "birth"))
     status = {
         "program": shown["id"],
@@ -127,6 +132,25 @@ def _status(connection: Connection, options: Namespace) -> Told:
     return Told([json.dumps(status) if options.json else line], "")
 
 
+def _status_of_old(connection: Connection, shown: Mapping[str, Any], options: Namespace) -> Told:
+    """Of a release that does not know its generations: what it can tell."""
+    import json
+
+    sessions, workers = (json.loads(_asked(connection, f"json {what}").lines[0]) for what in ("sessions", "workers"))
+    status = {
+        "program": shown["id"],
+        "version": shown["version"],
+        "sessions": len(sessions),
+        "workers": len(workers),
+        "older": True,
+    }
+    line = (
+        f"{status['program']} {status['version']}: {count_of(len(sessions), 'session')}, "
+        f"{count_of(len(workers), 'worker')}; an older release, which tells nothing of its configurations"
+    )
+    return Told([json.dumps(status) if options.json else line], "")
+
+
 def run(connect: Connect, options: Namespace) -> int:
     """A subcommand; returns the exit code. Raises UnreadableFile, NoConnection, TimedOut."""
     if options.watch is not None:
@@ -135,7 +159,7 @@ def run(connect: Connect, options: Namespace) -> int:
     connection = connect()
     try:
         if options.subcommand == "status":
-            told = _status(connection, options)
+            told = status(connection, options)
         elif options.file is not None:
             told = bring(connection, commands, options)
         else:

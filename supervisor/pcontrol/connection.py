@@ -39,6 +39,7 @@ EXIT_CODES = {
 }
 
 _PIECE = 65536
+_PROBE_SECONDS = 1.0
 _ON_THEIR_WAY = 32
 """Commands sent before their replies are read. Few enough for the socket's buffers: neither side waits for ever."""
 _LONGEST_REPLY_LINE = 1_048_576
@@ -235,7 +236,24 @@ def connect(socket_path: str | None, rundir: str, programs: Sequence[str], *, ti
         else:
             connection.instead = name if failures else ""
             return connection
-    raise NoConnection("; ".join(failures) or "which one? --program or --socket tells it")
+    there = "; ".join(f"another one is there: `pcontrol -s {path}`" for path in _others(rundir, programs))
+    raise NoConnection("; ".join([*failures, *filter(None, [there])]) or "which one? --program or --socket tells it")
+
+
+def _others(rundir: str, programs: Sequence[str]) -> list[Path]:
+    """The control sockets at which an instance answers to which no link leads: the newest was killed, and workers of it
+    live on, so that its place is not cleared.
+    """
+    found = (path for name in programs for path in sorted(Path(rundir).glob(f"{name}.*.ctrl")))
+    return [path for path in found if _is_served(path)]
+
+
+def _is_served(path: Path) -> bool:
+    try:
+        Connection(path, _PROBE_SECONDS).close()
+    except NoConnection:
+        return False
+    return True
 
 
 def sign(connection: Connection, name: str | None, message: str | None) -> None:

@@ -4,11 +4,15 @@ import json
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from supervisor.pcontrol.apply import NotTaken, status
+from supervisor.pcontrol.connection import ControlReply
 from tests.control.console import Console, console
 from tests.patience import patient
 from tests.system.site import program
@@ -331,3 +335,31 @@ def test_errors_in_json(here: Console, tmp_path: Path) -> None:
     assert json.loads(at_once.stderr) == {"error": "nonsense is unknown", "file": None, "line": None, "column": 1}
     assert json.loads(faulty.stderr)["column"] == 6
     assert json.loads(run(here, "--json", "/no/such/file").stderr)["error"].startswith("/no/such/file: ")
+
+
+class OldRelease:
+    """A connection to a program that does not know its generations."""
+
+    def say(self, command: str) -> ControlReply:
+        known = {
+            "json show": '{"id": "pproxy", "version": "2.0"}',
+            "json sessions": '[{"sid": "a"}]',
+            "json workers": "[{}, {}]",
+        }
+        if command in known:
+            return ControlReply(True, "", [known[command]])
+        return ControlReply(False, 'column 6: "generations" is unknown; allowed: backend, show', [])
+
+
+def test_the_status_of_an_older_release() -> None:
+    """What it can tell, and that it is older; another refusal is one."""
+    connection: Any = OldRelease()
+    assert status(connection, Namespace(json=False)).lines == [
+        "pproxy 2.0: 1 session, 2 workers; an older release, which tells nothing of its configurations"
+    ]
+    (line,) = status(connection, Namespace(json=True)).lines
+    told = json.loads(line)
+    assert told == {"program": "pproxy", "version": "2.0", "sessions": 1, "workers": 2, "older": True}
+    connection.say = lambda command: ControlReply(command == "json show", "you may not", ['{"id": "", "version": ""}'])
+    with pytest.raises(NotTaken, match="you may not"):
+        status(connection, Namespace(json=False))

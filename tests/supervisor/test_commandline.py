@@ -1,10 +1,14 @@
 """What the command lines of all programs have in common."""
 
 import argparse
+from dataclasses import replace
 
 import pytest
 
 from deploy.completions.__main__ import parsers
+from popular.proxy.program import PROGRAM
+from supervisor.main import main
+from supervisor.program import StartOption
 
 MAY_BE_EMPTY = {("pcontrol", "--message"), ("pstatus", "--filter")}
 """A reason that nobody gives; what every session has."""
@@ -44,3 +48,14 @@ def test_a_value_in_a_command_may_be_empty() -> None:
     """`pcontrol set fallback ""` is a command like others, and so are the arguments of a module."""
     assert parsers()["pcontrol"].parse_args(["set", "fallback", ""]).words == ["set", "fallback", ""]
     assert parsers()["ptestpdm"].parse_args(["--conformance", "any", ""]).conformance == ["any", ""]
+
+
+def test_too_little_memory_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """And no traceback, wherever in the start it is found out."""
+
+    def take(_text: str) -> None:
+        raise MemoryError
+
+    program = replace(PROGRAM, start_options=(StartOption("room", "N", "How much.", take=take),))
+    assert main(program, ["--cores", "--room", "1"]) == 1
+    assert capsys.readouterr().err == "pproxy: there is too little memory to start; `ulimit -v` may bound it\n"
