@@ -7,7 +7,7 @@ by what an operator must know first.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metrics.servers import Servers
+from metrics.servers import ServersSeen
 from metrics.trouble import Concern, concerns
 from supervisor.runtime.load import Level
 from supervisor.runtime.plural import noun
@@ -43,7 +43,7 @@ def headline(
     *,
     healths: Mapping[str, Sequence[HealthReading]],
     now: float,
-    servers: Servers | None = None,
+    servers: ServersSeen | None = None,
     standstill: str = "",
     more: Sequence[Concern] = (),
 ) -> Headline:

@@ -20,7 +20,7 @@ changes nothing.
 """
 
 
-class Servers(NamedTuple):
+class ServersSeen(NamedTuple):
     """All of them."""
 
     one: str
@@ -33,21 +33,21 @@ class Servers(NamedTuple):
         return not any(state in (ONLINE, FAKE) for state in self.states)
 
 
-def servers_told(view: View, facts: Mapping[str, Any], table: ThingTable) -> Servers | None:
+def servers_told(view: View, facts: Mapping[str, Any], table: ThingTable) -> ServersSeen | None:
     """As the configuration has them; None before it is known."""
     there = facts.get(table.things.facts)
     if there is None:
         return None
     records = _records(view)
-    return Servers(table.one, tuple(_state(one["state"], records.get(one["id"], {})) for one in there))
+    return ServersSeen(table.one, tuple(_state(one["state"], records.get(one["id"], {})) for one in there))
 
 
-def servers_in_table(view: View) -> Servers | None:
+def servers_in_table(view: View) -> ServersSeen | None:
     """As the master has written them down: with the word that commands have for one."""
     shape = next((row for row in view.layout.records if row.name == SERVERS), None)
     if shape is None:
         return None
-    return Servers(shape.by, tuple(_state(record["state"], record) for record in _records(view).values()))
+    return ServersSeen(shape.by, tuple(_state(record["state"], record) for record in _records(view).values()))
 
 
 def _records(view: View) -> dict[str, dict[str, Any]]:

@@ -133,7 +133,7 @@ def status(connection: Connection, options: Namespace) -> Told:
 
 
 def _status_of_old(connection: Connection, shown: Mapping[str, Any], options: Namespace) -> Told:
-    """Of a release that does not know its generations: what it can tell."""
+    """What a release can tell that does not know its generations."""
     import json
 
     sessions, workers = (json.loads(_asked(connection, f"json {what}").lines[0]) for what in ("sessions", "workers"))

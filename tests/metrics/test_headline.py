@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from metrics.headline import BUSY, CLOSED, GOOD, Headline, headline
-from metrics.servers import Servers
+from metrics.servers import ServersSeen
 from metrics.silence import silence_of_workers, silent_workers
 from metrics.trouble import lost_lines
 from supervisor.table.segment import HealthReading
@@ -29,7 +29,7 @@ FACTS: dict[str, Any] = {
 def said_of(gauges: dict[str, int], sessions: int, facts: dict[str, Any], *backends: HealthReading) -> Headline:
     """The headline of a proxy with these backends."""
     states = tuple(one["state"] for one in facts["vservs"]) if facts else ()
-    servers = Servers("virtual server", states) if facts else None
+    servers = ServersSeen("virtual server", states) if facts else None
     return headline(gauges, sessions, facts, healths={"backend": backends}, now=NOW, servers=servers)
 
 
@@ -93,7 +93,7 @@ def test_who_gives_no_sign_of_life_is_in_the_headline() -> None:
 
 
 def test_lines_that_are_missing_in_the_log_are_in_the_headline() -> None:
-    """Of late that is urgent; since the start it is worth a word."""
+    """That is urgent in the last minute; since the start it is worth a word."""
     for count, of_late, tone, text in (
         (1, True, BUSY, "1 log line was lost in the last minute"),
         (1234, False, GOOD, "1,234 log lines were lost since the start"),

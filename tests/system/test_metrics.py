@@ -259,7 +259,7 @@ def test_a_master_that_hangs_is_not_alive(tmp_path: Path) -> None:
 
 
 def test_workers_that_hang_serve_nobody(tmp_path: Path) -> None:
-    """All of them stopped by SIGSTOP: no client is sent here before they are killed, and then again."""
+    """With all workers stopped by SIGSTOP no client is sent here before they are killed, and then again."""
     with Proxy(tmp_path, [FAKE.format(free_port())], metrics=ANY_PORT) as proxy:
         wait_until(lambda: probe(proxy, "/readyz") == (200, "ok"), "it is ready")
         stopped = proxy.workers()
@@ -276,7 +276,7 @@ def test_workers_that_hang_serve_nobody(tmp_path: Path) -> None:
 
 
 def headline(place: tuple[str, int]) -> dict[str, str]:
-    """Of the status page."""
+    """What the status page says first."""
     said: dict[str, str] = json.loads(get(place, "/status.json").body)["headline"]
     return said
 

@@ -53,7 +53,7 @@ def test_a_damaged_file_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_carried_out_is_told(tmp_path: Path) -> None:
-    """Of another release, or written by people: each once at the start, and a network that is none can be ended."""
+    """Orders of another release, or written by people: each once at the start; a network that is none can be ended."""
     (tmp_path / "state").mkdir()
     orders = {"block": {"home": {}, NETWORK: {}}, "weather": {"fine": {}}, "user route": {"ns:joe": {"to": 7}}}
     orders |= {"trace": {"1": {"of": "user", "name": None}}, "user lock": {"ns:ann": {}}}

@@ -62,7 +62,7 @@ def told(config: Config, entries: Sequence[OrderEntry]) -> Mapping[str, Mapping[
 
 
 def told_of_vservs(config: Config, entries: Sequence[OrderEntry]) -> Mapping[str, Mapping[str, object]]:
-    """The same of the virtual servers."""
+    """What the operator has made of the virtual servers, by id."""
     drained = {ident: _moment((value or {}).get("since")) for sort, ident, value in entries if sort == DRAINED_VSERV}
     return {
         vserv.id: {"state": vserv.state, "drained": drained.get(vserv.id, 0.0)}

@@ -48,8 +48,8 @@ FULL, UNWRITTEN = stat.S_ISVTX, stat.S_ISGID
 nothing else for a file that nobody executes.
 """
 ANY_NAMESPACE = "*"
-"""Of a user's trace that has none: one that a release ordered before a user was of one namespace, and no namespace's
-name.
+"""The namespace of a user's trace that has none, and no namespace's name: a release ordered it before a user was of
+one namespace.
 """
 HEAD = "- +0.000000 -- trace "
 """So the first line of such a file begins; then come the trace's id, the sort of its target, and that."""
@@ -217,7 +217,7 @@ def _ordered(context: CommandContext) -> dict[str, Mapping[str, Any]]:
 
 
 def _kept(context: CommandContext) -> dict[str, Mapping[str, Any]]:
-    """Those that are not over, also such as cannot be carried out: they are to be seen, and can be ended."""
+    """The traces that are not over, also such as cannot be carried out: they are to be seen, and can be ended."""
     orders = context.status.operator.of(TRACE)
     return {ident: value for ident, value in orders.items() if not is_over(value, time.time())}
 
