@@ -61,9 +61,10 @@ def headline(
         return Headline(CLOSED, "Not accepting: no worker lives", "A successor is on its way; clients wait.")
     if gauges.get("load_state") == Level.MAX:
         return _overloaded(readings(gauges, facts))
-    if servers is not None and servers.are_closed:
-        return Headline(CLOSED, f"Not serving: no {servers.one} is online", _instead(servers.states))
     found = [*more, *concerns(gauges, healths, now)]
+    if servers is not None and servers.are_closed:
+        closed = Headline(CLOSED, f"Not serving: no {servers.one} is online", _instead(servers.states))
+        return _concerned(closed, found)
     return _concerned(_serving(gauges, sessions, readings(gauges, facts)), found)
 
 
