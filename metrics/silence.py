@@ -27,7 +27,8 @@ def silence_of_workers(workers: Sequence[Mapping[str, int]], now_ns: int) -> str
     silent = _silent(workers, now_ns)
     if not silent or len(silent) < len(workers):
         return ""
-    who = "the only worker" if len(silent) == 1 else f"all {count_of(len(silent), 'worker')}"
+    many = len(silent) > 1
+    who = f"all {count_of(len(silent), 'worker')}" if many else "the only worker"
     return f"{who} {_for(min(silent), len(silent))}"
 
 
