@@ -162,7 +162,7 @@ def test_what_is_no_header(site: Site) -> None:
         b"\x16\x03\x01\x02\0\x01\0": "no PROXY header",
         b"PROXY TCP4 nonsense\r\n": "a header of version 1 that is none of",
         b"PROXY UNKNOWN" + b" " * 100: "without end in 107 octets",
-        HEADERS["v2"][:14] + b"\xff\xff": "65535 octets behind its first 16",
+        HEADERS["v2"][:14] + b"\xff\xff": "65535 octets after its first 16",
     }
     for data, reason in said.items():
         with PopClient(site.port) as client:

@@ -98,7 +98,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def test_all_that_a_user_said(site: Site) -> None:
     """In order, on both legs, with times; nothing of others, and neither what he showed nor his mail."""
     ident = site.starts("user default:joe for 1h max 100K")
-    path = Path(site.proxy.json("state list")[0]["what"].rpartition("file ")[2])
+    path = Path(site.proxy.json("state list")[0]["what"].partition("file ")[2].partition(",")[0])
     sids = [site.session("joe", "v1"), site.session("joe", "v2")]
     other = site.session("ann"), site.session("joe", "v4")
     lines = site.shown(ident, *sids)
