@@ -177,7 +177,7 @@ class StateKeeper:
         if changed is not None:
             self._log(messages.STATE_TAKEN_UP, directory=self._directory.path, changed=changed)
         if not self._unread:
-            self._write()
+            self._write(again=bool(self._ours))  # what was ordered until then is kept beside it
         elif self._queue:
             group, self._queue = self._queue, []
             self._written(group, Result(failure=self._unread))

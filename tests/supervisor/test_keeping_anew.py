@@ -74,7 +74,7 @@ def test_what_a_newer_instance_has_kept_counts_when_it_has_ended(tmp_path: Path,
     upgrade.has_successor = False
     if first == "look":
         upgrade.keeper.look()
-        assert upgrade.in_force() == {LOCK.id, HOLD.id}, "what was ordered here meanwhile stays"
+        assert upgrade.in_force() == upgrade.kept() == {LOCK.id, HOLD.id}, "what was ordered here meanwhile stays"
     other = OrderEntry("block", "192.0.2.9/32", {})
     assert upgrade.order(other) == (True, "")
     assert upgrade.in_force() == upgrade.kept() == {LOCK.id, HOLD.id, other.id}
@@ -135,6 +135,7 @@ def test_what_cannot_be_read_is_never_overwritten(
     assert upgrade.in_force() == {BLOCK.id}, "not at every look"
     monkeypatch.setattr(keeping, "READ_AGAIN_SECONDS", 0.0)
     upgrade.keeper.look()
-    assert upgrade.in_force() == {BLOCK.id, LOCK.id}
+    assert upgrade.in_force() == upgrade.kept() == {BLOCK.id, LOCK.id}
+    assert upgrade.keeper.count_not_kept(0) == 0
     assert upgrade.order(HOLD) == (True, "")
     assert upgrade.kept() == {BLOCK.id, LOCK.id, HOLD.id}
