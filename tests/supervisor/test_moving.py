@@ -88,21 +88,24 @@ class Around:
                 timer.call()
 
 
+MOVE = Move(
+    "moved",
+    sort="user",
+    id="default:joe",
+    before=(HOLD,),
+    behind=(),
+    undone=(HOLD._replace(value=None),),
+    command=("/bin/copy",),
+    leads_to=ThingName("backend", "two"),
+    seconds=int(patient(60)),
+)
+
+
 def test_a_move_whose_time_is_up_while_it_is_taken_back_is_taken_back_once() -> None:
     """The server of the cluster does not answer, and that takes as long as the move may."""
     around = Around()
     told = MoveStep(Elsewhere(), Elsewhere())
-    move = Move(
-        "moved",
-        sort="user",
-        id="default:joe",
-        before=(HOLD,),
-        behind=(),
-        undone=(HOLD._replace(value=None),),
-        announced=(told,),
-        command=(),
-        seconds=int(patient(2)),
-    )
+    move = replace(MOVE, announced=(told,), command=(), leads_to=None, seconds=int(patient(2)))
     around.moves.begin(move, lambda done, text, _lines: around.answers.append((done, text)))
     around.jobs.pop()(Result(failure="the server of the cluster: TimeoutError"))
     (undoing,) = around.jobs
@@ -116,19 +119,6 @@ def test_a_move_whose_time_is_up_while_it_is_taken_back_is_taken_back_once() -> 
     assert result == "undone"
     assert 0 <= held < patient(60)
     assert f"held for {held:.2f} s" in around.answers[0][1]
-
-
-MOVE = Move(
-    "moved",
-    sort="user",
-    id="default:joe",
-    before=(HOLD,),
-    behind=(),
-    undone=(HOLD._replace(value=None),),
-    command=("/bin/copy",),
-    leads_to=ThingName("backend", "two"),
-    seconds=int(patient(60)),
-)
 
 
 def test_who_is_moved_to_what_is_gone_by_then_stays() -> None:
