@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from popular.proxy import leases
 from popular.proxy.session.limits.cluster import Cluster, Lease
 from popular.proxy.session.limits.cluster_server import AGAIN_SECONDS
 from tests.proxy.test_cluster_alone import Worker
@@ -47,3 +48,17 @@ def test_a_server_that_only_reads_is_lost_until_it_writes(tmp_path: Path, is_ful
             await cluster._close()
 
         asyncio.run(reads())
+
+
+def test_news_that_not_all_have_read_stay_on_a_full_server(tmp_path: Path) -> None:
+    """One more is refused; only a stream that is none, or one of the future, begins anew."""
+    with RedisServer(tmp_path) as server, redis.Redis(LOOPBACK, server.port, password="hidden") as client:
+        leases.add_news(client, {"by": "one"})
+        client.config_set("maxmemory", "1")
+        with pytest.raises(redis.RedisError, match="maxmemory"):
+            leases.add_news(client, {"by": "two"})
+        client.config_set("maxmemory", "0")
+        assert client.xlen(leases.NEWS) == 1
+        client.set(leases.NEWS, "none")
+        leases.add_news(client, {"by": "three"})
+        assert client.xlen(leases.NEWS) == 1
