@@ -88,6 +88,16 @@ def test_failures_count_at_the_other_proxy_too(sites: tuple[Site, Site]) -> None
     assert other.usage(ANN)["wait"] == one.usage(ANN)["wait"] > 0
 
 
+def test_what_others_let_guess_makes_nobody_wait_without_end(sites: tuple[Site, Site]) -> None:
+    """They may allow more guesses, or any number: a minute later the network has its own again, but for those at once."""
+    _one, other = sites
+    for _ in range(200):
+        other.limited.hear(ANN, FAILED, of_network=True, age=0.0)
+    assert other.usage(ANN)["wait"] > 0
+    other.clock.now += 120.0
+    assert other.usage(ANN)["wait"] == 0
+
+
 def test_who_is_at_home_notices_nothing(sites: tuple[Site, Site]) -> None:
     """A stranger's wrong passwords lengthen nothing of the user's from where he is."""
     one, other = sites
