@@ -89,7 +89,7 @@ def test_failures_count_at_the_other_proxy_too(sites: tuple[Site, Site]) -> None
 
 
 def test_what_others_let_guess_makes_nobody_wait_without_end(sites: tuple[Site, Site]) -> None:
-    """They may allow more guesses, or any number: a minute later the network has its own again, but for those at once."""
+    """They may allow more guesses, or any number: two minutes later it waits for nothing."""
     _one, other = sites
     for _ in range(200):
         other.limited.hear(ANN, FAILED, of_network=True, age=0.0)
