@@ -15,11 +15,16 @@ def wanted(options: Namespace) -> bytes | None:
     """The secret, if the options want one. Raises UnreadableFile."""
     if options.secretfile is not None:
         return _read(options.secretfile)
-    return asked() if options.secret else None
+    if not options.secret:
+        return None
+    try:
+        return asked()
+    except EOFError:
+        raise UnreadableFile("no secret was given, and nothing was said: standard input has ended") from None
 
 
 def asked() -> bytes:
-    """What is typed, which the terminal does not show."""
+    """What is typed, which the terminal does not show. Raises EOFError, KeyboardInterrupt."""
     from getpass import getpass
 
     return os.fsencode(getpass("Secret: "))

@@ -192,6 +192,20 @@ def test_an_interrupted_command_is_told_in_one_line(here: Console) -> None:
     assert (process.returncode, told) == (130, f"pcontrol: {here.path}: {text}\n")
 
 
+def test_who_gives_no_secret_says_nothing(here: Console) -> None:
+    """At the end of standard input, as by Ctrl-D: no command was sent, and it is told in one line."""
+    command = [*PCONTROL, "--socket", str(here.path), "--secret", "echo", "one"]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True, check=False
+    )
+    told = done.stderr.splitlines()[-1]
+    assert (done.returncode, told.partition("pcontrol: ")[2], here.heard) == (
+        2,
+        "no secret was given, and nothing was said: standard input has ended",
+        [],
+    )
+
+
 def test_output_that_cannot_be_written_is_told(here: Console) -> None:
     """In one line; the exit code is none of those of a command that was refused."""
     command = [*PCONTROL, "--socket", str(here.path), "-c", "echo one"]
