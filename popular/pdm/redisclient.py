@@ -10,7 +10,7 @@ Nothing is connected by making a client: it does that when it is asked, and anew
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -34,6 +34,17 @@ class RedisPlace(NamedTuple):
     parts: SplitResult
     form: str = ""
     master: str = ""
+
+    @property
+    def user(self) -> str:
+        """Who we are there; "" if the URL does not say."""
+        return unquote(self.parts.username or "")
+
+    def without_user(self) -> "RedisPlace":
+        """The same servers."""
+        netloc = self.parts.netloc.rpartition("@")[2]
+        url = urlsplit(self.url)._replace(netloc=netloc).geturl()
+        return self._replace(url=url, parts=self.parts._replace(netloc=netloc))
 
 
 def place_of(url: str, *, several: bool = False) -> RedisPlace:
@@ -67,9 +78,16 @@ def place_of(url: str, *, several: bool = False) -> RedisPlace:
 class Connected:
     """A client with what belongs to it. `client` is the library's own."""
 
-    def __init__(self, place: RedisPlace, settings: Mapping[str, Any]) -> None:
-        """`settings`: of a connection. Raises ModuleFailed where the library is missing."""
+    def __init__(
+        self, place: RedisPlace, settings: Mapping[str, Any], *, password: Callable[[], str] | None = None
+    ) -> None:
+        """`settings`: of a connection. `password`: asked for each new connection; it may raise OSError. Raises
+        ModuleFailed where the library is missing.
+        """
         self._library = needs(LIBRARY, extra="redis")
+        if password is not None:
+            settings = {**settings, "credential_provider": _provider(place.user, password)}
+            place = place.without_user()  # the library wants the one or the other
         self._sentinels: Any = None
         if place.form and place.parts.scheme == "rediss":
             settings = {**settings, "ssl": True}  # elsewhere the library takes it from the URL
@@ -107,7 +125,20 @@ class Connected:
 
 
 def _user(place: RedisPlace) -> dict[str, str]:
-    return {"username": unquote(place.parts.username)} if place.parts.username else {}
+    return {"username": place.user} if place.user else {}
+
+
+def _provider(user: str, password: Callable[[], str]) -> Any:
+    """What the library asks at each connection."""
+
+    class Credentials(needs("redis.credentials", extra="redis").CredentialProvider):  # type: ignore[misc]
+        def get_credentials(self) -> tuple[str, ...]:
+            return (user, password()) if user else (password(),)
+
+        async def get_credentials_async(self) -> tuple[str, ...]:
+            return self.get_credentials()
+
+    return Credentials()
 
 
 def _host_and_port(node: str) -> tuple[str, int]:

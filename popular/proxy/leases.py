@@ -18,6 +18,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from popular.pdm.arguments import needs, refuse_password_in, secret_from, text_of
@@ -161,12 +162,27 @@ def check_url(url: str) -> None:
 
 
 def connected(url: str, passwordfile: str) -> Connected:
-    """A client, not connected yet. Raises ModuleFailed."""
+    """A client, not connected yet, which reads the file for each connection: a new password counts from the next one
+    on. Raises ModuleFailed.
+    """
     settings: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
     settings |= {"decode_responses": True, "encoding_errors": "replace"}
-    if passwordfile:
-        settings["password"] = text_of("cluster", secret_from(passwordfile).secret)
-    return Connected(place_of(url), settings)
+    if not passwordfile:
+        return Connected(place_of(url), settings)
+    password_in(passwordfile)
+    return Connected(place_of(url), settings, password=partial(password_in, passwordfile))
+
+
+def password_in(passwordfile: str) -> str:
+    """The password of the cluster's server. Raises FaultyPasswordFile."""
+    try:
+        return text_of("cluster", secret_from(passwordfile).secret)
+    except ModuleFailed as fault:
+        raise FaultyPasswordFile(str(fault)) from None
+
+
+class FaultyPasswordFile(ModuleFailed, OSError):
+    """There is no password in it. For who asks the server that is as if it could not be reached."""
 
 
 def errors() -> tuple[type[BaseException], ...]:

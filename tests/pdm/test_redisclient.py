@@ -23,6 +23,7 @@ def test_a_place(url: str, form: str, master: str, path: str) -> None:
     assert (place.form, place.master, place.parts.path) == (form, master, path)
     assert place.parts.scheme in ("redis", "rediss", "unix")
     assert Connected(place, {"socket_timeout": 1.0}).client is not None
+    assert Connected(place, {"socket_timeout": 1.0}, password=lambda: "hidden").client is not None
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,28 @@ def test_users_count_over_two_proxies(tmp_path: Path) -> None:
             wait_until(lambda: len(client.client_list()) == 1, "the connections of before are closed")
 
 
+def test_the_servers_password_can_be_changed(tmp_path: Path) -> None:
+    """In the file, and then at the server: each connection from then on has the new one, and nothing is said to the
+    proxy. Where the file is of no use, that is the reason why the server is lost.
+    """
+    with cluster(tmp_path, 1) as (server, (one,)), contextlib.ExitStack() as stack:
+        stack.enter_context(PopClient(one.port)).log_in("joe")
+        with redis.Redis(LOOPBACK, server.port, password="hidden") as client:
+            server.secret.write_text("another\n")
+            client.config_set("requirepass", "another")
+            client.client_kill_filter(_type="normal", skipme=True)
+            for _ in range(2):
+                assert stack.enter_context(PopClient(one.port)).log_in("joe").startswith(b"+OK")
+            assert (try_in(one, "joe"), one.alone()) == (IN_USE, 0)
+            server.secret.write_text("")
+            client.client_kill_filter(_type="normal", skipme=True)
+            assert try_in(one, "ann").startswith(b"+OK"), "logins go on"
+        wait_until(lambda: one.alone(), "it is alone")
+        reasons = [entry.fields["reason"] for entry in one.proxy.log("cluster_lost")]
+        assert reasons, "it is told"
+        assert any(f"{server.secret}: its first line is empty" in reason for reason in reasons), reasons
+
+
 def test_a_wrong_password_takes_nothing_from_the_user(tmp_path: Path) -> None:
     """Where the backend alone knows passwords, whoever has another one than the user's keeps him out of nothing: not
     by sessions that stay to try again, nor by the time until the next login, which begins with a right one.
