@@ -41,7 +41,7 @@ class RedisPlace(NamedTuple):
         return unquote(self.parts.username or "")
 
     def without_user(self) -> "RedisPlace":
-        """The same servers."""
+        """These servers, and nothing of who we are."""
         netloc = self.parts.netloc.rpartition("@")[2]
         url = urlsplit(self.url)._replace(netloc=netloc).geturl()
         return self._replace(url=url, parts=self.parts._replace(netloc=netloc))
@@ -131,14 +131,14 @@ def _user(place: RedisPlace) -> dict[str, str]:
 def _provider(user: str, password: Callable[[], str]) -> Any:
     """What the library asks at each connection."""
 
-    class Credentials(needs("redis.credentials", extra="redis").CredentialProvider):  # type: ignore[misc]
+    class FileCredentials(needs("redis.credentials", extra="redis").CredentialProvider):  # type: ignore[misc]
         def get_credentials(self) -> tuple[str, ...]:
             return (user, password()) if user else (password(),)
 
         async def get_credentials_async(self) -> tuple[str, ...]:
             return self.get_credentials()
 
-    return Credentials()
+    return FileCredentials()
 
 
 def _host_and_port(node: str) -> tuple[str, int]:
