@@ -8,8 +8,8 @@ from popular.proxy.session.backend.reach import ELSEWHERE
 from popular.proxy.session.backend.refusals import DEFERRALS
 from popular.proxy.session.machine.authentication import CREDENTIALS
 from popular.proxy.session.machine.endings import LOGIN_FAILURES
-from popular.proxy.session.module_chain import ANSWERS
-from popular.proxy.session.question_queue import DROPPED
+from popular.proxy.session.shared.module_chain import ANSWERS
+from popular.proxy.session.shared.question_queue import DROPPED
 from popular.proxy.settings.drift import DRIFT
 from popular.proxy.settings.healthuser import HEALTHUSER
 from popular.proxy.settings.limits import LIMITS, OF_VSERV

@@ -13,22 +13,22 @@ from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.backends_in_use import backends_in_use
 from popular.proxy.lacking import Lacking
 from popular.proxy.open_modules import OpenModule, open_modules
-from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.backend.mailcheck import RestingRoom
 from popular.proxy.session.backend.refusals import Refusals
 from popular.proxy.session.beginner import SessionBeginner
 from popular.proxy.session.explain.explain import Explanation
-from popular.proxy.session.last_login_writer import LastLogins
 from popular.proxy.session.limits.cluster import Cluster
 from popular.proxy.session.limits.limits import Limits
-from popular.proxy.session.login_orders import WorkerOrders
-from popular.proxy.session.module_chain import ModuleChain
-from popular.proxy.session.news import News
-from popular.proxy.session.question_queue import QuestionQueue
-from popular.proxy.session.refusal_times import RefusalTimes, refusal_times
-from popular.proxy.session.reports import reporter
+from popular.proxy.session.limits.login_orders import WorkerOrders
+from popular.proxy.session.limits.refusal_times import RefusalTimes, refusal_times
 from popular.proxy.session.rules import rules_of
-from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.shared.absorber import Absorber
+from popular.proxy.session.shared.last_login_writer import LastLogins
+from popular.proxy.session.shared.module_chain import ModuleChain
+from popular.proxy.session.shared.news import News
+from popular.proxy.session.shared.question_queue import QuestionQueue
+from popular.proxy.session.shared.reports import reporter
+from popular.proxy.session.shared.runtime import VservRuntime
 from popular.proxy.session.tracing.recorder import Recorder
 from popular.proxy.settings.cluster import CLUSTER, PASSWORDFILE
 from popular.proxy.settings.explain import LoginToExplain

@@ -16,13 +16,13 @@ from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import NO_MECHANISMS, BackendKnowledge, HealthKnowledge
 from popular.proxy.session.backend.refusals import Refusals
 from popular.proxy.session.limits.contracts import NO_LIMITS, LoginLimits
-from popular.proxy.session.login_orders import NO_ORDERS, AskedLogin, LoginOrders
+from popular.proxy.session.limits.login_orders import NO_ORDERS, AskedLogin, LoginOrders
+from popular.proxy.session.limits.refusal_times import RefusalTimes
 from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.machine_state import CLOSING_SECONDS
 from popular.proxy.session.machine.phases import Phase
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
-from popular.proxy.session.refusal_times import RefusalTimes
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.who import PollMemory
 from popular.proxy.settings.backend import Backend

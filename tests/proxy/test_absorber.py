@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from popular.pdm.contract import Route, Secret
 from popular.pdm.decision import Admitted
-from popular.proxy.session.absorber import Absorber, PollWatch
+from popular.proxy.session.shared.absorber import Absorber, PollWatch
 from popular.proxy.session.who import Poll, Who
 from supervisor.system import Clock
 from supervisor.table.remembered import Geometry, Remembered

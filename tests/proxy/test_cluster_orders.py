@@ -20,8 +20,8 @@ from popular.proxy.cluster_order_store import (
     tell,
 )
 from popular.proxy.namesakes import IDENTITY, Named, is_had_by, is_ours_alone
-from popular.proxy.session.cluster_order_sync import ClusterOrderSync, actions_of, due
-from popular.proxy.session.news import News
+from popular.proxy.session.shared.cluster_order_sync import ClusterOrderSync, actions_of, due
+from popular.proxy.session.shared.news import News
 from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
 from popular.proxy.settings.cluster import TellGone, TellOrdered
 from popular.proxy.storeseen import EPOCH, SERIAL, StoreState

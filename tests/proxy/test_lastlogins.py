@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from popular.proxy.last_login_store import FILE, LastLogin, NotRemembered, forget, recall, remember
-from popular.proxy.session.last_login_writer import LastLogins
+from popular.proxy.session.shared.last_login_writer import LastLogins
 from popular.proxy.session.who import Who
 from supervisor.runtime.messages import Message
 from supervisor.system import Clock

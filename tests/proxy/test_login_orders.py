@@ -8,7 +8,7 @@ import pytest
 from popular.pdm.contract import Route, Secret, UserLimits
 from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from popular.proxy.session.backend.contracts import HealthKnowledge
-from popular.proxy.session.login_orders import AskedLogin, WorkerOrders
+from popular.proxy.session.limits.login_orders import AskedLogin, WorkerOrders
 from popular.proxy.session.machine.phases import (
     ASKING,
     CHECKING,

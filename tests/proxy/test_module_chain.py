@@ -11,7 +11,7 @@ from popular.pdm.contract import Answer, Authenticated, Module, Question, Refuse
 from popular.pdm.decision import Admitted
 from popular.pdm.guarded import Guarded, Terms
 from popular.proxy.program import PROGRAM
-from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.shared.module_chain import ModuleChain
 from supervisor.master.accounting import table_layout
 from supervisor.runtime.logline import Lines
 from supervisor.runtime.oftenlog import OftenLog

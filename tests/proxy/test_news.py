@@ -15,7 +15,7 @@ from popular.pdm.contract import Secret
 from popular.proxy.leases import CAME_IN, FAILED, KICKED, member, row_of
 from popular.proxy.session.limits.limit_usage import limit_usages
 from popular.proxy.session.limits.limits import Limits
-from popular.proxy.session.news import News, begun, claimed, kick_of, number_of
+from popular.proxy.session.shared.news import News, begun, claimed, kick_of, number_of
 from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import AUTHDELAY, GUESSRATE, limit_rules
 from supervisor.control.outcome import SessionSweep

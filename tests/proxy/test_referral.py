@@ -8,7 +8,7 @@ from popular.pdm.contract import Route, Secret
 from popular.pdm.decision import Admitted, NobodyKnows
 from popular.pdm.servers import servers
 from popular.proxy.session.backend.referral import Referral, referral_of, referred_to
-from popular.proxy.session.login_orders import WorkerOrders
+from popular.proxy.session.limits.login_orders import WorkerOrders
 from popular.proxy.session.rules import Rules
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.secretfiles import KeptSecret

@@ -9,8 +9,7 @@ from popular.pdm.contract import PASSWORD, SCRAM, TOKEN, CannotTell, Module, Rou
 from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin, ToProve, Undecided
 from popular.protocol.scram import ScramClient, keys_of
 from popular.proxy.session.limits.contracts import NoLimits
-from popular.proxy.session.machine.phases import EXCHANGING, GREETED, HELD, LEGAL, SIMULATING
-from popular.proxy.session.refusal_times import (
+from popular.proxy.session.limits.refusal_times import (
     AT_FIRST_SECONDS,
     MOST_SECONDS,
     STEP_SECONDS,
@@ -18,6 +17,7 @@ from popular.proxy.session.refusal_times import (
     alike,
     refusal_times,
 )
+from popular.proxy.session.machine.phases import EXCHANGING, GREETED, HELD, LEGAL, SIMULATING
 from popular.proxy.session.who import Who
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules

@@ -2,7 +2,7 @@
 
 import pytest
 
-from popular.proxy.session.reports import offered
+from popular.proxy.session.shared.reports import offered
 
 
 @pytest.mark.parametrize(

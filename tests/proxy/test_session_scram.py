@@ -24,7 +24,7 @@ from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin, 
 from popular.protocol.scram import LONGEST_MESSAGE, ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
 from popular.proxy.session.explain.rehearsal import ASK, PlayedVerbs, Rehearsal
 from popular.proxy.session.limits.contracts import NO_LIMITS
-from popular.proxy.session.login_orders import NO_ORDERS, LoginOrders, WorkerOrders
+from popular.proxy.session.limits.login_orders import NO_ORDERS, LoginOrders, WorkerOrders
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, LEGAL, SIMULATING
 from supervisor.operatorstate import OperatorState, OrderEntry
 from tests.proxy.session_double import PureSession

@@ -9,7 +9,7 @@ from popular.pdm.contract import Route
 from popular.pdm.decision import Admitted
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
-from popular.proxy.session.login_orders import WorkerOrders
+from popular.proxy.session.limits.login_orders import WorkerOrders
 from popular.proxy.session.machine.phases import CONNECTING, ENDED, GREETED
 from supervisor.operatorstate import OperatorState, OrderEntry
 from tests.proxy.session_double import PureSession

@@ -23,7 +23,7 @@ import pytest
 
 from popular.pdm.loader import OWN_DIRECTORY
 from popular.protocol.scram import ScramClient
-from popular.proxy.session.refusal_times import AT_FIRST_SECONDS
+from popular.proxy.session.limits.refusal_times import AT_FIRST_SECONDS
 from tests.system.certificates import Authority
 from tests.system.site import (
     LOOPBACK,

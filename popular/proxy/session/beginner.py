@@ -1,7 +1,7 @@
 """Begins sessions: what the acceptor calls for each connection."""
 
-from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
+from popular.proxy.session.shared.runtime import VservRuntime
 from popular.proxy.session.tracing.recorder import Recorder
 from popular.proxy.session.tracing.recording import recording_of
 from popular.proxy.session.tracing.traceable_session import session_to_trace

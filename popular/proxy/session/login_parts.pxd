@@ -4,7 +4,7 @@ from popular.proxy.session.backend.backend_admission cimport BackendAdmission
 from popular.proxy.session.backend.backend_connection cimport BackendConnection
 from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
 from popular.proxy.session.events cimport SessionEvents
-from popular.proxy.session.runtime cimport VservRuntime
+from popular.proxy.session.shared.runtime cimport VservRuntime
 
 cdef class LoginParts:
     cdef public double began

@@ -14,9 +14,9 @@ from popular.proxy.session.backend.mail_race import MailRace
 from popular.proxy.session.backend.mailcheck import CheckSocket
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
-from popular.proxy.session.module_chain import LoopQuestion
-from popular.proxy.session.question_queue import PendingQuestion
-from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.shared.module_chain import LoopQuestion
+from popular.proxy.session.shared.question_queue import PendingQuestion
+from popular.proxy.session.shared.runtime import VservRuntime
 
 
 class LoginParts:

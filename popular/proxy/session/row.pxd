@@ -3,7 +3,7 @@ cimport cython
 from popular.net.client cimport ClientConnection
 from popular.proxy.session.machine.machine cimport Machine
 from popular.proxy.session.relay cimport Relay
-from popular.proxy.session.runtime cimport VservRuntime
+from popular.proxy.session.shared.runtime cimport VservRuntime
 from supervisor.serving.context cimport WorkerContext
 from supervisor.system cimport Shared, wall
 

@@ -4,8 +4,8 @@ from popular.net.client import ClientConnection
 from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.phases import PLACED, SIMULATING, Phase
 from popular.proxy.session.relay import Relay
-from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import NO_TRAFFIC, Traffic
+from popular.proxy.session.shared.runtime import VservRuntime
 from popular.proxy.settings.order_sorts import BACKEND, USER, VSERV, user_key
 from supervisor.serving.session import CutCost
 from supervisor.system import wall

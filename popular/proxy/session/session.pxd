@@ -6,9 +6,9 @@ from popular.proxy.session.backend.backend_connection cimport BackendConnection
 from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
 from popular.proxy.session.login_parts cimport LoginParts
 from popular.proxy.session.machine.machine cimport Machine
-from popular.proxy.session.module_chain cimport ModuleChain
+from popular.proxy.session.shared.module_chain cimport ModuleChain
 from popular.proxy.session.relay cimport Relay
-from popular.proxy.session.runtime cimport VservRuntime
+from popular.proxy.session.shared.runtime cimport VservRuntime
 from popular.proxy.session.session_life cimport SessionLife
 
 cdef class Session(SessionLife):

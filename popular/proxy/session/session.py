@@ -11,7 +11,6 @@ from popular.pdm.contract import PASSWORD, Question
 from popular.pdm.decision import Admitted, Decision
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
-from popular.proxy.session.absorber import PollWatch
 from popular.proxy.session.backend.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend.backend_race import RacingConnection
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
@@ -20,8 +19,6 @@ from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_h
 from popular.proxy.session.limits.cluster import LEASE_PATIENCE_SECONDS
 from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import CONNECTING
-from popular.proxy.session.module_chain import LoopQuestion
-from popular.proxy.session.question_queue import PendingQuestion
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.session_life import SessionLife
 from popular.proxy.session.session_log import (
@@ -33,6 +30,9 @@ from popular.proxy.session.session_log import (
     log_introduced,
     log_said,
 )
+from popular.proxy.session.shared.absorber import PollWatch
+from popular.proxy.session.shared.module_chain import LoopQuestion
+from popular.proxy.session.shared.question_queue import PendingQuestion
 from popular.proxy.session.tapped_relay import TappedRelay, Taps
 from popular.proxy.session.who import Who
 

@@ -8,7 +8,7 @@ from popular.proxy.session.machine.machine cimport Machine
 from popular.proxy.session.machine.verbs cimport Verbs
 from popular.proxy.session.relay cimport Relay
 from popular.proxy.session.row cimport SessionRow, traffic_of
-from popular.proxy.session.runtime cimport VservRuntime
+from popular.proxy.session.shared.runtime cimport VservRuntime
 from popular.proxy.session.session_log cimport log_end
 from supervisor.serving.context cimport WorkerContext
 from supervisor.system cimport wall

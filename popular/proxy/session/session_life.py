@@ -23,7 +23,7 @@ from popular.pdm.decision import Decision
 from popular.protocol.proxyheader import Endpoint
 from popular.proxy.session.backend.backend_admission import BackendPlaces
 from popular.proxy.session.header_reader import HeaderReader
-from popular.proxy.session.login_orders import AskedLogin
+from popular.proxy.session.limits.login_orders import AskedLogin
 from popular.proxy.session.login_parts import LoginParts
 from popular.proxy.session.machine.machine import LINGERING, Machine
 from popular.proxy.session.machine.phases import SILENT
@@ -31,8 +31,8 @@ from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.relay_pair import LINGER_SECONDS
 from popular.proxy.session.row import SessionRow, cost_of, marks_of, traffic_of
-from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_begin, log_end
+from popular.proxy.session.shared.runtime import VservRuntime
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.session import CutCost, Whose

@@ -1,7 +1,7 @@
 cimport cython
 
 from popular.proxy.session.machine.machine cimport Machine
-from popular.proxy.session.runtime cimport VservRuntime
+from popular.proxy.session.shared.runtime cimport VservRuntime
 from supervisor.runtime.logline cimport Often
 from supervisor.runtime.oftenlog cimport OftenLog
 

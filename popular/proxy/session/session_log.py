@@ -16,7 +16,7 @@ from popular.protocol.shown import without_secrets
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine.machine import Machine
-from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.shared.runtime import VservRuntime
 from supervisor.runtime.logline import Often
 
 Traffic: TypeAlias = tuple[int, int, int, int]

@@ -1,7 +1,7 @@
 """Report before enforce: the variable `reports`, and the commands `report cleartext` and `report tls`.
 
 They tell whom a stricter configuration would refuse, while nobody is refused yet: workers note each user who logs in so
-(popular/proxy/session/reports.py).
+(popular/proxy/session/shared/reports.py).
 """
 
 import time

@@ -34,7 +34,7 @@ from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
 from popular.pdm.servers import placed
 from popular.pdm.steps import CHECK, KEYS, first_step, takes
 from popular.protocol.scram import USUAL_SALT, keys_of
-from popular.proxy.session.module_chain import ModuleChain, word_of
+from popular.proxy.session.shared.module_chain import ModuleChain, word_of
 
 NOT_ASKED = "not_asked"
 ANY_PASSWORD = b"x"

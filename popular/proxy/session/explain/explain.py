@@ -22,7 +22,7 @@ from popular.proxy.session.explain.rehearsal import ASK, CHECK_MAIL, CONNECT, RE
 from popular.proxy.session.limits.limit_entries import account_of
 from popular.proxy.session.limits.limit_usage import limit_usages
 from popular.proxy.session.rules import Rules
-from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.shared.runtime import VservRuntime
 from popular.proxy.session.who import PollMemory, Who
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.vserv import POP3S

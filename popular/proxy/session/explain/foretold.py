@@ -13,7 +13,7 @@ from popular.proxy.session.backend.contracts import NOT_NOW, WELCOME, BackendFai
 from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.session.limits.limit_usage import LimitUsage, limit_usages
 from popular.proxy.session.limits.limits import Limits
-from popular.proxy.session.login_orders import AskedLogin, LoginOrders
+from popular.proxy.session.limits.login_orders import AskedLogin, LoginOrders
 from popular.proxy.session.who import Poll, Who
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE

@@ -13,7 +13,7 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.explain.dialogues import DIALOGUES, DISMISSED, Lines
 from popular.proxy.session.limits.contracts import LoginLimits
-from popular.proxy.session.login_orders import NO_ORDERS, AskedLogin, LoginOrders
+from popular.proxy.session.limits.login_orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs

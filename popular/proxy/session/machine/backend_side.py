@@ -15,7 +15,7 @@ from popular.proxy.session.backend.backend_login import Broken, LoggedIn, Pop3Lo
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import NO_MECHANISMS
 from popular.proxy.session.backend.referral import Referral, referred_to, why_not
-from popular.proxy.session.login_orders import DRAINED, GO_ON, AskedLogin
+from popular.proxy.session.limits.login_orders import DRAINED, GO_ON, AskedLogin
 from popular.proxy.session.machine.exchanges import Exchanges
 from popular.proxy.session.machine.phases import CHECKING, CONNECTING, LOGGING_IN, RELAYING
 from popular.proxy.session.machine.surroundings import Surroundings

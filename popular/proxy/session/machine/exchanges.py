@@ -12,7 +12,7 @@ from popular.pdm.decision import Decision, RefusedLogin, ToHandOn, ToProve
 from popular.protocol import sasl
 from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.scram import SCRAM, invented_salt
-from popular.proxy.session.login_orders import LOCKED, AskedLogin
+from popular.proxy.session.limits.login_orders import LOCKED, AskedLogin
 from popular.proxy.session.machine.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
 from popular.proxy.session.machine.authorization import Authorization
 from popular.proxy.session.machine.login_commands import name_of

@@ -49,7 +49,7 @@ from popular.proxy.session.backend.backend_auth import lacks_secret
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, HealthKnowledge
 from popular.proxy.session.backend.reach import ELSEWHERE
-from popular.proxy.session.login_orders import DRAINED, FAKE, HELD_BACK, LOCKED, moved
+from popular.proxy.session.limits.login_orders import DRAINED, FAKE, HELD_BACK, LOCKED, moved
 from popular.proxy.session.machine.backend_side import BackendSide
 from popular.proxy.session.machine.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.machine.holds import Routing, ThenAsk, ThenChallenge, ThenObey, ThenRefuse

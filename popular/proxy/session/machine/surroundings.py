@@ -9,8 +9,8 @@ from collections.abc import Callable
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.incommon import InCommon, no_clock
 from popular.proxy.session.limits.contracts import NO_LIMITS, LoginLimits
-from popular.proxy.session.login_orders import NO_ORDERS, LoginOrders
-from popular.proxy.session.refusal_times import RefusalTimes
+from popular.proxy.session.limits.login_orders import NO_ORDERS, LoginOrders
+from popular.proxy.session.limits.refusal_times import RefusalTimes
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.who import PollMemory
 

@@ -9,7 +9,7 @@ from popular.pdm.contract import Question
 from popular.pdm.decision import Decision
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.events import SessionEvents
-from popular.proxy.session.login_orders import AskedLogin
+from popular.proxy.session.limits.login_orders import AskedLogin
 from supervisor.runtime.messages import Message
 
 

@@ -6,7 +6,7 @@ from popular.proxy.session.machine.machine cimport Machine
 from popular.proxy.session.tracing.unremarkable_session cimport UnremarkableSession
 from popular.proxy.session.tracing.recorded_lines cimport lines_for
 from popular.proxy.session.tracing.recording cimport Recording
-from popular.proxy.session.runtime cimport VservRuntime
+from popular.proxy.session.shared.runtime cimport VservRuntime
 from popular.proxy.session.session cimport Session
 from popular.proxy.session.tapped_relay cimport Tap
 

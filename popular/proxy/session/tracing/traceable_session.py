@@ -13,8 +13,8 @@ from popular.protocol.proxyheader import Header
 from popular.protocol.shown import is_open
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.machine.phases import NAMED
-from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
+from popular.proxy.session.shared.runtime import VservRuntime
 from popular.proxy.session.tapped_relay import Tap, Taps
 from popular.proxy.session.tracing import transcript
 from popular.proxy.session.tracing.recorded_lines import lines_for

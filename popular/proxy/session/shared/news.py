@@ -14,10 +14,10 @@ from typing import Any
 
 from popular.proxy import leases
 from popular.proxy.cluster_order_store import ORDERED
-from popular.proxy.session.cluster_order_sync import ClusterOrderSync
 from popular.proxy.session.limits.cluster import Cluster
 from popular.proxy.session.limits.cluster_server import AGAIN_SECONDS
 from popular.proxy.session.limits.limits import Limits
+from popular.proxy.session.shared.cluster_order_sync import ClusterOrderSync
 from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import LimitRules
 from popular.proxy.settings.operating import NETWORK

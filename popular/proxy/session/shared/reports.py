@@ -8,8 +8,8 @@ from typing import Any
 
 from popular.net.handshake import Agreed
 from popular.protocol.printable import printable
-from popular.proxy.session.last_login_writer import LastLogins
 from popular.proxy.session.machine.machine import Machine
+from popular.proxy.session.shared.last_login_writer import LastLogins
 from popular.proxy.session.who import Who
 from popular.proxy.settings.lastlogins import VARIABLE as LAST_LOGINS
 from popular.proxy.settings.reports import CLEARTEXT, TLS

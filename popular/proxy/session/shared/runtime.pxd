@@ -1,4 +1,4 @@
-from popular.proxy.session.module_chain cimport ModuleChain
+from popular.proxy.session.shared.module_chain cimport ModuleChain
 from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.typedrules cimport TypedRules
 from supervisor.serving.context cimport WorkerContext

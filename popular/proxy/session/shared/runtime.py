@@ -8,15 +8,15 @@ from typing import Any
 
 from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
-from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.limits.limits import Limits
-from popular.proxy.session.login_orders import WorkerOrders
+from popular.proxy.session.limits.login_orders import WorkerOrders
+from popular.proxy.session.limits.refusal_times import RefusalTimes
 from popular.proxy.session.machine.surroundings import Surroundings
-from popular.proxy.session.module_chain import ModuleChain
-from popular.proxy.session.refusal_times import RefusalTimes
-from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.shared.absorber import Absorber
+from popular.proxy.session.shared.module_chain import ModuleChain
+from popular.proxy.session.shared.reports import Reporter
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
