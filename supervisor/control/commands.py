@@ -135,7 +135,8 @@ def _shutdown(context: CommandContext, arguments: Arguments) -> Outcome:
     if options and how != "delayed":
         raise CommandRefused("grace and deadline are options of shutdown delayed")
     grace = options.get("grace", context.config.variables["grace"] if how == "delayed" else 0)
-    return Shutdown(HOW[how], how=how, grace=grace, deadline=options.get("deadline"))
+    is_said, deadline = "grace" in options, options.get("deadline")
+    return Shutdown(HOW[how], how=how, grace=grace, grace_is_said=is_said, deadline=deadline)
 
 
 def _recycle(_context: CommandContext, _arguments: Arguments) -> Outcome:

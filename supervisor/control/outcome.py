@@ -175,10 +175,13 @@ class Action(Outcome):
 
 @dataclass(frozen=True)
 class Shutdown(Action):
-    """`how`: parent, children, all or delayed. Of `delayed`: seconds of grace, and until the deadline (None: none)."""
+    """`how`: parent, children, all or delayed. Of `delayed`: seconds of grace, whether they were said (or are those of
+    the variable), and seconds until the deadline (None: none).
+    """
 
     how: str = field(kw_only=True)
     grace: int = field(default=0, kw_only=True)
+    grace_is_said: bool = field(default=False, kw_only=True)
     deadline: int | None = field(default=None, kw_only=True)
 
 

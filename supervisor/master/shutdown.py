@@ -12,6 +12,7 @@ import enum
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from supervisor.control.outcome import Shutdown
 from supervisor.master.executor import Answer
@@ -66,7 +67,8 @@ class ShutdownSequence:
         self._how = "delayed"
         self._means = means
         self._not_closed: set[WorkerProcess] = set()
-        self._answer_when_closed: Answer | None = None
+        self._answer_when_closed: Callable[[int], None] | None = None
+        """Hears how many sessions there are then."""
         self._deadline: Timer | None = None
         self._has_queues = True
 
@@ -134,17 +136,17 @@ class ShutdownSequence:
         self._means.loop.after(PATIENCE_SECONDS, insist)
 
     def _delay(self, action: Shutdown, answer: Answer) -> None:
+        had_deadline = self._deadline is not None
         self._set_deadline(action.deadline)
         if self.stage is not Stage.STAYING:
-            text = "the deadline is changed" if action.deadline is not None else "the deadline is taken back"
-            answer(True, f"already {self.stage.value}; {text}", ())
+            answer(True, f"already {self.stage.value}; {_change(action, had_deadline)}", ())
             return
         if action.grace:
             self._move(Stage.GRACE)
             self._means.loop.after(action.grace, self._close)
-            answer(True, f"accepts for {action.grace} s more, then waits for the sessions to end", ())
+            answer(True, _outlook(action), ())
             return
-        self._answer_when_closed = answer
+        self._answer_when_closed = partial(_answer_closed, answer, action.deadline)
         self._close()
 
     def _set_deadline(self, seconds: float | None) -> None:
@@ -195,8 +197,7 @@ class ShutdownSequence:
         self._move(Stage.WAITING)
         if self._answer_when_closed is not None:
             answer, self._answer_when_closed = self._answer_when_closed, None
-            left = count_of(self._means.sessions(), "session is still there", "sessions are still there")
-            answer(True, f"nobody is accepted any more; {left}", ())
+            answer(self._means.sessions())
         self.look_whether_done()
 
     def look_whether_done(self) -> None:
@@ -204,3 +205,27 @@ class ShutdownSequence:
         may_end = self.stage is Stage.WAITING or (self.stage is Stage.ENDING and not self._has_queues)
         if may_end and not self._means.pool.workers and not self._means.moves():
             self._means.loop.after(0.0, lambda: self._means.finish(self._how))
+
+
+def _change(action: Shutdown, had_deadline: bool) -> str:
+    """What saying it once more has changed, for people."""
+    if action.deadline is not None:
+        text = f"the deadline is {'changed' if had_deadline else 'set'}: in {action.deadline} s"
+    else:
+        text = "the deadline is taken back" if had_deadline else "there is no deadline"
+    return f"{text}; the grace is what it was" if action.grace_is_said else text
+
+
+def _outlook(action: Shutdown) -> str:
+    """What comes after a grace, for people."""
+    if action.deadline is None:
+        return f"accepts for {action.grace} s more, then waits for the sessions to end"
+    if action.deadline <= action.grace:
+        return f"accepts for {action.deadline} s more; then whatever is left is ended: the deadline is within the grace"
+    return f"accepts for {action.grace} s more, then waits for the sessions to end; those left in {action.deadline} s are ended"
+
+
+def _answer_closed(answer: Answer, deadline: int | None, sessions: int) -> None:
+    left = count_of(sessions, "session is still there", "sessions are still there")
+    until = f"; those left {deadline} s after this command are ended" if sessions and deadline is not None else ""
+    answer(True, f"nobody is accepted any more; {left}{until}", ())

@@ -150,12 +150,15 @@ def test_the_second_command_changes_the_deadline(tmp_path: Path) -> None:
     with Proxy(tmp_path, rc) as proxy, PopClient(port) as client:
         client.greeted()
         began = time.monotonic()
-        proxy.said("shutdown delayed grace 1s deadline 2s")
-        assert "the deadline is changed" in proxy.said("shutdown delayed grace 1h deadline 1h").text
+        told = proxy.said("shutdown delayed grace 1s deadline 2s").text
+        assert told == "accepts for 1 s more, then waits for the sessions to end; those left in 2 s are ended"
+        told = proxy.said("shutdown delayed grace 1h deadline 1h").text
+        assert told == "already in grace; the deadline is changed: in 3600 s; the grace is what it was"
         wait_until(lambda: _is_refused(port), "the grace is what it was")
         assert time.monotonic() - began > 1
         assert "the deadline is taken back" in proxy.said("shutdown delayed").text
-        assert "the deadline is changed" in proxy.said("shutdown delayed deadline 1s").text
+        assert "there is no deadline" in proxy.said("shutdown delayed").text
+        assert "the deadline is set: in 1 s" in proxy.said("shutdown delayed deadline 1s").text
         assert "the deadline is taken back" in proxy.said("shutdown delayed").text
         time.sleep(max(0.0, began + 3.5 - time.monotonic()))
         assert client.ask("USER ann").startswith(b"+OK"), "no deadline has come"
