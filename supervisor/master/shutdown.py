@@ -222,7 +222,9 @@ def _outlook(action: Shutdown) -> str:
         return f"accepts for {action.grace} s more, then waits for the sessions to end"
     if action.deadline <= action.grace:
         return f"accepts for {action.deadline} s more; then whatever is left is ended: the deadline is within the grace"
-    return f"accepts for {action.grace} s more, then waits for the sessions to end; those left in {action.deadline} s are ended"
+    until = f"those left in {action.deadline} s are ended"
+    return f"accepts for {action.grace} s more, then waits for the sessions to end; {until}"
+
 
 
 def _answer_closed(answer: Answer, deadline: int | None, sessions: int) -> None:
