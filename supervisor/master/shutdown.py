@@ -226,7 +226,6 @@ def _outlook(action: Shutdown) -> str:
     return f"accepts for {action.grace} s more, then waits for the sessions to end; {until}"
 
 
-
 def _answer_closed(answer: Answer, deadline: int | None, sessions: int) -> None:
     left = count_of(sessions, "session is still there", "sessions are still there")
     until = f"; those left {deadline} s after this command are ended" if sessions and deadline is not None else ""
