@@ -73,11 +73,18 @@ class FindDirectory(Job):
 
 @dataclass(frozen=True)
 class FindWritable(Job):
-    """That a file can be appended to, or, where there is none, that it can be made. Nothing is made or written."""
+    """That a file can be appended to, or, where there is none, that it can be made. Nothing is made or written.
+
+    Standard error is no log where it leads to the null device, as in the background.
+    """
 
     path: str
 
     def perform(self) -> str:
+        if self.path == "-":
+            if os.path.samestat(os.fstat(2), os.stat(os.devnull)):
+                raise Unfit("standard error leads nowhere here, as with --daemon; allowed: the name of a file")
+            return self.path
         try:
             os.close(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
         except FileNotFoundError:
@@ -196,7 +203,7 @@ class Lookups:
 
     def writable(self, path: str) -> str:
         """The path itself, if it is a file that can be written to, or made; - is standard error."""
-        return path if path == "-" else str(self.find(FindWritable(path)))
+        return str(self.find(FindWritable(path)))
 
     def read(self, path: str, most_bytes: int) -> bytes:
         """Up to `most_bytes` octets from the beginning of a file or device."""

@@ -193,8 +193,9 @@ def test_starts_that_fail_early_leave_nothing(tmp_path: Path) -> None:
         ["-l", tmp_path / "log", "-c", tmp_path / "binary.rc"],
         ["-l", tmp_path / "nowhere" / "log"],
         ["-l", tmp_path / "log", "-u", "no-such-user"],
+        ["-l", "-", "-d"],
     ]
-    words = ["missing.rc", "not UTF-8", "nowhere", "no-such-user"]
+    words = ["missing.rc", "not UTF-8", "nowhere", "no-such-user", "leads nowhere"]
     for options, word in zip(attempts, words, strict=True):
         done = _start("-r", tmp_path / "run", *options)
         assert done.returncode == 1, done
@@ -202,6 +203,16 @@ def test_starts_that_fail_early_leave_nothing(tmp_path: Path) -> None:
         assert done.stderr.startswith("pproxy: ")
         assert done.stderr.count("\n") == 1, done.stderr
         assert not (tmp_path / "run").exists() or list((tmp_path / "run").iterdir()) == []
+
+
+def test_in_the_background_standard_error_is_no_log(tmp_path: Path) -> None:
+    """Also where a command of the start configuration says it."""
+    rc = tmp_path / "background.rc"
+    rc.write_text("set logfile -\n")
+    done = _start("-r", tmp_path / "run", "-l", tmp_path / "log", "-d", "-c", rc)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{rc}:1:13: logfile: standard error leads nowhere here")
+    wait_until(lambda: list((tmp_path / "run").iterdir()) == [], "nothing is left in the run directory")
 
 
 def test_a_start_from_several_files(tmp_path: Path) -> None:
