@@ -17,7 +17,10 @@ from popular.pdm.contract import PASSWORD, ModuleFailed, Secret
 PASSWORDFILE = "passwordfile"
 
 _PROJECT = "popular-pop3"
-_SECRET_PARAMETERS = ("password", "passwd", "pwd", "pass", "secret", "token", "sslpassword")
+_SECRET_PARAMETERS = (
+    *("password", "passwd", "pwd", "pass", "sslpassword", "secret", "client_secret"),
+    *("token", "access_token", "apikey", "api_key", "api-key"),
+)
 _LONGEST_SECRET = 4096
 
 
@@ -109,7 +112,7 @@ def refuse_password_in(module: str, url: str) -> None:
     try:
         parts = urlsplit(url)
         held = parts.password is not None or any(
-            name.lower() in _SECRET_PARAMETERS for name, _value in parse_qsl(parts.query, keep_blank_values=True)
+            name.strip("?").lower() in _SECRET_PARAMETERS for name, _value in parse_qsl(parts.query, keep_blank_values=True)
         )
     except ValueError:
         raise ModuleFailed(f"{module}: this is no URL") from None

@@ -11,6 +11,7 @@ not change its meaning when a command is added.
 What a word is, and what `CommandRefused` tells, stands in `words.py`.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -37,6 +38,10 @@ def _refuse_twice(command: ControlCommand, values: Sequence[Any], words: Sequenc
     if shape.repeated and len(shape.tail) == 2 and not command.again:
         first = len(shape.required)
         refuse_twice(values[first::2], words[len(shape.head) + first :: 2])
+
+
+_NO_COMMAND = re.compile("[:=@/{$]")
+"""Stand in no word that begins a command, but in files of other kinds, in front of passwords."""
 
 
 class Language:
@@ -160,5 +165,6 @@ class Language:
         word = words[known]
         if known == 0 and word == INCLUDE:
             return CommandRefused(f"{INCLUDE} stands in files only", word.column, of_form=True)
-        text = f"{shown(word)} is unknown{nearest(word, allowed)}; allowed: {', '.join(allowed)}"
+        said = shown(word if known else _NO_COMMAND.split(word)[0])  # not what stands behind it, in a file of users
+        text = f"{said} is unknown{nearest(word, allowed)}; allowed: {', '.join(allowed)}"
         return CommandRefused(text, word.column, of_form=True)

@@ -9,7 +9,7 @@ whatever is in it.
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 BLANKS = " \t"
@@ -29,6 +29,9 @@ _SECRET_LINE = re.compile(rf'["\\\s]*(?:(?:json|complete|draft["\s]+say)["\\\s]+
 """However it is quoted, and whatever stands in front of it: rather too many lines than one too few."""
 _SECRET_IN_URL = re.compile(r"(://[^\s\"/?@:]*:)[^\s\"?]*@")
 """It is refused, and was said all the same."""
+_SECRET_VALUE = re.compile(r"([\w-]*(?:pass(?:word|wd)?|pwd|secret|token|api[_-]?key))=[^\s\"'&]+", re.IGNORECASE)
+"""The like in the words of databases and of queries."""
+_COMMAND_IN_LINE = re.compile(r"((?:(?:json|complete|draft\s+say)\s+)*)([a-z]*)(\S*)")
 _CONTROL = {"Cc", "Cs", "Zl", "Zp"}
 _UNSEEN = {"Cf", "Zs"}
 _UNSEEN_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
@@ -91,7 +94,20 @@ def split(line: str) -> list[Word]:
 
 def without_secret(line: str) -> str:
     """A line as it may be logged: of a `secret` nothing but that it is one, of a URL not its password."""
-    return f"{SECRET} ****" if _SECRET_LINE.match(line) else _SECRET_IN_URL.sub(r"\1****@", line)
+    if _SECRET_LINE.match(line):
+        return f"{SECRET} ****"
+    return _SECRET_VALUE.sub(r"\1=****", _SECRET_IN_URL.sub(r"\1****@", line))
+
+
+def of_no_command(line: str, heads: Container[str]) -> str:
+    """What may be logged of a line that begins no command, as nearly nothing; "" if it begins one of these.
+
+    It may be from a file that is no configuration at all, such as one of users with their passwords.
+    """
+    found = _COMMAND_IN_LINE.match(line.lstrip())
+    assert found is not None
+    before, letters, more = found.groups()
+    return "" if letters in heads and not more else f"{before}{letters[:_SHOWN]}…"
 
 
 def unclosed(found: Scan) -> CommandRefused:

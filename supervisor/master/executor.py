@@ -44,7 +44,7 @@ from supervisor.control.outcome import (
 from supervisor.control.peer import Peer
 from supervisor.control.rcfile import APPLY, ROLLBACK, parse
 from supervisor.control.things import resolved_hosts
-from supervisor.control.words import CommandRefused, without_secret
+from supervisor.control.words import CommandRefused, of_no_command, without_secret
 from supervisor.master.audit import COMMAND_DENIED, Audit
 from supervisor.master.change import Changes
 from supervisor.master.history import ConfigHistory
@@ -407,8 +407,11 @@ class Executor:
     def _refuse(self, task: _Task, reason: str, message: Message = messages.COMMAND_REFUSED) -> None:
         if not task.origin.quiet and not task.said:  # else it is refused, and told, as what was said
             self._count("control_refusals")
-            why = reason if task.logged == task.line else "(not shown: it could repeat the secret)"
-            self._log(message, uid=task.origin.uid, line=task.logged, reason=why)
+            foreign = of_no_command(task.logged, self._language.next_words(()))
+            line, why = foreign or task.logged, reason
+            if line != task.line:
+                why = "it begins no command" if foreign else "(not shown: it could repeat the secret)"
+            self._log(message, uid=task.origin.uid, line=line, reason=why)
         task.answer(False, reason, ())
 
 

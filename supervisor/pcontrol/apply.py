@@ -50,6 +50,9 @@ Connect = Callable[[], Connection]
 AGAIN_SECONDS = 30.0
 """A file that was refused is tried again so often: a host may be known, a port free by then."""
 
+_MOST_FAULTS = 1000
+"""In a file with more, which is of another kind, the rest is not looked at: the program logs each."""
+
 _GREEN, _RED, _GREY, _PLAIN = "\033[32m", "\033[31m", "\033[90m", "\033[0m"
 _COLOURS = {GOES: _RED, COMES: _GREEN, "# ": _GREY}
 
@@ -68,9 +71,13 @@ class NotTaken(Exception):
 def draft(connection: Connection, commands: Sequence[FileCommand]) -> None:
     """Makes the commands the draft of this connection. Raises NotTaken, after which the connection is of no use."""
     _asked(connection, BEGIN)
+    faults: list[FileFault] = []
     answers = connection.say_all([draft_line(command) for command in commands])
-    found = [fault_in_draft(command, answer.ok, answer.text) for command, answer in zip(commands, answers, strict=True)]
-    faults = [fault for fault in found if fault is not None]
+    for command, answer in zip(commands, answers, strict=True):
+        if (fault := fault_in_draft(command, answer.ok, answer.text)) is not None:
+            faults.append(fault)
+        if len(faults) > _MOST_FAULTS:
+            break
     if faults:
         raise NotTaken("\n".join(told(faults)), faults=faults)
 

@@ -13,7 +13,7 @@ from supervisor.control.language import Language
 from supervisor.control.lookups import Lookups
 from supervisor.control.outcome import Outcome, Reply
 from supervisor.control.shape import Shape
-from supervisor.control.words import CommandRefused, phrase, quote, split, without_secret
+from supervisor.control.words import CommandRefused, of_no_command, phrase, quote, split, without_secret
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=30)
 
@@ -213,8 +213,28 @@ def test_refused_survives_a_pipe() -> None:
         ('set cluster "redis://joe:can@ry@[::1]"', 'set cluster "redis://joe:****@[::1]"'),
         ("pdm add h http http://joe@h:80/u?as=%u:%u@%d", "pdm add h http http://joe@h:80/u?as=%u:%u@%d"),
         ("json secret canary", "secret ****"),
+        ('sql "postgresql://u@h/d?sslpassword=canary&x=1" a', 'sql "postgresql://u@h/d?sslpassword=****&x=1" a'),
+        ('sql "host=db password=canary"', 'sql "host=db password=****"'),
+        ("passwordfile=/etc/x", "passwordfile=/etc/x"),
     ],
 )
 def test_a_line_as_it_is_logged(said: str, logged: str) -> None:
     """A URL with a password in it is refused; its line is logged all the same."""
     assert without_secret(said) == logged
+
+
+@pytest.mark.parametrize(
+    ("said", "logged"),
+    [
+        ("draft say example:joe:{PLAIN}canary:store1:", "draft say example…"),
+        ("joe canary", "joe…"),
+        ('"canary"', "…"),
+        ("", "…"),
+        ("draft say vserv nonsense", ""),
+        ("json show x", ""),
+        ("show-me canary", "show…"),
+    ],
+)
+def test_of_what_is_no_command_nothing_is_logged(said: str, logged: str) -> None:
+    """It may be a file of passwords, given where a configuration belongs."""
+    assert of_no_command(said, LANGUAGE.next_words(())) == logged

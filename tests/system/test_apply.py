@@ -203,6 +203,19 @@ def test_errors_have_a_place(site: Site, line: str, column: int, text: str) -> N
         assert text in told
 
 
+def test_a_file_of_passwords_is_in_no_log(site: Site) -> None:
+    """Given where a configuration belongs, by mistake."""
+    users = site.directory / "users"
+    users.write_text("example:joe:{PLAIN}canary:store1:\nann canary\n" + "bob:canary\n" * 3000)
+    for words in (["check"], ["apply"], ["drift"]):
+        told = site.pcontrol(*words, users).stderr
+        assert '"example" is unknown' in told
+        assert "canary" not in told
+    text = site.proxy.logfile.read_text()
+    assert ("draft say example…" in text, "draft say ann…" in text, "canary" in text) == (True, True, False)
+    assert text.count("draft say bob") < 4000, "not each of a long file"
+
+
 def test_all_faults_are_told_but_none_that_follows(site: Site) -> None:
     """Each fault with its place, in the order of the file; not that a thing, or a variable's value, is missing which a
     faulty line was to make; and a line whose fault is its own is told though it names such a thing.

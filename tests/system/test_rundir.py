@@ -171,6 +171,11 @@ def _start(*options: str | Path) -> "subprocess.CompletedProcess[str]":
 def test_a_faulty_start_configuration(tmp_path: Path, daemon: bool) -> None:
     """Exit 1, file, line and column on standard error, nothing left behind; in the background, too."""
     rc = tmp_path / "pproxy.rc"
+    rc.write_text("example:joe:{PLAIN}canary:store1:\n")
+    told = _start("-r", tmp_path / "run", "-l", tmp_path / "log", "-c", rc, *(["-d"] if daemon else [])).stderr
+    assert told.startswith(f'{rc}:1:1: "example" is unknown')
+    assert "canary" not in told + (tmp_path / "log").read_text(), "a file of users, given by mistake"
+    (tmp_path / "log").unlink()
     rc.write_text(
         "# a comment\n\nset backlog 100\n  set backlg 9\nset backlog 2000\nset checkport 1\nbackend conf b hst x\n"
     )
