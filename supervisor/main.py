@@ -26,7 +26,7 @@ from supervisor.options import DEFAULT_RUNDIR, options
 from supervisor.program import Program
 from supervisor.ringd.client import Ring, absent, why_unserved
 from supervisor.runtime import messages, rights
-from supervisor.runtime.daemon import NO_LOG_IN_BACKGROUND, Daemon
+from supervisor.runtime.daemon import BACKGROUND_WITHOUT_LOG, Daemon
 from supervisor.runtime.httptoken import read_digest
 from supervisor.runtime.load import LoadFiles, pressure_file
 from supervisor.runtime.log import STANDARD_ERROR, Log
@@ -73,7 +73,7 @@ def _take_own_options(program: Program, chosen: argparse.Namespace, parser: argp
 def _start(program: Program, chosen: argparse.Namespace) -> int:
     user = rights.find_user(chosen.user) if chosen.user and os.getuid() == 0 else None
     if chosen.daemon and chosen.logfile == STANDARD_ERROR:
-        raise CannotStart(NO_LOG_IN_BACKGROUND)
+        raise CannotStart(BACKGROUND_WITHOUT_LOG)
     daemon = Daemon.part() if chosen.daemon else None
     notifier = Notifier(os.environ)
     configuration = StartConfiguration(chosen.config, daemon, notifier.ready)

@@ -112,7 +112,8 @@ def refuse_password_in(module: str, url: str) -> None:
     try:
         parts = urlsplit(url)
         held = parts.password is not None or any(
-            name.strip("?").lower() in _SECRET_PARAMETERS for name, _value in parse_qsl(parts.query, keep_blank_values=True)
+            name.strip("?").lower() in _SECRET_PARAMETERS
+            for name, _value in parse_qsl(parts.query, keep_blank_values=True)
         )
     except ValueError:
         raise ModuleFailed(f"{module}: this is no URL") from None

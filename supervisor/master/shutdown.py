@@ -12,7 +12,6 @@ import enum
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from supervisor.control.outcome import Shutdown
 from supervisor.master.executor import Answer
@@ -67,8 +66,8 @@ class ShutdownSequence:
         self._how = "delayed"
         self._means = means
         self._not_closed: set[WorkerProcess] = set()
-        self._answer_when_closed: Callable[[int], None] | None = None
-        """Hears how many sessions there are then."""
+        self._answer_when_closed: Answer | None = None
+        self._deadline_said: int | None = None
         self._deadline: Timer | None = None
         self._has_queues = True
 
@@ -146,7 +145,7 @@ class ShutdownSequence:
             self._means.loop.after(action.grace, self._close)
             answer(True, _outlook(action), ())
             return
-        self._answer_when_closed = partial(_answer_closed, answer, action.deadline)
+        self._answer_when_closed, self._deadline_said = answer, action.deadline
         self._close()
 
     def _set_deadline(self, seconds: float | None) -> None:
@@ -197,7 +196,7 @@ class ShutdownSequence:
         self._move(Stage.WAITING)
         if self._answer_when_closed is not None:
             answer, self._answer_when_closed = self._answer_when_closed, None
-            answer(self._means.sessions())
+            answer(True, _closed(self._means.sessions(), self._deadline_said), ())
         self.look_whether_done()
 
     def look_whether_done(self) -> None:
@@ -226,7 +225,7 @@ def _outlook(action: Shutdown) -> str:
     return f"accepts for {action.grace} s more, then waits for the sessions to end; {until}"
 
 
-def _answer_closed(answer: Answer, deadline: int | None, sessions: int) -> None:
+def _closed(sessions: int, deadline: int | None) -> str:
     left = count_of(sessions, "session is still there", "sessions are still there")
     until = f"; those left {deadline} s after this command are ended" if sessions and deadline is not None else ""
-    answer(True, f"nobody is accepted any more; {left}{until}", ())
+    return f"nobody is accepted any more; {left}{until}"

@@ -28,7 +28,7 @@ from pathlib import Path
 from supervisor.commandline import CommandLine
 from supervisor.ringd.keeper import Keeper, Ports
 from supervisor.runtime import messages, rights, signals
-from supervisor.runtime.daemon import NO_LOG_IN_BACKGROUND, Daemon
+from supervisor.runtime.daemon import BACKGROUND_WITHOUT_LOG, Daemon
 from supervisor.runtime.directory import Directory, FileOwner
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.log import STANDARD_ERROR, Log
@@ -164,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     user = account(chosen.user, chosen.group)
     if chosen.daemon and chosen.logfile == STANDARD_ERROR:
-        raise CannotStart(NO_LOG_IN_BACKGROUND)
+        raise CannotStart(BACKGROUND_WITHOUT_LOG)
     daemon = Daemon.part() if chosen.daemon else None
     path = Path(chosen.socket).absolute()
     become = user if os.getuid() == 0 else None

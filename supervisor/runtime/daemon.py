@@ -4,7 +4,7 @@ import os
 import sys
 
 EXIT_FAULTY = 1
-NO_LOG_IN_BACKGROUND = "--logfile - is standard error, which leads nowhere with --daemon; name a file"
+BACKGROUND_WITHOUT_LOG = "--logfile - is standard error, which leads nowhere with --daemon; name a file"
 
 
 class Daemon:
