@@ -29,10 +29,15 @@ TELL   := @$(BIN)/python -c 'from supervisor import compiled; compiled.tell()'
 
 .PHONY: run programs quick test pure core trained coverage check sanitize deb nightly bench bench-quick man dashboards diagrams clean
 
-run: $(VENV)/.ready
+# The first line of a script can name no interpreter with a blank in its path.
+ifneq ($(words $(CURDIR)),1)
+$(error the path of this folder, "$(CURDIR)", has a blank in it: move it to another place)
+endif
+
+run: $(VENV)/.programs
 	@$(BIN)/popular-demo
 
-programs: $(VENV)/.ready
+programs: $(VENV)/.programs
 
 quick: $(VENV)/.tools $(VENV)/.core
 	$(PYTEST) $(BESIDE) -m quick
@@ -102,6 +107,12 @@ $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable .
 	$(TELL)
+	@touch $@
+
+# After `git pull`, too: a compiled form that is older than its sources is not used.
+$(VENV)/.programs: $(SOURCES) $(VENV)/.ready
+	@$(BIN)/python -c 'from supervisor import compiled; raise SystemExit(not (compiled.hindrance() or compiled.up_to_date()))' || \
+	    { $(BIN)/python -m pip install --quiet --editable . && $(BIN)/python -c 'from supervisor import compiled; compiled.tell()'; }
 	@touch $@
 
 # The hot modules, compiled; without a compiler or Python's headers nothing is made, and that is said.

@@ -6,6 +6,7 @@ FILE`), which is looked at as a file of users is; and a URL that holds a passwor
 
 import importlib
 import os
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from types import ModuleType
 from typing import NamedTuple
@@ -16,7 +17,6 @@ from popular.pdm.contract import PASSWORD, ModuleFailed, Secret
 
 PASSWORDFILE = "passwordfile"
 
-_PROJECT = "popular-pop3"
 _SECRET_PARAMETERS = (
     *("password", "passwd", "pwd", "pass", "sslpassword", "secret", "client_secret"),
     *("token", "access_token", "apikey", "api_key", "api-key"),
@@ -34,7 +34,8 @@ def needs(library: str, *, extra: str) -> ModuleType:
     except ImportError as error:
         missing = error.name or library
         raise ModuleFailed(
-            f"the library {missing} is not installed; it comes with: pip install {_PROJECT}[{extra}]"
+            f"the library {missing} is not installed; it comes with the extra {extra}: where POPular's sources are, "
+            f"{sys.prefix}/bin/pip install '.[{extra}]'"
         ) from None
 
 

@@ -47,6 +47,16 @@ def test_all_parts_run_and_each_can_fail(clone: Path, fails: str) -> None:
     assert (done.returncode != 0) == bool(fails), done
 
 
+def test_a_folder_with_a_blank_is_refused(tmp_path: Path) -> None:
+    """Before anything is built in it: what pip installs could not be started there."""
+    blank = tmp_path / "my mail"
+    blank.mkdir()
+    shutil.copy(ROOT / "Makefile", blank)
+    done = make(blank, "programs")
+    assert done.returncode != 0
+    assert f'"{blank}", has a blank in it' in done.stderr
+
+
 def test_running_needs_no_tools(clone: Path) -> None:
     """`make run` and `make programs` in a fresh clone install the package alone; other goals the tools as well."""
     shutil.rmtree(clone / ".venv")

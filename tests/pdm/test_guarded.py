@@ -449,7 +449,7 @@ def test_a_thread_that_was_given_to_somebody_who_has_gone_is_given_on():
 def test_a_missing_library_names_its_extra():
     """In words that can be pasted."""
     assert arguments.needs("json", extra="x").dumps([]) == "[]"
-    with pytest.raises(ModuleFailed, match=r"psycopg_nosuch is not installed.*pip install popular-pop3\[postgresql\]"):
+    with pytest.raises(ModuleFailed, match=r"psycopg_nosuch is not installed.*/pip install '\.\[postgresql\]'"):
         arguments.needs("psycopg_nosuch", extra="postgresql")
 
 
