@@ -196,17 +196,24 @@ class Connection:
     def _relay(self, source: int, sink: int) -> None:
         self._socket.settimeout(None)
         heard: list[int] = [source, self._socket.fileno()]
+        unsaid = ""
         while True:
             ready, _, _ = select.select(heard, [], [])
             if source in ready:
                 said = os.read(source, _PIECE)
-                if said:
-                    self._socket.sendall(said)
-                else:
+                try:
+                    if said:
+                        self._socket.sendall(said)
+                    else:
+                        self._socket.shutdown(socket.SHUT_WR)
+                except OSError as error:  # gone; what it has answered before is passed on first
+                    unsaid = str(error.strerror)
+                if unsaid or not said:
                     heard.remove(source)
-                    self._socket.shutdown(socket.SHUT_WR)
             if self._socket.fileno() in ready:
                 answer = self._socket.recv(_PIECE)
+                if unsaid and not answer:
+                    raise NoConnection(f"{self.path}: {unsaid}")
                 if not answer:
                     return
                 while answer:
