@@ -247,6 +247,7 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._audit.tell_left_out()
+        self._rundir.look()
         self._keeper.look()
         self._history.look()
         self._watchdog.look(self._changes.running)
