@@ -248,8 +248,8 @@ def connect(socket_path: str | None, rundir: str, programs: Sequence[str], *, ti
 
 
 def _others(rundir: str, programs: Sequence[str]) -> list[Path]:
-    """The control sockets at which an instance answers to which no link leads: the newest was killed, and workers of it
-    live on, so that its place is not cleared.
+    """The control sockets at which an instance answers to which no link leads: the newest was killed, and the older one
+    has not taken the links yet, or is of a release that does not.
     """
     found = (path for name in programs for path in sorted(Path(rundir).glob(f"{name}.*.ctrl")))
     return [path for path in found if _is_served(path)]
