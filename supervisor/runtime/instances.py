@@ -28,7 +28,7 @@ class Neighbour(NamedTuple):
 
     lock: str
     pid: int
-    """Of its master; 0 while it has not said it."""
+    """Its master's; 0 while that has not said it."""
     control: str | None
     http: str | None
     table: Path
