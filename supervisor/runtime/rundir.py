@@ -294,24 +294,31 @@ class RunDirectory:
 
     def look(self) -> None:
         """Each second: if the newest instance was killed, the newest that lives takes the links."""
-        if not self.has_successor():
-            return
         with suppress(OSError):  # such as no descriptor left, or somebody just starts: a second later it may go
-            self._take_links()
+            if self._links_elsewhere():
+                self._take_links()
 
     def _take_links(self) -> None:
         """Not known as published by us, so that `returns` counts it: what the dead one has kept is to be read."""
         with self._directory.alone(wait=False):
-            leads_to, started = self._directory.target(f"{self.name}.pid"), os.fstat(self.lock_fd).st_mtime
-            neighbours = self._instances.neighbours(self.instance, self.control_path)
-            masters = [one for one in neighbours if one.control is not None]
-            if self.control_path is None or any(one.lock == leads_to or one.started > started for one in masters):
-                return
-            self._directory.link(f"{self.name}{CONTROL}", self.control_path.name)
-            if self._http_name:
-                self._directory.link(f"{self.name}{HTTP}", self._http_name)
-            self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
-            self._directory.link(f"{self.name}.pid", self._instances.lock_name(self.instance))
+            elsewhere, started = self._links_elsewhere(), os.fstat(self.lock_fd).st_mtime
+            leads_to = {self._directory.target(name) for name in elsewhere}
+            for one in self._instances.neighbours(self.instance, self.control_path):
+                if one.control is not None and (one.started > started or leads_to & {one.control, one.lock}):
+                    return
+            for name, here in elsewhere.items():
+                self._directory.link(name, here)
+
+    def _links_elsewhere(self) -> dict[str, str]:
+        """Those that do not lead to this instance, and where to they would."""
+        links = {
+            CONTROL: self.control_path.name if self.control_path is not None else "",
+            HTTP: self._http_name,
+            ".state": str(segment.path_of(self.segment_name)),
+            ".pid": self._instances.lock_name(self.instance),
+        }
+        here = {f"{self.name}{end}": target for end, target in links.items() if target}
+        return {name: target for name, target in here.items() if self._directory.target(name) != target}
 
     def returns(self) -> int:
         """How often a newer instance has had the links and they came back, be it between two looks: then it is another

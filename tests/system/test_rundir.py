@@ -171,6 +171,22 @@ def test_the_newest_that_lives_takes_the_links_of_one_that_was_killed(
         place.withdraw_all()
 
 
+def test_one_that_was_killed_while_it_started_keeps_no_link(tmp_path: Path) -> None:
+    """Commands reach the one that serves; what is kept is not read anew for that."""
+    old = RunDirectory(tmp_path / "run", "pproxy")
+    with old.open_control_socket():
+        old.publish_state()
+        new = RunDirectory(tmp_path / "run", "pproxy")
+        with new.open_control_socket():
+            old.look()
+            assert os.readlink(tmp_path / "run/pproxy.ctrl") == f"pproxy.{os.getpid()}-2.ctrl"
+        old.look()
+        assert os.readlink(tmp_path / "run/pproxy.ctrl") == f"pproxy.{os.getpid()}.ctrl"
+        assert old.returns() == 0
+    for place in (new, old):
+        place.withdraw_all()
+
+
 def test_who_else_is_there_can_always_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that leaves just then is named; where no descriptor is left nobody says that there is no other one."""
     one, other = (RunDirectory(tmp_path / "run", "pproxy") for _ in range(2))
