@@ -37,6 +37,10 @@ class OrderEntry(NamedTuple):
     value: Mapping[str, Any] | None = None
 
 
+OrderKey = tuple[str, str]
+"""Sort and id of an order."""
+
+
 class DamagedState(ValueError):
     """The file cannot be read as what it should be; the text is for people."""
 
@@ -82,6 +86,16 @@ def difference(before: Iterable[OrderEntry], after: Iterable[OrderEntry]) -> lis
     old, new = ({entry[:2]: entry for entry in entries} for entries in (before, after))
     ends = [OrderEntry(*key) for key in old if key not in new]
     return [*ends, *(entry for key, entry in new.items() if old.get(key) != entry)]
+
+
+def given_anew(before: Iterable[OrderEntry], changes: Iterable[OrderEntry]) -> list[OrderKey]:
+    """Which orders have ended, or are others than before. One that the cluster knows of by now is the same one."""
+    old = {entry[:2]: _as_given(entry) for entry in before}
+    return [entry[:2] for entry in changes if entry[:2] in old and old[entry[:2]] != _as_given(entry)]
+
+
+def _as_given(entry: OrderEntry) -> dict[str, Any] | None:
+    return None if entry.value is None else {word: said for word, said in entry.value.items() if word != SHARED}
 
 
 def pending(entries: Iterable[OrderEntry]) -> tuple[OrderEntry, ...]:

@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from supervisor.control.context import Vocabulary
-from supervisor.control.kinds import nearest, shown
+from supervisor.control.context import ControlCommand, Vocabulary
+from supervisor.control.kinds import Choice, nearest, shown
+from supervisor.control.language import fit
+from supervisor.control.lookups import Lookups
 from supervisor.control.peer import Peer
 from supervisor.control.rcfile import FileCommand, FileFault, parse, told
 from supervisor.control.words import CommandRefused, Word, phrase, scan, split
@@ -149,7 +151,7 @@ def _one_of(allowed: Iterable[str], word: Word) -> str:
 
 def _check_pattern(rest: Sequence[Word], say: Word, language: Vocabulary) -> None:
     """It must be a command's form: one that is misspelt or has a word too few would allow nothing, and nobody would
-    see. What fills a slot is not looked at: it may come to be there.
+    see. What fills a slot may come to be there, and is not looked at, unless it must be one of a few words.
     """
     for word in rest[:-1]:
         if word == ANY_REST:
@@ -159,7 +161,8 @@ def _check_pattern(rest: Sequence[Word], say: Word, language: Vocabulary) -> Non
         raise CommandRefused(f"which command? such as: {MAY_SAY} kill {ANY_WORD}", say.column)
     open_ended = plain != tuple(rest)
     try:
-        language.find(plain)
+        command, _ = language.find(plain)
+        _check_choices(command, plain[len(command.shape.head) :])
     except CommandRefused as refused:
         if refused.column is not None:
             raise
@@ -167,3 +170,10 @@ def _check_pattern(rest: Sequence[Word], say: Word, language: Vocabulary) -> Non
         if not open_ended:
             text = f"{refused.text}; with {ANY_REST} after these words it is all that begins so"
             raise CommandRefused(text, plain[-1].column) from None
+
+
+def _check_choices(command: ControlCommand, arguments: Sequence[Word]) -> None:
+    for position, word in enumerate(arguments):
+        kind = command.kind_of(arguments, position)
+        if isinstance(kind, Choice) and word != ANY_WORD:
+            fit(kind, word, Lookups(), what=command.shape.slot(position) or "")

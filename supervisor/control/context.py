@@ -174,7 +174,8 @@ class ControlCommand:
 
     `help`: the first line is the one-liner, paragraphs follow. `explained`: what it says of single words, which `help
     WORD` finds; `in_rows` puts them into the help. `slots`: a Kind fits the word before the handler gets
-    it; a Completer leaves the word to the handler. `changes`: it may change something. `one_off`: it is done once, and
+    it; a Completer leaves the word to the handler, and `pairs` tells of what kind the second word of a pair is, by the
+    first, where that is known. `changes`: it may change something. `one_off`: it is done once, and
     cannot stand in a configuration. `again`: of its repeated pairs the first word may be the same. `source`: the
     chapter of the specification that it comes from.
     """
@@ -188,12 +189,21 @@ class ControlCommand:
     one_off: bool = False
     again: bool = False
     explained: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pairs: Mapping[str, Kind] = field(default_factory=dict, repr=False)
     shape: Shape = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         shape = Shape.of(self.pattern)
         assert set(self.slots) == {*shape.required, *shape.tail}, f"slots of {self.pattern}"
         object.__setattr__(self, "shape", shape)
+
+    def kind_of(self, arguments: Sequence[str], position: int) -> Kind | None:
+        """What one of these words has to be; None if that is not known, or up to others."""
+        slot = self.slots[self.shape.slot(position) or ""]
+        if isinstance(slot, Kind):
+            return slot
+        is_second = position > len(self.shape.required) and (position - len(self.shape.required)) % 2 == 1
+        return self.pairs.get(arguments[position - 1]) if is_second else None
 
     @property
     def usage(self) -> str:

@@ -298,6 +298,11 @@ def completed_pairs(sort: Sort) -> dict[str, Kind | Completer]:
     }
 
 
+def kinds_of_pairs(sort: Sort) -> dict[str, Kind]:
+    """What the value of each parameter has to be."""
+    return {word: row.kind for word, row in parameters(sort.thing).items()}
+
+
 def commands_of(sort: Sort) -> list[ControlCommand]:
     """The commands about one sort of things."""
     title, name = sort.title, sort.name
@@ -322,6 +327,7 @@ def commands_of(sort: Sort) -> list[ControlCommand]:
         changes=True,
         source=sort.source,
         explained=explained,
+        pairs=kinds_of_pairs(sort),
     )
     return [show, conf] if sort.single else [*_commands_about_many(sort), show, conf]
 

@@ -5,8 +5,8 @@ so a file of a thousand commands does not make a thousand files. What a change o
 a certificate that is read anew, makes no entry, since an rc file shows no difference.
 
 What cannot be written waits, and the list says so; it is tried again with the next change and every AGAIN_SECONDS, in
-its order, so that each entry differs from the one before it. Where a newer instance has kept the history meanwhile, it
-is read anew before anything is written.
+its order, so that each entry differs from the one before it. Where a newer instance has kept the history meanwhile
+(tenure.py), or it could not be read, it is read before anything is written: else a number would be given twice.
 """
 
 import os
@@ -33,6 +33,7 @@ from supervisor.control.rcfile import COMES
 from supervisor.master.history_files import FoundHistory, KeepConfiguration, ReadHistory
 from supervisor.master.jobs import Jobs
 from supervisor.master.origin import Origin
+from supervisor.master.tenure import Tenure
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
@@ -111,9 +112,9 @@ class ConfigHistory:
         self._loop = loop
         self._jobs = jobs
         self._log = log
-        self._has_successor = has_successor
-        self._returns = returns
-        self._times_returned = 0
+        self._tenure = Tenure(has_successor, returns)
+        self._unread = False
+        """What is kept could not be read."""
         self._reading = False
         self._entries: list[HistoryEntry] = []
         self._next = 1
@@ -143,42 +144,52 @@ class ConfigHistory:
             str(self._statedir / HISTORY),
             self._trouble,
             unwritten=tuple(self._unwritten),
-            waiting=len(self._waiting) if self._failing else 0,
+            waiting=len(self._waiting) if self._failing or self._unread else 0,
         )
 
     def load(self) -> None:
         """Takes up what is kept."""
-        self._times_returned = self._returns()
+        self._tenure.begin()
         self._take_up(run(ReadHistory(self._statedir, self._program.name)))
 
     def _take_up(self, result: Result) -> None:
-        if not isinstance(result.value, FoundHistory):
-            self._tell(str(result.failure))
-            return
         found = result.value
+        if not isinstance(found, FoundHistory):
+            self._unread = True
+            self._tell(f"what is kept cannot be read: {result.failure}")
+            return
+        if self._unread:
+            self._unread, self._trouble = False, ""
         self._entries, self._next = found.entries, found.next_number
         self._newest = (self._entries[-1].number if self._entries else 0), found.lines
         for trouble in found.troubles:
             self._tell(trouble)
 
     def look(self) -> None:
-        """Each second: whether a newer instance has ended, of which the newest entries are."""
-        if self._is_back():
+        """Each second: whether a newer instance has ended, of which the newest entries are; and what could not be read
+        is tried again, by a time that is waited for.
+        """
+        if self._must_read() and self._timer is None:
             self._send()
 
-    def _is_back(self) -> bool:
-        return self._returns() != self._times_returned
+    def _must_read(self) -> bool:
+        return self._unread or self._tenure.is_back()
 
     def _read_anew(self) -> None:
         self._reading = True
-        self._times_returned = self._returns()
+        self._tenure.begin()
         self._jobs.send(ReadHistory(self._statedir, self._program.name), self._read)
 
     def _read(self, result: Result) -> None:
         self._reading = False
+        if self._tenure.is_over():  # what was read is not the newest any more
+            return
         self._take_up(result)
-        self._come_back()
-        self._send()
+        if not self._unread:
+            self._come_back()
+            self._send()
+        elif self._timer is None:
+            self._wait(AGAIN_SECONDS)
 
     def _come_back(self) -> None:
         """What is in force here is so again, and shall be the newest entry."""
@@ -210,14 +221,14 @@ class ConfigHistory:
 
     def close(self) -> None:
         """At the end of the program: what was not written yet goes to the disk."""
-        if self._reading or self._is_back():
+        for one in list(self._unwritten.values()):
+            self._written(one, run(one.job))
+        if self._reading or self._must_read():
             self.load()
             self._come_back()
         self._queue_pending()
         self._failing = False
-        for one in list(self._unwritten.values()):
-            self._written(one, run(one.job))
-        while self._waiting and not self._failing:
+        while self._waiting and not self._failing and not self._must_read():
             last = self._begin(self._waiting.pop(0))
             if last is not None:
                 self._written(last, run(last.job))
@@ -241,22 +252,28 @@ class ConfigHistory:
             del self._waiting[:-MOST_WAITING]
 
     def _send(self) -> None:
-        """What waits goes to the disk; where the last one could not, only the oldest, until that is there."""
-        if self._is_back() and not self._reading:
+        """What waits goes to the disk; where the last one could not, only the oldest, until that is there. Nothing
+        before what has to be read is; and that waits for those that are on their way, which have numbers already.
+        """
+        if self._tenure.has_successor():
+            self._waiting.clear()  # by now a newer instance keeps it
+        elif self._must_read() and not self._reading and not self._unwritten:
             self._read_anew()
         tried = False
-        while self._waiting and not self._reading and not (self._failing and (tried or self._unwritten)):
+        while self._waiting and not self._reading and not self._must_read():
+            if self._failing and (tried or self._unwritten):
+                break
             one = self._begin(self._waiting.pop(0))
             if one is not None:
                 tried = True
                 self._jobs.send(one.job, partial(self._heard, one))
         if self._failing and not self._waiting and not self._unwritten:
-            self._failing, self._trouble = False, ""  # by now a newer instance keeps it
+            self._failing, self._trouble = False, ""
 
     def _begin(self, pending: _Pending) -> _Unwritten | None:
         """What is to be written now, which is in the list from here on; None: nothing."""
         space = pending.config.variables["tracespace"] * _MIB
-        if not space or self._has_successor():
+        if not space or self._tenure.has_successor():
             return None
         lines = lines_of_config(pending.config, self._program, self._limits)
         before = [*self._unwritten.values()][-1].lines if self._unwritten else self._newest[1]
@@ -272,6 +289,7 @@ class ConfigHistory:
             content=to_octets(entry, lines),
             surplus=surplus,
             most_octets=space,
+            unless=self._tenure.ends(),
         )
         one = self._unwritten[job.name] = _Unwritten(job, lines, pending)
         return one
@@ -306,13 +324,14 @@ class ConfigHistory:
         self._failing = result.failure is not None
         if result.failure is not None:
             self._tell(result.failure)
+        if not isinstance(result.value, list):  # it failed, or a newer instance has come before
             gone = {name}
             self._waiting = sorted([one.pending, *self._waiting], key=lambda pending: pending.since)
             if number == self._next - 1:
                 self._next = number
         else:
             self._trouble = ""
-            gone = set(result.value) if isinstance(result.value, list) else set()
+            gone = set(result.value)
             self._newest = max(self._newest, (number, one.lines), key=lambda newest: newest[0])
             # What is older than the newest entry has no place any more.
             self._waiting = [pending for pending in self._waiting if pending.since >= one.pending.since]

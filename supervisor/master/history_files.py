@@ -1,6 +1,7 @@
 """The files of the history of configurations, as jobs: one is written, all are read."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,9 @@ from supervisor.runtime.statespace import HISTORY, make_room
 
 @dataclass(frozen=True)
 class KeepConfiguration(Job):
-    """Writes one file, removes those that are too many, and gives the names of these."""
+    """Writes one file, removes those that are too many, and gives the names of these. `unless`: a newer instance keeps
+    the history by now; then nothing is done, and it gives None.
+    """
 
     statedir: Path
     program: str
@@ -29,11 +32,13 @@ class KeepConfiguration(Job):
     content: bytes = field(repr=False)
     surplus: tuple[str, ...]
     most_octets: int
+    unless: Callable[[], bool]
 
-    def perform(self) -> list[str]:
+    def perform(self) -> list[str] | None:
         directory = Directory.open(self.statedir / HISTORY, make=True)
         try:
-            directory.put(self.name, self.content, durable=True)
+            if not directory.put(self.name, self.content, durable=True, unless=self.unless):
+                return None
             for name in self.surplus:
                 directory.remove(name)
         finally:
@@ -54,7 +59,9 @@ class FoundHistory(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadHistory(Job):
-    """Reads what is kept. A file that is none of ours is told, and left alone."""
+    """Reads what is kept. A file that is none of ours is told, and left alone. Raises OSError where it cannot be told
+    what there is.
+    """
 
     statedir: Path
     program: str
@@ -62,26 +69,31 @@ class ReadHistory(Job):
     def perform(self) -> FoundHistory:
         try:
             directory = Directory.open(self.statedir / HISTORY)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return FoundHistory([])
+        try:
+            with directory.alone(surely=False):  # what somebody is about to write is found too
+                names = [name for name in directory.names() if name.startswith(f"{self.program}.")]
+            return self._found(directory, names)
+        finally:
+            directory.close()
+
+    def _found(self, directory: Directory, names: list[str]) -> FoundHistory:
         entries: list[HistoryEntry] = []
         troubles: list[str] = []
-        next_number, lines = 1, None
+        for name in names:
+            try:
+                entries.append(self._entry(directory, name))
+            except (OSError, NoHistory) as error:
+                troubles.append(f"{name}: {error}")
+        entries.sort(key=lambda entry: entry.number)
+        lines = None
         try:
-            for name in directory.names():
-                if name.startswith(f"{self.program}."):
-                    next_number = max(next_number, number_in(name) + 1)
-                    try:
-                        entries.append(self._entry(directory, name))
-                    except (OSError, NoHistory) as error:
-                        troubles.append(f"{name}: {error}")
-            entries.sort(key=lambda entry: entry.number)
             if entries:
                 lines = lines_in(_octets(directory, file_name(self.program, entries[-1].number)))
         except (OSError, ValueError) as error:
             troubles.append(str(error))
-        finally:
-            directory.close()
+        next_number = max((number_in(name) + 1 for name in names), default=1)
         return FoundHistory(entries, next_number, lines=lines, troubles=tuple(troubles))
 
     def _entry(self, directory: Directory, name: str) -> HistoryEntry:

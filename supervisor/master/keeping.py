@@ -4,9 +4,9 @@
 
 What cannot be written counts all the same, until the program ends, and the answer says so; but for what asks for more
 (`surely`), which is then refused. All of it is written with the next order, and tried every AGAIN_SECONDS; until then
-`count_not_kept` tells how much there is. What is kept and was not read, since a newer instance has had it meanwhile or
-it could not be read, is read before anything is written, and never overwritten unread; what is ordered until then stays
-in force beside it. A worker that does not confirm in time is killed: its successor is born with all.
+`count_not_kept` tells how much there is. What is kept and was not read, since a newer instance has had it meanwhile
+(tenure.py) or it could not be read, is read before anything is written, and never overwritten unread; what is ordered
+until then stays in force beside it. A worker that does not confirm in time is killed: its successor is born with all.
 """
 
 import errno
@@ -19,14 +19,17 @@ from supervisor.control.lookups import Job, Result, run
 from supervisor.master.change import COMMIT_SECONDS
 from supervisor.master.jobs import Jobs
 from supervisor.master.pool import Pool, WorkerProcess
+from supervisor.master.tenure import Tenure
 from supervisor.operatorstate import (
     UNDO,
     DamagedState,
     OperatorState,
     OrderEntry,
+    OrderKey,
     difference,
     files_of,
     from_octets,
+    given_anew,
     is_over,
     to_octets,
     unfinished,
@@ -69,17 +72,19 @@ class ReadState(Job):
 class WriteState(Job):
     """Writes the file; it may take as long as the disk does. On a full one traces make room: whom an order shuts out is
     to stay outside after a restart, and a trace is only there to be looked at. `at_work`: the names of those that are.
+    `unless`: a newer instance keeps it by now. Gives whether it was written.
     """
 
     directory: StateDirectory
     content: bytes = field(repr=False)
     at_work: frozenset[str] = frozenset()
+    unless: Callable[[], bool] = lambda: False
 
-    def perform(self) -> None:
+    def perform(self) -> bool:
         gone = give_up_traces(self.directory.path, self.directory.program, self.at_work)
         while True:
             try:
-                return self.directory.write(self.content)
+                return self.directory.write(self.content, self.unless)
             except OSError as error:
                 if error.errno not in _FULL or next(gone, None) is None:
                     raise
@@ -107,30 +112,28 @@ class StateKeeper:
         jobs: Jobs,
         has_successor: Callable[[], bool],
         returns: Callable[[], int],
-        took_up: Callable[[list[OrderEntry]], None],
+        took_up: Callable[[list[OrderEntry], list[OrderKey]], None],
         unheeded: Callable[[Iterable[OrderEntry]], Sequence[OrderEntry]] = lambda _entries: (),
     ) -> None:
-        """`returns`: how often a newer instance has come and gone. `took_up` hears what reading has changed.
-        `unheeded`: see Program.
+        """`returns`: how often a newer instance has come and gone. `took_up` hears what reading has changed, and which
+        orders that were in force have ended by it, or were given anew. `unheeded`: see Program.
         """
         self._directory = directory
         self._loop = loop
         self._log = log
         self._pool = pool
         self._jobs = jobs
-        self._has_successor = has_successor
-        self._returns = returns
+        self._tenure = Tenure(has_successor, returns)
         self._took_up = took_up
         self._unheeded = unheeded
         self._queue: list[_Unkept] = []
         self._writing = False
-        """Or reading."""
-        self._times_returned = 0
+        """Or reading, or putting into force what was written: what is ordered meanwhile waits, and goes together."""
         self._unread = ""
         """Why that which is kept could not be read."""
         self._read_at = 0.0
-        self._ours: set[tuple[str, str]] = set()
-        """Sort and id of orders that are in force, or have been ended, and are not so in the file."""
+        self._ours: set[OrderKey] = set()
+        """Those that are in force, or have been ended, and are not so in the file."""
         self._will_try_again = False
         self._number = 0
         self._told: dict[int, _Unkept] = {}
@@ -149,21 +152,19 @@ class StateKeeper:
         self._take_up(run(ReadState(self._directory)))
         if not self._unread and (trouble := self._directory.trouble()):
             self._tell_not_kept(trouble)
-        for sort, ident, _value in self._unheeded(self.state.entries(time.time())):
-            self._log(messages.ORDER_UNHEEDED, order=f"{sort} {ident[:80]}")
 
     def look(self) -> None:
         """Each second: takes up what a newer instance has left, and tries again what could not be read."""
-        if self._writing or self._has_successor():
+        if self._writing or self._tenure.has_successor():
             return
-        if self._returns() != self._times_returned or (self._unread and self._is_time_to_read()):
+        if self._tenure.is_back() or (self._unread and self._is_time_to_read()):
             self._read_anew()
 
     def _is_time_to_read(self) -> bool:
         return time.monotonic() >= self._read_at + READ_AGAIN_SECONDS
 
     def _begin_reading(self) -> None:
-        self._times_returned = self._returns()
+        self._tenure.begin()
         self._read_at = time.monotonic()
 
     def _read_anew(self) -> None:
@@ -172,10 +173,10 @@ class StateKeeper:
         self._jobs.send(ReadState(self._directory), self._read)
 
     def _read(self, result: Result) -> None:
-        self._writing = False
-        changed = self._take_up(result)
+        changed = None if self._tenure.is_over() else self._take_up(result)
         if changed is not None:
             self._log(messages.STATE_TAKEN_UP, directory=self._directory.path, changed=changed)
+        self._writing = False
         if not self._unread:
             self._write(again=bool(self._ours))  # what was ordered until then is kept beside it
         elif self._queue:
@@ -184,7 +185,7 @@ class StateKeeper:
 
     def _take_up(self, result: Result) -> int | None:
         """Puts what is kept into force, in place of all but what is ours; gives how many orders that has changed. None:
-        there was nothing to take up, and what is in force stays.
+        there was nothing to take up; what is in force stays, and is to be written.
         """
         self._unread = ""
         if result.failure is not None:
@@ -193,10 +194,12 @@ class StateKeeper:
             return None
         if isinstance(result.value, DamagedState):
             self._set_aside(str(result.value))
-        if not isinstance(result.value, list):
-            return None
         now = time.time()
         before = self.state.entries(now)
+        if not isinstance(result.value, list):
+            if not self._unread:
+                self._ours |= {entry[:2] for entry in before}
+            return None
         # What is under way here goes on: another instance may have taken it for what a killed program has left.
         ours = self._ours | {entry[:2] for entry in unfinished(before)}
         kept = OperatorState(entry for entry in result.value if entry[:2] not in ours)
@@ -205,8 +208,14 @@ class StateKeeper:
         changes = difference(before, kept.entries(now))
         if changes:
             self._put_in_force(_Unkept(tuple(changes), lambda _done, _unkept: None, surely=False))
-            self._took_up(changes)
+            self._took_up(changes, given_anew(before, changes))
+            self._tell_unheeded(changes)
         return len(changes)
+
+    def _tell_unheeded(self, entries: Iterable[OrderEntry]) -> None:
+        """Nothing comes of them here: they are of another release, or written by people."""
+        for sort, ident, _value in self._unheeded(one for one in entries if one.value is not None):
+            self._log(messages.ORDER_UNHEEDED, order=f"{sort} {ident[:80]}")
 
     def _undo_unfinished(self, kept: OperatorState, now: float) -> None:
         """Takes back what a program that was killed had begun, and told nobody of."""
@@ -231,7 +240,7 @@ class StateKeeper:
         """How many orders the next program would not know, or ends of orders; but for those that are over by now, and
         where there is a newer instance, which keeps what is ordered there.
         """
-        if self._has_successor():
+        if self._tenure.has_successor():
             return 0
         return sum(not is_over(self.state.of(sort).get(ident, {}), now) for sort, ident in self._ours)
 
@@ -243,22 +252,24 @@ class StateKeeper:
     def _write(self, *, again: bool = False) -> None:
         if self._writing or not (self._queue or again):
             return
-        if not self._has_successor() and (self._unread or self._returns() != self._times_returned):
+        if self._tenure.is_back() or (self._unread and not self._tenure.has_successor()):
             self._read_anew()
             return
         group, self._queue = self._queue, []
-        if self._has_successor():
+        if self._tenure.has_successor():
             self._written(group, Result(failure=_NEWER))
             return
         self._writing = True
         after = OperatorState(self.state.entries(time.time()))
         after.change(entry for change in group for entry in change.entries)
         entries = after.entries(time.time())
-        job = WriteState(self._directory, to_octets(entries), files_of(entries))
-        self._jobs.send(job, lambda result: self._written(group, result))
+        job = WriteState(self._directory, to_octets(entries), files_of(entries), unless=self._tenure.ends())
+        self._jobs.send(
+            job, lambda result: self._written(group, Result(failure=_NEWER) if result.value is False else result)
+        )
 
     def _written(self, group: list[_Unkept], result: Result) -> None:
-        self._writing = False
+        self._writing = True  # what is ordered next must not be written before all of these are in `state`
         if result.failure is None:
             self._ours.clear()
         else:
@@ -273,6 +284,7 @@ class StateKeeper:
                 change.kept(False, f"{self._directory.path}: {result.failure}")
             else:
                 self._put_in_force(change)
+        self._writing = False
         self._write()
 
     def _try_again_later(self) -> None:

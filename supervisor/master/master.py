@@ -38,6 +38,7 @@ from supervisor.master.status import RunningStatus
 from supervisor.master.sweeping import Sweeps
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
+from supervisor.operatorstate import OrderEntry, OrderKey
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
 from supervisor.runtime.descriptors import close_all_but
@@ -127,7 +128,7 @@ class Master:
             jobs=self._jobs,
             has_successor=rundir.has_successor,
             returns=rundir.returns,
-            took_up=self._accounting.block_again,
+            took_up=self._took_up,
             unheeded=program.unheeded,
         )
         self._sweeps = Sweeps(self._loop, self._pool)
@@ -247,6 +248,7 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._audit.tell_left_out()
+        self._rundir.look()
         self._keeper.look()
         self._history.look()
         self._watchdog.look(self._changes.running)
@@ -333,6 +335,11 @@ class Master:
         self._sweeps.forget(worker)
         self._shutdown.closed(worker)
         self._shutdown.look_whether_done()
+
+    def _took_up(self, changes: Iterable[OrderEntry], given_anew: Iterable[OrderKey]) -> None:
+        """Orders came, or ended, at a newer instance that is gone."""
+        self._accounting.block_again(changes)
+        self._sweeps.end_of(given_anew)
 
     def _tell_accepting(self) -> None:
         self._pool.tell_all(Accept(self._watchdog.accepting))

@@ -196,17 +196,24 @@ class Connection:
     def _relay(self, source: int, sink: int) -> None:
         self._socket.settimeout(None)
         heard: list[int] = [source, self._socket.fileno()]
+        unsaid = ""
         while True:
             ready, _, _ = select.select(heard, [], [])
             if source in ready:
                 said = os.read(source, _PIECE)
-                if said:
-                    self._socket.sendall(said)
-                else:
+                try:
+                    if said:
+                        self._socket.sendall(said)
+                    else:
+                        self._socket.shutdown(socket.SHUT_WR)
+                except OSError as error:  # gone; what it has answered before is passed on first
+                    unsaid = str(error.strerror)
+                if unsaid or not said:
                     heard.remove(source)
-                    self._socket.shutdown(socket.SHUT_WR)
             if self._socket.fileno() in ready:
                 answer = self._socket.recv(_PIECE)
+                if unsaid and not answer:
+                    raise NoConnection(f"{self.path}: {unsaid}")
                 if not answer:
                     return
                 while answer:
@@ -241,8 +248,8 @@ def connect(socket_path: str | None, rundir: str, programs: Sequence[str], *, ti
 
 
 def _others(rundir: str, programs: Sequence[str]) -> list[Path]:
-    """The control sockets at which an instance answers to which no link leads: the newest was killed, and workers of it
-    live on, so that its place is not cleared.
+    """The control sockets at which an instance answers to which no link leads: the newest was killed, and the older one
+    has not taken the links yet, or is of a release that does not.
     """
     found = (path for name in programs for path in sorted(Path(rundir).glob(f"{name}.*.ctrl")))
     return [path for path in found if _is_served(path)]

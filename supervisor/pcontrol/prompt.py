@@ -112,6 +112,8 @@ class Prompt:
         """For the next command, on the same connection."""
         try:
             refused = secret.say(self.connection, secret.asked())
+        except Interrupted:  # not while it was typed: the connection is of no use any more
+            raise
         except (KeyboardInterrupt, EOFError):
             print()
             return EXIT_REFUSED

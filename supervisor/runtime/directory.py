@@ -11,11 +11,13 @@ file system nobody writes: those count as nobody's.
 """
 
 import errno
+import fcntl
 import os
 import pwd
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,6 +160,24 @@ class Directory:
         """One more descriptor of it, which can be locked and listed."""
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
 
+    @contextmanager
+    def alone(self, *, surely: bool = True, wait: bool = True) -> Iterator[None]:
+        """Nobody else is so in this directory meanwhile. Raises OSError; not `surely`: where nothing can be locked, all
+        go on. Not `wait`: BlockingIOError if somebody is.
+        """
+        fd = -1
+        try:
+            try:
+                fd = self.opened()
+                fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if surely:
+                    raise
+            yield
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
     @property
     def is_exclusive(self) -> bool:
         """Whether only root and the owner can make names in it."""
@@ -247,9 +267,12 @@ class Directory:
         os.symlink(target, fresh, dir_fd=self.fd)
         os.replace(fresh, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
-    def put(self, name: str, content: bytes, *, durable: bool = False) -> None:
+    def put(
+        self, name: str, content: bytes, *, durable: bool = False, unless: Callable[[], bool] = lambda: False
+    ) -> bool:
         """A small file with this content (mode 0600), in place of what had the name. `durable`: it is on the disk when
-        this returns, and the one before is there until then.
+        this returns, and the one before is there until then. `unless` is asked last, `alone`: if it is so, all stays as
+        it was, and this gives False.
         """
         fresh = f".{name}.{os.urandom(4).hex()}"
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
@@ -259,7 +282,11 @@ class Directory:
                 file.flush()
                 if durable:
                     os.fsync(file.fileno())
-            os.replace(fresh, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            with self.alone(surely=False):
+                if unless():
+                    self.remove(fresh)
+                    return False
+                os.replace(fresh, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except OSError:
             self.remove(fresh)
             raise
@@ -269,6 +296,7 @@ class Directory:
                 os.fsync(itself)
             finally:
                 os.close(itself)
+        return True
 
     def remove(self, name: str) -> None:
         """Removes a name; one that is not there is fine."""

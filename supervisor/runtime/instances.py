@@ -27,6 +27,8 @@ class Neighbour(NamedTuple):
     """Another instance in the directory."""
 
     lock: str
+    pid: int
+    """Its master's; 0 while that has not said it."""
     control: str | None
     http: str | None
     table: Path
@@ -109,7 +111,9 @@ class Instances:
                 os.close(fd)
             table = segment.path_of(self.segment_of(number))
             theirs = self._control_of(pid, besides=control)
-            found.append(Neighbour(lock, theirs, self._http_beside(theirs), table=table, started=started))
+            http = self._http_beside(theirs)
+            master = int(pid) if pid.isascii() and pid.isdecimal() else 0
+            found.append(Neighbour(lock, master, theirs, http=http, table=table, started=started))
         return found
 
     @staticmethod

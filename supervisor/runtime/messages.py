@@ -95,7 +95,8 @@ HISTORY_NOT_KEPT = Message(
     0x0293,
     "ADM",
     "history_not_kept",
-    "A configuration that was in force could not be kept in the state directory, or a file there is none of ours.",
+    "A configuration that was in force could not be kept in the state directory, what is kept there could not be read, "
+    "or a file there is none of ours.",
 )
 CONFIG_IN_FORCE = Message(
     0x0207, "INF", "config_in_force", "A whole configuration was applied; what is new, gone and changed."
@@ -152,7 +153,8 @@ STATE_DAMAGED = Message(
     0x0281,
     "ADM",
     "state_damaged",
-    "The file of what the operator has ordered cannot be read as such: it was set aside, and nothing is ordered.",
+    "The file of what the operator has ordered cannot be read as such: it was set aside, and what is in force is kept "
+    "anew; at a start that is nothing.",
 )
 ORDER_UNDONE = Message(
     0x0282,
@@ -164,8 +166,8 @@ STATE_TAKEN_UP = Message(
     0x0284,
     "INF",
     "state_taken_up",
-    "A newer instance has ended, or the file can be read again: what is kept is in force here from now on. So many "
-    "orders (`changed`) came, went or became others by that.",
+    "A newer instance has ended, or was killed, or the file can be read again: what is kept is in force here from now "
+    "on. So many orders (`changed`) came, went or became others by that.",
 )
 ORDER_UNHEEDED = Message(
     0x0285,

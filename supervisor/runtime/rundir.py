@@ -10,7 +10,8 @@
     NAME.state       link to the newest instance's session table
     NAME.N.table     link to the table of instance N, where somebody else had taken the name that it usually has
 
-When the newest instance ends, the links lead to the next one that lives.
+When the newest instance ends, the links lead to the next one that lives; when its master was killed, that one takes
+them (`look`).
 
 What a dead instance left is replaced, and its shared memory removed; what a living one holds is never touched: a lock
 that cannot be had and a socket that answers are alive.
@@ -25,8 +26,8 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from supervisor.runtime import rights
@@ -71,7 +72,7 @@ class RunDirectory:
             self._instances = Instances(self._directory, path, name)
             if user is not None:
                 self._give_to(user)
-            with rights.acting_as(user), self._alone():
+            with rights.acting_as(user), self._directory.alone():
                 self.lock_fd, self.instance = self._take_lock()
                 os.ftruncate(self.lock_fd, 0)
                 os.write(self.lock_fd, f"{os.getpid()}\n".encode())
@@ -109,16 +110,6 @@ class RunDirectory:
         """Removes the table of an instance that is dead, or that goes; its lock is ours."""
         segment.remove(self._instances.segment_of(instance))
         _ignoring_strangers(self._directory.remove, self._instances.table_name(instance))
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else looks for a place in the directory meanwhile: a socket that is not served yet seems dead."""
-        fd = self._directory.opened()
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
 
     def _take_lock(self) -> tuple[int, int]:
         for instance in range(1, _MOST_INSTANCES + 1):
@@ -177,7 +168,7 @@ class RunDirectory:
         """Binds and publishes the control socket, mode 0600. Raises CannotStart."""
         control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
-            with self._alone():
+            with self._directory.alone():
                 self.control_path = self._bind_first_free(control)
                 if self._readers is not None:
                     self._let_in(self._readers, self.control_path.name)
@@ -195,7 +186,7 @@ class RunDirectory:
         assert self.control_path is not None
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
-            with self._alone():
+            with self._directory.alone():
                 name = self.control_path.with_suffix(HTTP).name
                 self._directory.remove(name)
                 _bind_private(listening, self._directory.reached(name))
@@ -250,7 +241,9 @@ class RunDirectory:
         os.chown(".", user.pw_uid, user.pw_gid, dir_fd=self._directory.fd)
 
     def publish_state(self) -> None:
-        """Leads readers to the pid, and last to the table: who sees that has all there is."""
+        """Leads readers to the pid, and last to the table: who sees that has all there is. Only then is read what is
+        kept (tenure.py).
+        """
         self._directory.link(f"{self.name}.pid", self._instances.lock_name(self.instance))
         self._published = self._link_to_here()
         self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
@@ -263,12 +256,8 @@ class RunDirectory:
 
     def others(self) -> list[tuple[int, Path]]:
         """The pid and the control socket of each other instance whose master lives."""
-        served = [
-            (one.lock, one.control)
-            for one in self._instances.neighbours(self.instance, self.control_path)
-            if one.control is not None
-        ]
-        return [(int((self.path / lock).read_text()), self.path / control) for lock, control in served]
+        neighbours = self._instances.neighbours(self.instance, self.control_path)
+        return [(one.pid, self.path / one.control) for one in neighbours if one.control is not None]
 
     def orphans(self) -> list[Orphans]:
         """The workers of the other instances whose masters are gone, as far as their tables tell of them."""
@@ -276,11 +265,20 @@ class RunDirectory:
         return [found for one in alone if (found := self._instances.orphans_of(one)) is not None]
 
     def has_company(self) -> bool:
-        """Whether another instance lives, or workers of one whose master is gone."""
-        return bool(self._instances.neighbours(self.instance, self.control_path))
+        """Whether another instance lives, or workers of one whose master is gone; or nobody can tell."""
+        try:
+            return bool(self._instances.neighbours(self.instance, self.control_path))
+        except OSError:  # such as no descriptor left
+            return True
 
     def company(self) -> str:
         """Who they are, for people, and how each is talked to."""
+        try:
+            return self._company()
+        except OSError as error:
+            return f"perhaps, it cannot be found out now ({error.strerror})"
+
+    def _company(self) -> str:
         masters = (f"process {pid} (`pcontrol -s {control}`)" for pid, control in self.others())
         workers = (
             f"{count_of(len(one.pids), 'worker')} without a master, with {count_of(one.sessions, 'session')} "
@@ -294,9 +292,37 @@ class RunDirectory:
         target = self._directory.target(f"{self.name}.pid")
         return target is not None and target != self._instances.lock_name(self.instance)
 
+    def look(self) -> None:
+        """Each second: if the newest instance was killed, the newest that lives takes the links."""
+        with suppress(OSError):  # such as no descriptor left, or somebody just starts: a second later it may go
+            if self._links_elsewhere():
+                self._take_links()
+
+    def _take_links(self) -> None:
+        """Not known as published by us, so that `returns` counts it: what the dead one has kept is to be read."""
+        with self._directory.alone(wait=False):
+            elsewhere, started = self._links_elsewhere(), os.fstat(self.lock_fd).st_mtime
+            leads_to = {self._directory.target(name) for name in elsewhere}
+            for one in self._instances.neighbours(self.instance, self.control_path):
+                if one.control is not None and (one.started > started or leads_to & {one.control, one.lock}):
+                    return
+            for name, here in elsewhere.items():
+                self._directory.link(name, here)
+
+    def _links_elsewhere(self) -> dict[str, str]:
+        """Those that do not lead to this instance, and where to they would."""
+        links = {
+            CONTROL: self.control_path.name if self.control_path is not None else "",
+            HTTP: self._http_name,
+            ".state": str(segment.path_of(self.segment_name)),
+            ".pid": self._instances.lock_name(self.instance),
+        }
+        here = {f"{self.name}{end}": target for end, target in links.items() if target}
+        return {name: target for name, target in here.items() if self._directory.target(name) != target}
+
     def returns(self) -> int:
-        """How often a newer instance has had the links and given them back, be it between two looks: then it made
-        another link than the one that was published.
+        """How often a newer instance has had the links and they came back, be it between two looks: then it is another
+        link than the one that was published.
         """
         link = self._link_to_here()
         if link is not None and link != self._published:
@@ -343,14 +369,14 @@ class RunDirectory:
             self._remove_table_of(self.instance)
             self._directory.remove(self._instances.lock_name(self.instance))
             os.close(self.lock_fd)
-            with self._alone():
+            with self._directory.alone():
                 self._remove_orphans()
             self._directory.close()
 
     def withdraw_if_last(self) -> None:
         """A process that outlived the master ends: if no other is left, all of this instance goes."""
         os.close(self.lock_fd)
-        with self._alone():
+        with self._directory.alone():
             fd = self._try_lock(self.instance)
         if fd is not None:
             self.lock_fd = fd

@@ -10,6 +10,7 @@ import os
 import pwd
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -93,7 +94,8 @@ class StateDirectory:
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            fd = directory.open_file(self._name, os.O_RDONLY)
+            with directory.alone(surely=False):  # what somebody is about to write is read too
+                fd = directory.open_file(self._name, os.O_RDONLY)
         except FileNotFoundError:
             return None
         finally:
@@ -107,11 +109,13 @@ class StateDirectory:
         os.replace(self.path / self._name, aside)
         return aside
 
-    def write(self, content: bytes) -> None:
-        """Keeps this from now on: a new file, on the disk before it has the name. May block. Raises OSError."""
+    def write(self, content: bytes, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Keeps this from now on: a new file, on the disk before it has the name. May block. Whether it was done: not
+        if `unless` is so at the last moment. Raises OSError.
+        """
         directory = Directory.open(self.path, make=True)
         try:
-            directory.put(self._name, content, durable=True)
+            return directory.put(self._name, content, durable=True, unless=unless)
         finally:
             directory.close()
 

@@ -12,7 +12,9 @@ from supervisor.runtime.loop import Loop
 
 
 class Console:
-    """`echo X` answers X at once, `slow X` later, `never` not at all, `lines N` with N lines; others are refused."""
+    """`echo X` answers X at once, `slow X` later, `never` and `secret` not at all, `lines N` with N lines; others are
+    refused.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,7 +47,7 @@ class Console:
                 done(True, "said", [rest])
             case "slow":
                 self.loop.after(0.1, lambda: done(True, "said", [rest]))
-            case "never":
+            case "never" | "secret":
                 pass
             case "lines":
                 done(True, "", [f"line {number} {'x' * 100}" for number in range(int(rest))])

@@ -144,6 +144,11 @@ def test_a_refusal_names_what_is_allowed() -> None:
         ("group watch say kick *", "access:1:22: <whom> is missing; usage: kick "),
         ("group watch say json kick *", "access:1:27: <whom> is missing"),
         ("group watch say backend conf * state", "access:1:32: <value> is missing"),
+        ("group watch say kick usr *", 'access:1:22: what: "usr" is unknown; did you mean "user"?'),
+        (
+            "group watch say backend conf * state onlin",
+            'access:1:38: value: "onlin" is unknown; did you mean "online"?',
+        ),
         ("group watch say kill * *", 'access:1:24: "*" is too much'),
         ("group watch say kill * * ...", 'access:1:24: "*" is too much'),
         ("group watch say ... kill", "access:1:17: ... stands at the end only"),
@@ -158,7 +163,16 @@ def test_a_faulty_line_is_told(line: str, fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["kick ...", "kick backend ...", "backend ...", "kick * *", "draft say ...", "backend conf * state ..."]
+    "pattern",
+    [
+        "kick ...",
+        "kick backend ...",
+        "backend ...",
+        "kick * *",
+        "draft say ...",
+        "backend conf * state ...",
+        "backend conf state state online",
+    ],
 )
 def test_a_pattern_may_end_before_its_command(pattern: str) -> None:
     """With `...`, which stands for the words that are missing; what may be left out need not be there."""

@@ -1,7 +1,9 @@
 """`pcontrol` as a process of its own, against a real control socket."""
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 from argparse import Namespace
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from supervisor.pcontrol.apply import NotTaken, status
-from supervisor.pcontrol.connection import ControlReply
+from supervisor.pcontrol.connection import Connection, ControlReply, NoConnection
 from tests.control.console import Console, console
 from tests.patience import patient
 from tests.system.site import program
@@ -153,6 +155,23 @@ def test_a_relay_is_not_to_whoever_answers(here: Console) -> None:
     command = [*PCONTROL, "-r", str(here.path.parent), "relay"]
     done = subprocess.run(command, input=b"echo one\n", capture_output=True, timeout=patient(30), check=False)
     assert (done.returncode, here.heard) == (3, [])
+
+
+def test_a_relay_to_a_program_that_is_gone_tells_so(tmp_path: Path) -> None:
+    """What it had answered comes out first."""
+    ours, its = socket.socketpair()
+    source, says = os.pipe()
+    comes, sink = os.pipe()
+    os.write(says, b"echo one\n")
+    its.sendall(b"+OK the last\n.\n")
+    its.close()
+    connection = Connection(tmp_path / "pserv.ctrl", patient(10), joined=ours)
+    with pytest.raises(NoConnection, match="Broken pipe"):
+        connection.relay(source, sink)
+    assert os.read(comes, 100) == b"+OK the last\n.\n"
+    connection.close()
+    for one in (source, says, comes, sink):
+        os.close(one)
 
 
 def test_no_answer(here: Console) -> None:

@@ -153,6 +153,20 @@ def test_a_command_is_interrupted(here: Console, tmp_path: Path) -> None:
     assert terminal.end() == 130
 
 
+def test_a_secret_is_interrupted_on_its_way(here: Console, tmp_path: Path) -> None:
+    """It is told: the command that follows is on another connection, and without it."""
+    terminal = Terminal(here, tmp_path)
+    terminal.expect("pserv> ")
+    terminal.type("secret\n")
+    terminal.expect("Secret: ")
+    terminal.type("abc\n")
+    wait_until(lambda: here.heard, "it is said")
+    terminal.type("\x03")
+    terminal.expect("(?s)no answer was awaited.*; the next command connects again.*pserv> ")
+    terminal.type("\x04")
+    assert terminal.end() == 130
+
+
 def test_what_is_no_text_is_refused_at_the_prompt(here: Console, tmp_path: Path) -> None:
     """The prompt is there afterwards."""
     terminal = Terminal(here, tmp_path)

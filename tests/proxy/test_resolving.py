@@ -141,6 +141,13 @@ def test_addresses_that_change_places_are_no_news(monkeypatch: pytest.MonkeyPatc
     assert first == second == {"mail.example.org": ("192.0.2.1", "192.0.2.2")}
 
 
+def test_a_name_that_is_black_holed_has_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.0.0.0 and :: are no server: `resolve` would refuse them."""
+    rows = [(0, 0, 0, "", (address, 0)) for address in ("0.0.0.0", "::")]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_more: rows)
+    assert LookHostsUp(("mail.example.org",)).perform() == {"mail.example.org": ()}
+
+
 def test_an_address_of_ipv4_in_ipv6_has_not_moved() -> None:
     """The kernel takes it as the one of IPv4, and so it is kept."""
     console = Console()

@@ -1,5 +1,8 @@
 """Which configurations are kept: the start's, where nothing was kept before."""
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -7,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from supervisor.config import Config
-from supervisor.control.lookups import run
+from supervisor.control.lookups import Job, Result, run
 from supervisor.control.peer import Peer
 from supervisor.master import history
 from supervisor.master.history import ConfigHistory
@@ -15,9 +18,10 @@ from supervisor.master.origin import Origin
 from supervisor.runtime.loop import Loop
 from tests.supervisor.changing import QUIET, Clock
 
-JOBS: Any = SimpleNamespace(send=lambda job, done: done(run(job)))
-"""Each is done at once."""
-
+HELD: list[Callable[[], None]] = []
+"""Jobs that are done when a test wants, while `SLOW`; else each at once."""
+SLOW, CANNOT = [False], [False]
+"""What becomes of jobs: no child can be sent out for one."""
 
 RETURNS = [0]
 """How often a newer instance has ended."""
@@ -28,8 +32,21 @@ ANN = Origin(Peer(1000, 2), own=False)
 
 @pytest.fixture(autouse=True)
 def _one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    RETURNS[:], NEWER[:] = [0], [False]
+    RETURNS[:], NEWER[:], SLOW[:], CANNOT[:] = [0], [False], [False], [False]
+    HELD.clear()
     monkeypatch.setattr(history, "lines_of_config", lambda config, *_: [f"set grace {config.variables['grace']}s"])
+
+
+def _send(job: Job, done: Callable[[Result], None]) -> None:
+    if CANNOT[0]:
+        done(Result(failure="cannot be found out now"))
+    elif SLOW[0]:
+        HELD.append(lambda: done(run(job)))
+    else:
+        done(run(job))
+
+
+JOBS: Any = SimpleNamespace(send=_send)
 
 
 def config(grace: int) -> Config:
@@ -135,3 +152,107 @@ def test_a_newer_instance_has_gone_on_with_it(tmp_path: Path, first: str) -> Non
     there = [(1, ("(start)",), 1, 0), (2, ("set grace 5s",), 1, 1), (3, (command,), 1, 1)]
     assert said(older) == there
     assert said(history_in(tmp_path)) == there
+
+
+def _newer_comes_and_goes(tmp_path: Path, grace: int = 5) -> None:
+    newer = history_in(tmp_path)
+    newer.changed(ANN, f"set grace {grace}s", config(grace))
+    newer.close()
+    RETURNS[0] += 1
+
+
+@pytest.mark.parametrize("then", ["time", "change", "close"])
+def test_what_cannot_be_read_is_never_overwritten(tmp_path: Path, then: str) -> None:
+    """No child can be sent out when a newer instance has ended: nothing is written until its entries are known."""
+    clock = Clock()
+    older = history_in(tmp_path, clock)
+    older.started(Origin(Peer(0, 1), own=True), config(1))
+    assert len(older.kept.entries) == 1
+    _newer_comes_and_goes(tmp_path)
+    CANNOT[0] = True
+    older.look()
+    assert "cannot be found out now" in older.kept.trouble
+    older.changed(ANN, "set grace 7s", config(7))
+    assert older.kept.waiting == 1
+    CANNOT[0] = False
+    if then == "time":
+        clock.turn()
+    if then == "change":
+        older.changed(ANN, "set grace 8s", config(8))
+        clock.turn()
+    if then == "close":
+        older.close()
+    there = [(1, ("(start)",), 1, 0), (2, ("set grace 5s",), 1, 1), (3, ("set grace 7s",), 1, 1)]
+    there += [(4, ("set grace 8s",), 1, 1)] if then == "change" else []
+    assert said(older) == said(history_in(tmp_path)) == there
+    assert older.kept.trouble == ""
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_is_written_too_late_is_not_written(tmp_path: Path, gone: bool) -> None:
+    """A newer instance has come, and has given the number to an entry of its own, while the disk was slow."""
+    older = history_in(tmp_path, Clock())
+    older.started(Origin(Peer(0, 1), own=True), config(1))
+    assert len(older.kept.entries) == 1
+    SLOW[0] = True
+    older.changed(ANN, "set grace 7s", config(7))
+    assert [one.number for one in older.kept.entries] == [1, 2]
+    SLOW[0] = False
+    _newer_comes_and_goes(tmp_path)
+    RETURNS[0], NEWER[0] = (1, False) if gone else (0, True)
+    older.look()
+    HELD.pop()()
+    there = [(1, ("(start)",), 1, 0), (2, ("set grace 5s",), 1, 1)]
+    assert said(history_in(tmp_path))[:2] == there
+    RETURNS[0], NEWER[0] = 1, False
+    older.look()
+    assert said(older)[:2] == there
+    assert said(history_in(tmp_path)) == said(older) == [*there, (3, ("set grace 7s",) if gone else ("(back)",), 1, 1)]
+
+
+def test_a_number_on_its_way_is_given_once(tmp_path: Path) -> None:
+    """What is read while a file is being written does not have it yet."""
+    older = history_in(tmp_path, Clock())
+    older.started(Origin(Peer(0, 1), own=True), config(1))
+    assert len(older.kept.entries) == 1
+    RETURNS[0] += 1
+    SLOW[0] = True
+    older.look()
+    read = HELD.pop()
+    older.changed(ANN, "set grace 7s", config(7))
+    assert [one.number for one in older.kept.entries] == [1]
+    read()
+    write = HELD.pop()
+    RETURNS[0] += 1
+    older.look()
+    assert HELD == [], "it is read when that is written"
+    SLOW[0] = False
+    write()
+    assert [one.number for one in older.kept.entries] == [1, 2]
+
+
+@pytest.mark.parametrize("mode", [0o2, 0o700])
+def test_a_directory_that_cannot_be_read_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """Others can write it, or no descriptor is left: numbers would begin anew, and the files there be overwritten."""
+    _newer_comes_and_goes(tmp_path)
+    clock, there = Clock(), (1, ("set grace 5s",), 1, 0)
+    with monkeypatch.context() as patched:
+        (tmp_path / "history").chmod(mode)
+        if mode == 0o700:
+            patched.setattr("os.listdir", _no_descriptor)
+        ending, kept = history_in(tmp_path), history_in(tmp_path, clock)
+        for one in (ending, kept):
+            one.started(Origin(Peer(0, 1), own=True), config(9))
+            assert "what is kept cannot be read: " in one.kept.trouble
+        (tmp_path / "history").chmod(0o700)
+        if mode == 0o700:
+            ending.close()
+    assert said(history_in(tmp_path)) == [there]
+    clock.turn()
+    assert said(kept) == [there, (2, ("(start)",), 1, 1)]
+
+
+def _no_descriptor(_path: object) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from supervisor.control.lookups import Job, Result, run
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import AGAIN_SECONDS, StateKeeper
@@ -21,25 +23,29 @@ NOW = 999.0
 
 
 class Nobody:
-    """A pool without workers, and jobs that are done at once."""
+    """A pool without workers, and jobs that are done at once, or when a test wants."""
 
     workers = ()
+    held: list[Callable[[], None]] | None = None
 
     def tell_all(self, _message: object) -> None: ...
 
     def send(self, job: Job, done: Callable[[Result], None]) -> None:
-        done(run(job))
+        if self.held is None:
+            done(run(job))
+        else:
+            self.held.append(lambda: done(run(job)))
 
 
 class FullDisk(StateDirectory):
     """One on which there is room when a trace is gone, or less than a block."""
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes, unless: Callable[[], bool] = lambda: False) -> bool:
         """Raises OSError."""
         trace = self.path / "traces/pproxy-1.trace"
         if trace.exists() and trace.stat().st_size > 4096:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        super().write(content)
+        return super().write(content, unless)
 
 
 class Place:
@@ -51,7 +57,7 @@ class Place:
         self.traces = self.state / "traces"
         self.clock = Clock()
         self.is_older = False
-        nobody = cast(Any, Nobody())
+        nobody = self.nobody = cast(Any, Nobody())
         self.keeper = StateKeeper(
             FullDisk(self.state, "pproxy"),
             cast(Loop, self.clock),
@@ -60,7 +66,7 @@ class Place:
             jobs=cast(Jobs, nobody),
             has_successor=lambda: self.is_older,
             returns=lambda: 0,
-            took_up=lambda _changes: None,
+            took_up=lambda _changes, _given_anew: None,
         )
         self.answers: list[tuple[bool, str]] = []
 
@@ -112,6 +118,30 @@ def test_what_was_refused_is_not_missing(tmp_path: Path) -> None:
     assert place.order(LOCK) == 1
     place.is_older = True
     assert place.clock.turn()
+    assert place.keeper.count_not_kept(NOW) == 0
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_is_ordered_while_others_come_into_force_waits_for_them(tmp_path: Path, fails: bool) -> None:
+    """A move that cannot be kept is given up, by an order of its own; the file has what was ordered beside it too."""
+    place = Place(tmp_path)
+    if not fails:
+        place.repair()
+    jobs: list[Callable[[], None]] = []
+    place.nobody.held = jobs
+    first = OrderEntry("user hold", "default:ann", {})
+
+    def given_up(_done: bool, _why: str) -> None:
+        if fails:
+            place.repair()
+        place.keeper.change([OrderEntry("user hold", "default:bob", {})], lambda *_answer: None)
+
+    place.order(first)
+    place.keeper.change([OrderEntry("move", "m", {})], given_up, surely=True)
+    place.order(LOCK)
+    while jobs:
+        jobs.pop(0)()
+    assert LOCK in place.kept()
     assert place.keeper.count_not_kept(NOW) == 0
 
 

@@ -1,19 +1,22 @@
 """What is kept of orders: that of a newer instance which has ended, and that which cannot be read."""
 
 import os
-from collections.abc import Callable
+import queue
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from supervisor.control.lookups import run
+from supervisor.control.lookups import Job, Result, run
 from supervisor.master import keeping
 from supervisor.master.keeping import StateKeeper
-from supervisor.operatorstate import OperatorState, OrderEntry, from_octets, to_octets
+from supervisor.operatorstate import OperatorState, OrderEntry, OrderKey, from_octets, to_octets
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.statedir import StateDirectory
+from tests.patience import patient
 from tests.supervisor.changing import QUIET, Clock
 
 LOCK, BLOCK = OrderEntry("user lock", "default:joe", {"until": None}), OrderEntry("block", "192.0.2.0/24", {})
@@ -32,22 +35,42 @@ class Upgrade:
         self.returns = 0
         self.told: list[OrderEntry] = []
         self.took_up: list[OrderEntry] = []
+        self.given_anew: list[OrderKey] = []
+        self.held: list[Callable[[], None]] | None = None
+        """Jobs that are done when a test wants, and not at once."""
+        self.answers: list[tuple[bool, str]] = []
+        self.unheeded: list[OrderEntry] = []
         self.keeper = StateKeeper(
             self.directory,
             cast(Loop, Clock()),
             QUIET,
             pool=cast(Any, SimpleNamespace(workers=[], tell_all=lambda order: self.told.extend(order.entries))),
-            jobs=cast(Any, SimpleNamespace(send=lambda job, done: done(run(job)))),
+            jobs=cast(Any, SimpleNamespace(send=self._send)),
             has_successor=lambda: self.has_successor,
             returns=lambda: self.returns,
-            took_up=self.took_up.extend,
+            took_up=self._take_up,
+            unheeded=self._unheeded_of,
         )
         self.keeper.load()
 
+    def _send(self, job: Job, done: Callable[[Result], None]) -> None:
+        if self.held is None:
+            done(run(job))
+        else:
+            self.held.append(lambda: done(run(job)))
+
+    def _take_up(self, changes: list[OrderEntry], given_anew: list[OrderKey]) -> None:
+        self.took_up += changes
+        self.given_anew += given_anew
+
+    def _unheeded_of(self, entries: Iterable[OrderEntry]) -> list[OrderEntry]:
+        self.unheeded += entries
+        return []
+
     def order(self, *entries: OrderEntry, surely: bool = False) -> tuple[bool, str]:
-        answers: list[tuple[bool, str]] = []
-        self.keeper.change(entries, lambda done, unkept: answers.append((done, unkept)), surely=surely)
-        return answers[0]
+        """Gives the last answer that there was."""
+        self.keeper.change(entries, lambda done, unkept: self.answers.append((done, unkept)), surely=surely)
+        return self.answers[-1] if self.answers else (False, "")
 
     def newer(self, *entries: OrderEntry) -> None:
         """It comes, keeps these, and goes."""
@@ -84,15 +107,75 @@ def test_what_a_newer_instance_has_kept_counts_when_it_has_ended(tmp_path: Path,
 
 @pytest.mark.parametrize("left", [None, b"{"])
 def test_a_newer_instance_that_leaves_nothing_to_read_ends_no_order(tmp_path: Path, left: bytes | None) -> None:
-    """The file is gone, or damaged: what is in force here stays, and is kept with the next order."""
+    """The file is gone, or damaged: what is in force here stays, and is kept at once."""
     upgrade = Upgrade(tmp_path)
     upgrade.order(BLOCK)
     file = tmp_path / "proxy.operator.json"
     file.unlink() if left is None else file.write_bytes(left)
     upgrade.returns += 1
     upgrade.keeper.look()
+    assert upgrade.kept() == {BLOCK.id}
     assert upgrade.order(LOCK) == (True, "")
     assert upgrade.in_force() == upgrade.kept() == {BLOCK.id, LOCK.id}
+
+
+def test_which_orders_a_newer_instance_has_ended_or_given_anew(tmp_path: Path) -> None:
+    """What was to come of them ends with them. That the cluster was told of one meanwhile is no end of it."""
+    upgrade = Upgrade(tmp_path)
+    held, drain = (
+        OrderEntry("user hold", "default:ann", {"cluster": "not told yet"}),
+        OrderEntry("drain", "b", {"to": 1}),
+    )
+    upgrade.order(BLOCK, LOCK, held, drain)
+    anew = [LOCK, held._replace(value={"cluster": True}), drain._replace(value={"to": 2})]
+    upgrade.newer(*anew)
+    upgrade.keeper.look()
+    assert set(upgrade.given_anew) == {BLOCK[:2], drain[:2]}
+    assert sorted(upgrade.unheeded) == sorted(anew[1:]), "what nothing comes of is told, each once"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_is_written_too_late_is_not_written(tmp_path: Path, gone: bool) -> None:
+    """A newer instance has come, and has read what is kept, while the disk was slow: the order counts as one that is
+    not kept, and is beside the newer one's when that has ended.
+    """
+    upgrade = Upgrade(tmp_path)
+    upgrade.order(BLOCK)
+    upgrade.held = []
+    upgrade.keeper.change([HOLD], lambda done, unkept: upgrade.answers.append((done, unkept)))
+    upgrade.has_successor = not gone
+    upgrade.newer(LOCK)
+    (job,), upgrade.held = upgrade.held, None
+    job()
+    assert "a newer instance" in upgrade.answers[-1][1]
+    assert upgrade.kept() == {LOCK.id}
+    upgrade.has_successor = False
+    upgrade.keeper.look()
+    assert upgrade.in_force() == upgrade.kept() == {LOCK.id, HOLD.id}
+
+
+def test_what_is_written_in_time_is_read(tmp_path: Path) -> None:
+    """Who is about to write has asked whether he still may: whoever begins to read then waits for it."""
+    directory = StateDirectory(tmp_path, "proxy")
+    directory.write(to_octets([BLOCK]))
+    asked, go_on, read = threading.Event(), threading.Event(), queue.SimpleQueue[bytes | None]()
+
+    def asks() -> bool:
+        asked.set()
+        go_on.wait(patient(10))
+        return False
+
+    writer = threading.Thread(target=directory.write, args=(to_octets([LOCK]), asks))
+    reader = threading.Thread(target=lambda: read.put(directory.read()))
+    writer.start()
+    assert asked.wait(patient(10))
+    reader.start()
+    with pytest.raises(queue.Empty):
+        read.get(timeout=0.1)
+    go_on.set()
+    assert read.get(timeout=patient(10)) == to_octets([LOCK])
+    for one in (writer, reader):
+        one.join()
 
 
 def test_what_is_under_way_here_goes_on(tmp_path: Path) -> None:

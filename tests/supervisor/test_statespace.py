@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -111,11 +112,11 @@ class FullDisk(StateDirectory):
 
     gone = 0
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes, unless: Callable[[], bool] = lambda: False) -> bool:
         """Raises OSError."""
         if len(list((self.path / "traces").iterdir())) > 4 - self.gone:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        super().write(content)
+        return super().write(content, unless)
 
 
 def _full_until(directory: Path, gone: int) -> FullDisk:

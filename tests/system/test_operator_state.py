@@ -84,11 +84,16 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 def test_only_the_newest_instance_keeps_it(tmp_path: Path) -> None:
     """The older one obeys too, says that it keeps nothing, and overwrites nothing of what the newer one has ordered.
-    When that has ended, as in an upgrade that is taken back, all of it is in force in the older one, and kept.
+    When that has ended, as in an upgrade that is taken back, all of it is in force in the older one, and kept; and a
+    drain that was ended there cuts nobody.
     """
-    with Proxy(tmp_path) as old:
+    port = free_port()
+    with Proxy(tmp_path, [vserv(port)]) as old, PopClient(port) as client:
+        client.greeted()
+        old.said("vserv drain main deadline 30m")
+        assert len(old.json("kick list")) == 1
         older = Connection(old.rundir / f"pproxy.{old.pid}.ctrl", PATIENCE)
-        assert [row["commands"] for row in old.json("config history")] == [["(start)"]], "it is written when it is seen"
+        assert old.json("config history")[1]["commands"] == ["(start)"], "it is written when it is seen"
         options = ["-r", str(old.rundir), "--statedir", str(tmp_path / "state"), "-l", "-", "--metrics", "off"]
         with (tmp_path / "second.log").open("w") as log:
             new = subprocess.Popen([program("pproxy"), *options], stdin=subprocess.DEVNULL, stderr=log)
@@ -103,11 +108,13 @@ def test_only_the_newest_instance_keeps_it(tmp_path: Path) -> None:
         older.close()
         assert [*json.loads((tmp_path / FILE).read_text())["state"]["block"]] == ["192.0.2.1/32"]
         old.said("set grace 7s")
+        old.said("vserv undrain main")
         old.said("shutdown all")
         assert new.wait(PATIENCE) == 0
         both = {"192.0.2.1/32", "192.0.2.2/32"}
         wait_until(lambda: {row["network"] for row in old.json("block list")} == both, "it is taken up")
         assert "default:joe" in {row["id"] for row in old.json("state list")}
+        assert old.json("kick list") == []
         newest = [["(back)"], ["set grace 7s"]]
         wait_until(lambda: [row["commands"] for row in old.json("config history 2")] == newest, "so is the history")
         old.said("unblock 192.0.2.1")

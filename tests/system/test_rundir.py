@@ -1,5 +1,6 @@
 """The run directory: what the dead left is replaced, what the living hold is never touched."""
 
+import errno
 import grp
 import os
 import pwd
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.runtime.instances import Instances, Neighbour
 from supervisor.runtime.rundir import CannotStart, RunDirectory
 from supervisor.table.segment import Segment, View, path_of
 from tests.patience import patient
@@ -129,6 +131,88 @@ def test_who_had_the_links_meanwhile_is_seen_afterwards(tmp_path: Path) -> None:
         assert [old.returns() for _ in range(2)] == [1, 1]
         for place in (new, old):
             place.withdraw_all()
+
+
+@pytest.mark.parametrize(("living", "orphans"), [(2, False), (1, True)])
+def test_the_newest_that_lives_takes_the_links_of_one_that_was_killed(
+    tmp_path: Path, living: int, orphans: bool
+) -> None:
+    """Also while workers of that one live on; an older one leaves them to it. What the dead one has kept is to be read
+    then.
+    """
+    path = tmp_path / "run"
+    *_, old, newest = places = [RunDirectory(path, "pproxy") for _ in range(living + 1)]
+    controls = []
+    for age, place in enumerate(places):
+        controls.append(place.open_control_socket())
+        os.utime(path / f"pproxy.{place.instance}.lock", (age, age))
+        place.publish_state()
+    for place in places:
+        place.look()
+    assert (path / "pproxy.ctrl").readlink() == Path(f"pproxy.{os.getpid()}-{living + 1}.ctrl"), "it lives"
+    controls.pop().close()
+    if not orphans:
+        os.close(newest.lock_fd)
+    for place in places[:-2]:
+        place.look()
+        assert place.has_successor()
+    assert (old.has_successor(), old.returns()) == (True, 0)
+    old.look()
+    assert (old.has_successor(), old.returns()) == (False, 1)
+    links = {name: os.readlink(path / f"pproxy.{name}") for name in ("ctrl", "pid", "state")}
+    assert links == {
+        "ctrl": f"pproxy.{os.getpid()}{'-2' if living > 1 else ''}.ctrl",
+        "pid": f"pproxy.{living}.lock",
+        "state": str(path_of(old.segment_name)),
+    }
+    for control in controls:
+        control.close()
+    for place in places if orphans else places[:-1]:
+        place.withdraw_all()
+
+
+def test_one_that_was_killed_while_it_started_keeps_no_link(tmp_path: Path) -> None:
+    """Commands reach the one that serves; what is kept is not read anew for that."""
+    old = RunDirectory(tmp_path / "run", "pproxy")
+    with old.open_control_socket():
+        old.publish_state()
+        new = RunDirectory(tmp_path / "run", "pproxy")
+        with new.open_control_socket():
+            old.look()
+            assert os.readlink(tmp_path / "run/pproxy.ctrl") == f"pproxy.{os.getpid()}-2.ctrl"
+        old.look()
+        assert os.readlink(tmp_path / "run/pproxy.ctrl") == f"pproxy.{os.getpid()}.ctrl"
+        assert old.returns() == 0
+    for place in (new, old):
+        place.withdraw_all()
+
+
+def test_who_else_is_there_can_always_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that leaves just then is named; where no descriptor is left nobody says that there is no other one."""
+    one, other = (RunDirectory(tmp_path / "run", "pproxy") for _ in range(2))
+    with one.open_control_socket(), other.open_control_socket() as control:
+        neighbours = Instances.neighbours
+
+        def leaves(*arguments: object) -> list[Neighbour]:
+            found = neighbours(*arguments)  # type: ignore[arg-type]
+            (tmp_path / "run/pproxy.2.lock").unlink(missing_ok=True)
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Instances, "neighbours", leaves)
+            assert one.company().startswith(f"process {os.getpid()} (`pcontrol -s ")
+        monkeypatch.setattr("os.listdir", _no_descriptor)
+        assert one.has_company()
+        assert "Too many open files" in one.company()
+        one.look()
+        monkeypatch.undo()
+        control.close()
+    for place in (one, other):
+        place.withdraw_all()
+
+
+def _no_descriptor(_path: object) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def test_a_living_instance_is_never_touched(tmp_path: Path) -> None:

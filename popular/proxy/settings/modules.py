@@ -250,6 +250,7 @@ def pdm_commands() -> Sequence[ControlCommand]:
             changes=True,
             source=BESIDE,
             explained=explained,
+            pairs=things.kinds_of_pairs(TERMS),
         ),
         ControlCommand(
             "cache flush [<user>]",

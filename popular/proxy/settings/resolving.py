@@ -93,7 +93,8 @@ def _look_up(name: str, found: dict[str, tuple[str, ...]]) -> None:
         rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return
-    found[name] = tuple(sorted({plain_address(str(row[4][0])) for row in rows}))
+    # Who black-holes a name by DNS says 0.0.0.0, which is none of a server (plain_address).
+    found[name] = tuple(sorted({plain_address(str(row[4][0])) for row in rows} - {""}))
 
 
 def _lookup(context: CommandContext, _arguments: Arguments) -> Outcome:
