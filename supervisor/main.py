@@ -76,7 +76,8 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
         raise CannotStart(BACKGROUND_WITHOUT_LOG)
     daemon = Daemon.part() if chosen.daemon else None
     notifier = Notifier(os.environ)
-    configuration = StartConfiguration(chosen.config, daemon, notifier.ready)
+    with rights.acting_as(user):  # whoever may write it, or what it includes, must not see root's files in an error
+        configuration = StartConfiguration(chosen.config, daemon, notifier.ready)
     readers = rights.find_group(chosen.ctrl_group) if chosen.ctrl_group else None
     statedir = _statedir(program, chosen, user)
     rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name, user, readers=readers)
@@ -202,9 +203,9 @@ def _load_files(chosen: argparse.Namespace) -> LoadFiles:
 
 def _check(program: Program, chosen: argparse.Namespace) -> int:
     """Tries the start configuration; as the user who would run it, if this is root."""
-    commands = commands_of(chosen.config)
     if chosen.user and os.getuid() == 0:
         rights.become(rights.find_user(chosen.user))
+    commands = commands_of(chosen.config)
     AccessFile(chosen.access, Language(program.commands)).read()
     limits = _limits(program, chosen)
     first = _first_config(program, chosen, limits, logfile=chosen.logfile or f"/var/log/popular/{program.name}")

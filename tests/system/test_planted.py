@@ -199,6 +199,18 @@ def test_a_log_below_a_directory_of_the_user_is_not_given_away(place: Path) -> N
     assert (logs.stat().st_uid, (logs / "log").stat().st_uid, (logs / "log").read_bytes()) == (0, 0, SECRET)
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_start_configuration_leads_to_no_file_of_roots(place: Path, check: bool) -> None:
+    """Whoever may write it, or what it includes, sees nothing of them in what is told of faults."""
+    rc = place / "pproxy.rc"
+    rc.write_text(f"include {place / 'victim'}\n")
+    where = ["-l", place / "log", "-r", _directory(place / "run", 0o755, NOBODY.pw_uid), *(["--check"] if check else [])]
+    said = _try([program("pproxy"), "-u", "nobody", "-c", rc, *where])
+    assert "Permission denied" in said
+    logged = (place / "log").read_bytes() if (place / "log").exists() else b""
+    assert SECRET.split(b",")[0] not in said.encode() + logged
+
+
 def test_what_is_no_fresh_directory(place: Path) -> None:
     """Where a run directory was made, the user may have put another one of root's: only an empty one is given away."""
     fresh, shared = _directory(place / "fresh", 0o700), _directory(place / "shared", 0o755)
