@@ -27,11 +27,14 @@ from supervisor.pcontrol.connection import (
     NoConnection,
     TimedOut,
 )
+from supervisor.pcontrol.options import SUBCOMMANDS
 
 _MOST_LINES = 1000
 _LEAVE = ("quit", "exit", "/q", "/quit")
 _CLEAR = "clear"
 _ASK = "secret"
+_COMMANDS_TOO = ("confirm", "rollback")
+"""Subcommands that the program knows as commands, too."""
 _HELP = "?"
 _AGAIN = "the next command connects again"
 _CLEARED = "\033[H\033[2J\033[3J"
@@ -95,6 +98,10 @@ class Prompt:
         if word == _CLEAR:
             print(_CLEARED, end="", flush=True)
             return code
+        first = word.split()[0] if word.split()[0] != "help" else word.split()[-1]
+        if first in SUBCOMMANDS and first not in _COMMANDS_TOO:
+            print(f"{first} is said in the shell: pcontrol {first} --help", file=sys.stderr, flush=True)
+            return EXIT_REFUSED
         if word == _HELP or word.startswith("/"):
             print(_OWN_HELP)
             return code

@@ -67,6 +67,9 @@ def test_the_prompt(here: Console, tmp_path: Path) -> None:
     terminal.expect("3: no connection")
     terminal.type("echo my-password\n")
     terminal.expect("\r?\nmy-password")
+    for line in ("apply my.rc", "help apply"):
+        terminal.type(f"{line}\n")
+        terminal.expect("apply is said in the shell: pcontrol apply --help")
     terminal.type("nonsense\n")
     terminal.expect("column 1: nonsense is unknown")
     terminal.expect("pserv> ")

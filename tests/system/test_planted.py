@@ -204,8 +204,8 @@ def test_a_start_configuration_leads_to_no_file_of_roots(place: Path, check: boo
     """Whoever may write it, or what it includes, sees nothing of them in what is told of faults."""
     rc = place / "pproxy.rc"
     rc.write_text(f"include {place / 'victim'}\n")
-    where = ["-l", place / "log", "-r", _directory(place / "run", 0o755, NOBODY.pw_uid), *(["--check"] if check else [])]
-    said = _try([program("pproxy"), "-u", "nobody", "-c", rc, *where])
+    where = ["-l", place / "log", "-r", _directory(place / "run", 0o755, NOBODY.pw_uid)]
+    said = _try([program("pproxy"), "-u", "nobody", "-c", rc, *where, *(["--check"] if check else [])])
     assert "Permission denied" in said
     logged = (place / "log").read_bytes() if (place / "log").exists() else b""
     assert SECRET.split(b",")[0] not in said.encode() + logged
