@@ -121,7 +121,9 @@ def _find(directory: Path, name: str) -> Path:
             path = directory / f"{PREFIX}{name}{suffix}"
             if path.is_file():
                 return path
-    raise ModuleFailed(f"no module '{name}' in {directory}: {_what_there_is(directory, name)}")
+    comes_with_us = directory != OWN_DIRECTORY and name in available(OWN_DIRECTORY)
+    hint = f"; the one that comes with the proxy is in {OWN_DIRECTORY} (`set pdmdir`)" if comes_with_us else ""
+    raise ModuleFailed(f"no module '{name}' in {directory}: {_what_there_is(directory, name)}{hint}")
 
 
 def _refuse_if_strangers_write(path: Path) -> None:

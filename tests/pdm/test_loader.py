@@ -209,6 +209,8 @@ def test_an_unknown_name_is_answered_with_those_that_are_there(tmp_path):
     (tmp_path / "libpdm_folder.py").mkdir()
     text = text_of_failure(tmp_path, "paswd", "m", [])
     assert text.startswith(f"no module 'paswd' in {tmp_path}: there are passwd, ")
+    with pytest.raises(ModuleFailed, match=rf"no module 'cdb' in .*comes with the proxy is in {OWN_DIRECTORY}"):
+        load(tmp_path, "cdb", "x", arguments=())
     assert sorted(text.partition("there are ")[2].split(", ")) == ["ldap", "passwd", "sqlite"]
 
 
