@@ -52,6 +52,18 @@ def drafted(console: Console, *lines: str) -> None:
         console.say(f"draft say {line}")
 
 
+def test_a_seed_that_has_done_its_work_may_be_gone(console: Console, tmp_path: Path) -> None:
+    """What `show config` tells must be taken as long as it is in force; nobody else's file is passed over."""
+    seed = tmp_path / "seed"
+    seed.write_bytes(bytes(2000))
+    console.say(f"prng {seed}")
+    seed.unlink()
+    assert "No such file" in refused(console, f"prng {seed}")
+    drafted(console, f"prng {seed} 1024")
+    assert "No such file" in refused(console, f"draft say prng {seed}2")
+    assert console.lines("draft show") == []
+
+
 def test_a_draft_begins_where_the_program_began(console: Console) -> None:
     """What is running is no part of it: what it does not say goes."""
     console.say("backend conf old")

@@ -23,6 +23,7 @@ from supervisor.control import things
 from supervisor.control.commands import common_commands
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import File, Int
+from supervisor.control.lookups import Unfit
 from supervisor.control.outcome import Change, Outcome
 from supervisor.control.words import CommandRefused, phrase
 
@@ -47,10 +48,16 @@ class Seed:
 
 def _prng(context: CommandContext, arguments: Arguments) -> Outcome:
     filename, octets = arguments["filename"], arguments["bytes"] or _SEED_OCTETS
-    seed = context.lookups.read(filename, octets)
+    config = context.config.with_thing("prng", filename, Seed(filename, octets))
+    is_fed_already = context.config is not context.in_force and filename in context.in_force.things["prng"]
+    try:
+        seed = context.lookups.read(filename, octets)
+    except Unfit:
+        if is_fed_already:  # a copy of what is in force must not be refused for a file that has done its work
+            return Change(f"the generator was fed with {filename} before, which cannot be read now", config=config)
+        raise
     if len(seed) < octets:
         raise CommandRefused(f"{filename} holds only {len(seed)} octets; {octets} are wanted")
-    config = context.config.with_thing("prng", filename, Seed(filename, octets))
     return Change(f"the generator is fed with {octets} octets of {filename}", config=config, seed=seed)
 
 
@@ -65,7 +72,8 @@ def prng_command() -> ControlCommand:
         "prng <filename> [<bytes>]",
         _prng,
         f"Feeds octets of a file to the random number generator of TLS ({_SEED_OCTETS} if no number is said).\n"
-        "Not needed for security: the generator is seeded by the operating system, and this only adds to it.",
+        "Not needed for security: the generator is seeded by the operating system, and this only adds to it.\n"
+        "`show config` has it from then on; a file that is applied without it takes it out.",
         {"filename": File(), "bytes": Int(1, _MOST_SEED_OCTETS)},
         changes=True,
         source=PRNG_CHAPTER,
