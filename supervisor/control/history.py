@@ -7,6 +7,7 @@ certificates and modules as they are now. Pure, but for the jobs that look for s
 
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from supervisor.control.outcome import Outcome, Reapply, Reply
 from supervisor.control.rcfile import COMES, NOTHING_DIFFERS
 from supervisor.control.replytext import lines_of, noted
 from supervisor.control.variables import BESIDE, DAY
-from supervisor.control.words import CommandRefused
+from supervisor.control.words import CommandRefused, phrase, split
 from supervisor.runtime.directory import Directory
 from supervisor.runtime.plural import count_of
 
@@ -164,8 +165,33 @@ def _diff(context: CommandContext, arguments: Arguments) -> Outcome:
 
 def _rollback(context: CommandContext, arguments: Arguments) -> Outcome:
     number = arguments["number"]
-    lines = _kept_lines(context, number)
-    return Reapply(f"configuration {number} is in force again", commands=lines, confirm_seconds=arguments["time"])
+    lines, stay = _as_it_can_be(context, _kept_lines(context, number))
+    text = f"configuration {number} is in force again"
+    if stay:
+        text = noted(text, f"as it was it cannot be again, so it stays: {', '.join(stay)}")
+    return Reapply(text, commands=lines, confirm_seconds=arguments["time"])
+
+
+def _as_it_can_be(context: CommandContext, lines: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The lines, with the value of now in place of one that a variable cannot have any more, and the names of those. So
+    it is with `rollback`.
+    """
+    rows = {row.name: row for row in context.program.variables if row.check is not None}
+    can_be, stay = [], []
+    for line in lines:
+        words = split(line)
+        row = rows.get(words[1]) if len(words) == 3 and words[0] == "set" else None
+        if row is not None and (now := context.in_force.variables[row.name]) != (
+            value := row.kind.parse(words[2], context.lookups)
+        ):
+            assert row.check is not None
+            try:
+                row.check(context, value)
+            except CommandRefused:
+                stay.append(row.name)
+                line = phrase(["set", row.name, row.kind.format(now)])
+        can_be.append(line)
+    return can_be, stay
 
 
 def history_commands() -> list[ControlCommand]:

@@ -101,6 +101,20 @@ def test_what_was_in_force_comes_back(tmp_path: Path) -> None:
         assert _pcontrol(proxy, "drift", str(kept)).returncode == 1, "a file that is faulty is another matter"
 
 
+def test_what_cannot_be_as_it_was_stays(tmp_path: Path) -> None:
+    """And nothing else of that configuration is refused for it."""
+    (tmp_path / "start.rc").write_text("set maxsession 10\n")
+    with Proxy(tmp_path, options=["-c", str(tmp_path / "start.rc")]) as proxy:
+        wait_until(lambda: "maxsession 10" in proxy.said("show").lines, "the start configuration is in force")
+        number = proxy.json("config history")[0]["number"]
+        for line in ("set grace 3s", "set maxsession 20"):
+            proxy.said(line)
+        told = proxy.said(f"config rollback {number}").text
+        assert "note: as it was it cannot be again, so it stays: maxsession" in told
+        lines = proxy.said("show config").lines
+        assert ("set maxsession 20" in lines, "set grace 3s" in lines) == (True, False)
+
+
 def test_a_directory_that_cannot_be_used_stops_nothing(tmp_path: Path) -> None:
     """It is told once, and changes are made; a file that is none of ours is left alone."""
     history = tmp_path / "state" / "history"
