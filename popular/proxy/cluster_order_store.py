@@ -54,7 +54,7 @@ if not epoch then
 end
 for at = 2, #ARGV, 2 do
   local there = string.sub(ARGV[at + 1], 1, 1) == '+' and redis.call('HGET', KEYS[1], ARGV[at])
-  if there and string.find(there, '"move": "', 1, true) then return '' end
+  if there and there ~= string.sub(ARGV[at + 1], 2) and string.find(there, '"move": "', 1, true) then return '' end
 end
 for at = 2, #ARGV, 2 do
   local field, value = ARGV[at], ARGV[at + 1]
@@ -73,8 +73,9 @@ return epoch .. ' ' .. serial .. ' ' .. marks
 """
 """KEYS: the hash. ARGV: a random text, which is the epoch if there is none, and its beginning the mark of the change;
 and fields with their values: "" for the end of an order, `=VALUE` for its end if it still has this value, `+VALUE` for
-the hold of a move: if there is one already nothing is changed, and "" is returned; else where the store stands. All at
-once: nobody sees a user whose hold has ended and who is led where he was.
+the hold of a move: if there is another one already nothing is changed, and "" is returned; else where the store
+stands. All at once: nobody sees a user whose hold has ended and who is led where he was. Sent twice it changes nothing
+but the serial, and the mark is there twice.
 """
 
 READ_ORDERS = """
