@@ -32,6 +32,10 @@ Work: TypeAlias = Callable[[], tuple[A, Callable[[], None]]]
 """What is done in a thread: it gives the answer, and what counts it on the event loop."""
 
 
+def _unheard(_answer: object) -> None:
+    return
+
+
 class PendingQuestion(Generic[A]):
     """A question that waits for a thread, or has one."""
 
@@ -54,8 +58,9 @@ class PendingQuestion(Generic[A]):
         """Holds a password, so it is let go of as soon as a thread has it, or nobody wants to know any more."""
 
     def drop(self) -> None:
-        """Nobody wants to know any more. A thread that has it cannot be stopped."""
+        """Nobody wants to know any more, or hears the answer. A thread that has it cannot be stopped."""
         self._queue.drop(self)
+        self.answered = _unheard
 
 
 class QuestionQueue:
