@@ -32,14 +32,10 @@ Work: TypeAlias = Callable[[], tuple[A, Callable[[], None]]]
 """What is done in a thread: it gives the answer, and what counts it on the event loop."""
 
 
-def _unheard(_answer: object) -> None:
-    return
-
-
 class PendingQuestion(Generic[A]):
     """A question that waits for a thread, or has one."""
 
-    __slots__ = ("_queue", "answered", "network", "since", "work")
+    __slots__ = ("_queue", "answered", "is_dropped", "network", "since", "work")
 
     def __init__(
         self,
@@ -54,13 +50,14 @@ class PendingQuestion(Generic[A]):
         self.network = network
         self.answered = answered
         self.since = 0.0
+        self.is_dropped = False
         self.work: Work[A] | None = work
         """Holds a password, so it is let go of as soon as a thread has it, or nobody wants to know any more."""
 
     def drop(self) -> None:
         """Nobody wants to know any more, or hears the answer. A thread that has it cannot be stopped."""
         self._queue.drop(self)
-        self.answered = _unheard
+        self.is_dropped = True
 
 
 class QuestionQueue:
@@ -139,4 +136,5 @@ class QuestionQueue:
         if not future.cancelled():
             answer, count = future.result()
             count()
-            waiting.answered(answer)
+            if not waiting.is_dropped:
+                waiting.answered(answer)
