@@ -205,6 +205,15 @@ class Cluster:
             self.tell(cluster_order_store.ORDERED, proxy=self.proxy)
         return cluster_order_store.state_from(said).known
 
+    def tell_lacking(self, move: str) -> None:
+        """Whoever moves somebody: we lack the backend to which he is to come."""
+        if not self._server.is_left_alone():
+            self._begin(self._say_lacking(cluster_order_store.GONE + move))
+
+    async def _say_lacking(self, key: str) -> None:
+        await self._server.ask(lambda: self._client.sadd(key, f"{self.proxy}{cluster_order_store.LACKS}"))
+        await self._server.ask(lambda: self._client.expire(key, int(cluster_order_store.AWAY_SECONDS)))
+
     async def look(self, namespace: str, user: str) -> HeldInCluster | None:
         """How a user stands at all proxies; None if it does not answer, when each counts by itself."""
         found = await self._server.ask(lambda: self._look(keys=leases.keys_of(namespace, user)))

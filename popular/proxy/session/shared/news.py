@@ -6,7 +6,7 @@ has happened here and, a quarter of a second late, elsewhere. While the server d
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_network
@@ -33,7 +33,7 @@ KICK_SECONDS = 30.0
 """A kick that is older is of no sessions of now."""
 _AT_ONCE = 500
 _MARKS_KEPT = 2000
-"""Of the last entries: one that was written twice comes again two seconds later at most."""
+"""So many of the last entries: one that was written twice comes again two seconds later at most."""
 _LONGEST_MARK = 32
 _NONE_YET = 1
 _OF_A_MILLISECOND = 1000
@@ -84,8 +84,10 @@ def kick_of(fields: Mapping[str, str]) -> SessionSweep:
 class News:
     """One worker's, under one config."""
 
-    def __init__(self, context: WorkerContext, cluster: Cluster, rules: LimitRules) -> None:
-        """Begins to listen; from whatever thread."""
+    def __init__(
+        self, context: WorkerContext, cluster: Cluster, rules: LimitRules, *, backends: Container[str] = ()
+    ) -> None:
+        """Begins to listen; from whatever thread. `backends`: see ClusterOrderSync."""
         self._context = context
         self._cluster = cluster
         self._memory = context.open_remembered()
@@ -93,10 +95,10 @@ class News:
         self._limits = Limits(rules, "", context)
         self._counts_guesses = rules.counts_guesses
         self._us = leases.this_proxy()
-        self._orders = ClusterOrderSync(context, cluster, self._memory)
+        self._orders = ClusterOrderSync(context, cluster, self._memory, backends=backends)
         self._last = ""
         self._marks: dict[str, None] = {}
-        """Of the entries seen last, the latest after; whichever worker took them."""
+        """What the entries seen last are known by, the latest after; whichever worker took them."""
         self._over = False
         self._listening: asyncio.Task[None] | None = None
         context.loop.call_soon_threadsafe(self._begin)
