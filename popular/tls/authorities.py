@@ -74,7 +74,8 @@ def troubles_of(authorities: Authorities, now: float, *, of_clients: bool) -> It
     if others := len(leaves) - len(pinned):
         yield f"{count_of(others, 'certificate')} in it without CA:TRUE; nobody can come from such a one"
     if pinned and of_clients:
-        yield f"{count_of(len(pinned), 'self-signed certificate')} in it without CA:TRUE; only its owner is believed by it"
+        owned = count_of(len(pinned), "self-signed certificate")
+        yield f"{owned} in it without CA:TRUE; only its owner is believed by it"
 
 
 def _subject(one: Any) -> str:
@@ -115,7 +116,7 @@ _VERSION, _UTC_TIME = 0xA0, 0x17
 
 
 def _content(der: bytes, at: int) -> slice:
-    """Of the element that begins there."""
+    """Where the content is of the element that begins there."""
     begin, length = at + 2, der[at + 1]
     if length & 0x80:
         begin += length & 0x7F

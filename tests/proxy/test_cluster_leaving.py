@@ -20,7 +20,7 @@ def nobody(hindrance: Hindrance | None) -> None:
 
 
 def test_who_has_gone_before_anything_was_asked_leaves_nothing_behind() -> None:
-    """The row is another's by then: it is neither renewed in it, nor is what the server says told to whom has it now."""
+    """The row is another's by then: it is not renewed in it, and who has it now is told nothing of it."""
 
     async def gone() -> tuple[dict[int, Any], set[int], bool]:
         worker: Any = Worker()

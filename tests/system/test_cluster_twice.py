@@ -1,4 +1,4 @@
-"""What is sent twice to the server of a cluster, since its answer got lost: it is carried out as if it was sent once."""
+"""What is sent twice to the server of a cluster, since its answer got lost: it counts as if it was sent once."""
 
 import asyncio
 from collections.abc import AsyncIterator

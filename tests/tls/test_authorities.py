@@ -68,7 +68,7 @@ def test_a_server_that_has_signed_itself_is_pinned(tmp_path: Path, days: int) ->
 
 
 def test_it_is_told_of_clients_only(tmp_path: Path) -> None:
-    """The same file, for a backend and for a virtual server."""
+    """One file may be a backend's and a virtual server's."""
     path = tmp_path / "own.pem"
     path.write_bytes(self_signed("store").chain)
     console = Console()
