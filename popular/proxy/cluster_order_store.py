@@ -5,7 +5,8 @@
     popular:proxies    sorted set: each proxy, by when it was last there (milliseconds)
     popular:names      sorted set: name, identity and host of each, scored alike: no two may have one name, and who has
                        another one now is not waited for under the old one
-    popular:gone:MOVE  set: the proxies at which nobody is left of the user who is being moved
+    popular:gone:MOVE  set: the proxies at which nobody is left of the user who is being moved; and, marked, those that
+                       lack the backend to which he is to come
 
 What is in the hash is in force, at whichever proxy it was said; so who was away reads what there is, and misses no end
 of an order. Where the server has lost all it knew, or its last writes, orders have not ended by that: each proxy tells
@@ -33,7 +34,9 @@ ORDERS, PROXIES, GONE = "popular:orders", "popular:proxies", "popular:gone:"
 NAMES = "popular:names"
 SORTS = (BLOCKED, HELD_USER, LOCKED_USER, ROUTED_USER)
 MOVE, BACKEND = "move", "to"
-"""In the value of a hold: the move by which it is; of a moved user: where he is."""
+"""In the value of a hold: the move by which it is; in that, and of a moved user: where he is to be."""
+LACKS = "\0"
+"""After the name of a proxy that lacks it, which no name has in it."""
 ORDERED = "ordered"
 """What news are called that something is in the hash, or no longer."""
 MOST_OCTETS = 4096
@@ -54,7 +57,7 @@ if not epoch then
 end
 for at = 2, #ARGV, 2 do
   local there = string.sub(ARGV[at + 1], 1, 1) == '+' and redis.call('HGET', KEYS[1], ARGV[at])
-  if there and string.find(there, '"move": "', 1, true) then return '' end
+  if there and there ~= string.sub(ARGV[at + 1], 2) and string.find(there, '"move": "', 1, true) then return '' end
 end
 for at = 2, #ARGV, 2 do
   local field, value = ARGV[at], ARGV[at + 1]
@@ -73,8 +76,9 @@ return epoch .. ' ' .. serial .. ' ' .. marks
 """
 """KEYS: the hash. ARGV: a random text, which is the epoch if there is none, and its beginning the mark of the change;
 and fields with their values: "" for the end of an order, `=VALUE` for its end if it still has this value, `+VALUE` for
-the hold of a move: if there is one already nothing is changed, and "" is returned; else where the store stands. All at
-once: nobody sees a user whose hold has ended and who is led where he was.
+the hold of a move: if there is another one already nothing is changed, and "" is returned; else where the store
+stands. All at once: nobody sees a user whose hold has ended and who is led where he was. Sent twice it changes nothing
+but the serial, and the mark is there twice.
 """
 
 READ_ORDERS = """
@@ -284,11 +288,16 @@ def tell_gone(url: str, passwordfile: str, move: str, *, us: str) -> None:
 
 
 def wait_until_gone(url: str, passwordfile: str, move: str, *, us: str, until: float) -> list[str]:
-    """The proxies that have not said by then that nobody is left. Blocks. Raises ModuleFailed."""
+    """The proxies that have not said by then that nobody is left. Blocks. Raises ModuleFailed, also if one of them
+    lacks the backend to which he is to come.
+    """
     with leases.blocking(url, passwordfile) as client:
         while True:
             proxies = set(client.eval(WHO, 1, PROXIES, int(1000 * AWAY_SECONDS)))
-            silent = proxies - client.smembers(GONE + move) - {us}
+            said = client.smembers(GONE + move)
+            if lacking := sorted(proxy for proxy in proxies if f"{proxy}{LACKS}" in said):
+                raise ModuleFailed(f"the backend is not there at proxy {', '.join(lacking)}")
+            silent = proxies - said - {us}
             if not silent or time.time() >= until:
                 return sorted(silent)
             time.sleep(_LOOK_SECONDS)

@@ -91,7 +91,7 @@ class ProxyService:
         self._news: News | None = None
         if self.cluster is not None:
             self.cluster.holders += 1
-            self._news = News(context, self.cluster, limit_rules(variables))
+            self._news = News(context, self.cluster, limit_rules(variables), backends=config.things["backend"])
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
         counters = context.open_counters(config.counter_indexes)

@@ -73,10 +73,10 @@ def read_certificate(name: str, pem: bytes, key_pem: bytes | None) -> Certificat
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
 
-    chain = _blocks(pem, b"CERTIFICATE")
+    chain = pem_blocks(pem, b"CERTIFICATE")
     if not chain:
         raise Unfit("it holds no certificate")
-    keys = _blocks(pem if key_pem is None else key_pem, b"PRIVATE KEY")
+    keys = pem_blocks(pem if key_pem is None else key_pem, b"PRIVATE KEY")
     if len(keys) != 1:
         where = f"{name}.pem, and there is no {name}.key" if key_pem is None else f"{name}.key"
         raise Unfit(f"{len(keys) or 'no'} private key{'s are' if keys else ' is'} in {where}; allowed: one")
@@ -100,7 +100,7 @@ def read_certificate(name: str, pem: bytes, key_pem: bytes | None) -> Certificat
     return certificate
 
 
-def _blocks(pem: bytes, label: bytes) -> list[bytes]:
+def pem_blocks(pem: bytes, label: bytes) -> list[bytes]:
     """The blocks whose label ends so: there are several kinds of PRIVATE KEY."""
     return [match[0] for match in _BLOCK.finditer(pem) if match[1].endswith(label)]
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from popular import messages
-from popular.tls.authorities import troubles_of
+from popular.tls.authorities import Authorities, troubles_of
 from popular.tls.certificate import Certificate, moment
 from popular.tls.directory import CertificateStore, ReadAll, renewed
-from popular.tls.users import SORT, authorities_in, certificate_store_of, needed_certificates
+from popular.tls.users import OF_CLIENTS, SORT, authorities_in, certificate_store_of, needed_certificates
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
 from supervisor.control.lookups import Unfit
@@ -53,8 +53,15 @@ def supply(context: CommandContext, change: Change) -> Change:
 def _with_troubles(change: Change, running: Config, config: Config) -> Change:
     """The change with what is wrong with CA certificates that are new in it."""
     known = {(sort, thing.id): value for sort, _, thing, value in authorities_in(running)}
-    new = {value for sort, _, thing, value in authorities_in(config) if known.get((sort, thing.id)) != value}
-    found = [(one.path, why) for one in sorted(new, key=str) for why in troubles_of(one, time.time())]
+    new: dict[Authorities, set[str]] = {}
+    for sort, parameter, thing, value in authorities_in(config):
+        if known.get((sort, thing.id)) != value:
+            new.setdefault(value, set()).add(parameter)
+    found = [
+        (one.path, why)
+        for one in sorted(new, key=str)
+        for why in troubles_of(one, time.time(), of_clients=OF_CLIENTS in new[one])
+    ]
     news: list[LogEntry] = [(messages.CERTIFICATE_FAULT, {"file": path, "reason": why}) for path, why in found]
     text = _noted(change.text, [f"{path}: {why}" for path, why in found])
     return replace(change, text=text, entries=[*change.entries, *news]) if found else change

@@ -13,7 +13,8 @@ from supervisor.config import Config
 
 SORT = "tls"
 
-CA_PARAMETERS = {"vserv": "clientca", "server": "clientca", "backend": "tlsca"}
+OF_CLIENTS = "clientca"
+CA_PARAMETERS = {"vserv": OF_CLIENTS, "server": OF_CLIENTS, "backend": "tlsca"}
 """Sorts of things that use TLS, and their parameter that names a file of CA certificates."""
 _SERVERS = ("vserv", "server")
 

@@ -236,8 +236,9 @@ def test_who_shares_a_name_does_not_say_that_nobody_is_left() -> None:
     """The proxy that moves him would take it for the word of both, and one of them may have a session of his."""
     operator = OperatorState([is_had_by(Named("ours", "2", "h2"), time.time())])
     context, memory = SimpleNamespace(operator=operator), SimpleNamespace(digest=lambda _name: 0)
-    cluster = SimpleNamespace(settings=("redis://h", ""), proxy="ours")
-    shared = ClusterOrderSync(cast(Any, context), cast(Any, cluster), cast(Any, memory))
+    lacking: list[str] = []
+    cluster = SimpleNamespace(settings=("redis://h", ""), proxy="ours", tell_lacking=lacking.append)
+    shared = ClusterOrderSync(cast(Any, context), cast(Any, cluster), cast(Any, memory), backends={"one"})
     hold = stored("user hold", JOE, move="m")
     (held,) = actions_of([hold], shared._gone)
     assert isinstance(held, Ordered), "he is held here too, until that move has failed"
@@ -245,6 +246,13 @@ def test_who_shares_a_name_does_not_say_that_nobody_is_left() -> None:
     (sweep,) = actions_of([hold], shared._gone)
     assert isinstance(sweep, SessionSweep)
     assert sweep.gone == GONE
+    (there, missing) = actions_of([stored("user hold", who, move=who, to=to) for who, to in PLACES], shared._gone)
+    assert isinstance(there, SessionSweep)
+    assert isinstance(missing, Ordered), "nobody's session is ended for a move that fails"
+    assert lacking == [ANN]
+
+
+PLACES = ((JOE, "one"), (ANN, "two"))
 
 
 @pytest.mark.parametrize(("identity", "others"), [("", []), ("1", [Named("ours", "2", "h2")]), ("1", None)])
@@ -272,7 +280,7 @@ def test_who_may_share_a_name_takes_back_no_hold(identity: str, others: list[Nam
     told = SimpleNamespace(operator=operator, request=requested.append, log=lambda *_words, **_fields: None)
     told.counters = SimpleNamespace(count=lambda *_words, **_fields: None)
     memory = SimpleNamespace(digest=lambda _name: 0, change=lambda _digest, _change: True)
-    shared = ClusterOrderSync(cast(Any, told), cast(Any, Server()), cast(Any, memory))
+    shared = ClusterOrderSync(cast(Any, told), cast(Any, Server()), cast(Any, memory), backends=())
     asyncio.run(shared.look())
     assert changes == []
     operator.change([OrderEntry(SHARED, IDENTITY, {IDENTITY: "1"})])

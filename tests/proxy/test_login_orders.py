@@ -113,8 +113,10 @@ def test_who_has_waited_as_long_as_may_be_is_not_released_again() -> None:
     session = site.session()
     session.decided(ADMITTED)
     site.operator.change([OrderEntry("user hold", KEY)])
+    assert session.machine.awaits_release()
     session.expired("step")
     assert session.machine.phase is CONNECTING
+    assert not session.machine.awaits_release(), "the deadline is that of the connection"
     session.machine.released()
     assert session.machine.phase is CONNECTING
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popular.pdm.contract import Secret
-from popular.proxy.leases import CAME_IN, FAILED, KICKED, member, row_of
+from popular.proxy.leases import CAME_IN, FAILED, KICKED, NEWS_MARK, member, row_of
 from popular.proxy.session.limits.limit_usage import limit_usages
 from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.shared.news import News, begun, claimed, kick_of, number_of
@@ -196,6 +196,36 @@ def test_news_are_taken_once_also_when_the_lock_is_somebody_elses(sites: tuple[S
         return [*counts, site.usage(JOE)["failures"]]
 
     assert asyncio.run(looked()) == [0.0, 0.999]
+
+
+def test_news_that_were_written_twice_are_taken_once(sites: tuple[Site, Site]) -> None:
+    """Also by two workers of a proxy, of which one takes the first writing, and the other one the second."""
+    site, _other = sites
+    told = {"by": "theirs", "what": FAILED, "address": OFFICE, "namespace": "default", "user": "joe"}
+    told = {**told, "of_network": "1", NEWS_MARK: "m1"}
+    server: Any = Server(told)
+
+    async def looked() -> list[float]:
+        site.loop = asyncio.get_running_loop()  # type: ignore[assignment]
+        me: Any = site
+        one, two = (News(me, server, site.rules) for _ in range(2))
+        counts = []
+        for more in ([], [told], [{**told, NEWS_MARK: "m2"}]):
+            server.told += Server(*server_fields(server), *more).told[len(server.told) :]
+            for worker in (one, two, one):
+                await worker._look()
+            counts.append(round(site.usage(JOE)["failures"]))
+            one, two = two, one
+        for worker in (one, two):
+            worker.close()
+        return counts
+
+    assert asyncio.run(looked()) == [1, 1, 2]
+
+
+def server_fields(server: Any) -> list[dict[str, str]]:
+    """What was told, as it was given."""
+    return [dict(zip(words[::2], words[1::2], strict=True)) for _ident, words in server.told]
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,17 @@ class Authority:
         return context
 
 
+def self_signed(name: str, *, days: float = 10) -> Leaf:
+    """A server's certificate as distributions make one: signed by its own key, and no authority's."""
+    key, subject = EC(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = (
+        _builder(subject, subject, key, -DAY, days * DAY)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    )
+    return Leaf(builder.sign(key, hashes.SHA256()), key)
+
+
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: PrivateKey, begins: datetime.timedelta, ends: datetime.timedelta
 ) -> x509.CertificateBuilder:

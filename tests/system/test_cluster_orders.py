@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import redis
 
-from popular.proxy.cluster_order_store import MOST_OCTETS, field_of
+from popular.pdm.contract import ModuleFailed
+from popular.proxy.cluster_order_store import GONE, MOST_OCTETS, field_of, wait_until_gone
 from popular.proxy.namesakes import Named
 from popular.proxy.session.limits.cluster import Cluster
 from tests.patience import patient
@@ -221,6 +222,41 @@ def test_a_proxy_that_was_away_catches_up(pair: Pair) -> None:
         refused = again.proxy.control("user unlock ann")
         assert not refused.ok
         assert "nothing was changed" in refused.text
+
+
+def test_who_lacks_the_new_place_says_so(tmp_path: Path) -> None:
+    """Whoever moves him hears it at once, with the name, if it is one of a proxy that is there."""
+
+    async def told(server: RedisServer) -> None:
+        worker: Any = Worker()
+        cluster = Cluster(worker, server.url, str(server.secret), proxy="p1")
+        await cluster._server.say_we_are_there()
+        cluster.tell_lacking("m")
+        await asyncio.gather(*cluster._tasks)
+        await cluster._close()
+
+    with RedisServer(tmp_path) as server:
+        asyncio.run(told(server))
+        with redis.Redis(LOOPBACK, server.port, password="hidden") as client:
+            client.sadd(f"{GONE}m", "nobody\0", "p1")
+            assert client.ttl(f"{GONE}m") > 0
+        with pytest.raises(ModuleFailed, match=r"^the backend is not there at proxy p1$"):
+            wait_until_gone(server.url, str(server.secret), "m", us="p0", until=time.time() + patient(5.0))
+
+
+@pytest.mark.nightly
+def test_nobody_is_moved_to_what_another_proxy_lacks(pair: Pair) -> None:
+    """He could not log in there any more; he stays where he is, his session there goes on, and the proxy is named."""
+    one, other = pair.members
+    other.proxy.said("backend del two")
+    with PopClient(other.port) as client:
+        assert client.log_in("ann") == b"+OK one"
+        refused = one.proxy.control("user move ann two")
+        assert not refused.ok
+        assert refused.text.startswith("the backend is not there at proxy p1")
+        wait_until(lambda: other.ordered() == set(), "he is held no more")
+        assert client.ask("STAT") == b"+OK"
+    assert {member.tries("ann") for member in pair.members} == {b"+OK one"}
 
 
 @pytest.mark.nightly

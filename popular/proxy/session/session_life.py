@@ -219,8 +219,9 @@ class SessionLife(Verbs):
         self._runtime.orders.keep(self.row_number, asking, go_on=go_on)
 
     def _released(self) -> None:
-        self._deadlines.expect_nothing()
-        self._machine.released()
+        if self._machine.awaits_release():  # else the deadline is that of another step
+            self._deadlines.expect_nothing()
+            self._machine.released()
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
         self._runtime.context.log(message, self.sid, **fields)

@@ -126,7 +126,7 @@ def _order(
         route = {"to": to, "from": home, "since": now}
     held = () if is_held else (OrderEntry(HELD_USER, key, {"seconds": HOLD_SECONDS, "since": now}),)
     routed = OrderEntry(ROUTED_USER, key, route)
-    together = moving_together.steps(context, routed, seconds=seconds, deadline=deadline)
+    together = moving_together.steps(context, routed, to=to, seconds=seconds, deadline=deadline)
     if together.everywhere and route is not None:
         routed = with_mark(routed)
     return Move(

@@ -1,8 +1,8 @@
 """What a move does at the other proxies of a cluster, so that nobody comes in at the old place while his mail is moved.
 
-The hold is told to all of them, each ends the sessions that it has of the user and says so
-(cluster_order_store.py), and the end of the hold and the new way come to them as one. If it fails, or we are killed,
-the hold ends there too.
+The hold is told to all of them, each ends the sessions that it has of the user and says so, or that it lacks the new
+place (cluster_order_store.py), and the end of the hold and the new way come to them as one. If it fails, or we are
+killed, the hold ends there too.
 """
 
 import os
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from popular.proxy.cluster_order_store import MOVE, StoredOrder, text_of
+from popular.proxy.cluster_order_store import BACKEND, MOVE, StoredOrder, text_of
 from popular.proxy.namesakes import namesake_of
 from popular.proxy.settings.cluster import AwaitGone, tell_ordered
 from popular.proxy.settings.order_sorts import HELD_USER, HOLD_SECONDS, ROUTED_USER
@@ -36,11 +36,14 @@ class Together(NamedTuple):
     switched: tuple[MoveStep, ...] = ()
 
 
-def steps(context: CommandContext, routed: OrderEntry, *, seconds: int, deadline: int | None) -> Together:
-    """`routed`: where the user is led after it. Nothing where there is no cluster. Raises CommandRefused."""
+def steps(context: CommandContext, routed: OrderEntry, *, to: str, seconds: int, deadline: int | None) -> Together:
+    """`routed`: how the user is led after it, to the backend `to`. Nothing where there is no cluster. Raises
+    CommandRefused.
+    """
     now, operator, key = time.time(), context.status.operator, routed.id
     move = os.urandom(8).hex()
     hold = {"seconds": HOLD_SECONDS, "since": now, "until": now + seconds + _MARGIN_SECONDS, MOVE: move}
+    hold |= {BACKEND: to} if to in context.config.things["backend"] else {}
     hold |= {} if deadline is None else {"deadline": now + deadline}
     told = tell_ordered(context, [])
     if told is None:

@@ -85,11 +85,13 @@ class Cluster:
         self._telling = asyncio.Semaphore(_ASIDE)
         self._giving_back = asyncio.Semaphore(_ASIDE)
         self._held: dict[int, Lease] = {}
-        """By row."""
+        """By row, from when it is asked for until the session of that row leaves."""
+        self._unanswered: set[int] = set()
+        """Rows of those of them of which the server has not said yet whether they may be: they are not renewed."""
         self._inside: set[int] = set()
         """Rows of those of them who were let in."""
-        self._leaving: dict[int, asyncio.Task[None]] = {}
-        """By row, what gives back what it held before: nothing new is asked for until that is done."""
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+        """By session, what gives back what it held before: nothing new is asked for until that is done."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._renewing: asyncio.TimerHandle | None = None
@@ -106,22 +108,25 @@ class Cluster:
 
     async def _close(self) -> None:
         """All its sessions are over: what they have said is heard to its end, and the connections go."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            self._renewing = None
         while self._tasks:
             await asyncio.wait(self._tasks)
+        if self._renewing is not None:  # or what was under way has it begin again
+            self._renewing.cancel()
+            self._renewing = None
         await self._server.close()
 
     def take_lease(self, row_number: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
-        """Asks for a lease; `answered` is called once, soon, with what hinders the session."""
+        """Asks for a lease; `answered` is called once, soon, with what hinders the session; not any more if it has left
+        by then, for the row may be another's.
+        """
         self.leave(row_number)
+        self._held[row_number] = lease
         if self._renewing is None:
             self._renewing = self._context.loop.call_later(RENEW_SECONDS, self._renew_all)
         if self._server.is_left_alone():
-            self._held[row_number] = lease
             self._context.loop.call_soon(answered, None)
             return
+        self._unanswered.add(row_number)
         self._begin(self._ask(row_number, lease, answered))
 
     def came_in(self, row_number: int) -> None:
@@ -137,13 +142,14 @@ class Cluster:
         lease = self._held.pop(row_number, None)
         was_inside = row_number in self._inside
         self._inside.discard(row_number)
+        self._unanswered.discard(row_number)
         if lease is not None and not self._server.is_lost:
-            self._leaving[row_number] = task = self._begin(self._give_back(lease, was_inside))
-            task.add_done_callback(lambda done: self._has_left(row_number, done))
+            self._leaving[lease.sid] = task = self._begin(self._give_back(lease, was_inside))
+            task.add_done_callback(lambda done: self._has_left(lease.sid, done))
 
-    def _has_left(self, row_number: int, done: asyncio.Task[None]) -> None:
-        if self._leaving.get(row_number) is done:
-            del self._leaving[row_number]
+    def _has_left(self, sid: str, done: asyncio.Task[None]) -> None:
+        if self._leaving.get(sid) is done:
+            del self._leaving[sid]
 
     def tell(self, what: str, **fields: str) -> None:
         """What the other proxies are to know; they are not told while the server is away, or far too slow."""
@@ -199,6 +205,15 @@ class Cluster:
             self.tell(cluster_order_store.ORDERED, proxy=self.proxy)
         return cluster_order_store.state_from(said).known
 
+    def tell_lacking(self, move: str) -> None:
+        """Whoever moves somebody: we lack the backend to which he is to come."""
+        if not self._server.is_left_alone():
+            self._begin(self._say_lacking(cluster_order_store.GONE + move))
+
+    async def _say_lacking(self, key: str) -> None:
+        await self._server.ask(lambda: self._client.sadd(key, f"{self.proxy}{cluster_order_store.LACKS}"))
+        await self._server.ask(lambda: self._client.expire(key, int(cluster_order_store.AWAY_SECONDS)))
+
     async def look(self, namespace: str, user: str) -> HeldInCluster | None:
         """How a user stands at all proxies; None if it does not answer, when each counts by itself."""
         found = await self._server.ask(lambda: self._look(keys=leases.keys_of(namespace, user)))
@@ -211,24 +226,25 @@ class Cluster:
         return None if found is None else (found[0], found[1])
 
     async def _ask(self, row_number: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
-        self._held[row_number] = lease
-        said = await self._ask_for_lease(lease) if await self._has_given_back(row_number) else None
-        if self._held.get(row_number) is not lease:  # the session has gone meanwhile
+        if self._held.get(row_number) is not lease:  # the session has gone before anything was asked
+            return
+        said = await self._ask_for_lease(lease) if await self._has_given_back(lease.sid) else None
+        if self._held.get(row_number) is not lease:  # it has gone meanwhile
             await self._give_back(lease, was_inside=False)
             return
+        self._unanswered.discard(row_number)
         if said in _HINDRANCES:
             del self._held[row_number]
         answered(None if said is None else _HINDRANCES.get(said))
-        if said == FREE:
+        if said == FREE and self._held.get(row_number) is lease:
             await self._server.ask(lambda: self._renew_leases(leases.ALL, [self._member(lease)]))
 
-    async def _has_given_back(self, row_number: int) -> bool:
-        """Waits for it. Who asks before is taken for the one who leaves, if both are one session."""
-        leaving = self._leaving.get(row_number)
-        if leaving is None or (await asyncio.wait((leaving,), timeout=ASK_SECONDS))[0]:
-            return True
-        self._server.lose("too slow in taking leases back")
-        return False
+    async def _has_given_back(self, sid: str) -> bool:
+        """Waits until nothing is left of what the session held before: else it would be given back what it is to get
+        now. That takes long where many end at once, which is no sign of a slow server: then this login counts alone.
+        """
+        leaving = self._leaving.get(sid)
+        return leaving is None or bool((await asyncio.wait((leaving,), timeout=ASK_SECONDS))[0])
 
     def _ask_for_lease(self, lease: Lease) -> Awaitable[int | None]:
         arguments = [lease.sid, lease.sessions, 1000 * lease.delay, int(1000 * LEASE_SECONDS)]
@@ -263,7 +279,7 @@ class Cluster:
         """Also what the server has lost meanwhile. Who has left while it was under way is taken out again."""
         loop = self._context.loop
         began = loop.time()
-        renewed = list(self._held.values())
+        renewed = [lease for row_number, lease in self._held.items() if row_number not in self._unanswered]
         by_key: dict[str, list[str]] = {leases.ALL: [self._member(lease) for lease in renewed]}
         for lease in renewed:
             by_key.setdefault(leases.keys_of(lease.namespace, lease.user)[0], []).append(lease.sid)

@@ -164,8 +164,12 @@ class Machine(BackendSide):
         """The operator has ordered something else about a user who is held. Not any more, if his time was over in the
         same turn of the loop.
         """
-        if self.phase is HELD and isinstance(self._hold, ThenObey):
+        if self.awaits_release():
             self._leave_hold(waited=False)
+
+    def awaits_release(self) -> bool:
+        """Whether the operator holds the client."""
+        return self.phase is HELD and isinstance(self._hold, ThenObey)
 
     def _leave_hold(self, *, waited: bool) -> None:
         """The client is held back no more: what that was for goes on. `waited`: for as long as may be."""

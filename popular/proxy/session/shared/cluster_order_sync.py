@@ -4,13 +4,13 @@ One of a proxy's workers looks: when it has news of them, and every few seconds,
 master alone changes orders; it gets what is new as if an operator had said it, with the proxy's name.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
 from popular import messages
-from popular.proxy.cluster_order_store import MOVE, ORDERED, SORTS, StoredOrder, reconciled
+from popular.proxy.cluster_order_store import BACKEND, MOVE, ORDERED, SORTS, StoredOrder, reconciled
 from popular.proxy.namesakes import identity_of, is_had_by, is_ours_alone, namesake_of, new_identity
 from popular.proxy.session.limits.cluster import Cluster
 from popular.proxy.settings.blocking import seconds_left
@@ -73,8 +73,12 @@ def text_of(told: StoredOrder) -> str:
 class ClusterOrderSync:
     """One worker's, under one config."""
 
-    def __init__(self, context: WorkerContext, cluster: Cluster, memory: Remembered) -> None:
+    def __init__(
+        self, context: WorkerContext, cluster: Cluster, memory: Remembered, *, backends: Container[str]
+    ) -> None:
+        """`backends`: those that there are under this config."""
         self._context = context
+        self._backends = backends
         self._cluster = cluster
         self._memory = memory
         self._digest = memory.digest("orders")
@@ -176,9 +180,14 @@ class ClusterOrderSync:
 
     def _gone(self, entry: OrderEntry) -> TellGone | None:
         """While another proxy has our name nobody is told: it would be believed of that one too, and his mail be copied
-        while he is in it. So no proxy moves anybody meanwhile.
+        while he is in it. So no proxy moves anybody meanwhile. Nor to a backend that there is not here: he could not
+        log in here then, so nobody is ended for that.
         """
-        move = (entry.value or {}).get(MOVE) if entry.sort == HELD_USER else None
+        value = entry.value or {}
+        move, to = value.get(MOVE) if entry.sort == HELD_USER else None, value.get(BACKEND)
         if move is None or namesake_of(self._context.operator.of(SHARED), wall()):
+            return None
+        if to is not None and to not in self._backends:
+            self._cluster.tell_lacking(move)
             return None
         return TellGone(*self._cluster.settings, move=move, us=self._cluster.proxy)

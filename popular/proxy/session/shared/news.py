@@ -6,7 +6,7 @@ has happened here and, a quarter of a second late, elsewhere. While the server d
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_network
@@ -32,6 +32,9 @@ LOOK_SECONDS = 0.25
 KICK_SECONDS = 30.0
 """A kick that is older is of no sessions of now."""
 _AT_ONCE = 500
+_MARKS_KEPT = 2000
+"""So many of the last entries: one that was written twice comes again two seconds later at most."""
+_LONGEST_MARK = 32
 _NONE_YET = 1
 _OF_A_MILLISECOND = 1000
 """Numbers of news are milliseconds times this, and which one of that millisecond it is."""
@@ -81,8 +84,10 @@ def kick_of(fields: Mapping[str, str]) -> SessionSweep:
 class News:
     """One worker's, under one config."""
 
-    def __init__(self, context: WorkerContext, cluster: Cluster, rules: LimitRules) -> None:
-        """Begins to listen; from whatever thread."""
+    def __init__(
+        self, context: WorkerContext, cluster: Cluster, rules: LimitRules, *, backends: Container[str] = ()
+    ) -> None:
+        """Begins to listen; from whatever thread. `backends`: see ClusterOrderSync."""
         self._context = context
         self._cluster = cluster
         self._memory = context.open_remembered()
@@ -90,8 +95,10 @@ class News:
         self._limits = Limits(rules, "", context)
         self._counts_guesses = rules.counts_guesses
         self._us = leases.this_proxy()
-        self._orders = ClusterOrderSync(context, cluster, self._memory)
+        self._orders = ClusterOrderSync(context, cluster, self._memory, backends=backends)
         self._last = ""
+        self._marks: dict[str, None] = {}
+        """What the entries seen last are known by, the latest after; whichever worker took them."""
         self._over = False
         self._listening: asyncio.Task[None] | None = None
         context.loop.call_soon_threadsafe(self._begin)
@@ -142,10 +149,20 @@ class News:
                 return False  # somebody had the lock for too long: the next time
             self._last = last
             for ident, words in found:
-                if number_of(ident) > before:
-                    fields = dict(zip(words[::2], words[1::2], strict=True))
+                fields = dict(zip(words[::2], words[1::2], strict=True))
+                if self._is_new(fields.get(leases.NEWS_MARK, "")) and number_of(ident) > before:
                     self._take(fields, (now - int(ident.partition("-")[0])) / 1000)
         return len(found) == _AT_ONCE
+
+    def _is_new(self, mark: str) -> bool:
+        """Whether the entry is none that was there before. An older release writes no mark."""
+        if mark in self._marks:
+            return False
+        if 0 < len(mark) <= _LONGEST_MARK:
+            self._marks[mark] = None
+            if len(self._marks) > _MARKS_KEPT:
+                del self._marks[next(iter(self._marks))]
+        return True
 
     def _take(self, fields: Mapping[str, Any], age: float) -> None:
         """What is nothing that we know, another release's say, is nothing to us."""

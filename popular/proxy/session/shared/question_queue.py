@@ -35,7 +35,7 @@ Work: TypeAlias = Callable[[], tuple[A, Callable[[], None]]]
 class PendingQuestion(Generic[A]):
     """A question that waits for a thread, or has one."""
 
-    __slots__ = ("_queue", "answered", "network", "since", "work")
+    __slots__ = ("_queue", "answered", "is_dropped", "network", "since", "work")
 
     def __init__(
         self,
@@ -50,12 +50,14 @@ class PendingQuestion(Generic[A]):
         self.network = network
         self.answered = answered
         self.since = 0.0
+        self.is_dropped = False
         self.work: Work[A] | None = work
         """Holds a password, so it is let go of as soon as a thread has it, or nobody wants to know any more."""
 
     def drop(self) -> None:
-        """Nobody wants to know any more. A thread that has it cannot be stopped."""
+        """Nobody wants to know any more, or hears the answer. A thread that has it cannot be stopped."""
         self._queue.drop(self)
+        self.is_dropped = True
 
 
 class QuestionQueue:
@@ -134,4 +136,5 @@ class QuestionQueue:
         if not future.cancelled():
             answer, count = future.result()
             count()
-            waiting.answered(answer)
+            if not waiting.is_dropped:
+                waiting.answered(answer)
