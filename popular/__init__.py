@@ -12,7 +12,7 @@ Words of this project, used without synonyms:
     route                    where a user's mailbox is: backend, and mailbox or backend user name
 
 ARCHITECTURE.md follows one login through the files: `worker/acceptor.py` (accepts) → `proxy/session/session.py`
-(carries out, on `session_life.py`) ⇄ `authorization.py`, `backend_side.py` and `machine.py` (decide: classes of the
+(carries out) ⇄ `authorization.py`, `backend_side.py` and `machine.py` (decide: classes of the
 machine) → `pdm/chain.py` (who is this?) → `backend_login.py` → `relay.py`; and where an empty mailbox is shown instead.
 """
 

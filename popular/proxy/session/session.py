@@ -1,63 +1,154 @@
 """One proxy session: carries out the verbs of its machine and tells it what came of them. It decides nothing of POP3.
 
-How it begins, waits, shows itself and ends is the class below it (session_life.py); here is what passes between it and
-the client, the modules and the backend. What a login has open meanwhile is kept, and given up, in login_parts.py.
+It has the parts: a machine, deadlines, a client connection, what the login needs and a row of the table; where they
+are needed, the reader of a PROXY header and a relay. Here is what a plain login runs through, from the greeting to the
+end; what it passes by (TLS, mail check, holds, …) is the base class's (optional_steps.py). What a login has open
+meanwhile is kept, and given up, in login_parts.py.
+
+Each event from the loop is one entry into the machine, with `_settle` after it. No verb calls the machine (verbs.py):
+what a verb cannot do at once is deferred, one thing at a time (`_claim_turn`), and done by `_settle`. Whatever goes
+wrong in here costs this one session and is logged as a fault of ours: who calls in here from the event loop catches
+what is raised, and says `fault`.
+
+    finish      the verb by which the machine ends it: by `end`, as soon as the last reply has left
+    _ending     the reason that `finish` gave: no more entries are made, and `_settle` only sends
+    end         at once, whoever says it: `finish`, a client that broke, a fault, the operator
+    _over       it has ended
 """
 
-import functools
-
-from popular.net.handshake import Agreed, Failure, log_handshake
+from popular.net.client import ClientConnection
+from popular.net.deadlines import Deadlines
 from popular.pdm.contract import PASSWORD, Question
-from popular.pdm.decision import Admitted, Decision
-from popular.protocol.mailcheck import Mail
-from popular.protocol.proxyheader import Header
+from popular.pdm.decision import Decision
+from popular.proxy.session.backend.backend_admission import BackendPlaces
 from popular.proxy.session.backend.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend.backend_race import RacingConnection
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
-from popular.proxy.session.backend.contracts import OURS, BackendFailure, failure_of
-from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
-from popular.proxy.session.limits.cluster import LEASE_PATIENCE_SECONDS
+from popular.proxy.session.backend.contracts import BackendFailure, failure_of
+from popular.proxy.session.login_parts import LoginParts
+from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import CONNECTING
+from popular.proxy.session.optional_steps import OptionalSteps
 from popular.proxy.session.relay import Relay
-from popular.proxy.session.session_life import SessionLife
+from popular.proxy.session.row import SessionRow, traffic_of
 from popular.proxy.session.session_log import (
     log_attempt,
-    log_backend_tls,
+    log_begin,
     log_connected,
     log_connecting,
+    log_end,
     log_heard,
-    log_introduced,
     log_said,
 )
-from popular.proxy.session.shared.absorber import PollWatch
 from popular.proxy.session.shared.module_chain import LoopQuestion
 from popular.proxy.session.shared.question_queue import PendingQuestion
-from popular.proxy.session.tapped_relay import TappedRelay, Taps
-from popular.proxy.session.who import Who
+from popular.proxy.session.shared.runtime import VservRuntime
+from popular.proxy.session.tapped_relay import TappedRelay
+from supervisor.system import wall
 
 
-class Session(SessionLife):
-    """One client connection: the machine's `Verbs`, which hears `SessionEvents` from its parts."""
+class Session(OptionalSteps):
+    """One client connection from accept to close: the machine's `Verbs`, which hears `SessionEvents` from its parts.
 
-    __slots__ = ()
+    It is the supervisor's `Session`, and owns the client connection and the deadlines.
+    """
+
+    __slots__ = ("_decision", "_places", "_to_relay")
+
+    def __init__(self, runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> None:
+        self._set_up(runtime, row_number, peer)
+
+    def _set_up(self, runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> None:
+        """A method, and not `__init__`, because for a subclass that is no call of C in the compiled form."""
+        self._set_up_steps()
+        self._runtime = runtime  # and not the parameter from here on: its type is known
+        self._accepted_at = self._runtime.context.clock.now
+        self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
+        self.row_number = row_number
+        self._machine = Machine(self, self._runtime.around, peer)
+        self._deadlines = Deadlines(self._runtime.context.wheel, self, self._accepted_at + self._runtime.authtimeout)
+        self._login = LoginParts(runtime, self)  # until the relay begins: most sessions are idle, and need it no more
+        self._row = SessionRow(runtime, row_number)
+        self._places: BackendPlaces | None = None
+        """Its place at the backend while the relay runs; before that `_login.admission` has it."""
+        self._decision: Decision | None = None
+        """What the modules have said at once: to be told."""
+        self._to_relay: tuple[bytes, bytes] | None = None
+        """The relay is to begin, after what each side is still to be sent."""
+
+    def begin(self, fd: int) -> None:
+        """Takes the row and the connection (`fd`), and greets."""
+        runtime = self._runtime
+        self._client = ClientConnection(runtime.context, fd, self)
+        self._client.hear_of_reset()
+        runtime.context.admit(self.row_number, self, runtime.started_cell)
+        try:
+            if runtime.context.log.options:
+                log_begin(runtime, self.sid, self._machine.peer(), client=self._client)
+            self._show()
+            self._deadlines.look_at(self._accepted_at + runtime.first_look)
+            self._machine.begin()
+            self._settle()
+        except Exception as error:
+            self.fault(error)
+
+    # What follows each entry
+
+    def _settle(self) -> None:
+        """What a verb has deferred is done, replies leave, and after the last one it ends."""
+        client = self._client
+        while self._has_deferred:
+            self._do_deferred()
+            if self._over:
+                return
+        if client.unsent and not self._ending:
+            client.flush_later()
+        if self._ending:
+            if not client.flush_last():
+                self.end("client_reset")
+            elif client.unsent:  # the last reply has not left: nothing else is waited for any more
+                client.listen(False)
+                self._stop_waiting()
+            else:
+                self.end(self._ending)
+        elif not client.listens:
+            client.listen(self._machine.listens())
+
+    # What a verb cannot do at once
+
+    def conclude(self, decision: Decision) -> None:
+        self._claim_turn()
+        self._decision = decision
+
+    def relay(self, to_client: bytes, to_backend: bytes) -> None:
+        self._claim_turn()
+        self._to_relay = to_client, to_backend
+
+    def _do_deferred(self) -> None:
+        """What is done here may defer something again."""
+        decision, to_relay = self._decision, self._to_relay
+        self._has_deferred = False
+        if decision is not None:
+            self._decision = None
+            self._tell_decision(decision)
+        elif to_relay is not None:
+            self._to_relay = None
+            to_client, to_backend = to_relay
+            self._begin_relay(to_client, to_backend)
+        else:
+            assert self._call is not None
+            (do, facts), self._call = self._call, None
+            do(*facts)
 
     # The client
 
+    def is_blocked(self, address: str) -> bool:
+        runtime = self._runtime
+        return runtime.blocked.read(0) != 0 and runtime.limits.blocks(address)
+
     def send(self, data: bytes) -> None:
         self._client.put(data)
-
-    def rest(self) -> None:
-        self._client.listen(False)
-        self._runtime.context.loop.call_soon(self._tell_if_open, self._machine.proceed)
-
-    def start_tls(self, seconds: float) -> None:
-        self._deadlines.expect_within(seconds)
-        self._defer(self._start_tls)
-
-    def await_header(self, seconds: float) -> None:
-        self._deadlines.expect_within(seconds)
-        self._reader = HeaderReader(self._runtime.context.loop, self._client.channel.connection, self)
 
     def client_says(self, data: bytes) -> None:
         machine = self._machine
@@ -68,55 +159,6 @@ class Session(SessionLife):
 
     def client_ended(self) -> None:
         self._machine.client_eof()
-        self._settle()
-
-    def client_took_all(self) -> None:
-        if self._ending:
-            self.end(self._ending)
-
-    def client_broke(self) -> None:
-        self.end("client_reset")
-
-    def _start_tls(self) -> None:
-        client, tls_settings = self._client, self._runtime.tls_settings
-        assert tls_settings is not None, "a virtual server with TLS has a certificate"
-        self._tls_began = self._runtime.context.clock.now
-        if not client.flush():
-            self.end("client_reset")
-        elif client.write_blocked:
-            client.hand_over()
-            self.tls_failed(Failure("other", "the client did not take the reply to STLS"))
-        else:
-            client.start_tls(self._runtime.context.clock, tls_settings, self)
-
-    def tls_up(self, agreed: Agreed) -> None:
-        context = self._runtime.context
-        self._deadlines.expect_nothing()
-        self._row.go_on()
-        self._agreed = agreed
-        log_handshake(context, self.sid, agreed, seconds=context.clock.now - self._tls_began)
-        self._machine.tls_up(agreed.certificate_name)
-        self._settle()
-
-    def tls_failed(self, failure: Failure) -> None:
-        self._machine.tls_failed(failure.why, failure.reason)
-        self._settle()
-
-    def introduced(self, header: Header) -> None:
-        self._reader = None
-        self._deadlines.expect_nothing()
-        self._reached = header.destination
-        self._via = self._machine.peer_ip
-        peer = self._machine.peer() if header.source is None else header.source
-        log_introduced(self._runtime, self.sid, peer, via=self._via)
-        self._machine.introduced(peer)
-        self._settle()
-        if not self._over:
-            self._show()
-
-    def header_failed(self, reason: str) -> None:
-        self._reader = None
-        self._machine.header_failed(reason)
         self._settle()
 
     # The modules
@@ -149,47 +191,6 @@ class Session(SessionLife):
         if not (self._runtime.limited and self._take_lease(decision)):
             self._machine.decided(decision)
 
-    def _take_lease(self, decision: Decision) -> bool:
-        """Whether the cluster is asked before it goes on."""
-        limits, machine = self._runtime.limits, self._machine
-        if not isinstance(decision, Admitted) or not limits.needs_lease(decision.limits):
-            return False
-        self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
-        who = Who(machine.peer_ip, machine.namespace, machine.user)
-        then = functools.partial(self._tell_if_open, self._lease_answered, decision)
-        limits.take_lease(self.row_number, self.sid, who, own=decision.limits, then=then)
-        return True
-
-    def _lease_answered(self, decision: Decision) -> None:
-        self._deadlines.expect_nothing()
-        self._machine.decided(decision)
-
-    # The mail check
-
-    def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
-        self._deadlines.expect_within(seconds)
-        failure = self._login.take_place(backend)
-        if failure is not None:
-            self._defer(self._tell_broken, failure)
-            return
-        failure = self._login.check_mail(backend, mailbox)
-        if failure is None:
-            return
-        if failure.word == OURS:
-            self._defer(self._tell_broken, failure)
-        else:
-            self._defer(self._mail_not_checked, failure.reason)
-
-    def _mail_not_checked(self, reason: str) -> None:
-        self._deadlines.expect_nothing()
-        self._machine.checked(None, reason)
-
-    def mail_checked(self, mail: Mail | None, reason: str) -> None:
-        self._login.mail_checked()
-        self._deadlines.expect_nothing()
-        self._machine.checked(mail, reason)
-        self._settle()
-
     # The backend
 
     def connect(self, backend: BackendRuntime, greets: bool, seconds: float) -> None:
@@ -221,10 +222,8 @@ class Session(SessionLife):
         login.connection, login.backend = connection, backend
         return None
 
-    def _introduction(self, backend: BackendRuntime) -> bytes:
-        """The PROXY header, which is said first and in clear."""
-        local = self._reached or local_end(self._client.channel.connection)
-        return proxy_header(backend.settings.sendproxy, self._machine.peer(), local)
+    def expect(self, seconds: float) -> None:
+        self._deadlines.expect_within(seconds)
 
     def send_backend(self, data: bytes) -> None:
         connection = self._login.connection
@@ -235,28 +234,18 @@ class Session(SessionLife):
         if reason:
             self._lose_backend(reason, "")
 
-    def start_backend_tls(self) -> None:
-        connection = self._login.connection
-        assert connection is not None
-        reason = connection.start_tls()
-        if reason:
-            self._lose_backend(reason, "tls")
-
-    def _lose_backend(self, reason: str, word: str) -> None:
-        self._login.lost(reason)
-        self._defer(self._tell_broken, BackendFailure(reason, word))
-
-    def leave_backend(self) -> None:
-        assert self._relay is None, "the relay has the backend then"
-        self._deadlines.expect_nothing()
-        self._login.leave_backend()
-
-    def backend_reached(self, number: int) -> None:
-        self._machine.reached(number)
-
     def backend_connected(self) -> None:
         self._time_login()
         self._machine.connected()
+        self._settle()
+
+    def backend_says(self, data: bytes) -> None:
+        machine = self._machine
+        if machine.phase is CONNECTING:
+            self._time_login()
+        if self._runtime.context.log.options:
+            log_heard(self._runtime, self.sid, data)
+        machine.backend_says(data)
         self._settle()
 
     def _time_login(self) -> None:
@@ -270,37 +259,6 @@ class Session(SessionLife):
             assert login.connection is not None
             log_connected(runtime, self.sid, backend.id, channel=login.connection.channel, seconds=now - login.began)
         login.began = now
-
-    def backend_says(self, data: bytes) -> None:
-        machine = self._machine
-        if machine.phase is CONNECTING:
-            self._time_login()
-        if self._runtime.context.log.options:
-            log_heard(self._runtime, self.sid, data)
-        machine.backend_says(data)
-        self._settle()
-
-    def backend_tls_up(self) -> None:
-        if self._runtime.context.log.options:
-            assert self._login.connection is not None
-            log_backend_tls(self._runtime, self.sid, self._login.connection.channel)
-        self._machine.backend_tls_up()
-        self._settle()
-
-    def backend_broke(self, reason: str, word: str = "") -> None:
-        if self._relay is not None:
-            self.relay_ended("backend_closed")  # what was still to be said could not be
-            return
-        self._login.lost(reason)
-        self._tell_broken(BackendFailure(reason, word))
-        self._settle()
-
-    def _tell_broken(self, failure: BackendFailure) -> None:
-        """The connection is closed, or there never was one."""
-        self._login.leave_waiting()
-        self._login.release_place()
-        self._deadlines.expect_nothing()
-        self._machine.backend_failed(failure.reason, failure.word)
 
     # The relay
 
@@ -333,11 +291,54 @@ class Session(SessionLife):
         relay.take_over(client.channel, connection.channel, client.at_eof)
         relay.begin(client.hand_over() + to_client, to_backend)
 
-    def _taps(self) -> Taps | None:
-        """Who hears what passes through the relay; nearly always nobody."""
-        poll = self._machine.poll
-        return None if poll is None else Taps([PollWatch(self._runtime.absorber, poll)], len(self._client.unsent))
-
     def relay_ended(self, ending: str) -> None:
         self._machine.relay_ended(ending)
         self._settle()
+
+    # The end
+
+    def _show(self) -> None:
+        self._row.show(self._machine, self.sid, traffic_of(self._client, self._relay))
+
+    def finish(self, ending: str, seconds: float) -> None:
+        self._ending = ending
+        if self._client.unsent:
+            self._deadlines.expect_within(seconds)
+
+    def _stop_waiting(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        relay = self._relay
+        if relay is None:
+            self._login.close()
+            return
+        if self._runtime.context.log.options:
+            self._runtime.context.log.debug("NET", "backend_left", self.sid)
+        relay.close()
+        if self._places is not None:
+            self._places.give_back()
+            self._places = None
+
+    def end(self, ending: str) -> None:
+        """Once, for one reason. All parts are let go of, as they let go of us: so it is free without the collector."""
+        if self._over:
+            return
+        self._over = True
+        self._deadlines.stop()
+        traffic = traffic_of(self._client, self._relay)
+        self._row.add_traffic(traffic)
+        self._stop_waiting()
+        self._relay = None
+        self._client.close(after_quit=ending == "quit" or ending == "absorbed")
+        runtime, context, machine = self._runtime, self._runtime.context, self._machine
+        seconds = context.clock.now - self._accepted_at
+        log_end(runtime, machine, self.sid, ending, seconds, traffic, self._agreed, self._via)
+        if runtime.orders.any:
+            runtime.orders.forget(self.row_number)
+        if runtime.limited or machine.counted:
+            runtime.limits.leave(self.row_number)
+        machine.over()
+        self._machine = self._login = None  # type: ignore[assignment]
+        context.release(self.row_number, ending, seconds)
+        runtime.holders.release()

@@ -2,7 +2,7 @@
 
 A verb never calls the machine, and gives nothing back (but for `is_blocked`, which is a question). What it comes to is
 told later, by the entry named; what is known at once (a connect that fails, modules that do not block) as soon as the
-entry that called the verb has returned: until then `SessionLife` keeps it. After `finish` the machine calls none.
+entry that called the verb has returned: until then the session keeps it. After `finish` the machine calls none.
 """
 
 from popular.pdm.contract import Question

@@ -1,0 +1,351 @@
+"""What a session does that a plain login passes by: PROXY header, TLS, mail check, lease, holds, a backend that fails;
+and what its deadlines and the supervisor ask of it.
+
+The base class of `Session` (session.py), which sets up the parts that are worked with here, and has what follows each
+entry (`_settle`) and the end.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from popular.net.client import ClientConnection
+from popular.net.deadlines import Deadlines
+from popular.net.handshake import Agreed, Failure, log_handshake
+from popular.pdm.decision import Admitted, Decision
+from popular.protocol.mailcheck import Mail
+from popular.protocol.proxyheader import Endpoint, Header
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.contracts import OURS, BackendFailure
+from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
+from popular.proxy.session.limits.cluster import LEASE_PATIENCE_SECONDS
+from popular.proxy.session.limits.login_orders import AskedLogin
+from popular.proxy.session.login_parts import LoginParts
+from popular.proxy.session.machine.machine import LINGERING, Machine
+from popular.proxy.session.machine.phases import SILENT
+from popular.proxy.session.machine.verbs import Verbs
+from popular.proxy.session.relay import Relay
+from popular.proxy.session.relay_pair import LINGER_SECONDS
+from popular.proxy.session.row import SessionRow, cost_of, marks_of
+from popular.proxy.session.session_log import log_backend_tls, log_introduced
+from popular.proxy.session.shared.absorber import PollWatch
+from popular.proxy.session.shared.runtime import VservRuntime
+from popular.proxy.session.tapped_relay import Taps
+from popular.proxy.session.who import Who
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.messages import SESSION_BUG, Message
+from supervisor.serving.session import CutCost, Whose
+
+
+class OptionalSteps(Verbs):
+    """One client connection, as far as a plain login has no need of it."""
+
+    __slots__ = (
+        "_accepted_at",
+        "_agreed",
+        "_call",
+        "_client",
+        "_deadlines",
+        "_ending",
+        "_has_deferred",
+        "_login",
+        "_machine",
+        "_over",
+        "_reached",
+        "_reader",
+        "_relay",
+        "_row",
+        "_runtime",
+        "_tls_began",
+        "_via",
+    )
+
+    # What `Session._set_up` sets up, and what it is for stands there.
+    _accepted_at: float
+    _client: ClientConnection
+    _deadlines: Deadlines
+    _login: LoginParts
+    _machine: Machine
+    _row: SessionRow
+    _runtime: VservRuntime
+
+    def _set_up_steps(self) -> None:
+        self._via = ""
+        """Who brought the PROXY header."""
+        self._reached: Endpoint | None = None
+        """Where he accepted the client, if he says so."""
+        self._reader: HeaderReader | None = None
+        self._agreed: Agreed | None = None
+        """What the TLS handshake with the client came to."""
+        self._tls_began = 0.0
+        self._relay: Relay | None = None
+        self._has_deferred = False
+        """There is a call for `_settle`, or what goes without one in Python: what the modules decided, or the relay."""
+        self._call: tuple[Callable[..., None], tuple[Any, ...]] | None = None
+        self._ending = ""
+        """Why the session ends, as soon as the last reply has left."""
+        self._over = False
+
+    # What the subclass has (session.py)
+
+    def _settle(self) -> None:
+        """What follows each entry into the machine."""
+        raise NotImplementedError
+
+    def _show(self) -> None:
+        """Writes the row."""
+        raise NotImplementedError
+
+    def end(self, ending: str) -> None:
+        raise NotImplementedError
+
+    # Entries that may come late, or fail; and verbs that cannot be done at once
+
+    def _tell_if_open(self, entry: Callable[..., None], *facts: Any) -> None:
+        """An entry that none of the parts brings: a turn of the loop, a deadline, a thread, the operator, the cluster.
+        It may come late: where the session is over, or ends with its last reply, nothing is told.
+        """
+        if self._over or self._ending:
+            return
+        try:
+            entry(*facts)
+            self._settle()
+        except Exception as error:
+            self.fault(error)
+
+    def fault(self, error: Exception) -> None:
+        """An error of ours: it ends this session and nothing else."""
+        self._runtime.context.log(SESSION_BUG, self.sid, error=kind_and_location_of(error))
+        self.end("internal_error")
+
+    def _claim_turn(self) -> None:
+        assert not self._has_deferred, "one entry begins one step at most"
+        self._has_deferred = True
+
+    def _defer(self, do: Callable[..., None], *facts: Any) -> None:
+        self._claim_turn()
+        self._call = do, facts
+
+    # The PROXY header
+
+    def await_header(self, seconds: float) -> None:
+        self._deadlines.expect_within(seconds)
+        self._reader = HeaderReader(self._runtime.context.loop, self._client.channel.connection, self)
+
+    def introduced(self, header: Header) -> None:
+        self._reader = None
+        self._deadlines.expect_nothing()
+        self._reached = header.destination
+        self._via = self._machine.peer_ip
+        peer = self._machine.peer() if header.source is None else header.source
+        log_introduced(self._runtime, self.sid, peer, via=self._via)
+        self._machine.introduced(peer)
+        self._settle()
+        if not self._over:
+            self._show()
+
+    def header_failed(self, reason: str) -> None:
+        self._reader = None
+        self._machine.header_failed(reason)
+        self._settle()
+
+    def _introduction(self, backend: BackendRuntime) -> bytes:
+        """The PROXY header for a backend, which is said first and in clear."""
+        at = self._reached or local_end(self._client.channel.connection)
+        return proxy_header(backend.settings.sendproxy, self._machine.peer(), at)
+
+    # TLS with the client
+
+    def start_tls(self, seconds: float) -> None:
+        self._deadlines.expect_within(seconds)
+        self._defer(self._start_tls)
+
+    def _start_tls(self) -> None:
+        client, tls_settings = self._client, self._runtime.tls_settings
+        assert tls_settings is not None, "a virtual server with TLS has a certificate"
+        self._tls_began = self._runtime.context.clock.now
+        if not client.flush():
+            self.end("client_reset")
+        elif client.write_blocked:
+            client.hand_over()
+            self.tls_failed(Failure("other", "the client did not take the reply to STLS"))
+        else:
+            client.start_tls(self._runtime.context.clock, tls_settings, self)
+
+    def tls_up(self, agreed: Agreed) -> None:
+        context = self._runtime.context
+        self._deadlines.expect_nothing()
+        self._row.go_on()
+        self._agreed = agreed
+        log_handshake(context, self.sid, agreed, seconds=context.clock.now - self._tls_began)
+        self._machine.tls_up(agreed.certificate_name)
+        self._settle()
+
+    def tls_failed(self, failure: Failure) -> None:
+        self._machine.tls_failed(failure.why, failure.reason)
+        self._settle()
+
+    # A client that was slow, is gone, or has to wait
+
+    def client_took_all(self) -> None:
+        if self._ending:
+            self.end(self._ending)
+
+    def client_broke(self) -> None:
+        self.end("client_reset")
+
+    def rest(self) -> None:
+        self._client.listen(False)
+        self._runtime.context.loop.call_soon(self._tell_if_open, self._machine.proceed)
+
+    def hold(self, seconds: float, at_least: float = 0.0) -> None:
+        self._deadlines.hold(seconds, at_least)
+
+    def await_release(self, asking: AskedLogin, seconds: float) -> None:
+        self._deadlines.hold(seconds)
+        go_on = functools.partial(self._tell_if_open, self._released)
+        self._runtime.orders.keep(self.row_number, asking, go_on=go_on)
+
+    def _released(self) -> None:
+        if self._machine.awaits_release():  # else the deadline is that of another step
+            self._deadlines.expect_nothing()
+            self._machine.released()
+
+    def _take_lease(self, decision: Decision) -> bool:
+        """Whether the cluster is asked before it goes on."""
+        limits, machine = self._runtime.limits, self._machine
+        if not isinstance(decision, Admitted) or not limits.needs_lease(decision.limits):
+            return False
+        self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
+        who = Who(machine.peer_ip, machine.namespace, machine.user)
+        then = functools.partial(self._tell_if_open, self._lease_answered, decision)
+        limits.take_lease(self.row_number, self.sid, who, own=decision.limits, then=then)
+        return True
+
+    def _lease_answered(self, decision: Decision) -> None:
+        self._deadlines.expect_nothing()
+        self._machine.decided(decision)
+
+    # The mail check
+
+    def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
+        self._deadlines.expect_within(seconds)
+        failure = self._login.take_place(backend)
+        if failure is not None:
+            self._defer(self._tell_broken, failure)
+            return
+        failure = self._login.check_mail(backend, mailbox)
+        if failure is not None and failure.word == OURS:
+            self._defer(self._tell_broken, failure)
+        elif failure is not None:
+            self._defer(self._mail_not_checked, failure.reason)
+
+    def _mail_not_checked(self, reason: str) -> None:
+        self._deadlines.expect_nothing()
+        self._machine.checked(None, reason)
+
+    def mail_checked(self, mail: Mail | None, reason: str) -> None:
+        self._login.mail_checked()
+        self._deadlines.expect_nothing()
+        self._machine.checked(mail, reason)
+        self._settle()
+
+    # A backend in TLS, of several addresses, or that fails
+
+    def backend_reached(self, number: int) -> None:
+        self._machine.reached(number)
+
+    def start_backend_tls(self) -> None:
+        connection = self._login.connection
+        assert connection is not None
+        reason = connection.start_tls()
+        if reason:
+            self._lose_backend(reason, "tls")
+
+    def backend_tls_up(self) -> None:
+        if self._runtime.context.log.options:
+            assert self._login.connection is not None
+            log_backend_tls(self._runtime, self.sid, self._login.connection.channel)
+        self._machine.backend_tls_up()
+        self._settle()
+
+    def leave_backend(self) -> None:
+        assert self._relay is None, "the relay has the backend then"
+        self._deadlines.expect_nothing()
+        self._login.leave_backend()
+
+    def _lose_backend(self, reason: str, word: str) -> None:
+        self._login.lost(reason)
+        self._defer(self._tell_broken, BackendFailure(reason, word))
+
+    def backend_broke(self, reason: str, word: str = "") -> None:
+        if self._relay is not None:
+            self.relay_ended("backend_closed")  # what was still to be said could not be
+            return
+        self._login.lost(reason)
+        self._tell_broken(BackendFailure(reason, word))
+        self._settle()
+
+    def _tell_broken(self, failure: BackendFailure) -> None:
+        """The connection is closed, or there never was one."""
+        self._login.leave_waiting()
+        self._login.release_place()
+        self._deadlines.expect_nothing()
+        self._machine.backend_failed(failure.reason, failure.word)
+
+    # Who else hears
+
+    def _taps(self) -> Taps | None:
+        """Who hears what passes through the relay; nearly always nobody."""
+        poll = self._machine.poll
+        return None if poll is None else Taps([PollWatch(self._runtime.absorber, poll)], len(self._client.unsent))
+
+    def note(self, message: Message, fields: dict[str, object]) -> None:
+        self._runtime.context.log(message, self.sid, **fields)
+
+    def count(self, counter: str, label: str | None, ident: str) -> None:
+        self._runtime.counters.count_one(counter, label, ident)
+
+    # Deadlines that pass
+
+    def idle_at(self) -> float:
+        relay = self._relay
+        if relay is not None:
+            return relay.last_activity + (LINGER_SECONDS if relay.lingers else self._runtime.proxytimeout)
+        return self._client.heard + self._runtime.idletimeout
+
+    def expired(self, what: str) -> None:
+        if self._ending:
+            self.end(self._ending)
+        else:
+            self._tell_if_open(self._expire, what)
+
+    def _expire(self, what: str) -> None:
+        relay = self._relay
+        if relay is not None:
+            self._machine.expired(what, LINGERING if relay.lingers else "")
+            return
+        missing = self._login.missing()
+        if what == "step":
+            self._login.give_up_answers()
+        self._machine.expired(what, missing)
+
+    # The supervisor
+
+    def whose(self) -> Whose:
+        return Whose(self._accepted_at, self._machine.peer_ip, marks_of(self._machine, self._runtime.rules.vserv))
+
+    def cut_cost(self) -> CutCost:
+        return self._relay.cut_cost() if self._relay is not None else cost_of(self._machine.phase)
+
+    def displaceable(self) -> tuple[str, float] | None:
+        phase = self._machine.phase
+        return (self._machine.peer_ip, self._row.waits_since(phase)) if phase in SILENT else None
+
+    def refresh(self) -> None:
+        relay = self._relay
+        if relay is not None:
+            if relay.lingers:
+                self._deadlines.set_alarm()
+            relay.keep_alive()
+        self._row.refresh(self._machine, self.sid, self._client, relay=relay)
