@@ -17,6 +17,7 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import OURS, BackendFailure
+from popular.proxy.session.bulk_relay import LINGER_SECONDS
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
 from popular.proxy.session.limits.cluster import LEASE_PATIENCE_SECONDS
 from popular.proxy.session.limits.login_orders import AskedLogin
@@ -25,7 +26,6 @@ from popular.proxy.session.machine.machine import LINGERING, Machine
 from popular.proxy.session.machine.phases import SILENT
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.relay import Relay
-from popular.proxy.session.relay_pair import LINGER_SECONDS
 from popular.proxy.session.row import SessionRow, cost_of, marks_of
 from popular.proxy.session.session_log import log_backend_tls, log_introduced
 from popular.proxy.session.shared.absorber import PollWatch

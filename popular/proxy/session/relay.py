@@ -2,15 +2,21 @@
 
 What a slow reader has not taken is at most one piece or one pipe for each session, however large the mail. Commands
 and short answers leave at the end of the turn in which they came (`Poller.later`). The client's stream is looked at for
-QUIT and DELE, and is otherwise untouched. This is all that an ordinary session needs; how a large mail is moved, and
-how the two end, is the class below this one (relay_pair.py).
+QUIT and DELE, and is otherwise untouched. The answer to QUIT leaves together with the end of the connection, if the
+backend has closed by then. This is all that an ordinary session needs; how a large mail is moved, and what would be
+lost if the two were cut, is the base class's (bulk_relay.py).
 """
 
-from popular.net.channel import BROKEN, ENDED
+import socket
+
+from popular.net.channel import BROKEN, ENDED, Channel
+from popular.net.splice import Pipes
 from popular.protocol.lines import NullByte
-from popular.protocol.watch import seen_of_mail_end
-from popular.proxy.session.relay_pair import ROUNDS, RelayPair
+from popular.protocol.watch import CommandWatch, seen_of_mail_end
+from popular.proxy.session.bulk_relay import BulkRelay
+from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
+from supervisor.system import Poller
 
 _COMMANDS = 1 << 12
 """Octets of the client at a time: it sends little, and small buffers are cheaper to get."""
@@ -18,10 +24,35 @@ _SHORT = 1 << 12
 """Octets of an answer that is worth waiting for the others' of the turn; a mail is not."""
 
 
-class Relay(RelayPair):
-    """What passes between the two. Invariant: a side is read only while nothing is held back for the other."""
+class Relay(BulkRelay):
+    """One pair. Invariant: a side is read only while nothing is held back for the other."""
 
-    __slots__ = ()
+    __slots__ = ("_flush_scheduled", "_over", "_owner", "from_client")
+
+    def __init__(self, owner: SessionEvents, core: Poller, pipes: Pipes) -> None:
+        """`take_over` follows at once. The owner hears of the end once, unless `close` comes first."""
+        self._set_up_bulk(pipes)
+        self._owner = owner
+        self._over = False
+        self._flush_scheduled = False
+        """What is held leaves at the end of this turn: nobody lags yet."""
+        self._for_client = b""
+        self._for_backend = b""
+        self.last_activity = core.clock.now
+        self.from_client = 0
+        self.to_client = 0
+        self.watch = CommandWatch()
+
+    def take_over(self, client: Channel, backend: Channel, client_done: bool) -> None:
+        """From now on both channels are worked from here. `client_done`: the client sends nothing more."""
+        self._client = client
+        self._backend = backend
+        self._plain = not (client.tls or backend.tls)
+        self._client_done = client_done
+        self._reads_client = not client_done
+        self._reads_backend = True
+        client.hand_to(self)
+        backend.hand_to(self)
 
     def begin(self, to_client: bytes, to_backend: bytes) -> None:
         """Passes on what was held back until now, and starts."""
@@ -33,7 +64,7 @@ class Relay(RelayPair):
         self._balance()
         if not self._plain:
             self._read_pending_client()
-            self._read_on_backend()
+            self._read_pending_backend()
 
     def ready(self, fd: int, events: int) -> None:
         if fd == self._client.fd:
@@ -161,7 +192,7 @@ class Relay(RelayPair):
             return
         self.last_activity = self._client.now()
         self._balance()
-        self._read_on_backend()
+        self._read_pending_backend()
 
     # Who is read
 
@@ -221,28 +252,82 @@ class Relay(RelayPair):
             self._for_client = b""
             self._end("client_reset")
 
-    # More than a piece
+    # The end
 
-    def _read_much(self) -> None:
-        """A large mail goes on: moved by the kernel, or through TLS piece by piece.
+    def _tell_end_of_client(self) -> None:
+        """The client sends nothing more; the backend hears of it and may still answer, unless it `lingers`.
 
-        After QUIT it is read, for somewhere after it stands the answer to QUIT.
+        QUIT is never said for the client: deletions are the client's to commit.
         """
-        if self._plain:
-            if self._reads_backend and not self.watch.quit:
-                self._splice()
-                self._balance()
+        if self._backend.tls:
             return
-        for _ in range(ROUNDS):
-            if not self._reads_backend or not self._read_backend():
-                return
+        try:
+            self._backend.end_sending()
+        except OSError:
+            pass
 
-    def _read_pending_client(self) -> None:
-        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
-        while self._reads_client and self._client.pending():
-            self._read_client()
+    def _see_end_of_backend(self) -> None:
+        """All that it has said was read."""
+        if self._flush_last_to_client():
+            self._end(self._ending_of_backend())
 
-    def _read_on_backend(self) -> None:
-        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
-        if self._reads_backend and self._backend.pending():
-            self._read_much()
+    def _flush_last_to_client(self) -> bool:
+        """Whether the client has taken all that came before the end, which follows. Else the end is read once more."""
+        held = self._for_client
+        if held:
+            try:
+                sent = self._client.send_last(held)
+            except OSError:
+                self._end("client_reset")
+                return False
+            self._for_client = b"" if sent == len(held) else held[sent:]
+        return not self._for_client
+
+    def _ending_of_backend(self) -> str:
+        """A backend that closes after its answer to QUIT is how a session ends: by `quit`. One that closes after a
+        client that had closed before it, without QUIT, does what that client has begun; any other one has hung up.
+        """
+        if self.watch.quit_answered:
+            return "quit"
+        if not self._client_done or self.watch.quit:
+            return "backend_closed"
+        # If a client that had closed its half is reset, the backend's end may be heard of before that.
+        is_reset = self._client.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        return "client_reset" if is_reset else "client_closed"
+
+    def _end(self, ending: str) -> None:
+        """Tells the owner, who closes."""
+        if not self._over:
+            self._over = True
+            self._reads_client = self._reads_backend = False
+            self._owner.relay_ended(ending)
+
+    def close(self) -> None:
+        """Gives the pipe back, leaves the backend without a word (but TLS is ended properly), and lets go of the
+        session, whose the client's channel is. What came in this turn has still to leave, and ahead of the end: that
+        may be a reset, by which the kernel drops what it holds back.
+        """
+        if self._flush_scheduled:
+            self._flush_scheduled = False
+            _send_what_goes(self._backend, self._for_backend)
+            _send_what_goes(self._client, self._for_client)
+        self._over = True
+        self._reads_client = self._reads_backend = False
+        self._owner = None  # type: ignore[assignment]
+        if self._transfer is not None:
+            self._transfer.close()
+            self._transfer = None
+        backend = self._backend
+        if backend.fd >= 0:
+            if backend.tls:
+                backend.end_sending()
+            backend.close()
+
+
+def _send_what_goes(channel: Channel, held: bytes) -> None:
+    """Once, whatever comes of it."""
+    try:
+        if held:
+            channel.send(held)
+    except OSError:
+        pass
