@@ -22,7 +22,7 @@ from popular.protocol.sasl import (
     encoded,
     initial_response,
 )
-from popular.proxy.session.machine.login_commands import name_of
+from popular.proxy.session.machine.authorization import name_of
 
 CHALLENGE = b"<1896.697170952@postoffice.reston.mci.net>"
 

@@ -1,15 +1,22 @@
 cimport cython
 
 from popular.protocol.lines cimport LineBuffer
-from popular.proxy.session.machine.login_commands cimport CommandRow, name_of, row_of
 from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.telling cimport Teller
 from popular.proxy.session.machine.typedrules cimport TypedRules
 from popular.proxy.session.machine.verbs cimport Verbs
-from supervisor.octets cimport find, namedtuple_of, part
+from supervisor.octets cimport find, is_plain, namedtuple_of, part, word_at
 
-cdef long _ANSWERING, _BLANK
+cdef class CommandRow:
+    cdef public str keyword
+    cdef public bint alone, blanks_count, with_argument
+    cdef bint takes(self, bytes argument) except -1
+    cdef bint _is_none(self, bytes argument) except -1
+
+cdef long _BLANK
+cdef dict _COMMANDS
 cdef CommandRow _PASS, _USER
+cdef unsigned int _PASS_WORD, _USER_WORD
 cdef dict _ANSWERS
 cdef tuple _NOT_SHOWN
 cdef bytes _SEND_PASS
@@ -35,3 +42,8 @@ cdef class Authorization(Teller):
     cdef _put(self, question)
     cdef _ask(self, question)
     cdef _note_time(self)
+
+@cython.locals(word=cython.uint, keyword=bytes)
+cdef CommandRow _row_of(bytes line, Py_ssize_t blank)
+
+cpdef str name_of(bytes octets)

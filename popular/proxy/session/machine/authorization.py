@@ -1,4 +1,5 @@
-"""A plain login as the client sees it: the greeting, its lines, USER and PASS, up to the question who it is.
+"""A plain login as the client sees it: the greeting, its lines, USER and PASS, up to the question who it is; and which
+commands there are before the login, with what argument, and which user names.
 
 The fourth of the seven classes of which the machine is made: after `telling.py` (who says no), in front of
 `exchanges.py` (AUTH, APOP). Pure, as they all are.
@@ -8,39 +9,58 @@ from collections.abc import Callable
 
 from popular.pdm.contract import Question, Secret
 from popular.protocol import replies, sasl
-from popular.protocol.commands import VERBS, parse
+from popular.protocol.commands import VERBS, State, parse
 from popular.protocol.lines import LONGEST_COMMAND, LineTooLong, NullByte
+from popular.protocol.sasl import LONGEST_NAME
 from popular.proxy.session.machine.client_side import BYE, HEADER_SECONDS
 from popular.proxy.session.machine.holds import ThenAsk, ThenRefuse
-from popular.proxy.session.machine.login_commands import PASS, USER, name_of, row_of
 from popular.proxy.session.machine.machine_state import MOST_HELD
-from popular.proxy.session.machine.phases import (
-    ANSWERING,
-    ASKING,
-    EXCHANGING,
-    NAMED,
-    NOTHING_SAID,
-    PENDING,
-    SIMULATING,
-    bits,
-)
+from popular.proxy.session.machine.phases import ASKING, EXCHANGING, NAMED, SIMULATING
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.telling import Teller
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.who import who_asks
 from popular.proxy.settings.vserv import POP3S
-from supervisor.octets import find, namedtuple_of, part
+from supervisor.octets import find, is_plain, namedtuple_of, part, word_at
 
 LINES_A_TURN = 4
 """Lines of a client that are answered before all others get their turn."""
 MODULE_SECONDS = 30.0
 
-_ANSWERING = bits(ANSWERING)
 _BLANK = 32
 _NOT_SHOWN = tuple(Question._field_defaults.values())[1:]
 """The last fields of a Question, after `certificate_name`, empty: whoever says USER and PASS shows nothing else."""
 _SEND_PASS = replies.ok("send PASS")
-_USER, _PASS = USER, PASS  # as names of C (authorization.pxd)
+
+
+class CommandRow:
+    """A command before the login, as the client may say it: with an argument, alone, or either way."""
+
+    __slots__ = ("alone", "blanks_count", "keyword", "with_argument")
+
+    def __init__(self, keyword: str) -> None:
+        either = keyword in ("AUTH", "LANG")
+        self.keyword = keyword
+        self.alone = either or not VERBS[keyword].fewest
+        self.with_argument = either or not self.alone
+        self.blanks_count = keyword == "PASS"
+        """An argument of nothing but blanks is one: all after the first blank is the password (RFC 1939 section 7)."""
+
+    def takes(self, argument: bytes) -> bool:
+        """Whether the command may be said so."""
+        return (self.alone and self.with_argument) or self.alone == self._is_none(argument)
+
+    def _is_none(self, argument: bytes) -> bool:
+        if not argument or self.blanks_count:
+            return not argument
+        return argument[0] <= _BLANK and not argument.strip()
+
+
+_COMMANDS = {
+    verb.keyword.encode(): CommandRow(verb.keyword) for verb in VERBS.values() if State.AUTHORIZATION in verb.states
+}
+_USER, _PASS = _COMMANDS[b"USER"], _COMMANDS[b"PASS"]
+_USER_WORD, _PASS_WORD = word_at(b"USER"), word_at(b"PASS")
 
 
 class Authorization(Teller):
@@ -94,10 +114,10 @@ class Authorization(Teller):
     def client_eof(self) -> None:
         """The client will send nothing more. What it sent before is still answered, unless it `is_gone`.
 
-        In NOTHING_SAID it has said nothing of what was expected: a health check, and nobody's fault.
+        One that has said nothing of what was expected is a health check, and nobody's fault.
         """
         self._eof = True
-        if (self.phase in PENDING and self._is_gone()) or self.phase in NOTHING_SAID:
+        if (self._owes_answer() and self._is_gone()) or self._expects_first_word():
             self._end("client_closed")
         else:
             self._answer_lines()
@@ -114,7 +134,7 @@ class Authorization(Teller):
         """Answers the lines that are there, as far as the phase allows."""
         lines = self.lines
         left = LINES_A_TURN
-        while lines.held and self._bit & _ANSWERING:
+        while lines.held and self._takes_lines():
             if not left:
                 self._rests = True
                 self._verbs.rest()
@@ -139,7 +159,7 @@ class Authorization(Teller):
                 self._response(line)
             else:
                 self._command(line)
-        if self._eof and self._bit & _ANSWERING:
+        if self._eof and self._takes_lines():
             self._end("client_closed")
 
     def _may_be_longer(self) -> bool:
@@ -164,10 +184,10 @@ class Authorization(Teller):
             return
         blank = find(line, _BLANK)
         argument = b"" if blank < 0 else part(line, blank + 1, len(line))
-        known = row_of(line, blank)
+        known = _row_of(line, blank)
         if known is None:
             self._not_here(parse(line).keyword)
-        elif known.alone != known.with_argument and known.alone != known.has_nothing(argument):
+        elif not known.takes(argument):
             self._error(f"{known.keyword} takes {'no' if known.alone else 'an'} argument")
         elif known is _USER:  # in nearly every login: called directly, at a third of the price
             self._name(argument)
@@ -301,3 +321,30 @@ _ANSWERS: dict[str, Callable[[Authorization, bytes], None]] = {
     "QUIT": Authorization._quit,
 }
 """What answers a command; USER and PASS are not among them, which `_command` calls by their names."""
+
+
+def _row_of(line: bytes, blank: int) -> CommandRow | None:
+    """The command's, whose first blank is there. Those of nearly every login are found without a dictionary."""
+    if blank == len(b"USER"):
+        word = word_at(line)
+        if word == _USER_WORD:
+            return _USER
+        if word == _PASS_WORD:
+            return _PASS
+    keyword = line if blank < 0 else part(line, 0, blank)
+    return _COMMANDS.get(keyword.upper())
+
+
+def name_of(octets: bytes) -> str:
+    """A user name, if there can be such a one. Raises BadResponse."""
+    if is_plain(octets) and 0 < len(octets) <= LONGEST_NAME:
+        return octets.decode("ascii")
+    try:
+        name = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise sasl.BadResponse("the user name is not UTF-8") from None
+    if not name.isprintable():
+        raise sasl.BadResponse("the user name has control characters")
+    if not name or len(octets) > LONGEST_NAME:
+        raise sasl.BadResponse(f"the user name is empty, or too long; allowed: {LONGEST_NAME} octets")
+    return name

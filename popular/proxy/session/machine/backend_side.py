@@ -180,6 +180,11 @@ class BackendSide(Exchanges):
         reply, rest = fields_of(said)
         self._verbs.relay(joined(joined(reply, b"\r\n"), rest), self.lines.take_rest())
 
+    def _logged_in(self) -> None:
+        self._verbs.logged_in()
+        if self.mechanism:
+            self._verbs.count("sasl_logins", self.mechanism, self._rules.vserv)
+
     def _let_in_or_refuse(self) -> bool:
         """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
         around, own = self._around, self._own_limits

@@ -32,7 +32,7 @@ class ClientSide(MachineState):
 
     __slots__ = ()
 
-    # What stands above: the words of a client (authorization.py)
+    # What subclasses have
 
     def _greet(self) -> None:
         """`Authorization._greet`."""
@@ -40,6 +40,10 @@ class ClientSide(MachineState):
 
     def _answer_lines(self) -> None:
         """`Authorization._answer_lines`."""
+        raise NotImplementedError
+
+    def _logged_in(self) -> None:
+        """`BackendSide._logged_in`."""
         raise NotImplementedError
 
     # The PROXY header
@@ -146,11 +150,6 @@ class ClientSide(MachineState):
         verbs.count("simulated", None, "")
         verbs.send(WELCOME)
         self._answer_lines()
-
-    def _logged_in(self) -> None:
-        self._verbs.logged_in()
-        if self.mechanism:
-            self._verbs.count("sasl_logins", self.mechanism, self._rules.vserv)
 
     def _simulated(self, line: bytes) -> None:
         """What the mailbox without mail says to it."""

@@ -14,8 +14,7 @@ from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.scram import SCRAM, invented_salt
 from popular.proxy.session.limits.login_orders import LOCKED, AskedLogin
 from popular.proxy.session.machine.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
-from popular.proxy.session.machine.authorization import Authorization
-from popular.proxy.session.machine.login_commands import name_of
+from popular.proxy.session.machine.authorization import Authorization, name_of
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED
 from popular.proxy.session.machine.proving import Proving
 

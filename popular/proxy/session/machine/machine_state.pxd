@@ -6,7 +6,7 @@ from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.typedrules cimport TypedRules
 from popular.proxy.session.machine.verbs cimport Verbs
 
-cdef long _ANSWERING, _NOT_READ
+cdef long _ANSWERING, _NOT_READ, _NOTHING_SAID, _PENDING
 
 cdef class MachineState:
     cdef public object _exchange, _hold, _offer, _proving, _question, _secret, phase
@@ -22,6 +22,9 @@ cdef class MachineState:
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     cpdef bint listens(self) except -1
     cpdef bint answers(self) except -1
+    cdef bint _takes_lines(self) except -1
+    cdef bint _owes_answer(self) except -1
+    cdef bint _expects_first_word(self) except -1
     @cython.locals(number=long, bit=long)
     cpdef _move(self, phase)
     cdef _forget(self)

@@ -19,6 +19,8 @@ from popular.proxy.session.machine.phases import (
     GREETED,
     MOVES,
     NOT_READ,
+    NOTHING_SAID,
+    PENDING,
     Phase,
     bits,
 )
@@ -32,7 +34,7 @@ MOST_HELD = 1 << 14
 CLOSING_SECONDS = 5.0
 """How long a last reply may take to leave."""
 
-_ANSWERING, _NOT_READ = bits(ANSWERING), bits(NOT_READ)
+_ANSWERING, _NOT_READ, _PENDING, _NOTHING_SAID = map(bits, (ANSWERING, NOT_READ, PENDING, NOTHING_SAID))
 
 
 class MachineState:
@@ -130,7 +132,21 @@ class MachineState:
 
     def answers(self) -> bool:
         """Whether a line that comes now is answered at once: none waits before it."""
-        return self._bit & _ANSWERING != 0 and not self.lines.held
+        return self._takes_lines() and not self.lines.held
+
+    # What the phases have in common (the sets of phases.py)
+
+    def _takes_lines(self) -> bool:
+        """Whether a line of the client is answered at once (ANSWERING)."""
+        return self._bit & _ANSWERING != 0
+
+    def _owes_answer(self) -> bool:
+        """Whether the client waits for the answer to PASS (PENDING)."""
+        return self._bit & _PENDING != 0
+
+    def _expects_first_word(self) -> bool:
+        """Whether the client has said nothing yet of what was expected (NOTHING_SAID)."""
+        return self._bit & _NOTHING_SAID != 0
 
     def _move(self, phase: Phase) -> None:
         """The only one that changes the phase."""
