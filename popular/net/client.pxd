@@ -21,7 +21,7 @@ cdef class ClientConnection(EventTaker):
     cdef public Channel channel
     cdef public bytes unsent
     cdef public unsigned int _idle_events
-    cdef public bint _draining, _flush_scheduled, at_eof, listens, write_blocked
+    cdef public bint _draining, _flush_scheduled, at_eof, reads, write_blocked
     cdef public double heard, took
     cdef public long long received, sent
     cpdef hear_of_reset(self)
@@ -33,7 +33,7 @@ cdef class ClientConnection(EventTaker):
     cpdef turn_over(self)
     @cython.locals(unsent=bytes)
     cdef _taken(self, Py_ssize_t taken)
-    cpdef listen(self, bint wanted)
+    cpdef set_reading(self, bint wanted)
     cpdef bytes hand_over(self)
     cpdef close(self, bint after_quit)
     @cython.locals(owner=ClientOwner)

@@ -2,10 +2,10 @@
 
 Replies gather (`put`) until `flush`, so that a client that pipelines is answered in one piece. What it does not take
 waits here, and while anything waits the client is not read: so what a session holds stays bounded, however much the
-client sends. The owner says whether it wants to be fed (`listen`). TLS begins here too.
+client sends. The owner says whether it wants to be fed (`set_reading`). TLS begins here too.
 
 `flush_later` sends when all who have events now have had them, `flush_last` what the end follows. None of these calls
-the owner, nor does `put`; `listen(True)` does only in TLS, with what was decrypted already.
+the owner, nor does `put`; `set_reading(True)` does only in TLS, with what was decrypted already.
 """
 
 from typing import Protocol
@@ -71,7 +71,7 @@ class TlsAsker(Protocol):
 
 
 class ClientConnection(EventTaker):
-    """One connection, and the handshake's `Leg`.
+    """One connection, and the handshake's `HandshakeOwner`.
 
     `received` and `sent` count octets; `heard` and `took` are when it last sent or took some.
     """
@@ -87,7 +87,7 @@ class ClientConnection(EventTaker):
         "at_eof",
         "channel",
         "heard",
-        "listens",
+        "reads",
         "received",
         "sent",
         "took",
@@ -96,7 +96,7 @@ class ClientConnection(EventTaker):
     )
 
     def __init__(self, context: ConnectionContext, fd: int, owner: ClientOwner) -> None:
-        """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end."""
+        """It is not read before `set_reading`. `fd`: of a non-blocking socket, which is closed in the end."""
         log, core = context.log, context.core
         self._log = log
         self._owner = owner
@@ -116,7 +116,7 @@ class ClientConnection(EventTaker):
         """Replies that were not sent, or not taken, yet."""
         self.write_blocked = False
         """The client did not take all of them: it is told to us when it takes more."""
-        self.listens = False
+        self.reads = False
         """The owner wants to be fed."""
         self.at_eof = False
         """The client sends nothing more."""
@@ -186,12 +186,12 @@ class ClientConnection(EventTaker):
             self.write_blocked = True
             self.channel.want(WRITE)
 
-    def listen(self, wanted: bool) -> None:
+    def set_reading(self, wanted: bool) -> None:
         """Whether the client is read from now on.
 
         Not to be read any more costs nothing unless it sends something: most clients wait for their answers.
         """
-        self.listens = wanted
+        self.reads = wanted
         if wanted and not self.at_eof and not self.write_blocked:
             self.channel.want(READ)
             if self.channel.tls:
@@ -200,7 +200,7 @@ class ClientConnection(EventTaker):
     def hand_over(self) -> bytes:
         """Leaves the channel to somebody else, who works it from now on; returns the replies that still wait."""
         unsent, self.unsent = self.unsent, b""
-        self.write_blocked = self.listens = False
+        self.write_blocked = self.reads = False
         return unsent
 
     def close(self, after_quit: bool) -> None:
@@ -213,7 +213,7 @@ class ClientConnection(EventTaker):
             self.flush_last()
         self._owner = None  # type: ignore[assignment]
         self._asker = None
-        self.listens = False
+        self.reads = False
         if after_quit and not self.channel.tls:
             self.channel.close()
         else:
@@ -224,9 +224,9 @@ class ClientConnection(EventTaker):
         try:
             if events & WRITE:
                 self._takes_more(owner)
-            elif events & self._idle_events and (self.at_eof or not self.listens):
+            elif events & self._idle_events and (self.at_eof or not self.reads):
                 owner.client_broke()
-            elif self.at_eof or not self.listens:
+            elif self.at_eof or not self.reads:
                 self.channel.want(self._idle_events)
             else:
                 self._read(owner)
@@ -257,7 +257,7 @@ class ClientConnection(EventTaker):
         if self._draining:
             return
         self._draining = True
-        while self.listens and not self.write_blocked and not self.at_eof and self.channel.pending():
+        while self.reads and not self.write_blocked and not self.at_eof and self.channel.pending():
             self._read(self._owner)
         self._draining = False
 
@@ -273,7 +273,7 @@ class ClientConnection(EventTaker):
         """Unless the owner has put new replies, or closed."""
         if self.write_blocked or self.channel.fd < 0:
             return
-        self.channel.want(READ if self.listens and not self.at_eof else self._idle_events)
+        self.channel.want(READ if self.reads and not self.at_eof else self._idle_events)
         if self.channel.tls:
             self._drain()
 
@@ -294,7 +294,7 @@ class ClientConnection(EventTaker):
         """
         assert not self.unsent
         self._asker = asker
-        Handshake(clock, self, tls_settings)
+        Handshake.begin(clock, self, tls_settings)
 
     def handshake_done(self, agreed: Agreed) -> None:
         asker, self._asker = self._asker, None
@@ -311,7 +311,7 @@ class ClientConnection(EventTaker):
         asker.tls_failed(failure)
 
     def nobody_came(self, broke: bool) -> None:
-        """See handshake.Leg."""
+        """See HandshakeOwner."""
         self._asker = None
         self.at_eof = True
         if broke:

@@ -13,8 +13,8 @@ cdef class Deadlines(Timed):
     cdef public bint _is_in
     cdef public double _to_step, _until, _wakes
     @cython.locals(earliest=double)
-    cpdef set_alarm(self)
-    cpdef look_at(self, double when)
+    cpdef schedule(self)
+    cpdef schedule_at(self, double when)
     @cython.locals(when=double)
     cpdef expect_within(self, double seconds)
     cpdef expect_nothing(self)

@@ -33,7 +33,7 @@ class Deadlines(Timed):
     __slots__ = ("_is_in", "_owner", "_to_step", "_until", "_wakes", "_wheel")
 
     def __init__(self, wheel: Wheel, owner: DeadlineOwner, to_log_in: float) -> None:
-        """`to_log_in`: until when. Nothing is asked of the wheel yet: `look_at` or `set_alarm` does."""
+        """`to_log_in`: until when. Nothing is asked of the wheel yet: `schedule_at` or `schedule` does."""
         self._wheel = wheel
         self._owner = owner
         self._is_in = False
@@ -44,14 +44,14 @@ class Deadlines(Timed):
         self._wakes = NEVER
         self.bucket = None
 
-    def set_alarm(self) -> None:
+    def schedule(self) -> None:
         """Asks the wheel for the earliest deadline, unless it calls earlier anyway."""
         earliest = min(self._to_step, self._until, self._owner.idle_at())
         if earliest < self._wakes:
             self._wakes = earliest
             self._wheel.put(self, earliest)
 
-    def look_at(self, when: float) -> None:
+    def schedule_at(self, when: float) -> None:
         """Looks at the deadlines at this time, whatever they may be then.
 
         A first look that comes soon saves the wheel's being asked again for each step of a login: no step is shorter.
@@ -82,7 +82,7 @@ class Deadlines(Timed):
         self._until = self._to_step = NEVER
         if sessiontimeout != NEVER:
             self._until = monotonic() + sessiontimeout
-            self.set_alarm()
+            self.schedule()
 
     def stop(self) -> None:
         """The session is over; it is let go of, so that it is free without the collector."""
@@ -101,4 +101,4 @@ class Deadlines(Timed):
         elif now >= owner.idle_at():
             owner.expired("idle")
         if self._wakes != -NEVER:
-            self.set_alarm()
+            self.schedule()

@@ -10,7 +10,7 @@ from supervisor.serving.counters cimport Counters
 from supervisor.system cimport Clock, EventTaker
 
 cdef class Handshake(EventTaker):
-    cdef public object _leg
+    cdef public object _owner
     cdef public TlsSettings _tls_settings
     cdef public Clock _clock
     cdef public tuple _alpn

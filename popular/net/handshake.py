@@ -72,7 +72,7 @@ class Agreed(NamedTuple):
     alpn: tuple[bytes, ...] | None = None
 
 
-class Leg(Protocol):
+class HandshakeOwner(Protocol):
     """Whose connection it is. Its `channel` is exchanged for one in TLS."""
 
     channel: Channel
@@ -103,31 +103,36 @@ def has_closed(connection: socket.socket) -> bool:
 class Handshake(EventTaker):
     """One handshake. Nothing holds it but the watch on the connection."""
 
-    __slots__ = ("_alpn", "_clock", "_leg", "_seen", "_tls_settings", "_unread")
+    __slots__ = ("_alpn", "_clock", "_owner", "_seen", "_tls_settings", "_unread")
 
-    def __init__(self, clock: Clock, leg: Leg, tls_settings: TlsSettings) -> None:
-        """Takes over the leg's channel, and begins."""
+    def __init__(self, clock: Clock, owner: HandshakeOwner, tls_settings: TlsSettings) -> None:
+        """Nothing happens before `begin`, which makes one."""
         self._clock = clock
-        self._leg = leg
+        self._owner = owner
         self._tls_settings = tls_settings
         self._seen = 0
         self._alpn: tuple[bytes, ...] | None = None
         self._unread = ""
         """Why we do not know what the ClientHello says, if we do not."""
-        leg.channel.hand_to(self)
-        leg.channel.want(READ)
+
+    @classmethod
+    def begin(cls, clock: Clock, owner: HandshakeOwner, tls_settings: TlsSettings) -> None:
+        """Takes over the owner's channel, whose watch keeps the handshake from now on."""
+        handshake = cls(clock, owner, tls_settings)
+        owner.channel.hand_to(handshake)
+        owner.channel.want(READ)
 
     def ready(self, _fd: int, _events: int) -> None:
-        leg = self._leg
-        leg.heard = self._clock.now
+        owner = self._owner
+        owner.heard = self._clock.now
         try:
-            channel = leg.channel
+            channel = owner.channel
             if channel.tls:
                 self._shake_hands_and_greet(channel)
             else:
                 self._look(channel)
         except Exception as error:
-            leg.fault(error)
+            owner.fault(error)
 
     # The ClientHello
 
@@ -137,7 +142,7 @@ class Handshake(EventTaker):
             if data is None:
                 return
             if not data:
-                self._leg.nobody_came(broke=False)
+                self._owner.nobody_came(broke=False)
                 return
             if len(data) > self._seen:
                 hello = read_hello(data)
@@ -152,13 +157,13 @@ class Handshake(EventTaker):
         except BadHello as error:  # OpenSSL knows the right alert
             hello, self._unread = NO_HELLO, str(error)
         except NotTls as error:
-            self._leg.handshake_failed(Failure("other", str(error)))
+            self._owner.handshake_failed(Failure("other", str(error)))
             return
         except OSError as error:
             if self._seen:
-                self._leg.handshake_failed(Failure("other", error.strerror or str(error)))
+                self._owner.handshake_failed(Failure("other", error.strerror or str(error)))
             else:
-                self._leg.nobody_came(broke=True)
+                self._owner.nobody_came(broke=True)
             return
         if hello.alpn is not None and _OFFERED not in hello.alpn:
             self._refuse_protocols(hello.alpn)
@@ -168,11 +173,11 @@ class Handshake(EventTaker):
 
     def _refuse_protocols(self, offered: tuple[bytes, ...]) -> None:
         try:
-            self._leg.channel.send(NO_APPLICATION_PROTOCOL)
+            self._owner.channel.send(NO_APPLICATION_PROTOCOL)
         except OSError:
             pass
         names = ", ".join(name.decode("ascii", "replace") for name in offered)
-        self._leg.handshake_failed(Failure("alpn", f"the client wants to speak {names}"))
+        self._owner.handshake_failed(Failure("alpn", f"the client wants to speak {names}"))
 
     # OpenSSL
 
@@ -181,10 +186,10 @@ class Handshake(EventTaker):
         try:
             if self._seen:  # also after a BadHello
                 plain.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            self._leg.channel = channel = tls_channel_of(plain, settings.first_context(), self)
+            self._owner.channel = channel = tls_channel_of(plain, settings.first_context(), self)
             channel.change_context(settings.certificate_context(server_name))
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
-            self._leg.handshake_failed(Failure("other", "the connection broke"))
+            self._owner.handshake_failed(Failure("other", "the connection broke"))
             return
         self._shake_hands(channel)
 
@@ -192,20 +197,20 @@ class Handshake(EventTaker):
         try:
             wanted = channel.handshake()
         except OSError as error:
-            self._leg.handshake_failed(failure_of(error))
+            self._owner.handshake_failed(failure_of(error))
             return
         if wanted is not None:
             channel.want(WRITE if wanted == "write" else READ)
             return
         if self._unread:  # and OpenSSL could, which does not refuse who offers other protocols
-            self._leg.handshake_failed(Failure("other", f"the ClientHello could not be read: {self._unread}"))
+            self._owner.handshake_failed(Failure("other", f"the ClientHello could not be read: {self._unread}"))
             return
         try:
             agreed = self._agreed(channel)
         except (OSError, ValueError):  # signed by an authority that we believe, and yet Python cannot decode it
-            self._leg.handshake_failed(Failure("certificate", "the names in the client's certificate cannot be read"))
+            self._owner.handshake_failed(Failure("certificate", "the names in the client's certificate cannot be read"))
             return
-        self._leg.handshake_done(agreed)
+        self._owner.handshake_done(agreed)
 
     def _shake_hands_and_greet(self, channel: Channel) -> None:
         """The last of it may be a ticket of ours, and after it comes the greeting: they travel together."""

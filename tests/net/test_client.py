@@ -107,13 +107,13 @@ def test_it_is_read_when_the_owner_listens() -> None:
         met.peer.sendall(b"USER ann\r\n")
         met.turn_a_while()
         assert met.session.said == b""
-        met.client.listen(True)
+        met.client.set_reading(True)
         met.turn(lambda: met.session.said)
-        met.client.listen(False)
+        met.client.set_reading(False)
         met.peer.sendall(b"PASS\r\n")
         met.turn_a_while()
         assert met.session.said == b"USER ann\r\n"
-        met.client.listen(True)
+        met.client.set_reading(True)
         met.turn(lambda: met.session.said == b"USER ann\r\nPASS\r\n")
         assert met.client.received == 16
 
@@ -121,7 +121,7 @@ def test_it_is_read_when_the_owner_listens() -> None:
 def test_who_does_not_take_his_replies_is_not_read() -> None:
     """Until he has taken all of them; then the owner hears of it, once, and reads on."""
     with meeting() as met:
-        met.client.listen(True)
+        met.client.set_reading(True)
         met.client.put(MUCH)
         assert met.client.flush()
         assert met.client.write_blocked
@@ -145,7 +145,7 @@ def test_who_does_not_take_his_replies_is_not_read() -> None:
 def test_an_end_and_a_break_are_told_apart() -> None:
     """Who sends nothing more may still read; who is gone may not."""
     with meeting() as met:
-        met.client.listen(True)
+        met.client.set_reading(True)
         met.peer.shutdown(socket.SHUT_WR)
         met.turn(lambda: met.session.told == ["ended"])
         met.turn_a_while()
@@ -180,7 +180,7 @@ def test_deadlines_are_told_to_the_owner() -> None:
     """Each by its name; a step that has come expires no more, and nothing does after the end."""
     loop = EventLoop()
     timed = Timed(loop)
-    timed.deadlines.set_alarm()
+    timed.deadlines.schedule()
     timed.deadlines.expect_within(0.01)
     loop.run_until_complete(asyncio.sleep(3 * TICK_SECONDS))
     assert timed.expirations == ["step"]

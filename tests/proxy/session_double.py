@@ -27,6 +27,7 @@ from popular.proxy.session.rules import Rules
 from popular.proxy.session.who import PollMemory
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
+from tests.proxy.session_rules import LOGIN_SECONDS
 
 NONE_KNOWN: Mapping[str, Refusals] = {}
 NOTHING_ANNOUNCED: Mapping[str, BackendKnowledge] = {}
@@ -81,7 +82,7 @@ class SessionDouble(Verbs):
         self.backend: Backend | None = None
         """To whom there is a connection, or will be."""
         self.ending = ""
-        self.rests = False
+        self.has_yielded = False
         """All others have their turn before it goes on."""
         self.blocked: set[str] = set()
         """Addresses."""
@@ -110,9 +111,9 @@ class SessionDouble(Verbs):
         self._write("send", data)
         self.to_client += data
 
-    def rest(self) -> None:
-        self._write("rest")
-        self.rests = True
+    def yield_turn(self) -> None:
+        self._write("yield_turn")
+        self.has_yielded = True
 
     def start_tls(self, seconds: float) -> None:
         self.seconds = seconds
@@ -126,9 +127,9 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("ask", question)
 
-    def conclude(self, decision: Decision) -> None:
+    def decide_without_modules(self, decision: Decision) -> None:
         assert not self.waits
-        self._write("conclude", decision)
+        self._write("decide_without_modules", decision)
         self.waits = "ask"
 
     def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
@@ -222,12 +223,13 @@ class PureSession:
         orders: LoginOrders = NO_ORDERS,
         polls: PollMemory | None = None,
         times: RefusalTimes | None = None,
+        login_seconds: float = LOGIN_SECONDS,
     ) -> None:
         self.verbs = SessionDouble(sid)
         backends = {
             ident: BackendRuntime(
                 one,
-                (rules.connecttimeout, rules.logintimeout),
+                (rules.connecttimeout, login_seconds),
                 announced=announced.get(ident),
                 health=health.get(ident),
                 refusals=refusals.get(ident),
@@ -259,8 +261,8 @@ class PureSession:
 
     def proceeds(self) -> list[tuple[Any, ...]]:
         """All others have had their turn."""
-        assert self.verbs.rests, "it does not wait for its turn"
-        self.verbs.rests = False
+        assert self.verbs.has_yielded, "it does not wait for its turn"
+        self.verbs.has_yielded = False
         if not self.verbs.ending:
             self.machine.proceed()
         return self._done()
@@ -268,12 +270,12 @@ class PureSession:
     def goes_on(self) -> list[tuple[Any, ...]]:
         """… as often as it takes to answer all."""
         done: list[tuple[Any, ...]] = []
-        while self.verbs.rests:
+        while self.verbs.has_yielded:
             done += self.proceeds()
         return done
 
     def says(self, data: bytes) -> list[tuple[Any, ...]]:
-        assert not self.verbs.rests, "nobody hears it"
+        assert not self.verbs.has_yielded, "nobody hears it"
         assert self.verbs.waits not in ("start_tls", "await_header", "relay"), "somebody else reads the client"
         self.machine.client_says(data)
         return self._done()

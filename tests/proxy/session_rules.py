@@ -25,6 +25,9 @@ BACKENDS = {
     "other": "prot POP3 host 127.0.0.2",
 }
 
+LOGIN_SECONDS = 30.0
+"""The default of the variable logintimeout, which is no rule of a virtual server: it is with each backend."""
+
 
 @cache
 def _console() -> Console:

@@ -33,7 +33,7 @@ def fill(*admissions: BackendAdmission) -> list[int]:
     """How many get in where all push as much as they can."""
     inside = [0] * len(admissions)
     while True:
-        entered = [admission.wait() for admission in admissions]
+        entered = [admission.try_begin_waiting() for admission in admissions]
         if not any(entered):
             return inside
         inside = [count + one for count, one in zip(inside, entered, strict=True)]
@@ -52,7 +52,7 @@ def test_backends_that_hang_share_a_room(hanging: int, each: int) -> None:
     assert fill(healthy)[0] >= (100 - sum(together)) // 2 > 0
     for admission, count in zip([*some, *others], inside, strict=True):
         for _ in range(count):
-            admission.leave()
+            admission.end_waiting()
     assert [list(block[1 : hanging + 1]) for block in cells.blocks] == [[0] * hanging] * 2
 
 
@@ -63,7 +63,7 @@ def test_who_has_a_limit_of_his_own_takes_room_but_keeps_to_his_limit() -> None:
     )
     assert fill(own) == [70]
     assert fill(shared) == [15]
-    assert all(free.wait() for _ in range(200))
+    assert all(free.try_begin_waiting() for _ in range(200))
     assert fill(shared) == [0]
     assert fill(late) == [1]
 
@@ -72,16 +72,16 @@ def test_so_many_are_at_a_backend_over_all_workers_and_one_who_goes_makes_room()
     """Counted also by a worker whose config has no limit (yet): a limit that is set later finds who is there."""
     cells = Cells()
     here, there, before = (BackendPlaces(cells.context(worker), 1, most) for worker, most in ((0, 3), (1, 3), (1, 0)))
-    assert before.take()
-    assert here.take()
-    assert there.take()
-    assert not here.take()
+    assert before.try_acquire()
+    assert here.try_acquire()
+    assert there.try_acquire()
+    assert not here.try_acquire()
     assert (here.is_full(), there.is_full(), before.is_full()) == (True, True, False)
-    assert before.take(), "without a limit none is kept out"
+    assert before.try_acquire(), "without a limit none is kept out"
     before.give_back()
     before.give_back()
-    assert here.take()
-    assert not there.take()
+    assert here.try_acquire()
+    assert not there.try_acquire()
 
 
 def test_whoever_wants_to_know_hears_why_no_more_may_come() -> None:
@@ -90,9 +90,9 @@ def test_whoever_wants_to_know_hears_why_no_more_may_come() -> None:
     context = cells.context(0)
     admission = BackendAdmission(context, 2, WaitingLimit(most=1), of_all=0, places=BackendPlaces(context, 1, 1))
     assert admission.hindrance() is None
-    assert admission.wait()
+    assert admission.try_begin_waiting()
     assert admission.hindrance() == CROWDED
-    assert admission.places.take()
+    assert admission.places.try_acquire()
     assert admission.hindrance() == FULL
 
 
@@ -101,14 +101,14 @@ def test_who_is_kept_out_has_taken_nothing() -> None:
     cells = Cells()
     context = cells.context(0)
     admission = BackendAdmission(context, 2, WaitingLimit(most=1), of_all=0, places=BackendPlaces(context, 1, 2))
-    assert admission.admit() is None
-    assert [admission.admit() for _ in range(5)] == [CROWDED] * 5
-    admission.leave()
-    assert admission.admit() is None
-    admission.leave()
-    assert [admission.admit() for _ in range(5)] == [FULL] * 5
+    assert admission.try_admit() is None
+    assert [admission.try_admit() for _ in range(5)] == [CROWDED] * 5
+    admission.end_waiting()
+    assert admission.try_admit() is None
+    admission.end_waiting()
+    assert [admission.try_admit() for _ in range(5)] == [FULL] * 5
     admission.places.give_back()
-    assert admission.admit() is None
+    assert admission.try_admit() is None
     assert list(cells.blocks[0][:3]) == [1, 2, 1]
 
 
@@ -125,7 +125,7 @@ def test_who_is_full_takes_nobody_as_if_it_were_down() -> None:
     health = bounded(well, one)
     assert health.takes("192.0.2.1")
     assert not health.is_down()
-    assert one.places.take()
+    assert one.places.try_acquire()
     assert not health.takes("192.0.2.1")
     assert health.is_down()
     assert health.why_not() == FULL

@@ -50,7 +50,7 @@ from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_H
 from popular.proxy.session.who import Who
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import Known, PureSession
-from tests.proxy.session_rules import rules
+from tests.proxy.session_rules import LOGIN_SECONDS, rules
 
 TRUSTED = Networks("", (ip_network("192.0.2.0/24"),))
 FAILED = {"backend": "pop", "address": "127.0.0.1", "user": "ann"}
@@ -353,9 +353,9 @@ def test_others_have_their_turn_between_the_lines_of_one_client(state: str) -> N
     session = begun(maxcommands=1000) if state == "before the login" else simulating()
     say = b"USER ann\r\n" if state == "before the login" else b"NOOP\r\n"
     reply = SEND_PASS if state == "before the login" else OK
-    assert session.says(say * (2 * LINES_A_TURN + 1) + b"QUIT\r\n") == [("send", reply * LINES_A_TURN), ("rest",)]
-    assert not session.machine.listens()
-    assert session.proceeds() == [("send", reply * LINES_A_TURN), ("rest",)]
+    assert session.says(say * (2 * LINES_A_TURN + 1) + b"QUIT\r\n") == [("send", reply * LINES_A_TURN), ("yield_turn",)]
+    assert not session.machine.wants_input()
+    assert session.proceeds() == [("send", reply * LINES_A_TURN), ("yield_turn",)]
     *_, last = session.proceeds()
     assert last == ("finish", "quit")
 
@@ -368,7 +368,7 @@ def test_a_client_that_has_left_is_answered_to_its_end() -> None:
     session = begun()
     session.says(b"CAPA\r\n" * (LINES_A_TURN + 1))
     assert session.goes_on() == [("send", rules().offers.clear.capa)]
-    assert session.machine.listens(), "it is read again"
+    assert session.machine.wants_input(), "it is read again"
     assert session.leaves() == [("finish", "client_closed")]
 
 
@@ -427,17 +427,17 @@ def test_whoever_is_far_ahead_is_not_read() -> None:
     """What is held for a client that does not wait for its answers is bounded."""
     session = asking()
     session.says(b"x" * MOST_HELD)
-    assert session.machine.listens()
+    assert session.machine.wants_input()
     session.says(b"x")
-    assert not session.machine.listens()
+    assert not session.machine.wants_input()
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=[f"{before.name}-{after.name}" for before, after in WAYS])
 def test_who_reads_the_client(way: Callable[[], PureSession]) -> None:
     """The machine, unless TLS, a header or the relay is under way, or it is over."""
     machine = way().machine
-    assert machine.listens() is (machine.phase not in (STARTING_TLS, AWAITING_HEADER, RELAYING, ENDED))
-    assert machine.phase not in ANSWERING or machine.listens()
+    assert machine.wants_input() is (machine.phase not in (STARTING_TLS, AWAITING_HEADER, RELAYING, ENDED))
+    assert machine.phase not in ANSWERING or machine.wants_input()
 
 
 # TLS
@@ -665,7 +665,7 @@ def test_a_login_at_a_pop3_backend() -> None:
     """USER and PASS, each after a reply; then the two are joined, with what is there for either of them."""
     session = at_backend()
     session.says(b"STAT\r\nQU")
-    assert session.backend_says(OK) == [("expect", rules().logintimeout), ("send_backend", b"USER ann\r\n")]
+    assert session.backend_says(OK) == [("expect", LOGIN_SECONDS), ("send_backend", b"USER ann\r\n")]
     assert session.backend_says(b"+O") == []
     assert session.backend_says(b"K\r\n") == [("send_backend", b"PASS secret\r\n")]
     assert session.backend_says(b"+OK in\r\n+OK more\r\n") == [
@@ -687,7 +687,7 @@ def test_a_login_at_a_storage_server() -> None:
     session = asking()
     session.decided(admitted("xpop", target="3/ann", flags="M"))
     assert session.connected() == [
-        ("expect", rules().logintimeout),
+        ("expect", LOGIN_SECONDS),
         ("send_backend", b"3/ann\r\np01.1.2\r\nM\r\n"),
     ]
     assert session.backend_says(OK) == [("logged_in",), ("relay", OK, b"")]

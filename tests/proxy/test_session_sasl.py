@@ -446,7 +446,7 @@ def test_a_token_may_be_long() -> None:
     assert MOST_HELD < len(response) < LONGEST_RESPONSE
     for at in range(0, len(response), 4096):
         assert session.says(response[at : at + 4096]) == []
-        assert session.machine.listens()
+        assert session.machine.wants_input()
     assert asked(session.says(b"\r\n")).user == "ann"
     session = begun(tls=True)
     session.says(b"AUTH XOAUTH2\r\n")

@@ -150,7 +150,7 @@ class Walk(RuleBasedStateMachine):
     # The client
 
     def is_read(self) -> bool:
-        if self.verbs.rests:
+        if self.verbs.has_yielded:
             return False
         return self.alive() and not self.has_left and not self.waits("start_tls", "await_header", "relay")
 
@@ -160,7 +160,7 @@ class Walk(RuleBasedStateMachine):
         self.session.heard += data
         self.session.says(data)
 
-    @precondition(lambda self: self.verbs.rests)
+    @precondition(lambda self: self.verbs.has_yielded)
     @rule()
     def others_have_had_their_turn(self) -> None:
         self.session.proceeds()
@@ -284,11 +284,11 @@ class Walk(RuleBasedStateMachine):
         if self.alive():
             listens = self.machine.phase in ANSWERING
             assert listens is (self.verbs.waits == "")
-            if self.verbs.rests:
+            if self.verbs.has_yielded:
                 assert listens
-                assert not self.machine.listens()
+                assert not self.machine.wants_input()
                 return
-            assert listens is self.machine.listens() or self.machine.phase in READ_AHEAD
+            assert listens is self.machine.wants_input() or self.machine.phase in READ_AHEAD
             assert listens or self.verbs.waits == "relay" or self.verbs.seconds is not None
             assert not (self.has_left and listens), "a client that has left is listened to"
 

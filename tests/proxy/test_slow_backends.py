@@ -12,15 +12,15 @@ from popular.proxy.settings.backend import waiting_limit
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
 from tests.proxy.session_double import PureSession
-from tests.proxy.session_rules import rules
+from tests.proxy.session_rules import LOGIN_SECONDS, rules
 
 OK = b"+OK\r\n"
 LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
 
 
-def at_backend(name: str, its_rules: Rules | None = None) -> PureSession:
+def at_backend(name: str, its_rules: Rules | None = None, login_seconds: float = LOGIN_SECONDS) -> PureSession:
     """A session that the modules have led to a backend."""
-    session = PureSession(its_rules or rules())
+    session = PureSession(its_rules or rules(), login_seconds=login_seconds)
     session.begin()
     session.says(b"USER ann\r\nPASS secret\r\n")
     session.decided(Admitted(Route(name), "m", "m"))
@@ -122,7 +122,7 @@ def test_what_maxwaiting_cannot_be(word: str) -> None:
 def test_zero_is_the_variable() -> None:
     """A backend's own time goes before it, unless it is 0."""
     for name, connect, login in (("slow", 9, 70), ("pop", 1, 2)):
-        session = at_backend(name, rules(connecttimeout=1, logintimeout=2))
+        session = at_backend(name, rules(connecttimeout=1), login_seconds=2)
         assert session.verbs.seconds == connect
         session.backend_says(OK)
         assert session.verbs.seconds == login

@@ -68,7 +68,7 @@ class _Session(PureSession):
         done = super()._done()
         self.notes += [(verb[1], verb[2]) for verb in done if verb[0] == "note"]
         self.ending = self.verbs.ending
-        if self.verbs.rests:
+        if self.verbs.has_yielded:
             self.proceeds()
         if any(verb[0] == self.verbs.waits for verb in done):
             self._answer(self.verbs.waits, *self.verbs.asked)

@@ -71,7 +71,7 @@ class LoginParts:
         if self.admission is None:
             admission = backend.admission
             assert admission is not None, "who serves counts who waits"
-            full = admission.admit()
+            full = admission.try_admit()
             if full is not None:
                 return full
             self.admission = admission
@@ -83,7 +83,7 @@ class LoginParts:
         if self._waits:
             self._waits = False
             assert self.admission is not None
-            self.admission.leave()
+            self.admission.end_waiting()
 
     def release_place(self) -> None:
         """Gives back the place at the backend, if there is one: the connection is closed, or never was."""

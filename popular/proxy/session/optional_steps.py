@@ -194,8 +194,8 @@ class OptionalSteps(Verbs):
     def client_broke(self) -> None:
         self.end("client_reset")
 
-    def rest(self) -> None:
-        self._client.listen(False)
+    def yield_turn(self) -> None:
+        self._client.set_reading(False)
         self._runtime.context.loop.call_soon(self._tell_if_open, self._machine.proceed)
 
     def hold(self, seconds: float, at_least: float = 0.0) -> None:
@@ -346,6 +346,6 @@ class OptionalSteps(Verbs):
         relay = self._relay
         if relay is not None:
             if relay.lingers:
-                self._deadlines.set_alarm()
+                self._deadlines.schedule()
             relay.keep_alive()
         self._row.refresh(self._machine, self.sid, self._client, relay=relay)

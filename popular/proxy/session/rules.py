@@ -53,7 +53,6 @@ class Rules(TypedRules):
     softfail: bool
     checktimeout: float
     connecttimeout: float
-    logintimeout: float
     maxcommands: int
     maxerrors: int
     maxfailures: int
@@ -93,7 +92,6 @@ def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,),
         softfail=config.variables["softfail"],
         checktimeout=config.variables["checktimeout"],
         connecttimeout=config.variables["connecttimeout"],
-        logintimeout=config.variables["logintimeout"],
         maxcommands=config.variables["maxcommands"] or sys.maxsize,
         maxerrors=config.variables["maxerrors"],
         maxfailures=config.variables["maxfailures"],

@@ -87,7 +87,7 @@ class Session(OptionalSteps):
             if runtime.context.log.options:
                 log_begin(runtime, self.sid, self._machine.peer(), client=self._client)
             self._show()
-            self._deadlines.look_at(self._accepted_at + runtime.first_look)
+            self._deadlines.schedule_at(self._accepted_at + runtime.first_look)
             self._machine.begin()
             self._settle()
         except Exception as error:
@@ -108,16 +108,16 @@ class Session(OptionalSteps):
             if not client.flush_last():
                 self.end("client_reset")
             elif client.unsent:  # the last reply has not left: nothing else is waited for any more
-                client.listen(False)
+                client.set_reading(False)
                 self._stop_waiting()
             else:
                 self.end(self._ending)
-        elif not client.listens:
-            client.listen(self._machine.listens())
+        elif not client.reads:
+            client.set_reading(self._machine.wants_input())
 
     # What a verb cannot do at once
 
-    def conclude(self, decision: Decision) -> None:
+    def decide_without_modules(self, decision: Decision) -> None:
         self._claim_turn()
         self._decision = decision
 
@@ -154,8 +154,8 @@ class Session(OptionalSteps):
         machine = self._machine
         machine.client_says(data)
         self._settle()
-        if len(machine.lines.held) > MOST_HELD and not self._over and not machine.listens():
-            self._client.listen(False)
+        if len(machine.lines.held) > MOST_HELD and not self._over and not machine.wants_input():
+            self._client.set_reading(False)
 
     def client_ended(self) -> None:
         self._machine.client_eof()
@@ -174,14 +174,14 @@ class Session(OptionalSteps):
         # To the fallback backend only a password leads.
         hide_unknown = not runtime.rules.fallback or question.kind != PASSWORD
         if not modules.answers_later:
-            self.conclude(modules.ask(question, hide_unknown, self.sid))
+            self.decide_without_modules(modules.ask(question, hide_unknown, self.sid))
             return
         asked = modules.ask_later(question, hide_unknown, self.sid, decided=self.decided)
         if isinstance(asked, (PendingQuestion, LoopQuestion)):
             self._login.question = asked
             self._deadlines.expect_within(seconds)
         else:
-            self.conclude(asked)
+            self.decide_without_modules(asked)
 
     def decided(self, decision: Decision) -> None:
         self._tell_if_open(self._tell_decision, decision)

@@ -109,9 +109,9 @@ class Session(ClientOwner):
         self._context.admit(self._token, self, self._settings.started_cell)
         self._row.show(self._machine, self._peer, self._client)
         self._context.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
-        self._deadlines.set_alarm()
+        self._deadlines.schedule()
         if self._settings.tls_settings is None:
-            self._client.listen(True)
+            self._client.set_reading(True)
         else:
             self._shaking_hands = True
             self._client.start_tls(self._context.clock, self._settings.tls_settings, self)
@@ -122,7 +122,7 @@ class Session(ClientOwner):
         self._shaking_hands = False
         self._awaited_since = self._context.clock.now
         log_handshake(self._context, self.sid, agreed, seconds=time.monotonic() - self._accepted_at)
-        self._client.listen(True)
+        self._client.set_reading(True)
 
     def tls_failed(self, failure: Failure) -> None:
         self._context.count("tls_failures", failure.why)
@@ -184,7 +184,7 @@ class Session(ClientOwner):
                 machine.reset()
                 return
             if client.write_blocked:
-                client.listen(False)
+                client.set_reading(False)
                 return
             if machine.wants is not Want.ROOM:
                 break
@@ -192,7 +192,7 @@ class Session(ClientOwner):
             if self._over:
                 return
         wants = machine.wants  # as it is now: what TLS has decrypted already, `listen` hands over at once
-        client.listen(wants is Want.OCTETS)
+        client.set_reading(wants is Want.OCTETS)
         if wants is Want.TURN:
             self._context.loop.call_soon(self._tell_machine, machine.proceed)
 

@@ -7,7 +7,7 @@ cdef class BackendPlaces:
     cdef public Shared _shared
     cdef public Py_ssize_t _cell
     cdef public long _most
-    cpdef bint take(self) except -1
+    cpdef bint try_acquire(self) except -1
     cpdef give_back(self)
 
 cdef class BackendAdmission:
@@ -16,8 +16,8 @@ cdef class BackendAdmission:
     cdef public Shared _shared
     cdef public Py_ssize_t _all, _cell
     cdef public long _most, _room
-    cpdef admit(self)
-    cpdef bint wait(self) except -1
+    cpdef try_admit(self)
+    cpdef bint try_begin_waiting(self) except -1
     @cython.locals(most=long, room=long, waiting=long)
     cdef bint _is_crowded(self) except -1
-    cpdef leave(self)
+    cpdef end_waiting(self)

@@ -42,7 +42,7 @@ class BackendPlaces:
         """Whether no more may come."""
         return self._most > 0 and self._sum(self._cell) >= self._most
 
-    def take(self) -> bool:
+    def try_acquire(self) -> bool:
         """Whether one more may come, who then does. Workers that ask at the same moment may let in one each."""
         if self._most and self._sum(self._cell) >= self._most:
             return False
@@ -70,16 +70,16 @@ class BackendAdmission:
         self._all = of_all
         self._most, self._room = limit
 
-    def admit(self) -> BackendFailure | None:
+    def try_admit(self) -> BackendFailure | None:
         """Takes a place and waits; or says why not, and has taken nothing."""
-        if not self.places.take():
+        if not self.places.try_acquire():
             return FULL
-        if not self.wait():
+        if not self.try_begin_waiting():
             self.places.give_back()
             return CROWDED
         return None
 
-    def wait(self) -> bool:
+    def try_begin_waiting(self) -> bool:
         """Whether one more may wait, who then does. Workers that ask at the same moment may let in one each."""
         if self._is_crowded():
             return False
@@ -107,7 +107,7 @@ class BackendAdmission:
         # As long as less than half is taken no backend can have as many as are left. One may always wait.
         return 2 * waiting >= room and self._sum(self._cell) >= max(1, room - waiting)
 
-    def leave(self) -> None:
+    def end_waiting(self) -> None:
         """Exactly once for each that was let in."""
         self._shared.add(self._cell, -1)
         self._shared.add(self._all, -1)

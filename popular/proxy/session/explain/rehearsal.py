@@ -22,7 +22,14 @@ from popular.proxy.session.who import PollMemory
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
-TLS, ASK, CONCLUDE, HOLD, CHECK_MAIL, CONNECT = "start_tls", "ask", "conclude", "hold", "check_mail", "connect"
+TLS, ASK, DECIDE, HOLD, CHECK_MAIL, CONNECT = (
+    "start_tls",
+    "ask",
+    "decide_without_modules",
+    "hold",
+    "check_mail",
+    "connect",
+)
 REPLY, BACKEND_TLS, RELAY = "reply", "start_backend_tls", "relay"
 """What a session may wait for: the words of PlayedVerbs.waits."""
 _GOOD = b"+OK [XCLIENT]\r\n"
@@ -59,7 +66,7 @@ class PlayedVerbs(Verbs):
     def send(self, data: bytes) -> None:
         self.said += data
 
-    def rest(self) -> None: ...
+    def yield_turn(self) -> None: ...
 
     def start_tls(self, seconds: float) -> None:
         del seconds
@@ -73,8 +80,8 @@ class PlayedVerbs(Verbs):
         del seconds
         self.waits, self.question = ASK, question
 
-    def conclude(self, decision: Decision) -> None:
-        self.waits, self.decision = CONCLUDE, decision
+    def decide_without_modules(self, decision: Decision) -> None:
+        self.waits, self.decision = DECIDE, decision
 
     def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
         del mailbox, seconds
@@ -193,7 +200,7 @@ class Rehearsal:
         """
         self._go_on(lambda: self.machine.decided(decision))
         self._speak_on()
-        if self.verbs.waits == CONCLUDE:
+        if self.verbs.waits == DECIDE:
             assert self.verbs.decision is not None
             self._go_on(partial(self.machine.decided, self.verbs.decision))
         elif not self.verbs.waits and self.reply.startswith("+ "):

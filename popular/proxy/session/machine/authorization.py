@@ -1,8 +1,7 @@
 """A plain login as the client sees it: the greeting, its lines, USER and PASS, up to the question who it is; and which
 commands there are before the login, with what argument, and which user names.
 
-The fourth of the seven classes of which the machine is made: after `telling.py` (who says no), in front of
-`exchanges.py` (AUTH, APOP). Pure, as they all are.
+One of the classes of which the machine is made (machine.py lists them). Pure, as they all are.
 """
 
 from collections.abc import Callable
@@ -136,8 +135,8 @@ class Authorization(Teller):
         left = LINES_A_TURN
         while lines.held and self._takes_lines():
             if not left:
-                self._rests = True
-                self._verbs.rest()
+                self._has_yielded = True
+                self._verbs.yield_turn()
                 return
             left -= 1
             try:
@@ -172,7 +171,7 @@ class Authorization(Teller):
 
     def proceed(self) -> None:
         """All others have had their turn."""
-        self._rests = False
+        self._has_yielded = False
         self._answer_lines()
 
     def _command(self, line: bytes) -> None:
@@ -296,7 +295,7 @@ class Authorization(Teller):
         self._verbs.send(BYE)
         self._end("quit")
 
-    # What stands above: AUTH and APOP (exchanges.py)
+    # What a subclass has: AUTH and APOP (exchanges.py)
 
     def _auth(self, argument: bytes) -> None:
         """`Exchanges._auth`."""
@@ -312,7 +311,7 @@ class Authorization(Teller):
 
 
 _ANSWERS: dict[str, Callable[[Authorization, bytes], None]] = {
-    "APOP": lambda machine, argument: machine._apop(argument),  # by name: the class after this one has it
+    "APOP": lambda machine, argument: machine._apop(argument),  # by name: a subclass has it
     "AUTH": lambda machine, argument: machine._auth(argument),
     "CAPA": Authorization._capa,
     "STLS": Authorization._stls,

@@ -21,8 +21,8 @@ cdef class BackendSide(Exchanges):
     cpdef connected(self)
     cpdef backend_says(self, bytes data)
     cdef _begin_login(self)
-    cdef _join_sides(self, said)
+    cdef _backend_accepted(self, said)
     cdef _logged_in(self)
     @cython.locals(around=Surroundings)
-    cdef bint _let_in_or_refuse(self) except -1
+    cdef bint _passes_limits(self) except -1
     cpdef relay_ended(self, str ending)

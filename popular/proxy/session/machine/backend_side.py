@@ -1,7 +1,7 @@
 """What the proxy says to a backend, and makes of what it hears: login, connection, mail check, up to the relay.
 
-The sixth of the seven classes of which the machine is made: after `exchanges.py`, in front of `machine.py`, which
-decides that a user is to be logged in here. Where a backend lets nobody in: `telling.py`.
+That a user is to be logged in here is decided in machine.py; where a backend lets nobody in: telling.py.
+One of the classes of which the machine is made (machine.py lists them). Pure, as they all are.
 """
 
 from popular import messages
@@ -124,7 +124,7 @@ class BackendSide(Exchanges):
         self._connect(self._backend)
 
     def _show_empty(self) -> None:
-        if self._let_in_or_refuse():
+        if self._passes_limits():
             self._simulate()
 
     # The connection and the login
@@ -155,7 +155,7 @@ class BackendSide(Exchanges):
         if type(progress) is bytes:
             self._verbs.send_backend(progress)
         elif isinstance(progress, LoggedIn):
-            self._join_sides(progress)
+            self._backend_accepted(progress)
         elif isinstance(progress, Rejected):
             self._rejected(progress)
         elif isinstance(progress, Broken):
@@ -168,11 +168,11 @@ class BackendSide(Exchanges):
         assert isinstance(self._dialogue, Pop3Login)
         self._verbs.send_backend(self._dialogue.tls_up())
 
-    def _join_sides(self, said: LoggedIn) -> None:
+    def _backend_accepted(self, said: LoggedIn) -> None:
         """What the client sent after PASS is the backend's now, byte for byte and exactly once."""
         if self._refusals is not None:
             self._refusals.note_success(self.target)
-        if not self._let_in_or_refuse():
+        if not self._passes_limits():
             return
         self._move(RELAYING)
         self._forget()
@@ -185,7 +185,7 @@ class BackendSide(Exchanges):
         if self.mechanism:
             self._verbs.count("sasl_logins", self.mechanism, self._rules.vserv)
 
-    def _let_in_or_refuse(self) -> bool:
+    def _passes_limits(self) -> bool:
         """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
         around, own = self._around, self._own_limits
         if own is None and not (around.counts_guesses or around.counts_sessions):

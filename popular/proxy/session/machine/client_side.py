@@ -1,7 +1,6 @@
 """What a client may say and a plain login passes by: the PROXY header, TLS, what is offered, the simulated mailbox.
 
-The second of the seven classes of which the machine is made: after `machine_state.py` (what all stand on), in front of
-`telling.py` (who says no). Pure, as they all are.
+One of the classes of which the machine is made (machine.py lists them). Pure, as they all are.
 """
 
 from typing import Any
@@ -106,7 +105,7 @@ class ClientSide(MachineState):
     # What is offered
 
     def _capa(self, _argument: bytes) -> None:
-        self.asked = True
+        self.asked_capa = True
         more = self._international().capabilities(self._rules.international)
         self._verbs.send(with_lines(self._announced_offer().capa, more))
 

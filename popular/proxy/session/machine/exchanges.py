@@ -3,8 +3,8 @@
     AUTH MECHANISM      challenges and responses (`popular/protocol/sasl.py`) up to what the client has to show
     APOP                an answer to the challenge in the greeting
 
-With SCRAM the modules are asked in the middle, for the keys; with all others at the end. The fifth of the seven classes
-of which the machine is made: after `authorization.py` (USER, PASS), in front of `backend_side.py`. Pure.
+With SCRAM the modules are asked in the middle, for the keys; with all others at the end.
+One of the classes of which the machine is made (machine.py lists them). Pure, as they all are.
 """
 
 from popular.pdm.contract import ClientResponse, Question
@@ -94,7 +94,7 @@ class Exchanges(Authorization):
         """
         if proving.has_responded and isinstance(decision, ToHandOn) and self._is_locked(decision):
             self._proving = None
-            self._verbs.conclude(RefusedLogin(decision.identified_by, locked=True))
+            self._verbs.decide_without_modules(RefusedLogin(decision.identified_by, locked=True))
             return
         self._move(EXCHANGING)
         self.lines.limit = sasl.LONGEST_RESPONSE
@@ -120,7 +120,7 @@ class Exchanges(Authorization):
         else:
             self._proving = None
             self._note_time()
-            self._verbs.conclude(said)
+            self._verbs.decide_without_modules(said)
 
     def _is_locked(self, decision: Decision) -> bool:
         """Whether the operator has locked the user: then no proof is told to hold, since that would tell whether the

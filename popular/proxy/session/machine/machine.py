@@ -2,7 +2,7 @@
 
     begin                              the connection is there (authorization.py)
     client_says, client_eof            what the client sent, or that it will send nothing more (authorization.py)
-    proceed                            all others have had their turn, after the verb `rest` (authorization.py)
+    proceed                            all others have had their turn, after the verb `yield_turn` (authorization.py)
     introduced, header_failed          the PROXY header (client_side.py)
     tls_up, tls_failed                 TLS with the client (client_side.py)
     decided, checked                   what the modules, and the mail check (backend_side.py), have answered
@@ -14,10 +14,10 @@
     expired                            a deadline has passed
     over                               the session is; nothing is decided any more
 
-It is one object of seven classes, one on another, cut by time: a plain login passes `Authorization`, `Machine` and
-`BackendSide` only.
+It is one object of seven classes, each the base class of the next, cut by time: a plain login passes `Authorization`,
+`Machine` and `BackendSide` only.
 
-    MachineState     machine_state.py    what all stand on: the fields, the phase, the end
+    MachineState     machine_state.py    the base class of all: the fields, the phase, the end
     ClientSide       client_side.py      PROXY header, TLS, CAPA, the simulated mailbox
     Teller           telling.py          who says no: to the client, and to log and counters
     Authorization    authorization.py    the greeting, lines, USER, PASS
@@ -25,12 +25,12 @@ It is one object of seven classes, one on another, cut by time: a plain login pa
     BackendSide      backend_side.py     the login at the backend, up to the relay
     Machine          here                where a user goes: modules, orders, health
 
-What is called from below and stands above is declared below by a method without a body, which says where it is. Each
+What a base class calls of a subclass it declares by a method without a body, which says where it is. Each
 entry may call verbs (verbs.py), which never call back. When the backend has let the user in, the last verb is `relay`,
 and from then on the octets do not pass through here. What ends a session from outside (a broken connection, the
 supervisor, an error of ours) is not told to the machine but by `over`: there is nothing to decide.
 
-`listens` (machine_state.py) is no entry but a question, asked when an entry has returned: is the client to be read?
+`wants_input` (machine_state.py) is no entry but a question, asked when an entry has returned: is the client to be read?
 
 What a login carries from class to class; `_forget` (machine_state.py) lets go of all of it:
 
@@ -256,7 +256,7 @@ class Machine(BackendSide):
         self.poll = poll = polls.poll_of(self._whom(), self._secret, backend.settings, target=self.target)
         if not polls.is_empty(poll):
             return False
-        if self._let_in_or_refuse():
+        if self._passes_limits():
             self.absorbed = True
             self._verbs.count("absorbed", None, self.backend_id)
             self._simulate()

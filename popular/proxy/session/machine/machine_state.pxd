@@ -17,10 +17,10 @@ cdef class MachineState:
     cdef public tuple _routing
     cdef public str _certificate_name, _language, peer_ip, _sid, mechanism, namespace, user
     cdef public unsigned int _bit, _errors, _may_follow, peer_port
-    cdef public bint _eof, _rests, _in_tls, _utf8, absorbed, asked
+    cdef public bint _eof, _has_yielded, _in_tls, _utf8, absorbed, asked_capa
     cdef public LineBuffer lines
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
-    cpdef bint listens(self) except -1
+    cpdef bint wants_input(self) except -1
     cpdef bint answers(self) except -1
     cdef bint _takes_lines(self) except -1
     cdef bint _owes_answer(self) except -1

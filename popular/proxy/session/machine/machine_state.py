@@ -1,8 +1,8 @@
-"""What all of the machine stands on: its fields, the one place that moves it, the one that lets go of what a login had,
-and the one that ends it; and the two ways in which a client may be at fault.
+"""The base class of all of the machine: its fields, the one place that moves it, the one that lets go of what a login
+had, and the one that ends it; what its phase allows; and the two ways in which a client may be at fault.
 
-The first of the seven classes of which the machine is made (machine.py lists them), one on another. Pure, as they all
-are: octets and facts come in, verbs are called (verbs.py).
+One of the classes of which the machine is made (machine.py lists them). Pure, as they all are: octets and
+facts come in, verbs are called (verbs.py).
 """
 
 from popular import messages
@@ -48,6 +48,7 @@ class MachineState:
         "_eof",
         "_errors",
         "_exchange",
+        "_has_yielded",
         "_hold",
         "_in_tls",
         "_language",
@@ -55,7 +56,6 @@ class MachineState:
         "_offer",
         "_proving",
         "_question",
-        "_rests",
         "_routing",
         "_rules",
         "_secret",
@@ -63,7 +63,7 @@ class MachineState:
         "_utf8",
         "_verbs",
         "absorbed",
-        "asked",
+        "asked_capa",
         "lines",
         "mechanism",
         "namespace",
@@ -92,11 +92,11 @@ class MachineState:
         """What the client has sent and was not yet answered."""
         self.absorbed = False
         """The client is shown an empty mailbox because its mailbox was empty a moment ago (absorber.py)."""
-        self.asked = False
+        self.asked_capa = False
         """The client has asked for the capabilities."""
         self._errors = 0
         self._eof = False
-        self._rests = False
+        self._has_yielded = False
         """It has had its turn, and there are lines left."""
         self._exchange: sasl.Exchange | None = None
         self._proving: Proving | None = None
@@ -124,11 +124,11 @@ class MachineState:
         """Who the client is: by the PROXY header, if there was one."""
         return self.peer_ip, self.peer_port
 
-    def listens(self) -> bool:
+    def wants_input(self) -> bool:
         """Whether the client is to be read: not while it is too far ahead of our answers."""
         if len(self.lines.held) > MOST_HELD and self.phase is not EXCHANGING:
             return False
-        return not (self._bit & _NOT_READ or self._rests)
+        return not (self._bit & _NOT_READ or self._has_yielded)
 
     def answers(self) -> bool:
         """Whether a line that comes now is answered at once: none waits before it."""
@@ -185,7 +185,7 @@ class MachineState:
         else:
             self._verbs.send(replies.err(text))
 
-    # What stands above: a proof (telling.py)
+    # What a subclass has: a proof (telling.py)
 
     def _give_up_proof(self) -> None:
         """`Teller._give_up_proof`."""

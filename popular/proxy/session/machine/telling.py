@@ -15,8 +15,8 @@ of a login and of a backend that failed.
     _rejected              one of these, as the affair is      logins_deferred, or theirs  as they do
     backend_failed         `_service_failed`                   backend_failures            as that
 
-`_error` is in machine_state.py; what ends a session without a word calls `_end` there. The third of the seven classes
-of which the machine is made: after `client_side.py`, in front of `authorization.py`.
+`_error` is in machine_state.py; what ends a session without a word calls `_end` there.
+One of the classes of which the machine is made (machine.py lists them). Pure, as they all are.
 """
 
 from collections.abc import Mapping

@@ -4,4 +4,4 @@ cdef class TypedRules:
     cdef public object backends, offers, trusted
     cdef public bint apop
     cdef public long maxcommands
-    cdef public double checktimeout, connecttimeout, logintimeout
+    cdef public double checktimeout, connecttimeout

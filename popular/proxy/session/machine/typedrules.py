@@ -12,7 +12,6 @@ class TypedRules:
         "defaultns",
         "fallback",
         "greeting",
-        "logintimeout",
         "maxcommands",
         "namespace",
         "offers",

@@ -7,11 +7,11 @@ cdef class Verbs(SessionEvents):
     cdef public long row_number
     cpdef bint is_blocked(self, str address) except -1
     cpdef send(self, bytes data)
-    cpdef rest(self)
+    cpdef yield_turn(self)
     cpdef start_tls(self, double seconds)
     cpdef await_header(self, double seconds)
     cpdef ask(self, question, double seconds)
-    cpdef conclude(self, decision)
+    cpdef decide_without_modules(self, decision)
     cpdef check_mail(self, BackendRuntime backend, str mailbox, double seconds)
     cpdef connect(self, BackendRuntime backend, bint greets, double seconds)
     cpdef expect(self, double seconds)

@@ -3,6 +3,9 @@
 A verb never calls the machine, and gives nothing back (but for `is_blocked`, which is a question). What it comes to is
 told later, by the entry named; what is known at once (a connect that fails, modules that do not block) as soon as the
 entry that called the verb has returned: until then the session keeps it. After `finish` the machine calls none.
+
+`Verbs`, `SessionEvents`, `ClientOwner` and `DeadlineOwner` are what a session is to its machine and to its parts: one
+chain of base classes, and not four, because a compiled class has one base, and only through that is a call one of C.
 """
 
 from popular.pdm.contract import Question
@@ -32,7 +35,7 @@ class Verbs(SessionEvents):
         """Whether nobody from there is served at the moment."""
         raise NotImplementedError
 
-    def rest(self) -> None:
+    def yield_turn(self) -> None:
         """All others have their turn before this client is heard again: → `proceed`."""
         raise NotImplementedError
 
@@ -48,7 +51,7 @@ class Verbs(SessionEvents):
         """Ask the modules: → `decided`."""
         raise NotImplementedError
 
-    def conclude(self, decision: Decision) -> None:
+    def decide_without_modules(self, decision: Decision) -> None:
         """What was asked is known without the modules: → `decided`."""
         raise NotImplementedError
 

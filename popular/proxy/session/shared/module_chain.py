@@ -15,7 +15,7 @@ from popular.pdm.guarded import Asking, Guarded, Terms
 from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
 from popular.pdm.steps import Record, first_step, takes
 from popular.pdm.where import Where, where_asked_together
-from popular.proxy.session.shared.question_queue import PendingQuestion, QuestionQueue
+from popular.proxy.session.shared.question_queue import TOO_MANY, PendingQuestion, QuestionQueue
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
 from supervisor.serving.network import network_of
@@ -83,8 +83,8 @@ class ModuleChain:
         counters: Counters,
         observers: Mapping[str, Observer],
     ) -> None:
-        """`threads`: see QuestionQueue.put; `observers`: for each module's id, what counts a question and how long its
-        answer took.
+        """`threads`: see QuestionQueue.submit; `observers`: for each module's id, what counts a question and how long
+        its answer took.
         """
         self._threads = threads
         used = [(guard, terms) for guard, terms in guards if not terms.shadow]
@@ -130,7 +130,7 @@ class ModuleChain:
             return LoopQuestion(self._begin(self._ask_and_compare(question, hide_unknown, sid, decided=decided)))
         work = functools.partial(self._ask_in_thread, question, hide_unknown, sid)
         waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, answered=decided)
-        return self._queue.put(waiting, self._threads) or waiting
+        return self._queue.submit(waiting, self._threads)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = self._context.loop.create_task(work)
@@ -189,9 +189,8 @@ class ModuleChain:
         waiting = PendingQuestion(
             self._queue, network_of(question.client_ip), lambda: (_attempt(work), _nothing), answered=told
         )
-        refused = self._queue.put(waiting, self._threads)
-        if refused is not None:
-            return refused
+        if self._queue.submit(waiting, self._threads) is TOO_MANY:
+            return TOO_MANY
         try:
             answer = await heard
         finally:

@@ -25,7 +25,7 @@ LOG_SECONDS = 1.0
 DROPPED = ("gone", "refused")
 """Why a question was never put, for the counter: its session ended, or too many were waiting."""
 
-_TOO_MANY = CannotTell("too many logins are waiting")
+TOO_MANY = CannotTell("too many logins are waiting")
 
 A = TypeVar("A")
 Work: TypeAlias = Callable[[], tuple[A, Callable[[], None]]]
@@ -72,24 +72,24 @@ class QuestionQueue:
         self._observe = context.counters.observer("module_queue_duration").observe
         self._logged = 0.0
 
-    def put(self, waiting: PendingQuestion[A], threads: int) -> CannotTell | None:
-        """Has a thread answer it, now or in its turn: None, and later `answered` is called. Or a refusal at once.
-        `threads`: in so many something may be computed at once.
+    def submit(self, waiting: PendingQuestion[A], threads: int) -> PendingQuestion[A] | CannotTell:
+        """Has a thread answer the question, now or in its turn: it is given back, and its `answered` called later. Or
+        TOO_MANY, at once, and it is not. `threads`: in so many something may be computed at once.
         """
         if self._running < threads:
             self.waited(0.0)
             self._start(waiting)
-            return None
+            return waiting
         waiting.since = self._context.clock.now
         refused = self._turns.add(waiting.network, waiting)
         if refused is None:
             self.waits(1)
-            return None
+            return waiting
         self._refuse(refused)
         if refused is waiting:
-            return _TOO_MANY
-        self._context.loop.call_soon(refused.answered, _TOO_MANY)
-        return None
+            return TOO_MANY
+        self._context.loop.call_soon(refused.answered, TOO_MANY)
+        return waiting
 
     def _refuse(self, refused: PendingQuestion[Any]) -> None:
         refused.work = None

@@ -39,7 +39,7 @@ class Reporter:
         way = f"AUTH {machine.mechanism}" if machine.mechanism else "USER"
         if self._last_logins is not None:
             self._last_logins.saw(who, f"{self._vserv}, {'in clear' if agreed is None else agreed.version}, {way}")
-        habit = f"{way}, {'with' if machine.asked else 'without'} CAPA"
+        habit = f"{way}, {'with' if machine.asked_capa else 'without'} CAPA"
         if agreed is None:
             if self._of_cleartext:
                 self._see(CLEARTEXT, who, f"in clear, {habit}")
