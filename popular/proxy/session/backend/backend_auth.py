@@ -12,8 +12,9 @@ import re
 from binascii import b2a_base64
 from typing import NamedTuple
 
-from popular.pdm.contract import Route, Secret, Token
+from popular.pdm.contract import Secret, Token
 from popular.proxy.session.backend.backend_login import AUTHENTICATING, Broken, Pop3Login, Progress
+from popular.proxy.session.who import FALLBACK, VOUCHED, Routing
 from popular.proxy.settings.backend import (
     EXTERNAL,
     MASTER,
@@ -44,16 +45,15 @@ class Credentials(NamedTuple):
     token: Token | None = None
 
 
-def lacks_secret(routing: tuple[Route, bool, bool], backend: Backend, shows: Secret | Token | None) -> bool:
+def lacks_secret(routing: Routing, backend: Backend, shows: Secret | Token | None) -> bool:
     """Whether there is nothing that this backend could be shown. What the client has shown (`shows`) is of use if it is
-    the user's own, not that of somebody who was vouched for, and of the right kind, a password or a token. `routing` is
-    the route, whether it is the fallback's, and whether a module has vouched for the user (see Admitted).
+    the user's own, not that of somebody who was vouched for, and of the right kind, a password or a token.
     """
-    route, fallback, vouched = routing
+    route, basis = routing
     wanted = Token if backend.login == XOAUTH2 else Secret
     if backend.login in OURS_ALONE:
-        return fallback  # no module has let this user in, and what is ours would
-    return route.secret is None and (vouched or not isinstance(shows, wanted))
+        return basis is FALLBACK  # no module has let this user in, and what is ours would
+    return route.secret is None and (basis is VOUCHED or not isinstance(shows, wanted))
 
 
 class AuthLogin(Pop3Login):

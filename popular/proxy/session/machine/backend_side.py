@@ -229,7 +229,7 @@ class BackendSide(Exchanges):
         if lacks_secret(self._routing, to, self._shows()):
             self._no_secret()
         else:
-            route, _fallback, _vouched = self._routing
+            route, _basis = self._routing
             self._log_in(route.secret, self._backend)
 
     def _takes_new(self, backend_id: str) -> bool:

@@ -6,15 +6,10 @@ time is over.
 
 from typing import NamedTuple, TypeAlias
 
-from popular.pdm.contract import Question, Route
+from popular.pdm.contract import Question
 from popular.pdm.decision import Decision
 from popular.protocol.replies import Code
-
-Routing: TypeAlias = tuple[Route, bool, bool]
-"""To where the modules send a user (the route may hold a password of theirs); whether that is the fallback, because
-none of them knows him; whether one has vouched for him (see Admitted). A plain tuple: one with names costs each login
-300 instructions more.
-"""
+from popular.proxy.session.who import Routing
 
 
 class ThenAsk(NamedTuple):

@@ -13,9 +13,9 @@ cdef class Machine(BackendSide):
     @cython.locals(takes=int)
     cdef bint _is_taken(self, HealthKnowledge health) except -1
     cpdef over(self)
-    cdef _admit(self, route, bint fallback, bint vouched)
+    cdef _admit(self, route, str basis)
     @cython.locals(backend=BackendRuntime, health=HealthKnowledge)
-    cdef _find_backend(self, route, bint fallback, bint vouched)
+    cdef _find_backend(self, route, str basis)
     cdef _go_to_backend(self, BackendRuntime backend)
     cdef _not_in_use(self, BackendRuntime backend)
-    cdef bint _absorb(self, BackendRuntime backend, bint vouched) except -1
+    cdef bint _absorb(self, BackendRuntime backend, str basis) except -1

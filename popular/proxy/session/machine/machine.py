@@ -52,7 +52,7 @@ from popular.proxy.session.backend.reach import ELSEWHERE
 from popular.proxy.session.limits.login_orders import DRAINED, FAKE, HELD_BACK, LOCKED, moved
 from popular.proxy.session.machine.backend_side import BackendSide
 from popular.proxy.session.machine.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.machine.holds import Routing, ThenAsk, ThenChallenge, ThenObey, ThenRefuse
+from popular.proxy.session.machine.holds import ThenAsk, ThenChallenge, ThenObey, ThenRefuse
 from popular.proxy.session.machine.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -65,6 +65,7 @@ from popular.proxy.session.machine.phases import (
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.machine.verbs import Verbs
+from popular.proxy.session.who import FALLBACK, OWN_LOGIN, VOUCHED, Basis, Routing
 from popular.proxy.settings.backend import Backend, looks_at_passwords
 from supervisor.octets import fields_of
 
@@ -114,10 +115,10 @@ class Machine(BackendSide):
             route, _identified_by, _authenticated_by, vouched, self._own_limits = fields_of(decision)
             if vouched:
                 self._tell_master_login(decision)
-            self._admit(route, False, vouched)
+            self._admit(route, VOUCHED if vouched else OWN_LOGIN)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback and self._has_own_password():
             self._own_limits = None
-            self._admit(Route(self._rules.fallback), True, False)
+            self._admit(Route(self._rules.fallback), FALLBACK)
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
             self._service_failed("module_failed", label="module")
@@ -129,17 +130,17 @@ class Machine(BackendSide):
 
     # What the operator has ordered
 
-    def _admit(self, route: Route, fallback: bool, vouched: bool) -> None:
+    def _admit(self, route: Route, basis: Basis) -> None:
         """The modules have let the user in: does the operator, and where to?"""
         self._home = route.backend
         if self._around.orders.any:
-            self._check_orders((route, fallback, vouched), waited=False)
+            self._check_orders((route, basis), waited=False)
         else:
-            self._find_backend(route, fallback, vouched)
+            self._find_backend(route, basis)
 
     def _check_orders(self, routing: Routing, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
-        route, fallback, vouched = routing
+        route, basis = routing
         orders = self._around.orders
         asking = orders.routed(self._asked(route.backend))
         verdict, seconds = orders.verdict(asking)
@@ -154,11 +155,11 @@ class Machine(BackendSide):
         elif verdict == FAKE:
             self.backend_id, self.target = asking.backend, route.target or self.user
             self._show_empty()
-        elif not vouched and self._is_open_to_all(self._rules.backends.get(asking.backend)):
+        elif basis is not VOUCHED and self._is_open_to_all(self._rules.backends.get(asking.backend)):
             self.backend_id = asking.backend
             self._no_secret()
         else:
-            self._find_backend(moved(route, asking.backend), fallback, vouched)
+            self._find_backend(moved(route, asking.backend), basis)
 
     def released(self) -> None:
         """The operator has ordered something else about a user who is held. Not any more, if his time was over in the
@@ -199,8 +200,8 @@ class Machine(BackendSide):
 
     # The mailbox
 
-    def _find_backend(self, route: Route, fallback: bool, vouched: bool) -> None:
-        """The user may come in: is the backend there, and does it take him? See Admitted for `vouched`."""
+    def _find_backend(self, route: Route, basis: Basis) -> None:
+        """The user may come in: is the backend there, and does it take him?"""
         name, target, _secret, _flags, server = fields_of(route)
         backend = self._around.backends.get(name)
         if server is not None and backend is not None:
@@ -209,7 +210,7 @@ class Machine(BackendSide):
         self.backend_id, self.target = name, target or self.user
         self._health = health = None if backend is None else backend.health
         self._refusals = self.poll = None
-        self._routing = route, fallback, vouched
+        self._routing = route, basis
         self._referred = False
         if backend is None:
             self._verbs.note(messages.NO_BACKEND, {"backend": name, "user": self.user})
@@ -227,18 +228,18 @@ class Machine(BackendSide):
     def _go_to_backend(self, backend: BackendRuntime) -> None:
         """It takes the user: how is the mailbox there opened, and is there anything in it?"""
         assert self._routing is not None
-        route, fallback, vouched = self._routing
-        if not backend.speaks_pop3 and not fallback:
+        route, basis = self._routing
+        if not backend.speaks_pop3 and basis is not FALLBACK:
             self._open_mailbox(route, backend)
-        elif (vouched or self._question is not None or not backend.says_user) and lacks_secret(
+        elif (basis is VOUCHED or self._question is not None or not backend.says_user) and lacks_secret(
             self._routing, backend.settings, self._shows()
         ):
             self._no_secret()
         else:
             secret = route.secret
-            if not fallback and secret is None and not backend.trusts_us:
+            if basis is not FALLBACK and secret is None and not backend.trusts_us:
                 self._refusals = backend.refusals
-            if not backend.absorbs or not self._absorb(backend, vouched):
+            if not backend.absorbs or not self._absorb(backend, basis):
                 self._log_in(secret, backend)
 
     def _not_in_use(self, backend: BackendRuntime) -> None:
@@ -248,10 +249,10 @@ class Machine(BackendSide):
         else:
             self._end_with_err("backend_offline")
 
-    def _absorb(self, backend: BackendRuntime, vouched: bool) -> bool:
+    def _absorb(self, backend: BackendRuntime, basis: Basis) -> bool:
         """Whether the same login, by the user's own password, found no mail a moment ago: then it is shown none."""
         polls = self._around.polls
-        if vouched or polls is None or self._secret is None or not self._has_own_password():
+        if basis is VOUCHED or polls is None or self._secret is None or not self._has_own_password():
             return False
         self.poll = poll = polls.poll_of(self._whom(), self._secret, backend.settings, target=self.target)
         if not polls.is_empty(poll):
@@ -295,21 +296,21 @@ class Machine(BackendSide):
     def _turn_to_backup(self, backend: BackendRuntime, health: HealthKnowledge) -> None:
         """The backend is known to be down, or full: its backup takes the user, or he is told at once."""
         assert self._routing is not None
-        route, fallback, vouched = self._routing
-        backup = self._backup_of(backend.settings, vouched)
+        route, basis = self._routing
+        backup = self._backup_of(backend.settings, basis)
         if backup:
-            self._find_backend(route._replace(backend=backup), fallback, vouched)
+            self._find_backend(route._replace(backend=backup), basis)
         else:
             reason, word = health.why_not()
             self._note_backend(CONNECTING.phrase, reason, label=word)
             self._service_failed("backend_failed")
 
-    def _backup_of(self, backend: Backend, vouched: bool) -> str:
+    def _backup_of(self, backend: Backend, basis: Basis) -> str:
         """Where the users of a backend go that takes none; "" for nowhere. A backup's own backup counts for nothing."""
         other = self._rules.backends.get(backend.backup)
         if other is None or other.state != "online" or self._backup_taken or not self._takes_new(other.id):
             return ""
-        if not vouched and self._is_open_to_all(other):
+        if basis is not VOUCHED and self._is_open_to_all(other):
             return ""
         self._backup_taken = True
         fields: dict[str, object] = {"user": self.user, "backend": backend.id, "backup": other.id}

@@ -10,7 +10,7 @@ from popular.pdm.contract import Question, Secret
 from popular.protocol import replies, sasl
 from popular.protocol.lines import LineBuffer
 from popular.proxy.session.backend.backend_login import BackendLogin
-from popular.proxy.session.machine.holds import Hold, Routing
+from popular.proxy.session.machine.holds import Hold
 from popular.proxy.session.machine.phases import (
     ANSWERING,
     AWAITING_HEADER,
@@ -27,6 +27,7 @@ from popular.proxy.session.machine.phases import (
 from popular.proxy.session.machine.proving import Proving
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
+from popular.proxy.session.who import Routing
 
 MOST_HELD = 1 << 14
 """Octets that a client may send ahead of an answer before it is no longer read."""
