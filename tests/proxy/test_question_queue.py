@@ -29,7 +29,7 @@ def test_who_has_given_up_hears_no_answer() -> None:
             return "admitted", lambda: counted.append("counted")
 
         waiting = PendingQuestion(queue, "192.0.2.0/24", work, answered=heard.append)
-        assert queue.put(waiting, 1) is None
+        assert queue.submit(waiting, 1) is waiting
         waiting.drop()
         go_on.set()
         async with asyncio.timeout(patient(10.0)):

@@ -135,8 +135,7 @@ class OptionalSteps(Verbs):
     def introduced(self, header: Header) -> None:
         self._reader = None
         self._deadlines.expect_nothing()
-        self._reached = header.destination
-        self._via = self._machine.peer_ip
+        self._reached, self._via = header.destination, self._machine.peer_ip
         peer = self._machine.peer() if header.source is None else header.source
         log_introduced(self._runtime, self.sid, peer, via=self._via)
         self._machine.introduced(peer)
