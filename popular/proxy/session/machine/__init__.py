@@ -1,1 +1,1 @@
-"""What a session decides: the machine, seven classes, each the base class of the next (`machine.py`), its phases and its verbs. Pure."""
+"""What a session decides: the machine (seven classes, listed in `machine.py`), its phases and its verbs. Pure."""
