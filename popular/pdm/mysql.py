@@ -7,7 +7,8 @@ from urllib.parse import unquote, urlsplit
 
 from popular.pdm.arguments import is_at_host, needs, text_of
 from popular.pdm.contract import ModuleFailed, QuestionFailed, Secret
-from popular.pdm.sqlengines import CONNECT_SECONDS, IDLE_SECONDS, Row, check_number, kind_of, told
+from popular.pdm.errorkinds import kind_of
+from popular.pdm.sqlengines import CONNECT_SECONDS, IDLE_SECONDS, Row, check_number, told
 from popular.pdm.sqlquery import Query
 
 _NUMBERS_OF_ONE = frozenset(
