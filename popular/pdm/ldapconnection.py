@@ -16,8 +16,6 @@ from time import monotonic
 from typing import Any
 from urllib.parse import SplitResult
 
-from popular.pdm.contract import ModuleFailed
-
 NOWHERE = "ldapi://%2Fnonexistent%2F"
 SECONDS = 1.5
 """For a connect, for the way into TLS, and for an answer."""
@@ -33,9 +31,13 @@ _SEQUENCE, _INTEGER, _ENUMERATED, _EXTENDED_RESPONSE = 0x30, 0x02, 0x0A, 0x78
 _LONGEST_RESPONSE = 4096
 
 
+class NotInTls(Exception):
+    """The directory does not go into TLS; the text says why."""
+
+
 def connect(library: Any, url: SplitResult, tls: ssl.SSLContext | None) -> Any:
     """An object of the library, connected, on which nobody is bound yet. `tls`: with ldap:// it begins with StartTLS.
-    Raises OSError, or ModuleFailed where the directory does not go into TLS.
+    Raises OSError, NotInTls.
     """
     if url.scheme == LDAPI:
         connection = library.initialize(url.geturl())
@@ -72,15 +74,15 @@ def _to(url: SplitResult, tls: ssl.SSLContext | None) -> socket.socket:
 
 
 def _start_tls(made: socket.socket) -> None:
-    """Has the directory go into TLS; nothing is read that comes after its answer. Raises OSError, ModuleFailed."""
+    """Has the directory go into TLS; nothing is read that comes after its answer. Raises OSError, NotInTls."""
     until = monotonic() + SECONDS
     made.sendall(_START_TLS)
     tag, length = _head(made, until)
     if tag != _SEQUENCE or length > _LONGEST_RESPONSE:
-        raise ModuleFailed("the directory answers StartTLS with what is no LDAP")
+        raise NotInTls("it answers StartTLS with what is no LDAP")
     result = _result_of(_received(made, length, until))
     if result != 0:
-        raise ModuleFailed(f"the directory refuses StartTLS (result {result})")
+        raise NotInTls(f"it refuses StartTLS (result {result})")
 
 
 def _head(made: socket.socket, until: float) -> tuple[int, int]:
@@ -101,7 +103,7 @@ def _received(made: socket.socket, count: int, until: float) -> bytes:
 
 
 def _result_of(message: bytes) -> int:
-    """The resultCode of an ExtendedResponse. Raises ModuleFailed."""
+    """The resultCode of an ExtendedResponse. Raises NotInTls."""
     _number, rest = _element(message, _INTEGER)
     response, _controls = _element(rest, _EXTENDED_RESPONSE)
     result, _texts = _element(response, _ENUMERATED)
@@ -109,13 +111,13 @@ def _result_of(message: bytes) -> int:
 
 
 def _element(octets: bytes, tag: int) -> tuple[bytes, bytes]:
-    """What is in the first element, which has this tag, and what comes after it. Raises ModuleFailed."""
+    """What is in the first element, which has this tag, and what comes after it. Raises NotInTls."""
     begin, length = 2, octets[1] if len(octets) > 1 else 0
     if length >= 0x80:
         begin += length & 0x7F
         length = int.from_bytes(octets[2:begin])
     if octets[:1] != bytes([tag]) or begin + length > len(octets):
-        raise ModuleFailed("the directory answers StartTLS with what is no answer to it")
+        raise NotInTls("it answers StartTLS with what is no answer to it")
     return octets[begin : begin + length], octets[begin + length :]
 
 

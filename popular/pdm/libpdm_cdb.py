@@ -50,7 +50,13 @@ class CdbModule(Module):
 
     def reload(self) -> "CdbModule":
         """The file that stands there now."""
-        return CdbModule(self.ident, self.arguments, self._path)
+        now = CdbModule(self.ident, self.arguments, self._path)
+        try:
+            self._list.refuse_emptied(now._list)
+        except ModuleFailed:
+            now.close()
+            raise
+        return now
 
     def close(self) -> None:
         """See Module."""

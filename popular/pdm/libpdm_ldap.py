@@ -272,12 +272,12 @@ class Ldap(Module):
         """A connection to the first server that is there, bound as this name ("": as nobody). Raises LDAPError,
         ModuleFailed.
         """
-        failed: Exception | None = None
+        reason = ""
         for url in self._urls:
             try:
                 connection = ldapconnection.connect(self._ldap, url, self._tls_to(url))
-            except (OSError, ModuleFailed) as error:
-                failed = ModuleFailed(f"the directory: {kind_of(error)}") if isinstance(error, OSError) else error
+            except (OSError, ldapconnection.NotInTls) as error:
+                reason = kind_of(error) if isinstance(error, OSError) else str(error)
                 continue
             try:
                 if name or "starttls" not in self._words:  # nothing is sent before the first request
@@ -290,14 +290,13 @@ class Ldap(Module):
                 self._ldap.BUSY,
             ) as error:
                 self._unbind(connection)
-                failed = error
+                reason = type(error).__name__
                 continue
             except BaseException:
                 self._unbind(connection)
                 raise
             return connection
-        assert failed is not None
-        raise failed
+        raise ModuleFailed(f"the directory: {reason}")
 
     def _tls_to(self, url: SplitResult) -> ssl.SSLContext | None:
         return self._tls if url.scheme == LDAPS or "starttls" in self._words else None

@@ -10,7 +10,8 @@ or the client's own name if there is none. SECRET is the password on the backend
 There is no escaping: only SECRET may hold a colon, and a plain password with a colon is written `{PLAIN.b64}` or
 `{PLAIN.hex}`.
 
-The file is read when the module is opened or reloaded; the proxy reloads it when the file has changed. A bad or doubled
+The file is read when the module is opened or reloaded; the proxy reloads it when the file has changed. Where all users
+are gone from it then, those that were read before stay in use, and that is told. A bad or doubled
 line is skipped and told with its number; with `strict` it is a `ModuleFailed`, and then nothing of the file is used.
 
 A user who is not in the file costs as much as one who is: he gets a decoy, a hash of one of the forms in the file, each
@@ -61,7 +62,9 @@ class Passwd(Module):
 
     def reload(self) -> "Passwd":
         """The file, read anew."""
-        return Passwd(self.ident, self.arguments, self._path)
+        now = Passwd(self.ident, self.arguments, self._path)
+        self._list.refuse_emptied(now._list)
+        return now
 
 
 def open_module(ident: str, arguments: Sequence[str]) -> Passwd:

@@ -34,7 +34,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 
 from popular.pdm import linefile
-from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from
+from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from, text_of
 from popular.pdm.cafile import CAFILE, trusted
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, Module, ModuleFailed, Question, QuestionFailed, Secret
 from popular.pdm.mysql import MysqlEngine
@@ -85,6 +85,7 @@ class _Options:
         self.secret: Secret | None = None
         if PASSWORDFILE in words:
             self.secret, files = secret_from(words[PASSWORDFILE])
+            text_of("sql", self.secret)  # refused now, and not with each login
             self.files |= files
         self.tls = self._tls(words)
         self.defaults = Defaults.of("sql", words)
