@@ -10,8 +10,7 @@ or the client's own name if there is none. SECRET is the password on the backend
 There is no escaping: only SECRET may hold a colon, and a plain password with a colon is written `{PLAIN.b64}` or
 `{PLAIN.hex}`.
 
-The file is read when the module is opened or reloaded; the proxy reloads it when the file has changed. Where all users
-are gone from it then, those that were read before stay in use, and that is told. A bad or doubled
+The file is read when the module is opened or reloaded; the proxy reloads it when the file has changed. A bad or doubled
 line is skipped and told with its number; with `strict` it is a `ModuleFailed`, and then nothing of the file is used.
 
 A user who is not in the file costs as much as one who is: he gets a decoy, a hash of one of the forms in the file, each
@@ -49,6 +48,7 @@ class Passwd(Module):
         self._list = UserList(self._path, users, fill)
         self.notes = users.faults.notes()
         self.skipped = users.faults.count
+        self.knows_nobody = not users.number
         self.files = {self._path: users.status}
         self.takes = takes_with(users.forms)
 
@@ -62,9 +62,7 @@ class Passwd(Module):
 
     def reload(self) -> "Passwd":
         """The file, read anew."""
-        now = Passwd(self.ident, self.arguments, self._path)
-        self._list.refuse_emptied(now._list)
-        return now
+        return Passwd(self.ident, self.arguments, self._path)
 
 
 def open_module(ident: str, arguments: Sequence[str]) -> Passwd:

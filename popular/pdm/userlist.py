@@ -37,10 +37,6 @@ class UserSource(Protocol):
 
     decoys: Decoys
 
-    @property
-    def number(self) -> int:
-        """How many users there are."""
-
     def find(self, namespace: str, name: str) -> User | None:
         """The user of this name, or None. Raises ModuleFailed."""
 
@@ -52,13 +48,6 @@ class UserList:
         self._path = path
         self._users = users
         self._fill = fill
-
-    def refuse_emptied(self, now: "UserList") -> None:
-        """Raises ModuleFailed if all users of this list are gone: whatever makes the file has failed, and wrote it all
-        the same. Else `fallback` would be shown the passwords of all.
-        """
-        if self._users.number and not now._users.number:
-            raise ModuleFailed(f"{self._path}: all users are gone; if they are to be, `pdm del` and `pdm add` it")
 
     def check(self, question: Question) -> Answer:
         """The user's line, if there is one, and whether the password fits its hash. Raises ModuleFailed."""

@@ -150,6 +150,7 @@ def test_one_that_is_silent_on_the_way_into_tls_is_given_up(
 @pytest.mark.parametrize(
     ("said", "told"),
     [(REFUSED, "refuses StartTLS (result 52)"), (b"+OK hello\r\n", "is no LDAP"), (b"\x30\x02\x02\x7f", "no answer")],
+    ids=["refuses", "other protocol", "broken"],
 )
 def test_one_that_does_not_go_into_tls_is_told_nothing(server: SlapdInTls, said: bytes, told: str) -> None:
     """Whatever it says instead."""
