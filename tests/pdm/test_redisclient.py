@@ -58,7 +58,7 @@ def test_no_place(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "told"), [(LOOPBACK, "ConnectionError: Error 111 "), ("no.such.host.invalid", "ConnectionError: Error -2 ")]
+    ("host", "told"), [(LOOPBACK, "ConnectionError: Error 111 "), ("no.host.invalid", "ConnectionError: Error -2 ")]
 )
 def test_why_a_server_cannot_be_asked_is_told(host: str, told: str) -> None:
     """Nobody listens, or there is no such host."""
