@@ -64,7 +64,7 @@ MODULES = (
         "TARGET say where the mail is, backendattribute and targetattribute name attributes that do. scramattribute "
         "names the attribute with keys of SCRAM-SHA-256 (RFC 5803), which binddn has to be allowed to read. starttls "
         "on goes into TLS; cafile FILE is whom to trust then, and with ldaps://, instead of the system's authorities "
-        "(what ldap.conf(5) says of TLS does not count). Needs popular-pop3[ldap].",
+        "(ldap.conf does not count in TLS). Needs popular-pop3[ldap].",
     ),
     (
         "http URL [NAME VALUE]...",
