@@ -311,13 +311,15 @@ def pcdb_page() -> list[Section]:
             "The new database is written beside the old one and put into its place by a rename: whoever looks sees one "
             "of the two, whole, and pproxy takes the new one up by itself. It keeps owner, group and mode of the old "
             "one; the first one has mode 0640, and must be readable for the proxy's user (chgrp popular FILE).",
-            "It has less than 4 GiB: some 20 million users.",
+            "It has less than 4 GiB: some 20 million users. Where no user comes at all, because what prints them has "
+            "failed, nothing is made; a failure in the middle cannot be seen: better print into a file first.",
         ),
         ("EXIT STATUS", terms(exits)),
         (
             "EXAMPLES",
             example(
                 "pcdb /etc/popular/users.cdb /etc/popular/users",
+                "psql -Atc 'select ...' >users.new && pcdb /etc/popular/users.cdb users.new",
                 "pcontrol pdm add users cdb /etc/popular/users.cdb",
             ),
         ),

@@ -99,6 +99,8 @@ MODULE = {
     "takes": "the kinds of credential that it looks at: PASSWORD (the default), TOKEN, CHALLENGE, CERTIFICATE, SCRAM",
     "by_address": "whether an answer may depend on the client's address (the default): then a cached one counts for "
     "this address only",
+    "knows_nobody": "whether its list of users is empty; such a one does not take the place of one that has had users. "
+    "Of a Module only",
 }
 """What a module has → what it is. A class that derives from Module has the defaults."""
 

@@ -30,7 +30,7 @@ MODULES = (
         "client's own. A mailbox name holds no @: where users have mail addresses, TARGET %d/%n makes example.org/joe "
         "of joe@example.org. SECRET is the password on a POP3 backend; without it, the client's own. A bad line is "
         "skipped and told (pdm show, log); with strict it is an error. A file that has changed is read anew by itself "
-        "(pdmwatch).",
+        "(pdmwatch); not one from which all users are gone.",
     ),
     (
         "cdb FILE [TARGET]",
@@ -63,7 +63,8 @@ MODULES = (
         "binduser NAME the bind is as NAME at once, in which %u, %n and %d stand for the user. backend ID and target "
         "TARGET say where the mail is, backendattribute and targetattribute name attributes that do. scramattribute "
         "names the attribute with keys of SCRAM-SHA-256 (RFC 5803), which binddn has to be allowed to read. starttls "
-        "on, cafile FILE. Needs popular-pop3[ldap].",
+        "on goes into TLS; cafile FILE is whom to trust then, and with ldaps://, instead of the system's authorities "
+        "(ldap.conf does not count in TLS). Needs popular-pop3[ldap].",
     ),
     (
         "http URL [NAME VALUE]...",

@@ -378,6 +378,11 @@ class Module(AboutModule, Protocol):
     the threads that are there for password hashes, and nothing is done for the case that it never answers.
     """
 
+    knows_nobody: bool = False
+    """Whether its list of users is empty. One that has had users is not replaced by one without: whatever makes the
+    list has failed then, and wrote it all the same.
+    """
+
     def check(self, question: Question) -> Answer:
         """Who is this, and may he in? Raises ModuleFailed if it cannot tell."""
         del question

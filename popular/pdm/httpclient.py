@@ -5,7 +5,6 @@ from types import ModuleType
 from typing import Any
 
 from popular.pdm.arguments import needs
-from popular.pdm.contract import ModuleFailed
 
 CONNECT_SECONDS = 3.0
 _SECONDS = 60.0
@@ -19,20 +18,10 @@ def http_library(extra: str) -> ModuleType:
     return needs("aiohttp", extra=extra)
 
 
-def trust(module: str, cafile: str | None) -> ssl.SSLContext | bool:
-    """Whom to believe behind https://: those of a file, or the system's. Raises ModuleFailed for this module."""
-    if cafile is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=cafile)
-    except (OSError, ssl.SSLError):
-        raise ModuleFailed(f"{module}: {cafile} has no certificates that can be read") from None
-
-
-def client(library: ModuleType, *, connections: int, trusted: ssl.SSLContext | bool) -> Any:
-    """To be made on the event loop, and closed there (`await client.close()`)."""
+def client(library: ModuleType, *, connections: int, trusted: ssl.SSLContext | None) -> Any:
+    """`trusted`: see cafile.py. To be made on the event loop, and closed there (`await client.close()`)."""
     return library.ClientSession(
-        connector=library.TCPConnector(limit=connections, ssl=trusted, ttl_dns_cache=60),
+        connector=library.TCPConnector(limit=connections, ssl=trusted or True, ttl_dns_cache=60),
         cookie_jar=library.DummyCookieJar(),
         timeout=library.ClientTimeout(total=_SECONDS, sock_connect=CONNECT_SECONDS),
         trust_env=False,

@@ -34,6 +34,7 @@ class CdbModule(Module):
         self.notes = self._users.notes
         self.files = {self._path: self._users.status}
         self.takes = self._users.takes
+        self.knows_nobody = not self._users.number
 
     def check(self, question: Question) -> Answer:
         """The user's record, if there is one, and whether the password fits its hash. Raises ModuleFailed."""

@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from popular.pdm.arguments import PASSWORDFILE, is_at_host, kinds, number, pairs, refuse_password_in, secret_from
+from popular.pdm.cafile import trusted
 from popular.pdm.contract import (
     CERTIFICATE,
     CHALLENGE,
@@ -49,7 +50,7 @@ from popular.pdm.contract import (
     Route,
     Secret,
 )
-from popular.pdm.httpclient import MOST_CONNECTIONS, client, http_library, trust
+from popular.pdm.httpclient import MOST_CONNECTIONS, client, http_library
 
 _WORDS = ("backend", "header", PASSWORDFILE, "cafile", "takes", "connections")
 _TAKES = frozenset({PASSWORD, CHALLENGE, CERTIFICATE})
@@ -181,7 +182,8 @@ class Http(AsyncModule):
                 )
             secret, self.files = secret_from(words[PASSWORDFILE])
             self._secret = {words["header"]: escaped(secret.reveal())}
-        self._trust = trust("http", words.get("cafile"))
+        self._trust, files = trusted("http", words)
+        self.files = {**self.files, **files}
         self._connections = number("http", words, "connections", usual=16, most=MOST_CONNECTIONS)
         self._session: Any = None
 

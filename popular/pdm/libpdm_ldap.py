@@ -23,14 +23,16 @@ The directory does not see such a login, and refuses nobody by rules of its own:
 locked, as by (!(pwdAccountLockedTime=*)).
 """
 
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from popular.pdm import scramstored
+from popular.pdm import ldapconnection, scramstored
 from popular.pdm.arguments import PASSWORDFILE, is_at_host, needs, pairs, refuse_password_in, secret_from
+from popular.pdm.cafile import CAFILE, Trusted, trusted
 from popular.pdm.contract import (
     PASSWORD,
     SCRAM,
@@ -48,6 +50,8 @@ from popular.pdm.contract import (
     Unknown,
     UserLimits,
 )
+from popular.pdm.errorkinds import kind_of
+from popular.pdm.ldapconnection import LDAPI, LDAPS
 from popular.pdm.record import Defaults, StoredUser, Verifier, is_name
 from popular.pdm.target import PLACEHOLDERS, names_user
 
@@ -64,10 +68,8 @@ _WORDS = (
     "accountattribute",
     "scramattribute",
     "starttls",
-    "cafile",
+    CAFILE,
 )
-_CONNECT_SECONDS = 1.5
-_ANSWER_SECONDS = 1.5
 _FIELDS = ("backend", "target", "account")
 """What an attribute may say."""
 _ONE_TOO_MANY = 2
@@ -94,14 +96,7 @@ class Ldap(Module):
         if not arguments:
             raise ModuleFailed("ldap: URL is wanted: ldap://HOST[:PORT], ldaps://…, several by commas")
         self.ident, self.arguments = ident, tuple(arguments)
-        self._servers = arguments[0].split(",")
-        for server in self._servers:
-            refuse_password_in("ldap", server)
-            parts = urlsplit(server)
-            if parts.scheme not in ("ldap", "ldaps", "ldapi") or (parts.scheme != "ldapi" and not is_at_host(parts)):
-                raise ModuleFailed(
-                    f"ldap: '{server}' is no URL of a directory: ldap://HOST[:PORT], ldaps:// or ldapi://"
-                )
+        self._urls = [_url(server) for server in arguments[0].split(",")]
         words = pairs("ldap", arguments[1:], _WORDS)
         if ("base" in words) == ("binduser" in words):
             raise ModuleFailed("ldap: one of `base DN` and `binduser NAME` is wanted")
@@ -109,6 +104,9 @@ class Ldap(Module):
             raise ModuleFailed("ldap: scramattribute wants `base DN`: by `binduser` no entry is read")
         if words.get("starttls", "on") != "on":
             raise ModuleFailed("ldap: starttls: only `on` is allowed")
+        if "starttls" in words and any(url.scheme == LDAPI for url in self._urls):
+            raise ModuleFailed("ldap: starttls: ldapi:// names no host for which a certificate could be")
+        self._tls, self.files = self._trusted(words)
         self._words = words
         for name in ("filter", "binduser"):
             _filled(words.get(name, ""), {})
@@ -117,17 +115,28 @@ class Ldap(Module):
         self._check_filter(words.get("filter", ""))
         self._secret: Secret | None = None
         if PASSWORDFILE in words:
-            self._secret, self.files = secret_from(words[PASSWORDFILE])
+            self._secret, files = secret_from(words[PASSWORDFILE])
+            self.files = {**self.files, **files}
         self._defaults = Defaults.of("ldap", words)
         self._attributes = {field: words[f"{field}attribute"] for field in _FIELDS if f"{field}attribute" in words}
+        self._gone = self._ldap.SERVER_DOWN, self._ldap.CONNECT_ERROR, self._ldap.TIMEOUT
         self._local = threading.local()
+        self._times_gone = 0
+        """How often a kept connection was gone: those from before it are not used again."""
         self._scram = words.get("scramattribute", "")
         self.takes = frozenset({PASSWORD, SCRAM} if self._scram else {PASSWORD})
         self._verifier = Verifier(arguments[0])
 
+    def _trusted(self, words: Mapping[str, str]) -> Trusted:
+        """Raises ModuleFailed."""
+        found = trusted("ldap", words)
+        if found.context is None and ("starttls" in words or any(url.scheme == LDAPS for url in self._urls)):
+            return found._replace(context=ssl.create_default_context())
+        return found
+
     def _check_filter(self, text: str) -> None:
         """By the library itself: it reads a filter before it connects, here to nowhere. Raises ModuleFailed."""
-        nowhere = self._ldap.initialize("ldapi://%2Fnonexistent%2F")
+        nowhere = self._ldap.initialize(ldapconnection.NOWHERE)
         try:
             nowhere.search_ext("", self._ldap.SCOPE_BASE, _filled(text, dict.fromkeys(PLACEHOLDERS, "x")) or None)
         except self._ldap.FILTER_ERROR:
@@ -191,29 +200,30 @@ class Ldap(Module):
         parts = _parts(user, needs("ldap.filter", extra="ldap").escape_filter_chars)
         wanted = _filled(self._words.get("filter", "(mail=%u)"), parts)
         attributes = [*self._attributes.values(), *([self._scram] if keys else [])] or ["1.1"]
-        for kept in (True, False):
+        while True:
+            kept = self._kept()
             try:
-                connection = self._searching(kept)
+                connection = kept or self._searching()
                 found = connection.search_ext_s(
                     self._words["base"],
                     self._ldap.SCOPE_SUBTREE,
                     wanted,
                     attributes,
-                    timeout=_ANSWER_SECONDS,
+                    timeout=ldapconnection.SECONDS,
                     sizelimit=_ONE_TOO_MANY,
                 )
             except self._ldap.SIZELIMIT_EXCEEDED:
                 raise QuestionFailed("more than one entry of the directory fits the user's name") from None
             except self._ldap.LDAPError as error:
-                self._drop()
-                if kept and isinstance(error, (self._ldap.SERVER_DOWN, self._ldap.CONNECT_ERROR)):
+                is_gone = kept is not None and isinstance(error, self._gone)
+                self._drop(all_are_gone=is_gone)
+                if is_gone:
                     continue
                 raise ModuleFailed(f"the directory: {type(error).__name__}") from None
             entries = [(dn, fields) for dn, fields in found if dn is not None]  # None: a referral
             if len(entries) > 1:
                 raise QuestionFailed("more than one entry of the directory fits the user's name")
             return self._entry(*entries[0]) if entries else None
-        return None
 
     def _entry(self, dn: str, attributes: Mapping[str, list[bytes]]) -> DirectoryEntry:
         named = {name.lower(): values for name, values in attributes.items()}
@@ -227,18 +237,30 @@ class Ldap(Module):
                 fields[field] = values[0].decode(errors="replace")
         return fields
 
-    def _searching(self, kept: bool) -> Any:
-        connection = getattr(self._local, "connection", None) if kept else None
-        if connection is None:
-            password = self._secret.reveal() if self._secret is not None else b""
-            connection = self._connected(self._words.get("binddn", ""), password)
-            self._local.connection = connection
+    def _kept(self) -> Any:
+        """This thread's connection; None if there is none of which nothing bad is known."""
+        connection: Any = getattr(self._local, "connection", None)
+        if connection is not None and self._local.made_in != self._times_gone:
+            self._drop(all_are_gone=False)
+            return None
         return connection
 
-    def _drop(self) -> None:
-        """This thread's kept connection has failed."""
+    def _searching(self) -> Any:
+        """A new one, which this thread keeps."""
+        made_in = self._times_gone
+        password = self._secret.reveal() if self._secret is not None else b""
+        self._local.connection = self._connected(self._words.get("binddn", ""), password)
+        self._local.made_in = made_in
+        return self._local.connection
+
+    def _drop(self, *, all_are_gone: bool) -> None:
+        """This thread's kept connection has failed. Where it is gone, those of the others mostly are, too: a firewall
+        has forgotten them, say, and each would cost somebody a wait.
+        """
         connection, self._local.connection = getattr(self._local, "connection", None), None
         if connection is not None:
+            if all_are_gone and self._local.made_in == self._times_gone:
+                self._times_gone += 1
             self._unbind(connection)
 
     def _unbind(self, connection: Any) -> None:
@@ -247,21 +269,17 @@ class Ldap(Module):
             connection.unbind_s()
 
     def _connected(self, name: str, password: bytes) -> Any:
-        """A connection to the first server that is there, bound as this name ("": as nobody). Raises LDAPError."""
-        failed: Exception | None = None
-        for server in self._servers:
-            connection = self._ldap.initialize(server)
-            connection.set_option(self._ldap.OPT_NETWORK_TIMEOUT, _CONNECT_SECONDS)
-            connection.set_option(self._ldap.OPT_TIMEOUT, _ANSWER_SECONDS)
-            connection.set_option(self._ldap.OPT_REFERRALS, 0)
-            connection.protocol_version = self._ldap.VERSION3
+        """A connection to the first server that is there, bound as this name ("": as nobody). Raises LDAPError,
+        ModuleFailed.
+        """
+        reason = ""
+        for url in self._urls:
             try:
-                if "cafile" in self._words:
-                    connection.set_option(self._ldap.OPT_X_TLS_CACERTFILE, self._words["cafile"])
-                connection.set_option(self._ldap.OPT_X_TLS_REQUIRE_CERT, self._ldap.OPT_X_TLS_DEMAND)
-                connection.set_option(self._ldap.OPT_X_TLS_NEWCTX, 0)
-                if "starttls" in self._words:
-                    connection.start_tls_s()
+                connection = ldapconnection.connect(self._ldap, url, self._tls_to(url))
+            except (OSError, ldapconnection.NotInTls) as error:
+                reason = kind_of(error) if isinstance(error, OSError) else str(error)
+                continue
+            try:
                 if name or "starttls" not in self._words:  # nothing is sent before the first request
                     connection.simple_bind_s(name, password)
             except (
@@ -272,14 +290,16 @@ class Ldap(Module):
                 self._ldap.BUSY,
             ) as error:
                 self._unbind(connection)
-                failed = error
+                reason = type(error).__name__
                 continue
             except BaseException:
                 self._unbind(connection)
                 raise
             return connection
-        assert failed is not None
-        raise failed
+        raise ModuleFailed(f"the directory: {reason}")
+
+    def _tls_to(self, url: SplitResult) -> ssl.SSLContext | None:
+        return self._tls if url.scheme == LDAPS or "starttls" in self._words else None
 
     def _binds(self, name: str, password: Secret) -> bool:
         """Whether the directory takes this password for this name."""
@@ -312,6 +332,15 @@ class Ldap(Module):
     def close(self) -> None:
         """See Module."""
         self._verifier.close()
+
+
+def _url(server: str) -> SplitResult:
+    """Raises ModuleFailed."""
+    refuse_password_in("ldap", server)
+    url = urlsplit(server)
+    if url.scheme not in ("ldap", LDAPS, LDAPI) or (url.scheme != LDAPI and not is_at_host(url)):
+        raise ModuleFailed(f"ldap: '{server}' is no URL of a directory: ldap://HOST[:PORT], ldaps:// or ldapi://")
+    return url
 
 
 def _parts(user: str, escape: Any) -> dict[str, str]:

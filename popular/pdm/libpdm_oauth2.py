@@ -42,6 +42,7 @@ from popular.pdm.arguments import (
     secret_from,
     text_of,
 )
+from popular.pdm.cafile import trusted
 from popular.pdm.contract import (
     TOKEN,
     UNKNOWN,
@@ -54,7 +55,7 @@ from popular.pdm.contract import (
     Refused,
     Route,
 )
-from popular.pdm.httpclient import MOST_CONNECTIONS, client, http_library, trust
+from popular.pdm.httpclient import MOST_CONNECTIONS, client, http_library
 from popular.pdm.jwtkeys import KeySet
 from popular.pdm.target import filled
 from popular.pdm.tokens import LONGEST_TOKEN, BadToken, NotOurs, Wanted, algorithms_in, signed_claims
@@ -106,19 +107,20 @@ class Oauth2(AsyncModule):
         )
         self._algorithms = algorithms_in(words.get("algorithms", ""))
         self._fill = filled("oauth2", words["target"]) if "target" in words else None
-        self._trust = trust("oauth2", words.get("cafile"))
+        self._trust, self.files = trusted("oauth2", words)
         self._connections = number("oauth2", words, "connections", usual=4, most=MOST_CONNECTIONS)
         self._credentials = ""
         self._client: Any = None
         self._keys: KeySet | None = None
         if "introspect" in words:
             _check_url(words["introspect"])
-            secret, self.files = secret_from(words[PASSWORDFILE])
+            secret, files = secret_from(words[PASSWORDFILE])
+            self.files = {**self.files, **files}
             pair = f"{quote(words['clientid'], safe='')}:{quote(text_of('oauth2', secret), safe='')}"
             self._credentials = f"Basic {b64encode(pair.encode()).decode()}"  # RFC 6749 section 2.3.1
         elif words["jwks"].startswith("/"):
             octets, status = linefile.read(words["jwks"])
-            self.files = {words["jwks"]: status}
+            self.files = {**self.files, words["jwks"]: status}
             self._keys = KeySet.fixed(octets)
         else:
             _check_url(words["jwks"])

@@ -48,6 +48,7 @@ class Passwd(Module):
         self._list = UserList(self._path, users, fill)
         self.notes = users.faults.notes()
         self.skipped = users.faults.count
+        self.knows_nobody = not users.number
         self.files = {self._path: users.status}
         self.takes = takes_with(users.forms)
 

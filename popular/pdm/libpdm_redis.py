@@ -16,18 +16,17 @@ server's must be for its name; with sentinels and in a cluster, for the names or
 """
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from popular.pdm import linefile
 from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from, text_of
+from popular.pdm.cafile import CAFILE, trusted
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, ModuleFailed, Question, QuestionFailed
 from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
-from popular.pdm.redisclient import CLUSTER, LIBRARY, SENTINEL, Connected, RedisPlace, place_of
+from popular.pdm.redisclient import CLUSTER, LIBRARY, SENTINEL, Connected, RedisPlace, place_of, reason_of
 from popular.pdm.target import filled, names_user
 
-_WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, TAKES, "connections", "cafile")
+_WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, TAKES, "connections", CAFILE)
 _LEAD = """
 if redis.call('TYPE', KEYS[1])['ok'] ~= 'hash' then return 0 end
 redis.call('HSET', KEYS[1], 'backend', ARGV[1])
@@ -66,12 +65,12 @@ class Redis(AsyncModule):
             secret, self.files = secret_from(words[PASSWORDFILE])
             self._settings["password"] = text_of("redis", secret)
         self._place = _place(self._url, words)
-        if "cafile" in words:
+        if CAFILE in words:
             if self._place.parts.scheme != "rediss":
                 raise ModuleFailed("redis: cafile is for TLS: it wants rediss://")
-            self._settings["ssl_ca_certs"] = os.path.abspath(words["cafile"])
-            _content, status = linefile.read(self._settings["ssl_ca_certs"])
-            self.files = {**self.files, self._settings["ssl_ca_certs"]: status}
+            _context, files = trusted("redis", words)
+            (self._settings["ssl_ca_certs"],) = files
+            self.files = {**self.files, **files}
         self._connected: Connected | None = None
 
     async def ready(self) -> None:
@@ -95,10 +94,10 @@ class Redis(AsyncModule):
                 record = await self._connected.client.hgetall(self._key(user))
         except self._errors.ResponseError as error:
             if (reason := _of_one(str(error))) is None:
-                raise ModuleFailed(f"the server: {type(error).__name__}") from None
+                raise ModuleFailed(f"the server: {reason_of(error)}") from None
             raise QuestionFailed(reason) from None
         except (self._errors.RedisError, self._errors.RedisClusterException, OSError) as error:
-            raise ModuleFailed(f"the server: {type(error).__name__}") from None
+            raise ModuleFailed(f"the server: {reason_of(error)}") from None
         return stored_user(user, record, self._defaults) if record else None
 
     async def lead(self, namespace: str, user: str, backend: str) -> bool:
@@ -111,7 +110,7 @@ class Redis(AsyncModule):
             async with self._places:
                 is_there = await self._connected.client.eval(_LEAD, 1, self._key(user), backend)
         except (self._errors.RedisError, self._errors.RedisClusterException, OSError) as error:
-            raise ModuleFailed(f"the server: {type(error).__name__}") from None
+            raise ModuleFailed(f"the server: {reason_of(error)}") from None
         return bool(is_there)
 
     def reload(self) -> "Redis":

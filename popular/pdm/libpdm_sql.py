@@ -34,9 +34,9 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 
 from popular.pdm import linefile
-from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from
+from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from, text_of
+from popular.pdm.cafile import CAFILE, trusted
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, Module, ModuleFailed, Question, QuestionFailed, Secret
-from popular.pdm.httpclient import trust
 from popular.pdm.mysql import MysqlEngine
 from popular.pdm.postgresql import PostgresqlEngine
 from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
@@ -44,7 +44,7 @@ from popular.pdm.sqlengines import AsyncEngine, SqliteEngine
 from popular.pdm.sqlquery import OF_UPDATE, PARAMETERS, Query
 
 MOST_ROWS = 10
-_WORDS = ("query", "queryfile", "update", "updatefile", PASSWORDFILE, *ROUTING, TAKES, "connections", "tls", "cafile")
+_WORDS = ("query", "queryfile", "update", "updatefile", PASSWORDFILE, *ROUTING, TAKES, "connections", "tls", CAFILE)
 _CONNECTIONS = 4
 _MOST_CONNECTIONS = 64
 
@@ -85,6 +85,7 @@ class _Options:
         self.secret: Secret | None = None
         if PASSWORDFILE in words:
             self.secret, files = secret_from(words[PASSWORDFILE])
+            text_of("sql", self.secret)  # refused now, and not with each login
             self.files |= files
         self.tls = self._tls(words)
         self.defaults = Defaults.of("sql", words)
@@ -93,7 +94,7 @@ class _Options:
 
     def _tls(self, words: Mapping[str, str]) -> ssl.SSLContext | None:
         """None: not by words of ours. Raises ModuleFailed."""
-        if "tls" not in words and "cafile" not in words:
+        if "tls" not in words and CAFILE not in words:
             return None
         if self.url.partition(":")[0] not in ("mysql", "mariadb"):
             raise ModuleFailed(
@@ -102,13 +103,9 @@ class _Options:
             )
         if words.get("tls") != "on":
             raise ModuleFailed("sql: tls: only `on` is allowed, and cafile wants it")
-        if "cafile" not in words:
-            return ssl.create_default_context()
-        path = os.path.abspath(words["cafile"])
-        _content, self.files[path] = linefile.read(path)
-        trusted = trust("sql", path)
-        assert isinstance(trusted, ssl.SSLContext)
-        return trusted
+        context, files = trusted("sql", words)
+        self.files |= files
+        return context or ssl.create_default_context()
 
     def _text(self, words: Mapping[str, str], word: str) -> str:
         """What a word says, or the file of the other one; "" if neither is there. Raises ModuleFailed."""

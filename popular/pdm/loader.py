@@ -54,6 +54,7 @@ OPTIONAL: dict[str, Callable[[object], bool]] = {
     "files": lambda value: isinstance(value, Mapping),
     "takes": lambda value: isinstance(value, Collection) and not isinstance(value, str),
     "by_address": lambda value: isinstance(value, bool),
+    "knows_nobody": lambda value: isinstance(value, bool),
 }
 """What a module may have. One that does not derive from `Module`, and lacks it, counts as having nothing to say."""
 

@@ -1,5 +1,6 @@
 """How MySQL and MariaDB are asked, for the module `sql`: by asyncmy, and its pool."""
 
+import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 from popular.pdm.arguments import is_at_host, needs, text_of
 from popular.pdm.contract import ModuleFailed, QuestionFailed, Secret
-from popular.pdm.sqlengines import CONNECT_SECONDS, IDLE_SECONDS, Row, check_number, kind_of, told
+from popular.pdm.errorkinds import kind_of
+from popular.pdm.sqlengines import CONNECT_SECONDS, IDLE_SECONDS, Row, check_number, told
 from popular.pdm.sqlquery import Query
 
 _NUMBERS_OF_ONE = frozenset(
@@ -19,6 +21,9 @@ _NUMBERS_OF_ONE = frozenset(
     }
 )
 """What MySQL says of one record, or of one name."""
+_FRESH_SECONDS = 5.0
+"""So long after its last use a connection is believed to be there, unless another one has failed meanwhile."""
+_PING_SECONDS = 1.0
 
 
 def _check_understood(query: Query) -> None:
@@ -56,6 +61,8 @@ class MysqlEngine:
         }
         self._secret, self._query, self._connections, self._tls = secret, query, connections, tls
         self._pool: Any = None
+        self._doubted = 0.0
+        """When one failed last. Those that were not used since may be dead, too."""
 
     async def open(self) -> None:
         """See AsyncEngine."""
@@ -76,7 +83,7 @@ class MysqlEngine:
         """See AsyncEngine. A connection on which something went wrong, or somebody gave up, is not used again."""
         bound = {name: parameters[name] for name in self._query.names}
         with told(self._errors.Error, OSError, EOFError):
-            connection = await self._pool.acquire()
+            connection = await self._acquired()
             whole = False
             try:
                 async with connection.cursor(self._cursors.DictCursor) as cursor:
@@ -89,16 +96,14 @@ class MysqlEngine:
                     raise QuestionFailed(f"the database: {kind_of(error)}") from None
                 raise
             finally:
-                if not whole:
-                    connection.close()
-                self._pool.release(connection)
+                self._give_back(connection, whole)
 
     async def change(self, update: Query, parameters: Mapping[str, str], most: int) -> None:
         """See AsyncEngine."""
         _check_understood(update)
         bound = {name: parameters[name] for name in update.names}
         with told(self._errors.Error, OSError, EOFError):
-            connection = await self._pool.acquire()
+            connection = await self._acquired()
             whole = False
             try:
                 await connection.begin()
@@ -108,9 +113,38 @@ class MysqlEngine:
                 await connection.commit()
                 whole = True
             finally:
-                if not whole:
-                    connection.close()  # which takes back what was begun
-                self._pool.release(connection)
+                self._give_back(connection, whole)  # closed, it takes back what was begun
+
+    async def _acquired(self) -> Any:
+        """A connection that is not dead. Where one is they mostly all are, so those that nobody uses go with it."""
+        while True:
+            connection = await self._pool.acquire()
+            is_alive = False
+            try:
+                is_alive = await self._is_alive(connection)
+            finally:
+                if not is_alive:
+                    self._give_back(connection, whole=False)
+            if is_alive:
+                return connection
+            await self._pool.clear()
+
+    async def _is_alive(self, connection: Any) -> bool:
+        now = asyncio.get_running_loop().time()
+        if connection.last_usage > max(self._doubted, now - _FRESH_SECONDS):
+            return True
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await connection.ping(reconnect=False)
+        except (self._errors.Error, OSError, EOFError):
+            return False
+        return True
+
+    def _give_back(self, connection: Any, whole: bool) -> None:
+        if not whole:
+            self._doubted = asyncio.get_running_loop().time()
+            connection.close()
+        self._pool.release(connection)
 
     async def close(self) -> None:
         """See AsyncEngine."""

@@ -1,7 +1,10 @@
 """`pcdb`: makes a database for the module `cdb` from a file of users, or from standard input.
 
     pcdb /etc/popular/users.cdb /etc/popular/users
-    psql -Atc 'select …' | pcdb /etc/popular/users.cdb
+    psql -Atc 'select …' >users.new && pcdb /etc/popular/users.cdb users.new
+
+A pipe would do, too, but for one thing: if what writes into it fails in the middle, `pcdb` cannot know. Where no user
+comes at all nothing is made, unless that is wanted (`--empty`).
 
 The new database is written beside the old one, brought to the disk, and put into its place by a rename: whoever looks
 sees one of the two, whole. It keeps owner, group and mode of the old one; the first one has mode 0640.
@@ -43,6 +46,7 @@ def options() -> argparse.ArgumentParser:
     add("--version", action="version", version=f"%(prog)s {VERSION}", help="show the version and exit")
     add("-s", "--strict", action="store_true", help="make nothing if a line is bad (default: bad lines are skipped)")
     add("-q", "--quiet", action="store_true", help="do not say how many users there are")
+    add("--empty", action="store_true", help="make a database of no users, too (default: that is a failure)")
     add("database", help="the file to make, or to replace")
     add("users", nargs="?", default="-", help="file with a user a line, as for the module passwd (default: -, standard "
         "input)")  # fmt: skip
@@ -58,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         content = _standard_input() if chosen.users == "-" else None
         users = Users("standard input" if content else os.path.abspath(chosen.users), chosen.strict, content)
+        if not users.number and not chosen.empty:
+            return _fail("there are no users, so nothing is made; with --empty it is")
         made = replace_database(os.path.abspath(chosen.database), records_of(users)) - 1
     except (ModuleFailed, cdb.BadDatabase) as error:
         return _fail(str(error))

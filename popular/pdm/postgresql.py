@@ -5,8 +5,9 @@ from typing import Any
 
 from popular.pdm.arguments import needs, text_of
 from popular.pdm.contract import ModuleFailed, QuestionFailed, Secret
+from popular.pdm.errorkinds import kind_of
 from popular.pdm.postgresqlpool import PostgresqlPool
-from popular.pdm.sqlengines import CONNECT_SECONDS, Row, check_number, kind_of, told
+from popular.pdm.sqlengines import CONNECT_SECONDS, Row, check_number, told
 from popular.pdm.sqlquery import Query
 
 _DEAD_PEER = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 10_000}

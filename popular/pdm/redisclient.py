@@ -23,6 +23,7 @@ LIBRARY = "redis.asyncio"
 _PORT, _SENTINEL_PORT = 6379, 26379
 _TIMES = ("socket_timeout", "socket_connect_timeout")
 """All sentinels share them: they are asked one after the other, each once. One that is away keeps nobody waiting."""
+_MOST_OF_REASON = 200
 _OF_SENTINELS = ("ssl", "ssl_ca_certs")
 """Settings that count for the sentinels, too; they know neither user nor password."""
 
@@ -144,3 +145,12 @@ def _provider(user: str, password: Callable[[], str]) -> Any:
 def _host_and_port(node: str) -> tuple[str, int]:
     host, colon, port = node.rpartition(":")
     return (host, int(port)) if colon and port.isdigit() else (node, _SENTINEL_PORT)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a server does not answer, for people. What the server has said stays out: it may repeat our password."""
+    kind = type(error)
+    exceptions = needs("redis.exceptions", extra="redis")
+    is_ours = kind in (exceptions.ConnectionError, exceptions.TimeoutError) or isinstance(error, OSError)
+    text = str(error)[:_MOST_OF_REASON] if is_ours else ""
+    return f"{kind.__name__}: {text}" if text else kind.__name__

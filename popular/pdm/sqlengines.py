@@ -7,10 +7,8 @@ and says that something is wrong with what is stored of this user or with his na
 is to wait for his record.
 """
 
-import errno
 import os
 import sqlite3
-import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -19,6 +17,7 @@ from typing import Protocol, TypeAlias
 from urllib.parse import quote
 
 from popular.pdm.contract import ModuleFailed, QuestionFailed
+from popular.pdm.errorkinds import kind_of
 from popular.pdm.sqlquery import Query
 
 Row: TypeAlias = Mapping[object, object]
@@ -49,20 +48,6 @@ def check_number(rows: int, most: int) -> None:
     """Raises ModuleFailed if an update is one of too many rows."""
     if rows > most:
         raise ModuleFailed(f"the update would change {rows} rows, and he has {most}: it is not made")
-
-
-def kind_of(error: BaseException) -> str:
-    """A driver's error in words that quote nothing: its class, and its number where it has one; and the system's error
-    after it.
-    """
-    number: object = error.args[0] if error.args and isinstance(error.args[0], int) else None
-    if isinstance(error, ssl.SSLError):
-        number = error.reason
-    elif isinstance(error, OSError):
-        number = errno.errorcode.get(error.errno or 0)
-    number = number or getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
-    told = f"{type(error).__name__} {number}" if number else type(error).__name__
-    return f"{told} ({kind_of(error.__cause__)})" if isinstance(error.__cause__, OSError) else told
 
 
 @contextmanager

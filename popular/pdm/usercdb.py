@@ -23,7 +23,7 @@ _SAMPLED = 1000
 class UserCdb:
     """An open file. `notes` is what the operator should know of it."""
 
-    __slots__ = ("_path", "_reader", "decoys", "notes", "status", "takes")
+    __slots__ = ("_path", "_reader", "decoys", "notes", "number", "status", "takes")
 
     def __init__(self, path: str) -> None:
         """Raises ModuleFailed."""
@@ -34,6 +34,8 @@ class UserCdb:
         try:
             self._reader = cdb.Reader(fd)
             told = self._reader.get(FORMS_KEY)
+            self.number: int = self._reader.records - (told is not None)
+            """How many users there are."""
             self.decoys = self._told_decoys(told) if told is not None else self._sampled_decoys()
         except (cdb.BadDatabase, OSError) as error:
             os.close(fd)

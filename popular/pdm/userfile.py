@@ -68,6 +68,11 @@ class Users:
         self.forms, self.samples = counts, samples
         self.decoys = Decoys(counts, samples, users=len(self._index), path=path)
 
+    @property
+    def number(self) -> int:
+        """How many users there are."""
+        return len(self._index)
+
     def find(self, namespace: str, name: str) -> User | None:
         """The user of this name, or None."""
         offset = self._locate(namespace, name)

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from popular.pdm.arguments import needs, refuse_password_in, secret_from, text_of
 from popular.pdm.contract import ModuleFailed
-from popular.pdm.redisclient import LIBRARY, Connected, place_of
+from popular.pdm.redisclient import LIBRARY, Connected, place_of, reason_of
 
 LEASE_SECONDS = 30.0
 ANSWER_SECONDS = 1.0
@@ -198,17 +198,6 @@ def errors() -> tuple[type[BaseException], ...]:
     exceptions = needs("redis.exceptions", extra="redis")
     return (exceptions.RedisError, exceptions.RedisClusterException, OSError, asyncio.TimeoutError)
 
-
-def reason_of(error: BaseException) -> str:
-    """Why a server does not answer, for people. What the server has said stays out: it may repeat our password."""
-    kind = type(error)
-    exceptions = needs("redis.exceptions", extra="redis")
-    is_ours = kind in (exceptions.ConnectionError, exceptions.TimeoutError) or isinstance(error, OSError)
-    text = str(error)[:_MOST_OF_REASON] if is_ours else ""
-    return f"{kind.__name__}: {text}" if text else kind.__name__
-
-
-_MOST_OF_REASON = 200
 
 _FACTS = {"sid", "proxy", "namespace", "user"}
 

@@ -11,7 +11,15 @@ from popular.pdm import loader
 from popular.pdm.contract import LEAD, PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import CANNOT_BE_TOLD, Guarded
 from popular.pdm.unopened import Unopened
-from popular.proxy.settings.modulefiles import Stamp, awaited, kinds_taken_by, report_on, stamp, stamp_now
+from popular.proxy.settings.modulefiles import (
+    Stamp,
+    awaited,
+    has_known_somebody,
+    kinds_taken_by,
+    report_on,
+    stamp,
+    stamp_now,
+)
 from popular.proxy.settings.modules import ModuleSpec
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
@@ -52,7 +60,15 @@ class OpenModule:
         notes = [self._fault] if self._fault else getattr(self.module, "notes", ())
         skipped = getattr(self.module, "skipped", 0)
         takes = getattr(self.module, "takes", (PASSWORD,))
-        return report_on(self.spec.id, self.spec.reloads, notes, skipped=skipped, files=self._files, takes=takes)
+        return report_on(
+            self.spec.id,
+            self.spec.reloads,
+            notes,
+            skipped=skipped,
+            files=self._files,
+            takes=takes,
+            knows_nobody=_knows_nobody(self.module),
+        )
 
     def release(self, context: WorkerContext) -> None:
         """From whatever thread: it is closed on the event loop, which it may need for that."""
@@ -71,7 +87,7 @@ def open_modules(
     opened: list[OpenModule] = []
     try:
         for spec in config.things["pdm"].values():
-            opened.append(_open_if_possible(spec, config) if in_force else _open_module(spec, had.get(spec.id)))
+            opened.append(_open_if_possible(spec, config) if in_force else _open_module(spec, had.get(spec.id), config))
             opened[-1].holders += 1
             if spec.terms.moves and not in_force and not opened[-1].guard.leads:
                 raise ModuleFailed(f"moves: {CANNOT_BE_TOLD} (no `{LEAD}`, or sql without `update`)")
@@ -84,29 +100,46 @@ def open_modules(
 
 def _open_if_possible(spec: ModuleSpec, config: Config) -> OpenModule:
     try:
-        return _open_module(spec, None)
+        return _open_module(spec, None, config)
     except Exception as error:  # what a module raises must not keep the others from being asked
         takes = kinds_taken_by(config, spec.id)
-        opens = partial(_load, spec)
-        unopened = Unopened(spec.id, spec.args, _reason(error), takes=takes, opens=opens)
+        knew = has_known_somebody(config, spec.id)
+        opens = partial(_load, spec, knew)
+        unopened = Unopened(spec.id, spec.args, _reason(error), takes=takes, knows_nobody=not knew, opens=opens)
         return OpenModule(spec, unopened, awaited(config, spec.id))
 
 
-def _load(spec: ModuleSpec) -> AnyModule:
-    return loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args)
+def _load(spec: ModuleSpec, knew_somebody: bool) -> AnyModule:
+    return _unless_emptied(
+        loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args), knew_somebody=knew_somebody
+    )
+
+
+def _unless_emptied(module: AnyModule, *, knew_somebody: bool) -> AnyModule:
+    """The module; or ModuleFailed if all users are gone: `fallback` would be shown the passwords of all of them."""
+    if knew_somebody and _knows_nobody(module):
+        module.close()
+        (path, *_) = module.files or (module.ident,)
+        raise ModuleFailed(f"{path}: all users are gone; if that is meant, `pdm del` and `pdm add` the module")
+    return module
+
+
+def _knows_nobody(module: AnyModule) -> bool:
+    return bool(getattr(module, "knows_nobody", False))
 
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, ModuleFailed) else type(error).__name__
 
 
-def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
+def _open_module(spec: ModuleSpec, had: OpenModule | None, config: Config) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
     if had is None or not had.spec.is_same(spec):
-        return OpenModule(spec, _load(spec))
+        return OpenModule(spec, _load(spec, had is None and has_known_somebody(config, spec.id)))
     if had.spec.reloads != spec.reloads:
         try:
-            return OpenModule(spec, had.module.reload())
+            knew_somebody = not _knows_nobody(had.module)
+            return OpenModule(spec, _unless_emptied(had.module.reload(), knew_somebody=knew_somebody))
         except Exception as error:  # what a module raises must not stop the change of all others
             reason = _reason(error)
             if not spec.lenient:

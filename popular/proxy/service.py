@@ -47,6 +47,30 @@ LEAD_SECONDS = 30.0
 """For a module to be told where a user is: a database of many users is written anew."""
 
 
+class Holdings:
+    """What a service shares with others, and has to let go of: its modules, which it holds already, and the cluster.
+
+    It knows nothing of the service. What would be a circle is freed by the collector alone, which comes rarely in a
+    worker, and a list of users is large.
+    """
+
+    def __init__(self, context: WorkerContext, modules: list[OpenModule], cluster: Cluster | None) -> None:
+        self._context = context
+        self._modules = modules
+        self._cluster = cluster
+        if cluster is not None:
+            cluster.holders += 1
+
+    def let_go(self) -> None:
+        """Nobody holds the service any more."""
+        for held in self._modules:
+            held.release(self._context)
+        self._modules.clear()
+        if self._cluster is not None:
+            self._cluster.release()
+            self._cluster = None
+
+
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
@@ -78,19 +102,17 @@ class ProxyService:
         self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
         self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
         self.last_logins.most = config.variables[USERS]
-        self._sessions = RefCount(self._release)
         # After whatever may fail, so that nothing needs to be closed then.
-        self._context = context
         self._open: list[OpenModule] = open_modules(
             context, config, before._open if before is not None else [], in_force=in_force
         )
+        self._sessions = RefCount(Holdings(context, self._open, self.cluster).let_go)
         self._times: RefusalTimes | None = None if before is None else before._times
         self._vservs = self._runtimes(context, config)
         self.serve = SessionBeginner(self._vservs, self.recorder, self._sessions).serve
         """Begins a session, which holds this service until it is over. (A method would cost a frame of Python.)"""
         self._news: News | None = None
         if self.cluster is not None:
-            self.cluster.holders += 1
             self._news = News(context, self.cluster, limit_rules(variables), backends=config.things["backend"])
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
@@ -174,15 +196,6 @@ class ProxyService:
         """What was found in the modules and the virtual servers, for the master to keep and to tell."""
         useless = [Report(f"vserv {ident}", (note,)) for ident, note in self._useless.items() if note]
         return [held.report() for held in self._open] + self._lacking.reports() + useless
-
-    def _release(self) -> None:
-        """Nobody holds this service any more."""
-        for held in self._open:
-            held.release(self._context)
-        self._open = []
-        if self.cluster is not None:
-            self.cluster.release()
-            self.cluster = None
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None, *, lacking: Lacking) -> Cluster | None:

@@ -358,3 +358,16 @@ def test_what_cannot_be_made(tmp_path: Path, words: list[str], code: int) -> Non
     assert "pcdb: " in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.processes
+def test_no_users_make_no_database(tmp_path: Path) -> None:
+    """`false | pcdb` leaves the old one as it is; whoever means it says so."""
+    path = tmp_path / "users.cdb"
+    assert "no users" in pcdb(path).stderr
+    assert not path.exists()
+    before = made(tmp_path, *LINES).read_bytes()
+    assert pcdb(path, "-s", given="# nobody\n").returncode == 1
+    assert path.read_bytes() == before
+    assert pcdb(path, "--empty").returncode == 0
+    assert path.read_bytes() != before

@@ -1,9 +1,13 @@
 """Where a server of Redis or Valkey is, by its URL."""
 
+import asyncio
+
 import pytest
 
-from popular.pdm.contract import ModuleFailed
+from popular.pdm.contract import ModuleFailed, Question, Secret
+from popular.pdm.libpdm_redis import open_module
 from popular.pdm.redisclient import CLUSTER, SENTINEL, Connected, place_of
+from tests.system.wire import LOOPBACK, free_port
 
 
 @pytest.mark.parametrize(
@@ -51,3 +55,20 @@ def test_no_place(url: str) -> None:
     """It is said what is allowed."""
     with pytest.raises(ModuleFailed, match=r"allowed|NAME"):
         place_of(url)
+
+
+@pytest.mark.parametrize(
+    ("host", "told"), [(LOOPBACK, "ConnectionError: Error 111 "), ("no.host.invalid", "ConnectionError: Error -2 ")]
+)
+def test_why_a_server_cannot_be_asked_is_told(host: str, told: str) -> None:
+    """Nobody listens, or there is no such host."""
+    module = open_module("m", [f"redis://{host}:{free_port()}", "backend", "b"])
+
+    async def why() -> str:
+        await module.ready()
+        with pytest.raises(ModuleFailed) as failed:
+            await module.check(Question("192.0.2.1", "POP3", "default", "joe", Secret(b"joe"), "v"))
+        await module.close()
+        return str(failed.value)
+
+    assert told in asyncio.run(why())

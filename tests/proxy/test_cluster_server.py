@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis import exceptions
 
+from popular.pdm import redisclient
 from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases
 from popular.proxy.session.limits import cluster_server
@@ -166,4 +167,5 @@ def test_why_it_is_lost() -> None:
 
     assert "Error 111" in str(asyncio.run(reason()))
     for error in (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.ReadOnlyError):
-        assert leases.reason_of(error("unknown command 'AUTH', with args beginning with: 'hidden'")) == error.__name__
+        said = error("unknown command 'AUTH', with args beginning with: 'hidden'")
+        assert redisclient.reason_of(said) == error.__name__

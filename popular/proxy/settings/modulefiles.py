@@ -37,6 +37,7 @@ class ModuleFacts(NamedTuple):
     files: tuple[tuple[str, Stamp], ...]
     takes: tuple[str, ...]
     """The kinds of credential that it looks at."""
+    knows_nobody: bool = False
 
 
 class LackFacts(NamedTuple):
@@ -85,10 +86,11 @@ def report_on(
     skipped: int,
     files: Mapping[str, Stamp],
     takes: Collection[str],
+    knows_nobody: bool = False,
 ) -> Report:
     """What a worker tells the master of a module."""
     found = tuple(sorted(files.items()))
-    facts = ModuleFacts(ident, reloads, skipped, files=found, takes=tuple(sorted(takes)))
+    facts = ModuleFacts(ident, reloads, skipped, files=found, takes=tuple(sorted(takes)), knows_nobody=knows_nobody)
     return Report(subject_of(ident), tuple(notes), facts)
 
 
@@ -111,6 +113,11 @@ def kinds_taken_by(config: Config, ident: str) -> frozenset[str]:
     """The kinds of credential that a module looks at, for who could not open it."""
     kinds = frozenset[str]().union(*(report.facts.takes for report in config.reports_on(subject_of(ident))))
     return kinds or frozenset({PASSWORD})
+
+
+def has_known_somebody(config: Config, ident: str) -> bool:
+    """Whether some worker has a module in use whose list of users is not empty."""
+    return any(not report.facts.knows_nobody for report in config.reports_on(subject_of(ident)))
 
 
 def awaited(config: Config, ident: str) -> dict[str, Stamp]:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from popular import messages
+from popular.pdm import redisclient
 from popular.proxy import cluster_order_store, leases
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
@@ -70,7 +71,7 @@ class ClusterServer:
         except Exception as error:
             if not isinstance(error, self._errors):
                 self._context.log(SESSION_BUG, "-", error=kind_and_location_of(error))
-            self.lose(leases.reason_of(error))
+            self.lose(redisclient.reason_of(error))
             return None
         if probes:
             self._find()

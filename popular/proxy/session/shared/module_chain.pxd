@@ -15,8 +15,8 @@ cdef class ModuleChain:
     cdef public Record _record
     cdef public Counters _counters
     cdef public OftenLog _log
-    cdef public object _context, _queue
-    cdef public dict _observers, _told
+    cdef public object _context, _heard, _queue
+    cdef public dict _observers
     cdef public list _in_use, _on_trial
     cdef public set _tasks
     cdef public int _comparing

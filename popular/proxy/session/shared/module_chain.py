@@ -15,6 +15,7 @@ from popular.pdm.guarded import Asking, Guarded, Terms
 from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
 from popular.pdm.steps import Record, first_step, takes
 from popular.pdm.where import Where, where_asked_together
+from popular.proxy.session.shared.module_events import ModuleEvents
 from popular.proxy.session.shared.question_queue import TOO_MANY, PendingQuestion, QuestionQueue
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
@@ -33,8 +34,6 @@ _WORDS: Mapping[object, str] = {
 }
 ANSWERS = tuple(_WORDS.values())
 """What a module may answer, for the counter."""
-TELL_SECONDS = 60.0
-"""Between two lines about an error of one module, or about what it says in a trial."""
 MOST_COMPARED = 100
 """Questions to modules on trial that a worker may have open."""
 
@@ -60,6 +59,7 @@ class ModuleChain:
         "_comparing",
         "_context",
         "_counters",
+        "_heard",
         "_in_use",
         "_is_on_loop",
         "_log",
@@ -69,7 +69,6 @@ class ModuleChain:
         "_record",
         "_tasks",
         "_threads",
-        "_told",
         "answers_later",
     )
 
@@ -97,18 +96,20 @@ class ModuleChain:
         self._log = context.log
         self._counters = counters
         self._observers = observers
-        self._in_use = [(guard, Asking(terms, self, self._compute)) for guard, terms in used]
-        self._on_trial = [(guard, Asking(terms, self, self._compute)) for guard, terms in guards if terms.shadow]
+        self._heard = ModuleEvents(queue, context, counters, threads=threads)
+        self._in_use = [(guard, self._asking(terms)) for guard, terms in used]
+        self._on_trial = [(guard, self._asking(terms)) for guard, terms in guards if terms.shadow]
         self._comparing = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._told: dict[str, float] = {}
-        """When something was told of each module, by what it was."""
         where = where_asked_together(
             (guard.where for guard, _terms in guards), wants_loop=any(terms.wants_loop for _guard, terms in guards)
         )
         self._is_on_loop = where is Where.ON_LOOP
         self.answers_later = where is not Where.AT_ONCE
         """Ask by `ask_later`; else by `ask`."""
+
+    def _asking(self, terms: Terms) -> Asking:
+        return Asking(terms, self._heard, self._heard.compute)
 
     def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
         """The answer, at once: for modules that do not block."""
@@ -174,66 +175,9 @@ class ModuleChain:
             self._comparing -= 1
         result = compared(decision, answer)
         self._counters.count("module_shadow", result, guard.ident)
-        if result == DIFFERENT and self._may_tell(f"{guard.ident} differs"):
+        if result == DIFFERENT and self._heard.may_tell(f"{guard.ident} differs"):
             whom = {"module": guard.ident, "namespace": question.namespace, "user": question.user}
             self._log(messages.MODULE_DIFFERS, **whom, others=in_words(decision), shadow=in_words(answer))
-
-    async def _compute(self, question: Question, work: Callable[[], object]) -> object:
-        """In a thread of the worker's pool, when it is this client's turn."""
-        heard: asyncio.Future[object] = self._context.loop.create_future()
-
-        def told(answer: object) -> None:
-            if not heard.done():
-                heard.set_result(answer)
-
-        waiting = PendingQuestion(
-            self._queue, network_of(question.client_ip), lambda: (_attempt(work), _nothing), answered=told
-        )
-        if self._queue.submit(waiting, self._threads) is TOO_MANY:
-            return TOO_MANY
-        try:
-            answer = await heard
-        finally:
-            waiting.drop()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    # What is heard of the modules beside answers (GuardEvents)
-
-    def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
-        self._counters.count("module_breakers_open", None, ident, amount=1 if is_open else -1)
-        if is_open:
-            self._log(messages.MODULE_GIVEN_UP, module=ident, reason=reason)
-        else:
-            self._log(messages.MODULE_BACK, module=ident)
-
-    def waits(self, change: int) -> None:
-        self._queue.waits(change)
-
-    def waited(self, seconds: float) -> None:
-        self._queue.waited(seconds)
-
-    def dropped(self, why: str) -> None:
-        self._queue.dropped(why)
-
-    def erred(self, ident: str, where: str) -> None:
-        if self._may_tell(f"{ident} erred"):
-            self._log(messages.MODULE_ERROR, module=ident, error=where)
-
-    def threads_held(self, ident: str, change: int) -> None:
-        self._counters.count("module_threads", None, ident, amount=change)
-
-    def cached(self, ident: str, how: str) -> None:
-        self._counters.count("module_cache", how, ident)
-
-    def _may_tell(self, what: str) -> bool:
-        """Whether it has not been told for a while."""
-        now = self._context.clock.now
-        if now - self._told.get(what, -TELL_SECONDS) < TELL_SECONDS:
-            return False
-        self._told[what] = now
-        return True
 
     def _ask_in_thread(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
         """The decision, and what counts and tells of it on the event loop."""
@@ -273,18 +217,6 @@ def word_of(answer: object) -> str:
 def _words(answer: object) -> str:
     """What a module answered, in words for people; where it could not tell, why."""
     return answer.reason if isinstance(answer, CannotTell) else word_of(answer).replace("_", " ")
-
-
-def _attempt(work: Callable[[], object]) -> object:
-    """What the work gives or raises."""
-    try:
-        return work()
-    except Exception as error:
-        return error
-
-
-def _nothing() -> None:
-    return
 
 
 def _fields(decision: Decision) -> dict[str, str]:
