@@ -253,8 +253,8 @@ class SessionLife(Verbs):
         if relay is not None:
             self._machine.expired(what, LINGERING if relay.lingers else "")
             return
-        missing = self._login.missing()
-        if what == "step":
+        missing = self._login.missing(what)
+        if what in ("step", "auth"):
             self._login.give_up_answers()
         self._machine.expired(what, missing)
 

@@ -64,7 +64,8 @@ PROXY_VARIABLES = (
     Variable(
         "authtimeout",
         Time(0, HOUR),
-        "How long a client may take to log in. 0: no limit.",
+        "How long a client may take to log in. 0: no limit. It is closed without a word then; but where it waits "
+        "for a module, a mail check or a backend, that has failed, and the client is told so.",
         default=2 * MINUTE,
         when=_NEW_SESSIONS,
     ),

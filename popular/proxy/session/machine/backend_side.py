@@ -112,8 +112,7 @@ class BackendSide(Exchanges):
         """What the mail check found; None if it was not answered properly or in time, for this reason."""
         verbs = self._verbs
         if mail is None:
-            verbs.note(messages.CHECK_FAILED, {**self._where(), "reason": reason})
-            verbs.count("mail_checks", "unanswered", "")
+            self._tell_unchecked(reason)
         elif mail is NO_MAIL or mail is LOAD_TOO_HIGH:
             verbs.count("mail_checks", "empty" if mail is NO_MAIL else "load", "")
             self._show_empty()
@@ -122,6 +121,10 @@ class BackendSide(Exchanges):
             verbs.count("mail_checks", "mail", "")
         assert self._backend is not None
         self._connect(self._backend)
+
+    def _tell_unchecked(self, reason: str) -> None:
+        self._verbs.note(messages.CHECK_FAILED, {**self._where(), "reason": reason})
+        self._verbs.count("mail_checks", "unanswered", "")
 
     def _show_empty(self) -> None:
         if self._let_in_or_refuse():
