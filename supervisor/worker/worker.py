@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,8 @@ from supervisor.worker.displacer import LOOK_SECONDS, Displacer
 from supervisor.worker.heartbeat import HEARTBEAT_SECONDS, Heartbeat, refresh_all
 from supervisor.worker.sweeper import sweep
 
+CLOSING_SECONDS = 1.0
+"""What a service has open may take so long to be closed."""
 ENDING_STEP_SECONDS = 0.5
 TOKENLESS_SECONDS = 3.0
 """So long an orphan waits for a token before it sends away who waits at its sockets; again while it has sessions."""
@@ -150,8 +153,19 @@ class Worker:
         return self._lifeline is None
 
     def finish(self) -> None:
-        """Its loop turns no more, and it goes: what its service still has to write is written."""
+        """Its sessions are over, and it goes: what its service still has to write is written, what it has open closed.
+        In a thread, because a module may hang in that, too.
+        """
         self._program.finish(self._service)
+        closing = threading.Thread(target=self._close, daemon=True)
+        closing.start()
+        closing.join(CLOSING_SECONDS)
+
+    def _close(self) -> None:
+        closing = self._loop.create_task(self._program.close(self._service))
+        closing.add_done_callback(lambda _closed: self._loop.stop())
+        while not closing.done():  # the loop may have been told twice to stop
+            self._loop.run_forever()
 
     def begin(self) -> None:
         """Makes the first service and starts to accept. Raises CommandRefused if the config cannot be served."""
