@@ -53,7 +53,16 @@ from supervisor.runtime.statedir import StateDirectory
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
 from supervisor.worker.worker import Inheritance
-from supervisor.workerline import Accept, Born, Leaving, QuestionAnswered, StateChanged, Swept, WorkerRequest
+from supervisor.workerline import (
+    Accept,
+    Born,
+    Leaving,
+    QuestionAnswered,
+    StateChanged,
+    Swept,
+    WorkerRequest,
+    code_of_end,
+)
 
 
 class Master:
@@ -315,6 +324,10 @@ class Master:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
         self._log.rescue(LogRoom(self._accounting.segment.log_room(worker.block)))
         sessions = self._accounting.recover(worker, self._pool.workers)
+        if worker.ended_by and code == code_of_end(worker.ended_by):
+            code = 0  # what it has cut was to end
+        else:
+            sessions += worker.cut
         self._watchers.show_usage()
         expected = worker.dismissed and not sessions
         kind = kind_of_death(code, hung=worker.hung, dismissed=worker.dismissed)

@@ -8,7 +8,6 @@ process's row or block.
 import asyncio
 import gc
 import os
-import signal
 import socket
 import ssl
 import threading
@@ -97,7 +96,7 @@ def live(inheritance: Inheritance) -> None:
         worker.begin()
         loop.run_forever()
         worker.finish()
-        code = 0
+        code = worker.exit_code
         if worker.is_orphan:
             inheritance.withdraw_if_last()
     except Exception as error:
@@ -146,6 +145,7 @@ class Worker:
         self._service: Service
         self._shared = inheritance.shared
         self._ending_since = 0.0
+        self.exit_code = 0
 
     @property
     def is_orphan(self) -> bool:
@@ -169,8 +169,8 @@ class Worker:
 
     def begin(self) -> None:
         """Makes the first service and starts to accept. Raises CommandRefused if the config cannot be served."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-            self._loop.add_signal_handler(number, self._end_at_once)
+        for number in workerline.ENDING_SIGNALS:
+            self._loop.add_signal_handler(number, self._end_at_once, number)
         self._service = self._program.service_at_birth(self._context, self._config, strict=self._strict)
         assert self._lifeline is not None
         self._loop.add_reader(self._lifeline.socket, self._hear)
@@ -387,9 +387,14 @@ class Worker:
         self._acceptor.give_up_queues(shared=False)
         self._go_if_done()
 
-    def _end_at_once(self) -> None:
-        """A signal: the sessions end now, in an orderly way, and the worker goes."""
+    def _end_at_once(self, number: int) -> None:
+        """A signal: the sessions end now, in an orderly way, and the worker goes. The master is told how many they are,
+        for it finds nothing of them.
+        """
         self._debug("ends_at_once")
+        if not self.exit_code:
+            self.exit_code = workerline.code_of_end(number)
+            self._tell(workerline.LastWords("", len(self._context.sessions)))
         self._context.leaving = True
         self._acceptor.give_up_queues(shared=self._shared)
         self._acceptor.finish(empty=False)
