@@ -14,6 +14,7 @@ from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import Shutdown
 from supervisor.control.server import ControlServer
+from supervisor.control.variables import OPEN_FILES
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.audit import Audit
@@ -98,7 +99,7 @@ class Master:
         self._loop = Loop()
         slots = first.variables["workers"]
         layout = table_layout(program, block_count(slots), limits)
-        self._accounting = Accounting(rundir.make_table(layout), log)
+        self._accounting = Accounting(rundir.make_table(layout), log, open_files=limits[OPEN_FILES])
         source.attach(self._loop)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._accounting.segment, slots=slots, events=self)
