@@ -36,7 +36,7 @@ def processors() -> int:
 
 
 def files_wanted(sessions: int) -> int:
-    """Open files of a worker that has them all: two descriptors each, a pipe in a large transfer, and what is its own."""
+    """Open files of a worker that has them all: two each, a pipe in large transfers, and what is its own."""
     return 2 * sessions + 256
 
 

@@ -1,12 +1,14 @@
-"""How the life of a module goes in real workers: it is closed when its worker ends."""
+"""How the life of a module goes in real workers: it is closed when its worker ends, and its code may be edited."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.patience import patient
-from tests.system.site import LOOPBACK, Proxy, free_port, wait_until
+from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
 _MODULE = """
 import asyncio
@@ -56,3 +58,54 @@ def _left(proxy: Proxy, before: set[int], most: int) -> set[int]:
     """Who of those workers has gone, if so many have."""
     left = before - set(proxy.workers())
     return left if len(left) == most else set()
+
+
+_FIRM = """
+from popular.pdm.contract import Module, Refused
+
+class Firm(Module):
+    blocking = False
+
+    def __init__(self, ident, arguments):
+        self.ident, self.arguments = ident, tuple(arguments)
+
+    def check(self, question):
+        return Refused(text="WORD")
+
+    def reload(self):
+        return Firm(self.ident, self.arguments)
+
+def open_module(ident, arguments):
+    return Firm(ident, arguments)
+"""
+
+
+def test_code_that_is_edited_counts_everywhere_when_the_operator_reloads_it(tmp_path: Path) -> None:
+    """A worker that is born meanwhile has it already: the log says so, and `pdm show`, until it is reloaded. Code that
+    cannot be loaded changes nothing.
+    """
+    file, port = tmp_path / "libpdm_firm.py", free_port()
+    file.write_text(_FIRM.replace("WORD", "one"))
+    rc = [f"set pdmdir {tmp_path}", "pdm add firm firm"]
+    rc.append(f"vserv conf v iface {LOOPBACK} port {port} state online")
+    with Proxy(tmp_path, rc) as proxy:
+        file.write_text(_FIRM.replace("WORD", "two"))
+        os.kill(proxy.workers()[0], signal.SIGKILL)
+        (note,) = wait_until(lambda: proxy.log("config_note"), "it is told")
+        assert note.fields["of"] == "module firm"
+        assert "its own file has changed" in note.fields["note"]
+        assert "# its own file has changed" in proxy.said("pdm show firm").lines[-1]
+        assert {_word(port) for _ in range(12)} <= {b"one", b"two"}
+
+        assert proxy.said("pdm reload firm").ok
+        assert {_word(port) for _ in range(12)} == {b"two"}
+        assert len(proxy.said("pdm show firm").lines) == 1
+        file.write_text("def open_module(:")
+        assert "cannot be imported" in proxy.control("pdm reload firm").text
+        assert {_word(port) for _ in range(4)} == {b"two"}
+
+
+def _word(port: int) -> bytes:
+    with PopClient(port) as client:
+        client.greeted()
+        return client.log_in("joe").split()[-1]

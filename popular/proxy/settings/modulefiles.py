@@ -37,6 +37,8 @@ class ModuleFacts(NamedTuple):
     files: tuple[tuple[str, Stamp], ...]
     takes: tuple[str, ...]
     """The kinds of credential that it looks at."""
+    code: str = ""
+    """Of which code it is (loader.code_of)."""
 
 
 class LackFacts(NamedTuple):
@@ -85,10 +87,11 @@ def report_on(
     skipped: int,
     files: Mapping[str, Stamp],
     takes: Collection[str],
+    code: str = "",
 ) -> Report:
     """What a worker tells the master of a module."""
     found = tuple(sorted(files.items()))
-    facts = ModuleFacts(ident, reloads, skipped, files=found, takes=tuple(sorted(takes)))
+    facts = ModuleFacts(ident, reloads, skipped, files=found, takes=tuple(sorted(takes)), code=code)
     return Report(subject_of(ident), tuple(notes), facts)
 
 
@@ -111,6 +114,12 @@ def kinds_taken_by(config: Config, ident: str) -> frozenset[str]:
     """The kinds of credential that a module looks at, for who could not open it."""
     kinds = frozenset[str]().union(*(report.facts.takes for report in config.reports_on(subject_of(ident))))
     return kinds or frozenset({PASSWORD})
+
+
+def is_other_code(config: Config, ident: str, code: str) -> bool:
+    """Whether a worker has other code of a module than this."""
+    codes = {report.facts.code for report in config.reports_on(subject_of(ident))}
+    return bool(code and codes - {"", code})
 
 
 def awaited(config: Config, ident: str) -> dict[str, Stamp]:
