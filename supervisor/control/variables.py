@@ -59,6 +59,14 @@ def _only_upwards(context: CommandContext, value: int) -> str | None:
     )
 
 
+def limit_reached(context: CommandContext) -> str:
+    """The variable for which clients wait to be accepted now, or ""."""
+    if context.status.overload:
+        return context.status.overload
+    full = context.status.count_sessions() >= context.in_force.variables["maxsession"]
+    return "maxsession" if full else ""
+
+
 def _can_be_measured(what: str, context: CommandContext, value: int) -> None:
     if value and context.status.measured(what) is None:
         raise CommandRefused(f"the {what} cannot be read on this host, so a limit would never count; allowed: 0")
@@ -75,6 +83,14 @@ def common_variables(program: str) -> tuple[Variable, ...]:
     """The variables that every program has."""
     return (
         Variable("id", Id(), f'Name of the server, always "{program}".', read=lambda context: context.program.name),
+        Variable(
+            "limitreached",
+            String(),
+            "The limit for which clients wait to be accepted at the moment: maxlocalload, maxpressure or maxsession; "
+            '"" if for none.',
+            read=limit_reached,
+            source=BESIDE,
+        ),
         Variable(
             "metrics",
             String(),

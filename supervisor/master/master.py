@@ -202,6 +202,7 @@ class Master:
             generations=self._generations,
             keeper=self._keeper,
             sweeps=self._sweeps,
+            watchdog=self._watchdog,
             load_files=load_files,
             rundir=str(rundir.path),
         )

@@ -54,6 +54,8 @@ class Status:
     def measured(self, what: str) -> float | None:
         return {"load": 1.5, "pressure": 20.0}[what] if self.readable else None
 
+    overload = ""
+
     def sessions(self) -> list[dict[str, Any]]:
         return [dict(row) for row in SESSIONS]
 

@@ -31,6 +31,7 @@ def console() -> Console:
 
 READ_ONLY = [
     ("id", "Id", "pproxy"),
+    ("limitreached", "String", '""'),
     ("metrics", "String", "127.0.0.1:9110"),
     ("pid", "Int", "4711"),
     ("rundir", "Dir", "/run/popular"),
