@@ -154,7 +154,8 @@ PROXY_VARIABLES = (
         "logintimeout",
         Time(1, LONGEST_STEP),
         "How long the login to a backend may take once the connection stands: TLS, its greeting, its answer to the "
-        "password. A backend's parameter logintimeout goes before it. See also authtimeout.",
+        "password. Where a backend greets and its connecttimeout is longer, that holds for the greeting too. A "
+        "backend's parameter logintimeout goes before it. See also authtimeout.",
         default=30,
         when=_NEW_SESSIONS,
         source=BESIDE,

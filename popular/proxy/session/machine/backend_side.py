@@ -8,7 +8,7 @@ from popular import messages
 from popular.pdm.contract import Route, Secret, Token
 from popular.protocol import xpop
 from popular.protocol.international import NOTHING
-from popular.protocol.mailcheck import LOAD_TOO_HIGH, NO_MAIL, Mail
+from popular.protocol.mailcheck import LOAD_TOO_HIGH, NO_MAIL, NULL_IN_ANSWER, Mail
 from popular.protocol.replies import Code
 from popular.proxy.session.backend.backend_auth import Credentials, lacks_secret, login_for
 from popular.proxy.session.backend.backend_login import Broken, LoggedIn, Pop3Login, Rejected, XpopLogin, xclient
@@ -123,6 +123,8 @@ class BackendSide(Exchanges):
         self._connect(self._backend)
 
     def _tell_unchecked(self, reason: str) -> None:
+        if reason == NULL_IN_ANSWER:
+            self._verbs.note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase})
         self._verbs.note(messages.CHECK_FAILED, {**self._where(), "reason": reason})
         self._verbs.count("mail_checks", "unanswered", "")
 
