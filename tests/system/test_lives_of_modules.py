@@ -2,12 +2,10 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
 _MODULE = """
@@ -46,10 +44,9 @@ def test_each_worker_that_ends_closes_its_modules_once(tmp_path: Path, base: str
     with Proxy(tmp_path, rc) as proxy:
         ended: set[int] = set()
         for command, more in (("workers recycle", 2), ("set workers 1", 1), ("shutdown children", 1)):
-            before, began = set(proxy.workers()), time.monotonic()
+            before = set(proxy.workers())
             proxy.said(command)
             left = wait_until(lambda before=before, more=more: _left(proxy, before, more), "they have ended")
-            assert not hangs or time.monotonic() - began < patient(15)
             ended |= left
             assert sorted(closed.read_text().split()) == sorted(map(str, ended)), command
 

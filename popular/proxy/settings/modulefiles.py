@@ -38,7 +38,7 @@ class ModuleFacts(NamedTuple):
     takes: tuple[str, ...]
     """The kinds of credential that it looks at."""
     code: str = ""
-    """Of which code it is (loader.code_of)."""
+    """The digest of its code (loader.code_of)."""
 
 
 class LackFacts(NamedTuple):
