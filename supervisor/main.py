@@ -19,7 +19,7 @@ from typing import Any
 from supervisor.config import Config
 from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
-from supervisor.control.variables import initial_values
+from supervisor.control.variables import OPEN_FILES, initial_values
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.master import Master
 from supervisor.options import DEFAULT_RUNDIR, options
@@ -143,7 +143,6 @@ def _make_master(
     limits = _limits(program, chosen)
     language = Language(program.commands)
     first = _first_config(program, chosen, limits, logfile=log.path)
-    _raise_file_limit(log, first.variables["maxsession"])
     try:
         return Master(
             program,
@@ -186,7 +185,9 @@ def _statedir(program: Program, chosen: argparse.Namespace, user: pwd.struct_pas
 
 
 def _limits(program: Program, chosen: argparse.Namespace) -> dict[str, int]:
-    return {"sessionlimit": chosen.sessionlimit} | {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
+    """What nothing that is configured may go beyond."""
+    things = {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
+    return {"sessionlimit": chosen.sessionlimit, OPEN_FILES: _raise_file_limit(), **things}
 
 
 def _first_config(program: Program, chosen: argparse.Namespace, limits: Mapping[str, int], *, logfile: str) -> Config:
@@ -256,10 +257,8 @@ def _check_ring(program: Program, chosen: argparse.Namespace) -> bool:
     return False
 
 
-def _raise_file_limit(log: Log, sessions: int) -> None:
-    """A session holds two descriptors and, in a large transfer, a pipe; any worker may get them all."""
+def _raise_file_limit() -> int:
+    """As far as may be; how far that is."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    wanted = 2 * sessions + 256
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        log(messages.LIMIT_LOW, limit=hard, wanted=wanted)
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard

@@ -4,7 +4,7 @@ A program is one frozen value: its name, the rows of its tables, and how to make
 under a config. The supervisor knows nothing else of it.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -68,6 +68,10 @@ class Helper(NamedTuple):
     """Whether it is needed under a config."""
     live: Callable[[HelperInheritance], None]
     """Runs in a process of its own, until the lifeline ends (supervisor/master/helperprocess.py)."""
+
+
+async def nothing_to_close(_service: "Service") -> None:
+    """What a program has open that needs no word at the end."""
 
 
 async def no_answer(_service: "Service", _question: object) -> object:
@@ -151,6 +155,8 @@ class Program:
     finish: Callable[[Service], None] = lambda _service: None
     """At the end of a worker, when its loop turns no more: what a service still has to write. May block, for a moment.
     """
+    close: Callable[[Service], Coroutine[Any, Any, None]] = nothing_to_close
+    """After that, on the loop once more: lets go of what the service has open. It is not waited for long."""
     periodic_commands: Sequence[PeriodicCommand] = ()
     records: Sequence[RecordShape] = ()
     """What its workers find out about configured things, for each other and for watchers."""

@@ -47,6 +47,7 @@ class _NotRunning:
     pid = 0
     rundir = "/"
     metrics = "off"
+    overload = ""
     operator = OperatorState()
     statedir = ""
     history = KeptConfigurations()

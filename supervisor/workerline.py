@@ -4,11 +4,20 @@ operator has ordered, with listening sockets attached; up come acknowledgements.
 
 import enum
 import itertools
+import signal
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from supervisor.config import Config, Report
 from supervisor.operatorstate import OrderEntry
+
+ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+"""A worker that is sent one ends its sessions and goes."""
+
+
+def code_of_end(number: int) -> int:
+    """The exit code of a worker that has obeyed such a signal, as shells have it."""
+    return 128 + number
 
 
 @dataclass(frozen=True)
@@ -216,6 +225,7 @@ class Leaving:
 
 @dataclass(frozen=True)
 class LastWords:
-    """Up: the error that this worker dies of."""
+    """Up: the error that this worker dies of; or, where a signal ends it, how many sessions it cuts for that."""
 
     text: str
+    cut: int = 0

@@ -231,7 +231,7 @@ def pcheck_page() -> list[Section]:
     exits = [
         (pcheck.EXIT_OK, "the server answered; with -m: there is no mail"),
         (pcheck.EXIT_MAIL, "with -m: there is mail"),
-        (pcheck.EXIT_FAILED, "no answer, a system error, -ERR, or a program that is not installed whole"),
+        (pcheck.EXIT_FAILED, "no answer, a system error, -ERR, with -m: load too high; or a program that is not whole"),
         (pcheck.EXIT_USAGE, "bad command line"),
     ]
     return [

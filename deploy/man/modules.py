@@ -90,7 +90,8 @@ MODULE = {
     'True, or False, which is only "not by me". The default is False',
     "reload": "reload(): a successor made from the same arguments, with files and connections opened anew. The old "
     "one goes on answering until the new one is in force; if reload fails nothing changes",
-    "close": "close(): gives back what the module holds. Called once, when no question is under way any more",
+    "close": "close(): gives back what the module holds. Called once, when no question is under way any more; "
+    "where the worker ends, it has a second for that",
     "notes": "what the operator should know of it, a line each and without secrets: told in the reply to the command "
     "that opened it, and in the log. May be absent, as the two that follow",
     "skipped": "how many lines of its files are bad and skipped, for the metrics",

@@ -405,7 +405,9 @@ class Module(AboutModule, Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back what it holds. Called once, when no question is under way any more."""
+        """Gives back what it holds. Called once, when no question is under way any more; where the worker ends it has
+        a second for that.
+        """
         return
 
 

@@ -11,6 +11,7 @@ are as safe as the rest of its code, and are not looked at.
 """
 
 import difflib
+import hashlib
 import inspect
 import itertools
 import re
@@ -97,6 +98,17 @@ def load(directory: Path | str, name: str, ident: str, *, arguments: Sequence[st
     return cast(AnyModule, opened)
 
 
+def code_of(directory: Path | str, name: str) -> str:
+    """What tells the code that this module's file holds now from other code; "" if it cannot be read, and of those that
+    come with the proxy: they change with the release, and half of one is none.
+    """
+    try:
+        path = _find(Path(directory), name)
+        return "" if _is_ours(path) else hashlib.sha256(path.read_bytes()).hexdigest()
+    except (ModuleFailed, OSError):
+        return ""
+
+
 def available(directory: Path | str) -> list[str]:
     """The names of the modules in this directory, in order of the alphabet; empty if it cannot be read."""
     suffixes = tuple(suffix for suffixes, _ in _LOADERS for suffix in suffixes)
@@ -127,8 +139,12 @@ def _find(directory: Path, name: str) -> Path:
     raise ModuleFailed(f"no module '{name}' in {directory}: {_what_there_is(directory, name)}{hint}")
 
 
+def _is_ours(path: Path) -> bool:
+    return path.resolve().parent == OWN_DIRECTORY.resolve()
+
+
 def _refuse_if_strangers_write(path: Path) -> None:
-    if path.resolve().parent == OWN_DIRECTORY.resolve():
+    if _is_ours(path):
         return
     try:
         why_not = why_not_trusted(path, FileOwner.present())

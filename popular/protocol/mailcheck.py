@@ -26,6 +26,10 @@ LONGEST_ANSWER = 512
 """Octets that are read of an answer."""
 
 
+NULL_IN_ANSWER = "a NUL octet in the answer"
+"""Such a packet is as if it had not come, like any input with one, and is told as that."""
+
+
 class Mail(enum.IntEnum):
     """The answers to *M."""
 
@@ -116,6 +120,8 @@ def error_answer(text: str) -> bytes:
 
 def parse_mail_answer(packet: bytes) -> Mail:
     """Raises BadPacket, CheckFailed."""
+    if b"\0" in packet:
+        raise BadPacket(NULL_IN_ANSWER)
     if not packet.startswith(b"+OK "):
         _text_of(packet)  # raises what it is instead
     code = packet[4] - _ZERO if len(packet) > 4 else -1
@@ -126,6 +132,8 @@ def parse_mail_answer(packet: bytes) -> Mail:
 
 def parse_load_answer(packet: bytes) -> float:
     """The 1-minute load, sent with or without a fraction. Raises BadPacket, CheckFailed."""
+    if b"\0" in packet:
+        raise BadPacket(NULL_IN_ANSWER)
     word = _text_of(packet).partition(" ")[0]
     if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", word):
         raise BadPacket("the answer has no load")

@@ -15,6 +15,7 @@ from popular.proxy.settings.modulefiles import (
     Stamp,
     awaited,
     has_known_somebody,
+    is_other_code,
     kinds_taken_by,
     report_on,
     stamp,
@@ -29,14 +30,18 @@ from supervisor.serving.context import WorkerContext
 class OpenModule:
     """A module in use, with the number of services that hold it."""
 
-    def __init__(self, spec: ModuleSpec, module: AnyModule, files: Mapping[str, Stamp] | None = None) -> None:
-        """`files`: what it is made of, if it cannot say that itself."""
+    def __init__(
+        self, spec: ModuleSpec, module: AnyModule, *, code: str, files: Mapping[str, Stamp] | None = None
+    ) -> None:
+        """`code`: of which it is (loader.code_of). `files`: what it is made of, if it cannot say that itself."""
         self.spec = spec
         self.module = module
         self.guard = Guarded(module)
         self.holders = 0
         self._flushed = spec.flushed
         self._fault = ""
+        self.code = code
+        self._newer = ""
         if files is None:
             files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
         self._files = files
@@ -49,6 +54,13 @@ class OpenModule:
             self._fault = f"{reason}; what was read before stays in use"
         self._files = {path: stamp_now(path) for path in self._files}
 
+    def is_newer(self) -> None:
+        """Its file has changed since other workers opened it, and here it is opened for the first time."""
+        self._newer = (
+            "its own file has changed: a worker born since then has the new code, those born before have the old; "
+            f"`pdm reload {self.spec.id}` loads it in all"
+        )
+
     def flush(self, flushed: tuple[int, str]) -> None:
         """Forgets what it has answered, if that is asked for anew."""
         if flushed != self._flushed:
@@ -58,6 +70,8 @@ class OpenModule:
     def report(self) -> Report:
         """What the master shall know of it."""
         notes = [self._fault] if self._fault else getattr(self.module, "notes", ())
+        if self._newer:
+            notes = [*notes, self._newer]
         skipped = getattr(self.module, "skipped", 0)
         takes = getattr(self.module, "takes", (PASSWORD,))
         return report_on(
@@ -67,6 +81,7 @@ class OpenModule:
             skipped=skipped,
             files=self._files,
             takes=takes,
+            code=self.code,
             knows_nobody=_knows_nobody(self.module),
         )
 
@@ -100,13 +115,16 @@ def open_modules(
 
 def _open_if_possible(spec: ModuleSpec, config: Config) -> OpenModule:
     try:
-        return _open_module(spec, None, config)
+        held = _open_module(spec, None, config)
+        if is_other_code(config, spec.id, held.code):
+            held.is_newer()
+        return held
     except Exception as error:  # what a module raises must not keep the others from being asked
         takes = kinds_taken_by(config, spec.id)
         knew = has_known_somebody(config, spec.id)
         opens = partial(_load, spec, knew)
         unopened = Unopened(spec.id, spec.args, _reason(error), takes=takes, knows_nobody=not knew, opens=opens)
-        return OpenModule(spec, unopened, awaited(config, spec.id))
+        return OpenModule(spec, unopened, code="", files=awaited(config, spec.id))
 
 
 def _load(spec: ModuleSpec, knew_somebody: bool) -> AnyModule:
@@ -132,14 +150,29 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, ModuleFailed) else type(error).__name__
 
 
+def _loaded(spec: ModuleSpec, knew_somebody: bool) -> OpenModule:
+    code = loader.code_of(spec.directory, spec.mod)  # first: what is written meanwhile counts as a change
+    return OpenModule(spec, _load(spec, knew_somebody), code=code)
+
+
+def _successor(spec: ModuleSpec, had: OpenModule) -> OpenModule:
+    """After `pdm reload`: of the code that is there now. After `pdm check`, which only looks at what a module reads, of
+    the same code: what is edited counts when the operator says so.
+    """
+    knew_somebody = not _knows_nobody(had.module)
+    is_edited = loader.code_of(spec.directory, spec.mod) not in ("", had.code)
+    if isinstance(had.module, Unopened) or (is_edited and not spec.lenient):
+        return _loaded(spec, knew_somebody)
+    return OpenModule(spec, _unless_emptied(had.module.reload(), knew_somebody=knew_somebody), code=had.code)
+
+
 def _open_module(spec: ModuleSpec, had: OpenModule | None, config: Config) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
     if had is None or not had.spec.is_same(spec):
-        return OpenModule(spec, _load(spec, had is None and has_known_somebody(config, spec.id)))
+        return _loaded(spec, had is None and has_known_somebody(config, spec.id))
     if had.spec.reloads != spec.reloads:
         try:
-            knew_somebody = not _knows_nobody(had.module)
-            return OpenModule(spec, _unless_emptied(had.module.reload(), knew_somebody=knew_somebody))
+            return _successor(spec, had)
         except Exception as error:  # what a module raises must not stop the change of all others
             reason = _reason(error)
             if not spec.lenient:

@@ -176,6 +176,11 @@ def _finish(service: Service) -> None:
     service.recorder.finish()
 
 
+async def _close(service: Service) -> None:
+    assert isinstance(service, ProxyService)
+    await service.close()
+
+
 PROGRAM = Program(
     name="pproxy",
     version=VERSION,
@@ -203,6 +208,7 @@ PROGRAM = Program(
     ordered=_ordered,
     unheeded=unheeded,
     finish=_finish,
+    close=_close,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC, resolving.PERIODIC),
     records=(ANNOUNCED, HEALTH, DRIFT, HEALTHUSER),
     standings=(STANDING, VSERV_STANDING),

@@ -4,6 +4,7 @@ A session keeps the service under which it was accepted. Modules outlive the ser
 successor uses them.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -191,6 +192,10 @@ class ProxyService:
         if self._news is not None:
             self._news.close()
         self._sessions.retire()
+
+    async def close(self) -> None:
+        """The worker goes: its modules are let go of."""
+        await asyncio.gather(*(held.guard.close() for held in self._open), return_exceptions=True)
 
     def reports(self) -> list[Report]:
         """What was found in the modules and the virtual servers, for the master to keep and to tell."""

@@ -43,6 +43,10 @@ class Status(Protocol):
     def measured(self, what: str) -> float | None:
         """The `load` or the `pressure` now, or None where it cannot be read."""
 
+    @property
+    def overload(self) -> str:
+        """The variable with the limit of load or pressure for which nobody is accepted now; "" if there is none."""
+
     def sessions(self) -> list[dict[str, Any]]:
         """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
 

@@ -145,7 +145,7 @@ def room_for_one_more(sort: str, title: str, context: CommandContext) -> None:
     most = context.limits.get(sort)
     if most is not None and len(context.config.things[sort]) >= most:
         raise CommandRefused(
-            f"there are {most} {title}s already, which is the limit (a start option of the program raises it)"
+            f"there are {most} {title}s already, which is the limit (the start option --max-{sort}s raises it)"
         )
 
 

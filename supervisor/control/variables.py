@@ -17,6 +17,8 @@ from supervisor.table.tokens import MOST_TOKENS
 
 BESIDE = "beside the manual"
 MOST_WORKERS = 1024
+OPEN_FILES = "open files"
+"""A limit of the machine's, among those of the start options."""
 HOUR = 60 * 60
 DAY = 24 * HOUR
 
@@ -33,16 +35,36 @@ def processors() -> int:
     return min(os.cpu_count() or 1, MOST_WORKERS)
 
 
-def _only_upwards(context: CommandContext, value: int) -> None:
+def files_wanted(sessions: int) -> int:
+    """Open files of a worker that has them all: two each, a pipe in large transfers, and what is its own."""
+    return 2 * sessions + 256
+
+
+def _only_upwards(context: CommandContext, value: int) -> str | None:
     now, most = context.in_force.variables["maxsession"], context.limits["sessionlimit"]
     if value == now or (context.starting and value <= most):
-        return
+        return None
     if now == most:
         raise CommandRefused(f"it is {now}, as many as sessionlimit allows, and cannot be changed any more")
     if value < now:
         raise CommandRefused(f"it is {now} and can only be increased; allowed: {now} to {most} (sessionlimit)")
     if value > most:
         raise CommandRefused(f"it cannot be more than sessionlimit; allowed: {now} to {most}")
+    files, wanted = context.limits[OPEN_FILES], files_wanted(value)
+    if files >= wanted:
+        return None
+    return (
+        f"a worker may open {files} files, and {wanted} are wanted where it has all sessions: fewer can be there than "
+        "that; raise LimitNOFILE= of the unit, or `ulimit -n` (limit_low)"
+    )
+
+
+def limit_reached(context: CommandContext) -> str:
+    """The variable for which clients wait to be accepted now, or ""."""
+    if context.status.overload:
+        return context.status.overload
+    full = context.status.count_sessions() >= context.in_force.variables["maxsession"]
+    return "maxsession" if full else ""
 
 
 def _can_be_measured(what: str, context: CommandContext, value: int) -> None:
@@ -61,6 +83,14 @@ def common_variables(program: str) -> tuple[Variable, ...]:
     """The variables that every program has."""
     return (
         Variable("id", Id(), f'Name of the server, always "{program}".', read=lambda context: context.program.name),
+        Variable(
+            "limitreached",
+            String(),
+            "The limit for which clients wait to be accepted at the moment: maxlocalload, maxpressure or maxsession; "
+            '"" if for none.',
+            read=limit_reached,
+            source=BESIDE,
+        ),
         Variable(
             "metrics",
             String(),

@@ -14,6 +14,7 @@ from typing import Any
 
 from supervisor import metric
 from supervisor.common_metrics import endings_of, metrics_of
+from supervisor.control.variables import files_wanted
 from supervisor.master.pool import WorkerProcess
 from supervisor.operatorstate import OrderEntry
 from supervisor.program import Program
@@ -83,9 +84,10 @@ def block_count(slots: int) -> int:
 class Accounting:
     """The table and the tokens of a running program."""
 
-    def __init__(self, segment: Segment, log: Log) -> None:
-        """Raises OSError."""
+    def __init__(self, segment: Segment, log: Log, *, open_files: int) -> None:
+        """`open_files`: as many as a worker may have. Raises OSError."""
         self.segment = segment
+        self._open_files = open_files
         layout = segment.layout
         self.tokens = TokenPipe(layout.row_count)
         self.indexes = CounterIndexes(self.segment)
@@ -102,6 +104,9 @@ class Accounting:
 
     def issue(self, maxsession: int) -> None:
         """There may be so many sessions from now on; never fewer than before."""
+        wanted = files_wanted(maxsession)
+        if maxsession > self._issued and self._open_files < wanted:
+            self._log(messages.LIMIT_LOW, limit=self._open_files, wanted=wanted)
         self.tokens.put(range(self._issued, maxsession))
         self._issued = max(self._issued, maxsession)
 

@@ -12,6 +12,7 @@ or the program itself: its start configuration, its periodic commands, and the r
 changes until the start configuration is in force, and may make none while a confirmation is awaited.
 """
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -70,6 +71,8 @@ _AWAITED = "the last `draft apply` awaits `confirm` or `rollback`; until then no
 _ENDING = "the program is ending, and cannot change its configuration any more; nothing was changed"
 _NOT_A_READER = "it would change something, though its row says that it only reads; it was not carried out"
 _LONGEST_NAMES = 2000
+_MOST_LOGGED_LINES, _MOST_LOGGED_CHARACTERS = 20, 1000
+"""What the debug option CTRL logs of an answer's lines, which may be very many."""
 
 
 @dataclass(eq=False)
@@ -394,11 +397,16 @@ class Executor:
             self._refuse(task, text)
             return
         self._log_done(task)
-        task.answer(True, text or action.text, lines or (action.data_lines() if action.data is not None else ()))
+        self._tell(task, text or action.text, lines or (action.data_lines() if action.data is not None else ()))
 
     def _answer(self, task: _Task, outcome: Outcome) -> None:
-        self._log.debug("CTRL", "answer", text=outcome.text)
-        task.answer(True, outcome.text, outcome.data_lines())
+        self._tell(task, outcome.text, outcome.data_lines())
+
+    def _tell(self, task: _Task, text: str, lines: Sequence[str]) -> None:
+        if "CTRL" in self._log.options:
+            said = " | ".join(itertools.islice(lines, _MOST_LOGGED_LINES))
+            self._log.debug("CTRL", "answer", text=text, count=len(lines), lines=said[:_MOST_LOGGED_CHARACTERS])
+        task.answer(True, text, lines)
 
     def _deny(self, task: _Task, reason: str) -> None:
         self._audit.denied(task.origin, task.logged)

@@ -14,6 +14,7 @@ from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import Shutdown
 from supervisor.control.server import ControlServer
+from supervisor.control.variables import OPEN_FILES
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.audit import Audit
@@ -53,7 +54,16 @@ from supervisor.runtime.statedir import StateDirectory
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
 from supervisor.worker.worker import Inheritance
-from supervisor.workerline import Accept, Born, Leaving, QuestionAnswered, StateChanged, Swept, WorkerRequest
+from supervisor.workerline import (
+    Accept,
+    Born,
+    Leaving,
+    QuestionAnswered,
+    StateChanged,
+    Swept,
+    WorkerRequest,
+    code_of_end,
+)
 
 
 class Master:
@@ -89,7 +99,7 @@ class Master:
         self._loop = Loop()
         slots = first.variables["workers"]
         layout = table_layout(program, block_count(slots), limits)
-        self._accounting = Accounting(rundir.make_table(layout), log)
+        self._accounting = Accounting(rundir.make_table(layout), log, open_files=limits[OPEN_FILES])
         source.attach(self._loop)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._accounting.segment, slots=slots, events=self)
@@ -192,6 +202,7 @@ class Master:
             generations=self._generations,
             keeper=self._keeper,
             sweeps=self._sweeps,
+            watchdog=self._watchdog,
             load_files=load_files,
             rundir=str(rundir.path),
         )
@@ -315,6 +326,10 @@ class Master:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
         self._log.rescue(LogRoom(self._accounting.segment.log_room(worker.block)))
         sessions = self._accounting.recover(worker, self._pool.workers)
+        if worker.ended_by and code == code_of_end(worker.ended_by):
+            code = 0  # what it has cut was to end
+        else:
+            sessions += worker.cut
         self._watchers.show_usage()
         expected = worker.dismissed and not sessions
         kind = kind_of_death(code, hung=worker.hung, dismissed=worker.dismissed)

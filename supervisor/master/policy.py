@@ -2,7 +2,10 @@
 
 import signal
 
+from supervisor.workerline import ENDING_SIGNALS, code_of_end
+
 LONGEST_PAUSE_SECONDS = 30.0
+_OBEYED = {code_of_end(number): int(number) for number in ENDING_SIGNALS}
 
 
 def pause_before_birth(deaths_at_birth: int) -> float:
@@ -17,12 +20,18 @@ def pause_before_birth(deaths_at_birth: int) -> float:
 
 def cause_of_death(code: int) -> str:
     """For the log: `code` is the exit code, or the negative number of the signal."""
-    if code >= 0:
+    number = _signal_of(code)
+    if number is None:
         return f"exit {code}"
     try:
-        return signal.Signals(-code).name
+        return signal.Signals(number).name
     except ValueError:  # the real-time signals have no names
-        return f"signal {-code}"
+        return f"signal {number}"
+
+
+def _signal_of(code: int) -> int | None:
+    """Which one has ended it, whether it could obey or not."""
+    return -code if code < 0 else _OBEYED.get(code)
 
 
 def kind_of_death(code: int, *, hung: bool, dismissed: bool) -> str:
@@ -31,4 +40,4 @@ def kind_of_death(code: int, *, hung: bool, dismissed: bool) -> str:
         return "hung"
     if dismissed:
         return "asked"
-    return "exit" if code >= 0 else "signal"
+    return "exit" if _signal_of(code) is None else "signal"

@@ -53,7 +53,11 @@ class WorkerProcess:
     dismissed: bool = False
     """It was asked to go: its death is no accident."""
     hung: bool = False
+    ended_by: int = 0
+    """The signal by which the master ends it, and its sessions with it."""
     last_words: str = ""
+    cut: int = 0
+    """Sessions that it has ended itself when it was sent a signal."""
     born: float = field(default_factory=time.monotonic)
 
     @property
@@ -228,8 +232,8 @@ class Pool:
                     worker.serving = True
                     self._died_at_birth = ""
                     self._deaths_at_birth.pop(worker.slot, None)
-                case LastWords(text):
-                    worker.last_words = text
+                case LastWords(text, cut):
+                    worker.last_words, worker.cut = text, cut
             hear = self._asked_by[worker] if isinstance(message, ANSWERS) else self._events.heard
             hear(worker, message)
         self._watch_lifeline(worker)
@@ -260,6 +264,7 @@ class Pool:
         """Ends all workers at once; their sessions end with them."""
         for worker in self.workers:
             worker.dismissed = True
+            worker.ended_by = number
             self.signal(worker, number)
 
     @staticmethod
@@ -294,7 +299,7 @@ class Pool:
         try:
             for message, _fds in worker.lifeline.receive():
                 if isinstance(message, LastWords):
-                    worker.last_words = message.text
+                    worker.last_words, worker.cut = message.text, message.cut
         except LifelineLost:
             pass
 

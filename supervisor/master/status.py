@@ -13,6 +13,7 @@ from supervisor.master.generations import Generations
 from supervisor.master.history import ConfigHistory
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.sweeping import Sweeps
+from supervisor.master.watchdog import Watchdog
 from supervisor.master.watchers import Watchers
 from supervisor.operatorstate import OperatorState
 from supervisor.runtime.load import LoadFiles
@@ -33,6 +34,7 @@ class RunningStatus:
         generations: Generations,
         keeper: StateKeeper,
         sweeps: Sweeps,
+        watchdog: Watchdog,
         load_files: LoadFiles,
         rundir: str,
     ) -> None:
@@ -44,6 +46,7 @@ class RunningStatus:
         self._generations = generations
         self._keeper = keeper
         self._sweeps = sweeps
+        self._watchdog = watchdog
         self._load_files = load_files
 
     @property
@@ -59,6 +62,10 @@ class RunningStatus:
 
     def measured(self, what: str) -> float | None:
         return self._load_files.read(what)
+
+    @property
+    def overload(self) -> str:
+        return self._watchdog.overload
 
     def sessions(self) -> list[dict[str, Any]]:
         return self._accounting.sessions()

@@ -37,7 +37,12 @@ class Watchdog:
     @property
     def accepting(self) -> bool:
         """Whether anybody is accepted: not while load or pressure is at its limit."""
-        return Level.MAX not in self._levels.values()
+        return not self.overload
+
+    @property
+    def overload(self) -> str:
+        """The variable with that limit, or ""."""
+        return next((LIMITS[what] for what, level in self._levels.items() if level is Level.MAX), "")
 
     def look(self, config: Config) -> None:
         """One round."""

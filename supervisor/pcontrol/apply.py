@@ -131,11 +131,14 @@ def status(connection: Connection, options: Namespace) -> Told:
         "since": configs[-1]["since"],
         "sessions": sum(row["sessions"] for row in configs),
         "workers": len(births),
+        "limitreached": shown.get("limitreached", ""),
     }
     line = (
         f"{status['program']} {status['version']}: configuration {status['generation']} since {status['since']}, "
         f"{count_of(status['sessions'], 'session')}, {count_of(status['workers'], 'worker')}"
     )
+    if status["limitreached"]:
+        line += f"; clients wait: {status['limitreached']} is reached"
     return Told([json.dumps(status) if options.json else line], "")
 
 

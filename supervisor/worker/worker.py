@@ -8,9 +8,9 @@ process's row or block.
 import asyncio
 import gc
 import os
-import signal
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +39,8 @@ from supervisor.worker.displacer import LOOK_SECONDS, Displacer
 from supervisor.worker.heartbeat import HEARTBEAT_SECONDS, Heartbeat, refresh_all
 from supervisor.worker.sweeper import sweep
 
+CLOSING_SECONDS = 1.0
+"""What a service has open may take so long to be closed."""
 ENDING_STEP_SECONDS = 0.5
 TOKENLESS_SECONDS = 3.0
 """So long an orphan waits for a token before it sends away who waits at its sockets; again while it has sessions."""
@@ -94,7 +96,7 @@ def live(inheritance: Inheritance) -> None:
         worker.begin()
         loop.run_forever()
         worker.finish()
-        code = 0
+        code = worker.exit_code
         if worker.is_orphan:
             inheritance.withdraw_if_last()
     except Exception as error:
@@ -143,6 +145,7 @@ class Worker:
         self._service: Service
         self._shared = inheritance.shared
         self._ending_since = 0.0
+        self.exit_code = 0
 
     @property
     def is_orphan(self) -> bool:
@@ -150,13 +153,24 @@ class Worker:
         return self._lifeline is None
 
     def finish(self) -> None:
-        """Its loop turns no more, and it goes: what its service still has to write is written."""
+        """Its sessions are over, and it goes: what its service still has to write is written, what it has open closed.
+        In a thread, because a module may hang in that, too.
+        """
         self._program.finish(self._service)
+        closing = threading.Thread(target=self._close, daemon=True)
+        closing.start()
+        closing.join(CLOSING_SECONDS)
+
+    def _close(self) -> None:
+        closing = self._loop.create_task(self._program.close(self._service))
+        closing.add_done_callback(lambda _closed: self._loop.stop())
+        while not closing.done():  # the loop may have been told twice to stop
+            self._loop.run_forever()
 
     def begin(self) -> None:
         """Makes the first service and starts to accept. Raises CommandRefused if the config cannot be served."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-            self._loop.add_signal_handler(number, self._end_at_once)
+        for number in workerline.ENDING_SIGNALS:
+            self._loop.add_signal_handler(number, self._end_at_once, number)
         self._service = self._program.service_at_birth(self._context, self._config, strict=self._strict)
         assert self._lifeline is not None
         self._loop.add_reader(self._lifeline.socket, self._hear)
@@ -373,9 +387,14 @@ class Worker:
         self._acceptor.give_up_queues(shared=False)
         self._go_if_done()
 
-    def _end_at_once(self) -> None:
-        """A signal: the sessions end now, in an orderly way, and the worker goes."""
+    def _end_at_once(self, number: int) -> None:
+        """A signal: the sessions end now, in an orderly way, and the worker goes. The master is told how many they are,
+        for it finds nothing of them.
+        """
         self._debug("ends_at_once")
+        if not self.exit_code:
+            self.exit_code = workerline.code_of_end(number)
+            self._tell(workerline.LastWords("", len(self._context.sessions)))
         self._context.leaving = True
         self._acceptor.give_up_queues(shared=self._shared)
         self._acceptor.finish(empty=False)

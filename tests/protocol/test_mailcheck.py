@@ -94,7 +94,21 @@ def test_only_the_digit_counts(packet: bytes, mail: Mail) -> None:
 
 
 @pytest.mark.parametrize(
-    "packet", [b"", b"+OK", b"+OK ", b"+OK x", b"+OK 4 x", b"+OK 10", b"+OK -1", b"+ok 0", b"*Mjoe", b"\0"]
+    "packet",
+    [
+        b"",
+        b"+OK",
+        b"+OK ",
+        b"+OK x",
+        b"+OK 4 x",
+        b"+OK 10",
+        b"+OK -1",
+        b"+ok 0",
+        b"*Mjoe",
+        b"\0",
+        b"+OK 0\0",
+        b"+OK 0 no\0mail\n",
+    ],
 )
 def test_bad_answers(packet: bytes) -> None:
     """A packet without a code is no answer."""

@@ -14,7 +14,7 @@ from supervisor.control.inforce import InForceSince
 from supervisor.control.language import Language
 from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
 from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
-from supervisor.control.variables import initial_values
+from supervisor.control.variables import OPEN_FILES, initial_values
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network
@@ -53,6 +53,8 @@ class Status:
 
     def measured(self, what: str) -> float | None:
         return {"load": 1.5, "pressure": 20.0}[what] if self.readable else None
+
+    overload = ""
 
     def sessions(self) -> list[dict[str, Any]]:
         return [dict(row) for row in SESSIONS]
@@ -93,7 +95,7 @@ class Console:
     """What the master does with commands, without other processes: jobs are run here and now."""
 
     def __init__(self, limits: Mapping[str, int] | None = None) -> None:
-        self.limits: Mapping[str, int] = {**LIMITS, "sessionlimit": 10_000, **(limits or {})}
+        self.limits: Mapping[str, int] = {**LIMITS, "sessionlimit": 10_000, OPEN_FILES: 1 << 20, **(limits or {})}
         self.config = Config(0, initial_values(VARIABLES, self.limits), things={sort: {} for sort in SORTS})
         self.first = self.config
         self.draft: Draft | None = None

@@ -31,6 +31,7 @@ def console() -> Console:
 
 READ_ONLY = [
     ("id", "Id", "pproxy"),
+    ("limitreached", "String", '""'),
     ("metrics", "String", "127.0.0.1:9110"),
     ("pid", "Int", "4711"),
     ("rundir", "Dir", "/run/popular"),
@@ -339,7 +340,9 @@ def test_the_33rd_is_refused(console: Console, sort: str) -> None:
     """There are at most 32; changing one of them still works; a start option raises the limit."""
     for number in range(32):
         console.say(f"{sort} conf x{number}")
-    assert "there are 32" in refused(console, f"{sort} conf x32")
+    told = refused(console, f"{sort} conf x32")
+    assert "there are 32" in told
+    assert f"--max-{sort}s raises it" in told
     console.say(f"{sort} conf x31 state offline")
     roomy = Console({sort: 33})
     for number in range(33):

@@ -938,7 +938,7 @@ def test_a_null_byte_in_the_relay() -> None:
         (begun, "auth", "", "auth_timeout"),
         (begun, "idle", "", "idle_timeout"),
         (asking, "idle", "", "idle_timeout"),
-        (logging_in, "auth", NO_ANSWER, "auth_timeout"),
+        (lambda: begun(trusted=TRUSTED), "auth", "", "auth_timeout"),
         (simulating, "session", "", "session_timeout"),
         (simulating, "idle", "", "idle_timeout"),
         (relaying, "session", "", "session_timeout"),
@@ -972,6 +972,24 @@ def test_an_answer_that_does_not_come_in_time(
     verbs = session().expired("step", missing)
     notes = [verb for verb in verbs if verb[0] == "note"]
     assert [(note[1], note[2]["reason"]) for note in notes] == [(event, told)]
+
+
+@pytest.mark.parametrize("softfail", [False, True])
+@pytest.mark.parametrize(
+    ("session", "event"),
+    [
+        (asking, "module_failed"),
+        (lambda **more: at_backend("cxpop", **more), "check_failed"),
+        (logging_in, "backend_failed"),
+    ],
+)
+def test_who_waits_for_somebodys_answer_when_authtimeout_is_over_is_told(
+    session: Callable[..., PureSession], event: str, softfail: bool
+) -> None:
+    """It is no fault of his, and the operator learns whose; with softfail he sees an empty mailbox."""
+    calls = session(softfail=softfail).expired("auth", NO_ANSWER)
+    assert [call[1] for call in calls if call[0] == "note"] == [event]
+    assert ("send", EMPTY if softfail else LATER) in calls
 
 
 def test_a_backend_that_is_too_slow_is_left_first() -> None:

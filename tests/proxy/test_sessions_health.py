@@ -11,6 +11,7 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
 from popular.proxy.session.limits.login_orders import WorkerOrders
 from popular.proxy.session.machine.phases import CONNECTING, ENDED, GREETED
+from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_TIME
 from supervisor.operatorstate import OperatorState, OrderEntry
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
@@ -80,6 +81,17 @@ def test_the_breaker_hears_of_failures_of_the_backend_itself_only() -> None:
     ill = Ill(down=True)
     led(ill, Route("pop", server=("127.0.0.9", 110)))[0].backend_failed("no answer in time", "timeout")
     assert ill.told == []
+
+
+@pytest.mark.parametrize(("missing", "heard"), [(NO_ANSWER, 1), (NO_CONNECTION, 1), (NO_TIME, 0)])
+def test_the_end_of_authtimeout_is_a_failure_of_the_backend(missing: str, heard: int) -> None:
+    """Where the client has left it next to no time it is logged and counted, but closes nothing for others."""
+    known = Ill(down=False)
+    session, _ = led(known, Route("pop"))
+    done = session.expired("auth", missing)
+    assert ("count", "backend_failures", "timeout", "pop") in done
+    assert done[-2:] == [("send", LATER), ("finish", "backend_failed")]
+    assert [told for _, told in known.told] == [missing] * heard
 
 
 def test_what_becomes_of_a_login_elsewhere_is_not_held_against_who_has_referred_it() -> None:

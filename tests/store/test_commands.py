@@ -46,6 +46,7 @@ def console() -> StoreConsole:
 
 READ_ONLY = [
     ("id", "Id", "pserv"),
+    ("limitreached", "String", '""'),
     ("metrics", "String", "127.0.0.1:9110"),
     ("pid", "Int", "4711"),
     ("rundir", "Dir", "/run/popular"),

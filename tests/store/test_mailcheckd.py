@@ -255,7 +255,7 @@ def test_load_too_high(site: Site) -> None:
         assert answer is not None
         assert parse_mail_answer(answer) is Mail.LOAD_TOO_HIGH
         ran = site.pcheck("-m", "joe")
-        assert (ran.returncode, ran.stdout) == (0, "+OK 3 load too high\n")
+        assert (ran.returncode, ran.stdout) == (2, "+OK 3 load too high\n")
         assert site.ask(b"*M../x") != answer
         site.load_file.write_text("2.49 0 0 1/1 1\n")
         assert site.ask(b"*Mjoe") == b"+OK 2 new mail\n"

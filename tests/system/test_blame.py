@@ -4,12 +4,14 @@ import contextlib
 import os
 import resource
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from popular.proxy.session.machine.telling import NO_TIME
 from tests.system.site import (
     LOOPBACK,
     PATIENCE,
@@ -101,6 +103,24 @@ def test_a_client_that_hangs_up_gives_its_token_back_at_once(make_site: MakeSite
     assert sorted(site.proxy.wait_for_endings(2 * MOST + 1)) == ["client_closed"] * (2 * MOST) + ["quit"]
     assert not site.proxy.log("backend_failed")
     assert not site.counted("backend_failures")
+
+
+# Clients for whom the time is up
+
+
+def test_a_backend_that_was_left_no_time_is_not_blamed(make_site: MakeSite) -> None:
+    """Else clients that say PASS late on purpose would close it for all others."""
+    site = make_site(silent, "set authtimeout 2s", "set breakernetworks 1")
+    with PopClient(site.port) as client:
+        client.ask("USER ann")
+        time.sleep(1.5)
+        assert client.ask("PASS secret").startswith(b"-ERR [SYS/TEMP]")
+    (failed,) = wait_until(lambda: site.proxy.log("backend_failed"), "it is told")
+    assert failed.fields["reason"] == NO_TIME
+    assert not site.proxy.log("backend_down")
+    with PopClient(site.port) as client:
+        assert client.log_in("ann").startswith(b"-ERR [SYS/TEMP]")
+    wait_until(lambda: site.proxy.log("backend_down"), "who leaves it its time is heard")
 
 
 # Master logins

@@ -110,6 +110,7 @@ def _renew(proxy: Proxy) -> None:
     """What makes the master speak."""
     proxy.said("workers recycle")
     proxy.said("set workers 1")
+    proxy.said("show workers")
 
 
 @pytest.mark.parametrize("option", [*PROXY_LINES, "NONE"])
@@ -173,6 +174,9 @@ def _assert_what_they_tell(
             assert all(0 <= float(one["seconds"]) < 10 for one in fields["module"])
             decision = fields["decision"][0]
             assert (decision["user"], decision["namespace"], decision["backend"]) == ("ann", "default", "there")
+        case "CTRL":
+            assert ("1", "workers 1") in [(one["count"], one["lines"]) for one in fields["answer"]]
+            assert any(one["text"].startswith("2 workers are renewed") for one in fields["answer"])
         case "IO":
             legs = {(one["leg"], name) for name, some in fields.items() for one in some}
             assert {(leg, call) for leg in ("client", "backend") for call in ("read", "write", "close")} <= legs

@@ -100,6 +100,34 @@ def test_a_worker_that_is_born_at_the_limit_waits_too(tmp_path: Path, load: Load
             assert _is_served(client, 1.0)
 
 
+def test_that_clients_wait_is_told_to_who_asks(tmp_path: Path, load: Load) -> None:
+    """By `explain`, beside what would become of them, and by `pcontrol status`: of the load, and of all sessions."""
+    port = free_port()
+    rc = ["set maxlocalload 5", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    with Proxy(tmp_path, rc, options=["--load-file", str(load.path), "-n", "1"]) as proxy:
+        asked = [program("pcontrol"), "-r", str(proxy.rundir), "status"]
+
+        def told() -> tuple[str, str]:
+            """By both, what is told of it."""
+            status = subprocess.run(asked, capture_output=True, text=True, timeout=patient(30), check=True).stdout
+            lines = proxy.said("explain joe").lines
+            return status.strip().rpartition("; ")[2], next((line for line in lines if line.startswith("waits ")), "")
+
+        assert told()[1] == ""
+        assert "clients wait" not in told()[0]
+        assert proxy.said("show limitreached").lines == ['limitreached ""']
+        with PopClient(port) as client:
+            client.greeted()
+            wait_until(lambda: proxy.said("show limitreached").lines == ["limitreached maxsession"], "none is free")
+            assert told()[0] == "clients wait: maxsession is reached"
+        load.set("99.00")
+        wait_until(lambda: _states(proxy) == [("MAX", "99.0")], "MAX")
+        status, line = told()
+        assert status == "clients wait: maxlocalload is reached"
+        assert line.endswith("in the queue, without a greeting: maxlocalload is reached; then it has this reply")
+        assert "limit      maxlocalload: 99 of 5" in proxy.said("explain joe").lines
+
+
 def test_who_waits_at_a_worker_too_many(tmp_path: Path, load: Load) -> None:
     """A worker that is taken away while the load is too high: its clients wait on, and are served when that is over."""
     port = free_port()

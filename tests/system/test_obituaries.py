@@ -76,6 +76,34 @@ def test_a_killed_worker(tmp_path: Path, number: int, cause: str) -> None:
             client.close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
+def test_a_worker_that_was_sent_a_signal_that_it_obeys(tmp_path: Path, number: int) -> None:
+    """It ends its sessions itself: the log has the signal, and how many those were."""
+    port = free_port()
+    rc = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    with Proxy(tmp_path, rc, workers=1) as proxy, PopClient(port) as client:
+        assert client.log_in("ann").startswith(b"+OK")
+        (worker,) = proxy.workers()
+        os.kill(worker, number)
+        entry = _obituary(proxy)
+        assert (entry.fields["cause"], entry.fields["sessions"]) == (signal.Signals(number).name, "1")
+        assert client.rest() == b""
+        wait_until(lambda: proxy.workers() not in ([], [worker]), "the slot is filled")
+        assert proxy.state().counters()["worker_restarts"]["signal"] == 1
+
+
+def test_workers_that_the_operator_ends_with_their_sessions(tmp_path: Path) -> None:
+    """That is no death to look at, and nothing was lost that was to stay."""
+    port = free_port()
+    with Proxy(tmp_path, [f"vserv conf v iface {LOOPBACK} port {port} state fake"]) as proxy, PopClient(port) as client:
+        client.greeted()
+        proxy.said("shutdown children")
+        for count in (1, 2):
+            entry = _obituary(proxy, "worker_left", count)
+            assert (entry.fields["cause"], entry.fields["sessions"]) == ("exit 0", "0")
+        assert proxy.log("worker_died") == []
+
+
 def test_a_worker_that_was_asked_to_go(tmp_path: Path) -> None:
     """That is no death to look at: 0202, level INF, nothing lost."""
     with Proxy(tmp_path) as proxy:

@@ -93,3 +93,22 @@ def test_an_exporter_has_a_successor_as_soon_as_there_can_be_one(proxy: Proxy) -
         wait_until(lambda: proxy.log("exporter_waits"), "it cannot be born")
     wait_until(lambda: len(proxy.log("exporter_listens")) == 2, "its successor listens")
     assert [entry.fields["code"] for entry in proxy.log("exporter_died")] == ["-9"]
+
+
+def test_too_few_descriptors_for_the_sessions_are_told(tmp_path: Path) -> None:
+    """By what is configured, not by what is the default; and again when there may be more."""
+    file = tmp_path / "start.rc"
+    file.write_text("set maxsession 200\n")
+    with Poor(tmp_path, options=("-n", "1000", "-c", str(file))) as proxy:
+        wait_until(lambda: _wanted(proxy) == ["656"], "it is told")
+        reply = proxy.said("set maxsession 300").text
+        assert "48 files" in reply
+        assert "856 are wanted" in reply
+        wait_until(lambda: _wanted(proxy) == ["656", "856"], "it is told again")
+        proxy.said("set maxsession 300")
+        proxy.said("set grace 1")
+        assert _wanted(proxy) == ["656", "856"]
+
+
+def _wanted(proxy: Proxy) -> list[str]:
+    return [entry.fields["wanted"] for entry in proxy.log("limit_low")]

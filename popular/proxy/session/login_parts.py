@@ -13,7 +13,7 @@ from popular.proxy.session.backend.contracts import BackendFailure, failure_of
 from popular.proxy.session.backend.mail_race import MailRace
 from popular.proxy.session.backend.mailcheck import CheckSocket
 from popular.proxy.session.events import SessionEvents
-from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
+from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, NO_TIME
 from popular.proxy.session.shared.module_chain import LoopQuestion
 from popular.proxy.session.shared.question_queue import PendingQuestion
 from popular.proxy.session.shared.runtime import VservRuntime
@@ -127,11 +127,15 @@ class LoginParts:
 
     # What is waited for, and given up
 
-    def missing(self) -> str:
-        """What the backend has not done yet, see Machine.expired."""
-        connection = self.connection
+    def missing(self, what: str) -> str:
+        """What the backend has not done yet, see Machine.expired. `what`: the deadline that has passed. For that of the
+        whole login the backend answers only where half of the time was its own.
+        """
+        connection, runtime = self.connection, self._runtime
         if connection is None:
             return ""
+        if what == "auth" and runtime.context.clock.now - self.began < runtime.authtimeout / 2:
+            return NO_TIME
         if not connection.connected:
             return NO_CONNECTION
         return NO_HANDSHAKE if connection.shaking_hands else NO_ANSWER

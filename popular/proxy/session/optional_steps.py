@@ -324,8 +324,8 @@ class OptionalSteps(Verbs):
         if relay is not None:
             self._machine.expired(what, LINGERING if relay.lingers else "")
             return
-        missing = self._login.missing()
-        if what == "step":
+        missing = self._login.missing(what)
+        if what in ("step", "auth"):
             self._login.give_up_answers()
         self._machine.expired(what, missing)
 

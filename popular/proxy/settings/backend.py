@@ -168,7 +168,7 @@ class Backend(Thing):
         Time(0, LONGEST_STEP), 0, "How long the connection may take. 0: as the variable connecttimeout says."
     )
     logintimeout: int = parameter(
-        Time(0, LONGEST_STEP), 0, "How long the login may take. 0: as the variable logintimeout says."
+        Time(0, LONGEST_STEP), 0, "How long the login may take, as the variable logintimeout, which holds for 0."
     )
     maxwaiting: int | str = parameter(
         IntOrAuto(0, MOST_TOKENS),

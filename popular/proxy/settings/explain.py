@@ -13,7 +13,7 @@ from supervisor.control.kinds import Choice, shown
 from supervisor.control.lookups import AskWorker
 from supervisor.control.outcome import Outcome, Reply
 from supervisor.control.things import named
-from supervisor.control.variables import BESIDE
+from supervisor.control.variables import BESIDE, limit_reached
 from supervisor.control.words import CommandRefused, Word
 
 MECHANISMS = ("USER", "APOP", "PLAIN", "LOGIN", "SCRAM-SHA-256", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")
@@ -61,17 +61,29 @@ def _explain(context: CommandContext, arguments: Arguments) -> Outcome:
         password=secret,
     )
     data: Mapping[str, Any] = context.lookups.find(AskWorker(login))
-    sessions, most = context.status.count_sessions(), context.config.variables["maxsession"]
-    all_sessions = {
-        "limit": "maxsession",
-        "mode": "enforce",
-        "count": sessions,
-        "most": most,
-        "seconds": 0,
-        "code": None,
-    }
-    data = {**data, "limits": [all_sessions, *data["limits"]]}
+    data = {**data, "limits": [*_of_all(context), *data["limits"]], "waits": limit_reached(context)}
     return Reply(data=data, lines=lines_of(data))
+
+
+def _of_all(context: CommandContext) -> list[dict[str, object]]:
+    """The limits for which a client waits before it is greeted, whoever it is."""
+    status, variables = context.status, context.config.variables
+    counts: dict[str, float | None] = {
+        "maxsession": status.count_sessions(),
+        "maxlocalload": status.measured("load"),
+        "maxpressure": status.measured("pressure"),
+    }
+    return [
+        {
+            "limit": name,
+            "mode": "enforce" if variables[name] else "off",
+            "count": count or 0,
+            "most": variables[name],
+            "seconds": 0,
+            "code": None,
+        }
+        for name, count in counts.items()
+    ]
 
 
 def _vserv(word: Word | None, context: CommandContext) -> str:
@@ -121,6 +133,8 @@ def lines_of(data: Mapping[str, Any]) -> list[str]:
         lines.append(f"mail check {'is made' if data['mail_check'] else 'is not made'}")
         if data["absorbed"]:
             lines.append("absorbed   without the backend: by this password the mailbox was empty a moment ago")
+    if data["waits"]:
+        lines.append(f"waits      in the queue, without a greeting: {data['waits']} is reached; then it has this reply")
     lines.append(f"reply      {_reply(data['reply'])}{'' if data['certain'] else '  (not certain, see the modules)'}")
     if data["held"]:
         lines.append(f"held back  for {data['held']:g} s in all")

@@ -37,6 +37,8 @@ class ModuleFacts(NamedTuple):
     files: tuple[tuple[str, Stamp], ...]
     takes: tuple[str, ...]
     """The kinds of credential that it looks at."""
+    code: str = ""
+    """The digest of its code (loader.code_of)."""
     knows_nobody: bool = False
 
 
@@ -86,11 +88,14 @@ def report_on(
     skipped: int,
     files: Mapping[str, Stamp],
     takes: Collection[str],
+    code: str = "",
     knows_nobody: bool = False,
 ) -> Report:
     """What a worker tells the master of a module."""
     found = tuple(sorted(files.items()))
-    facts = ModuleFacts(ident, reloads, skipped, files=found, takes=tuple(sorted(takes)), knows_nobody=knows_nobody)
+    facts = ModuleFacts(
+        ident, reloads, skipped, files=found, takes=tuple(sorted(takes)), code=code, knows_nobody=knows_nobody
+    )
     return Report(subject_of(ident), tuple(notes), facts)
 
 
@@ -118,6 +123,12 @@ def kinds_taken_by(config: Config, ident: str) -> frozenset[str]:
 def has_known_somebody(config: Config, ident: str) -> bool:
     """Whether some worker has a module in use whose list of users is not empty."""
     return any(not report.facts.knows_nobody for report in config.reports_on(subject_of(ident)))
+
+
+def is_other_code(config: Config, ident: str, code: str) -> bool:
+    """Whether a worker has other code of a module than this."""
+    codes = {report.facts.code for report in config.reports_on(subject_of(ident))}
+    return bool(code and codes - {"", code})
 
 
 def awaited(config: Config, ident: str) -> dict[str, Stamp]:

@@ -267,7 +267,8 @@ def pdm_commands() -> Sequence[ControlCommand]:
         ControlCommand(
             "pdm reload <id>",
             _reload,
-            "Reloads a module.\nMost open their files and connections anew. If that fails the module stays as it is.",
+            "Reloads a module.\nMost open their files and connections anew. One whose own file was edited "
+            "(libpdm_MOD, not of those that come with the proxy) is loaded from it. If that fails it stays as it is.",
             known,
             changes=True,
             source=CHAPTER,

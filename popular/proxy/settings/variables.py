@@ -64,7 +64,8 @@ PROXY_VARIABLES = (
     Variable(
         "authtimeout",
         Time(0, HOUR),
-        "How long a client may take to log in. 0: no limit.",
+        "How long a client may take to log in. 0: no limit. It is closed without a word then; but where it waits "
+        "for a module, a mail check or a backend, that has failed, and the client is told so.",
         default=2 * MINUTE,
         when=_NEW_SESSIONS,
     ),
@@ -153,7 +154,8 @@ PROXY_VARIABLES = (
         "logintimeout",
         Time(1, LONGEST_STEP),
         "How long the login to a backend may take once the connection stands: TLS, its greeting, its answer to the "
-        "password. A backend's parameter logintimeout goes before it. See also authtimeout.",
+        "password. Where a backend greets and its connecttimeout is longer, that holds for the greeting too. A "
+        "backend's parameter logintimeout goes before it. See also authtimeout.",
         default=30,
         when=_NEW_SESSIONS,
         source=BESIDE,

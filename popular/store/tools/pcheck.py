@@ -3,8 +3,8 @@
     pcheck -s storage1 -m 3/2d/joe.doe      is there mail?
     pcheck -s storage1                      what is the load?
 
-Exit codes: 0 the server answered and, with -m, there is no mail (or it has too much load to tell); 1 with -m: there is
-mail; 2 no answer, a system error, or the server answered -ERR; 3 bad command line.
+Exit codes: 0 the server answered and, with -m, there is no mail; 1 with -m: there is mail; 2 no answer, a system error,
+or the server answered -ERR, or that its load is too high to tell whether there is mail; 3 bad command line.
 """
 
 import argparse
@@ -33,6 +33,12 @@ EXIT_FAILED = 2
 EXIT_USAGE = 3
 
 
+_BY_MAIL = {
+    Mail.NONE: EXIT_OK,
+    Mail.ONLY_READ: EXIT_MAIL,
+    Mail.NEW: EXIT_MAIL,
+    Mail.LOAD_TOO_HIGH: EXIT_FAILED,  # whether there is mail was not looked at
+}
 _A_DAY = 86400
 
 
@@ -82,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if chosen.get_mailbox is None:
             parse_load_answer(answer)
             return EXIT_OK
-        return EXIT_MAIL if parse_mail_answer(answer) in (Mail.ONLY_READ, Mail.NEW) else EXIT_OK
+        return _BY_MAIL[parse_mail_answer(answer)]
     except CheckFailed:
         return EXIT_FAILED
     except BadPacket as fault:

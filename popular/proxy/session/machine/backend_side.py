@@ -8,7 +8,7 @@ from popular import messages
 from popular.pdm.contract import Route, Secret, Token
 from popular.protocol import xpop
 from popular.protocol.international import NOTHING
-from popular.protocol.mailcheck import LOAD_TOO_HIGH, NO_MAIL, Mail
+from popular.protocol.mailcheck import LOAD_TOO_HIGH, NO_MAIL, NULL_IN_ANSWER, Mail
 from popular.protocol.replies import Code
 from popular.proxy.session.backend.backend_auth import Credentials, lacks_secret, login_for
 from popular.proxy.session.backend.backend_login import Broken, LoggedIn, Pop3Login, Rejected, XpopLogin, xclient
@@ -112,8 +112,7 @@ class BackendSide(Exchanges):
         """What the mail check found; None if it was not answered properly or in time, for this reason."""
         verbs = self._verbs
         if mail is None:
-            verbs.note(messages.CHECK_FAILED, {**self._where(), "reason": reason})
-            verbs.count("mail_checks", "unanswered", "")
+            self._tell_unchecked(reason)
         elif mail is NO_MAIL or mail is LOAD_TOO_HIGH:
             verbs.count("mail_checks", "empty" if mail is NO_MAIL else "load", "")
             self._show_empty()
@@ -122,6 +121,12 @@ class BackendSide(Exchanges):
             verbs.count("mail_checks", "mail", "")
         assert self._backend is not None
         self._connect(self._backend)
+
+    def _tell_unchecked(self, reason: str) -> None:
+        if reason == NULL_IN_ANSWER:
+            self._verbs.note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase})
+        self._verbs.note(messages.CHECK_FAILED, {**self._where(), "reason": reason})
+        self._verbs.count("mail_checks", "unanswered", "")
 
     def _show_empty(self) -> None:
         if self._passes_limits():

@@ -59,8 +59,10 @@ from popular.proxy.session.machine.phases import (
     CHECKING,
     CONNECTING,
     HELD,
+    LOGGING_IN,
     RELAYING,
     STARTING_TLS,
+    bits,
 )
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION
@@ -71,6 +73,9 @@ from supervisor.octets import fields_of
 
 LINGERING = "lingering"
 """The relay waits for nothing but the last words of a backend, for a client that sends nothing more."""
+
+_AWAITED = bits((ASKING, CHECKING, CONNECTING, LOGGING_IN))
+"""Phases in which the client waits for somebody's answer."""
 
 _TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
 
@@ -321,18 +326,31 @@ class Machine(BackendSide):
 
     def expired(self, what: str, missing: str) -> None:
         """A deadline has passed: "step", "auth", "session" or "idle". `missing`: how far the backend had come, if there
-        is one: NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER or LINGERING.
+        is one: NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER, NO_TIME or LINGERING.
 
-        It closes without a word (RFC 1939 section 3); only a step has another way to go on.
+        It closes without a word (RFC 1939 section 3), but where the client waits for somebody else's answer.
         """
         if what == "step":
             self._step_expired(missing)
+        elif what == "auth" and self._bit & _AWAITED:
+            self._answer_expired(missing)
         elif what != "idle":
             self._end(_TIME_OUTS[what])
         elif self.phase is not RELAYING:
             self._end("idle_timeout")
         else:
             self._end("client_closed" if missing == LINGERING else "proxy_timeout")
+
+    def _answer_expired(self, missing: str) -> None:
+        """The login takes too long, and whose answer is missing is at fault, not the client, who waits for it."""
+        if self.phase is ASKING:
+            self.decided(CannotTell(NO_ANSWER))
+        elif self.phase is CHECKING:
+            self._tell_unchecked(NO_ANSWER)
+            self._service_failed(_TIME_OUTS["auth"])
+        else:
+            self._verbs.leave_backend()
+            self.backend_failed(missing, "timeout")
 
     def _step_expired(self, missing: str) -> None:
         phase = self.phase

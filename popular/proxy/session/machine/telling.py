@@ -44,6 +44,8 @@ NO_FIELDS: Mapping[str, object] = {}
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend has not done when its time is over."""
+NO_TIME = "no answer in what the client had left of authtimeout"
+"""That was too little to say anything of the backend: else who is slow on purpose would close it for others."""
 UNTRIED = ("maxwaiting", "maxsessions", "down")
 """Labels of failures where the backend was not even asked."""
 
@@ -291,7 +293,7 @@ class Teller(ClientSide):
             return
         label = word or ("connect" if self.phase is CONNECTING else "closed")
         self._note_backend(_STEPS.get(label) or _STEPS.get(reason) or dialogue.step, reason, label=label)
-        if dialogue.ahead:
+        if dialogue.ahead and reason != NO_TIME:
             self._mistrust(dialogue.step, reason)
         self._service_failed("backend_failed")
 
@@ -322,7 +324,7 @@ class Teller(ClientSide):
         self._tell_failure(step, reason, label=label, said=said)
         dialogue = self._dialogue
         provoked = dialogue is not None and dialogue.may_be_too_long  # strangers would close it for everybody
-        if self._health is not None and label not in UNTRIED and not provoked:
+        if self._health is not None and label not in UNTRIED and reason != NO_TIME and not provoked:
             named = self.phase is LOGGING_IN and dialogue is not None and dialogue.names_user
             self._health.failed(self.peer_ip, reason, user=self.target if named else "")
 

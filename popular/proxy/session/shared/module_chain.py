@@ -16,7 +16,7 @@ from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
 from popular.pdm.steps import Record, first_step, takes
 from popular.pdm.where import Where, where_asked_together
 from popular.proxy.session.shared.module_events import ModuleEvents
-from popular.proxy.session.shared.question_queue import TOO_MANY, PendingQuestion, QuestionQueue
+from popular.proxy.session.shared.question_queue import PendingQuestion, QuestionQueue
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
 from supervisor.serving.network import network_of
