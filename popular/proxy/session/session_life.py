@@ -25,7 +25,7 @@ from popular.proxy.session.backend.backend_admission import BackendPlaces
 from popular.proxy.session.header_reader import HeaderReader
 from popular.proxy.session.limits.login_orders import AskedLogin
 from popular.proxy.session.login_parts import LoginParts
-from popular.proxy.session.machine.machine import LINGERING, Machine
+from popular.proxy.session.machine.machine import COMMITTING, LINGERING, QUIT_ANSWERED, Machine
 from popular.proxy.session.machine.phases import SILENT
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.relay import Relay
@@ -251,7 +251,7 @@ class SessionLife(Verbs):
     def _expire(self, what: str) -> None:
         relay = self._relay
         if relay is not None:
-            self._machine.expired(what, LINGERING if relay.lingers else "")
+            self._machine.expired(what, _standing(relay))
             return
         missing = self._login.missing()
         if what == "step":
@@ -320,3 +320,10 @@ class SessionLife(Verbs):
         self._machine = self._login = None  # type: ignore[assignment]
         context.release(self.row_number, ending, seconds)
         runtime.holders.release()
+
+
+def _standing(relay: Relay) -> str:
+    """How it stands when a deadline is over, see `Machine.expired`."""
+    if relay.lingers:
+        return QUIT_ANSWERED if relay.watch.quit else LINGERING
+    return COMMITTING if relay.cut_cost() is CutCost.COMMITTING else ""
