@@ -85,11 +85,12 @@ class ChangeState:
 
 
 class Cut(enum.IntEnum):
-    """Which sessions are to be ended: none, who loses nothing by it, or all but who has said QUIT."""
+    """Which sessions are to be ended: none, who loses nothing by it, all but who has said QUIT, or he too."""
 
     NONE = 0
     GENTLE = 1
     ALL = 2
+    COMMITTING_TOO = 3
 
 
 class Aim(NamedTuple):

@@ -23,7 +23,7 @@ class DeadlineOwner:
         raise NotImplementedError
 
     def expired(self, what: str) -> None:
-        """A deadline has passed: "step", "auth", "session" or "idle"."""
+        """A deadline has passed: "step", "auth", "session" or "idle", which alone is told again if nothing changes."""
         raise NotImplementedError
 
 
@@ -97,6 +97,7 @@ class Deadlines(Timed):
             self._to_step = NEVER
             owner.expired("step")
         elif now >= self._until:
+            self._until = NEVER
             owner.expired("session" if self._is_in else "auth")
         elif now >= owner.idle_at():
             owner.expired("idle")

@@ -113,7 +113,8 @@ def generation_commands() -> list[ControlCommand]:
             _drain,
             "Has the sessions of a generation and of those before it be gone.\nThose that are not logged in, or idle, "
             "are ended at once, the others when they have done what they do; with `deadline 10m` all that are left "
-            "then, but never between a QUIT and its reply. Who comes again is served under the configuration in force.",
+            "then, between a QUIT and its reply a minute later. Who comes again is served under the configuration in "
+            "force.",
             {"number": Int(1, 2**31 - 1), "option": Choice("deadline"), "time": Time(0, DAY)},
             changes=True,
             source=BESIDE,

@@ -226,7 +226,8 @@ EVERYBODY = "generation"
 @dataclass(frozen=True)
 class SessionSweep(Action):
     """Has the sessions of a thing, a user or a network be gone, when these orders are in force. `gentle`: those that
-    lose nothing at once; else they end by themselves. `deadline`: seconds until all but QUITs are ended (None: never).
+    lose nothing at once; else they end by themselves. `deadline`: seconds until all are ended, after QUIT a minute
+    later (None: never).
     """
 
     entries: tuple[OrderEntry, ...] = field(default=(), kw_only=True)

@@ -10,6 +10,7 @@ from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.sweeping import MOST_SWEEPS, Sweeps, described
 from supervisor.operatorstate import OrderEntry, pending
+from supervisor.serving.session import COMMITTING_SECONDS, CutCost
 from supervisor.workerline import Cut, SweepFound
 
 Told = Callable[[tuple[OrderEntry, ...], str], None]
@@ -27,7 +28,11 @@ def _when_gone(found: SweepFound, seconds: float | None) -> str:
     """When those who are left will be ended; nothing where that is up to them."""
     if not found.left or seconds is None:
         return ""
-    return f"; {found.left} left, " + (f"ended in {seconds:g} s at the latest" if seconds else "until QUIT is answered")
+    of_quit = f"{seconds + COMMITTING_SECONDS:g} s"
+    if not seconds:
+        return f"; {found.left} left, until QUIT is answered, {of_quit} at most"
+    commits = sum(found.counts[CutCost.COMMITTING :]) > 0
+    return f"; {found.left} left, ended in {seconds:g} s at the latest" + f", after QUIT in {of_quit}" * commits
 
 
 class OrderKeeping:

@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.runtime.loop import Loop
-from supervisor.serving.session import COST_PHRASES
+from supervisor.serving.session import COMMITTING_SECONDS, COST_PHRASES
 from supervisor.workerline import Aim, Cut, Sweep, SweepFound, Swept
 
 ROUND_SECONDS = 0.25
@@ -26,7 +26,7 @@ class _RunningSweep:
     number: int
     aim: Aim
     deadline: float
-    """When all but QUITs are cut, of the monotonic clock."""
+    """When all but QUITs are cut, of the monotonic clock; COMMITTING_SECONDS later they are too."""
     first: Callable[[SweepFound], None]
     over: Callable[[], None] | None
     orders: frozenset[tuple[str, str]] = frozenset()
@@ -34,6 +34,13 @@ class _RunningSweep:
     found: SweepFound | None = None
     ended: bool = False
     """Nobody wants it any more, but whoever wanted it waits for what the first round finds."""
+
+    def aim_at(self, now: float) -> Aim:
+        """What is asked of a round at this time."""
+        if now < self.deadline:
+            return self.aim
+        is_last = now >= self.deadline + COMMITTING_SECONDS
+        return self.aim._replace(cut=Cut.COMMITTING_TOO if is_last else Cut.ALL)
 
 
 class Sweeps:
@@ -136,7 +143,7 @@ class Sweeps:
         now = time.monotonic()
         self._round += 1
         self._sums = [SweepFound() for _ in self._asked]
-        aims = tuple(one.aim._replace(cut=Cut.ALL) if one.deadline <= now else one.aim for one in self._asked)
+        aims = tuple(one.aim_at(now) for one in self._asked)
         self._unanswered = set(self._pool.workers)
         self._pool.tell_all(Sweep(self._round, aims))
         if not self._unanswered:

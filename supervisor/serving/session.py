@@ -23,6 +23,11 @@ class CutCost(enum.IntEnum):
     COMMITTING = 5
 
 
+COMMITTING_SECONDS = 60.0
+"""So long a session is spared that has asked for what it deleted to be gone, when its time is up: then it is cut like
+all others, for the answer may never come.
+"""
+
 COST_PHRASES = {
     CutCost.NOT_LOGGED_IN: "not come in yet",
     CutCost.IDLE: "idle",

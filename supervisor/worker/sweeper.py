@@ -18,8 +18,9 @@ _CUT = {
     Cut.NONE: frozenset[CutCost](),
     Cut.GENTLE: frozenset({CutCost.NOT_LOGGED_IN, CutCost.IDLE}),
     Cut.ALL: frozenset(CutCost) - {CutCost.COMMITTING},
+    Cut.COMMITTING_TOO: frozenset(CutCost),
 }
-"""What is ended. Who has said QUIT has his reply, whatever is wanted."""
+"""What is ended. Who has said QUIT has his reply, whatever is wanted, if it comes in time."""
 
 
 def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[SweepFound, ...]:

@@ -29,7 +29,7 @@ from supervisor.runtime.log import Log
 from supervisor.runtime.logroom import LogRoom
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.eventloop import EventLoop
-from supervisor.serving.session import CutCost
+from supervisor.serving.session import COMMITTING_SECONDS, CutCost
 from supervisor.sockets.listener import Listener
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
 from supervisor.table.segment import Segment
@@ -50,7 +50,7 @@ PATIENCE_SECONDS = {
     CutCost.COMING_IN: 0.0,
     CutCost.IN_TRANSFER: 10.0,
     CutCost.UNCOMMITTED: 10.0,
-    CutCost.COMMITTING: 60.0,
+    CutCost.COMMITTING: COMMITTING_SECONDS,
 }
 """What a session may still take when the deadline of a shutdown has come, by what it would lose."""
 EXIT_BY_ERROR = 3

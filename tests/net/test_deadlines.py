@@ -52,3 +52,20 @@ def test_a_step_that_another_one_ends_in_puts_no_deadline_off() -> None:
     owner.deadlines.stop()
     wheel.stop()
     loop.close()
+
+
+def test_the_end_of_a_session_is_told_once() -> None:
+    """Whoever may go on for a while has asked for a step, and is not told at each turn of the wheel."""
+    loop = EventLoop()
+    wheel = Wheel(loop)
+    owner = Stepping(wheel, time.monotonic() + 2.0)
+    owner.deadlines.login_done(10.0)
+    now = time.monotonic()
+    for seconds in (11.0, 12.0):
+        owner.deadlines.on_time(now + seconds)
+    assert owner.heard == ["session"]
+    owner.deadlines.on_time(now + 31.0)
+    assert owner.heard == ["session", "step"]
+    owner.deadlines.stop()
+    wheel.stop()
+    loop.close()

@@ -21,7 +21,7 @@ from popular.proxy.session.backend.contracts import OURS
 from popular.proxy.session.backend.refusals import ENOUGH, Refusals
 from popular.proxy.session.limits.contracts import NO_LIMITS, Hindrance, LoginLimits, NoLimits
 from popular.proxy.session.machine.authorization import LINES_A_TURN
-from popular.proxy.session.machine.machine import LINGERING
+from popular.proxy.session.machine.machine import COMMITTING, LINGERING, QUIT_ANSWERED
 from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import (
     ANSWERING,
@@ -49,6 +49,7 @@ from popular.proxy.session.machine.phases import (
 from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.who import Who
 from popular.proxy.settings.vserv import POP3S
+from supervisor.serving.session import COMMITTING_SECONDS
 from tests.proxy.session_double import Known, PureSession
 from tests.proxy.session_rules import LOGIN_SECONDS, rules
 
@@ -943,7 +944,9 @@ def test_a_null_byte_in_the_relay() -> None:
         (simulating, "idle", "", "idle_timeout"),
         (relaying, "session", "", "session_timeout"),
         (relaying, "idle", "", "proxy_timeout"),
+        (relaying, "idle", COMMITTING, "proxy_timeout"),
         (relaying, "idle", LINGERING, "client_closed"),
+        (relaying, "idle", QUIT_ANSWERED, "quit"),
     ],
 )
 def test_a_deadline_ends_a_session_without_a_word(
@@ -951,6 +954,13 @@ def test_a_deadline_ends_a_session_without_a_word(
 ) -> None:
     """What the ending is called depends on where it was."""
     assert session().expired(what, missing) == [("finish", ending)]
+
+
+def test_sessiontimeout_waits_for_the_answer_to_quit() -> None:
+    """A minute at most: the store may have deleted by then what the client would have again."""
+    session = relaying()
+    assert session.expired("session", COMMITTING) == [("expect", COMMITTING_SECONDS)]
+    assert session.expired("step", COMMITTING) == [("finish", "session_timeout")]
 
 
 @pytest.mark.parametrize(

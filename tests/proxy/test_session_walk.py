@@ -24,7 +24,7 @@ from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.protocol.international import International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.machine.endings import ENDINGS
-from popular.proxy.session.machine.machine import LINGERING
+from popular.proxy.session.machine.machine import COMMITTING, LINGERING, QUIT_ANSWERED
 from popular.proxy.session.machine.phases import ANSWERING, Phase
 from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.rules import Rules
@@ -244,11 +244,11 @@ class Walk(RuleBasedStateMachine):
     @rule(
         now=SELDOM,
         what=st.sampled_from(["step", "step", "auth", "session", "idle"]),
-        lingers=st.booleans(),
+        relay=st.sampled_from(["", COMMITTING, LINGERING, QUIT_ANSWERED]),
         stands=st.booleans(),
     )
-    def time_is_over(self, now: bool, what: str, lingers: bool, stands: bool) -> None:
-        """`stands`: the connection to a backend does, which has not greeted."""
+    def time_is_over(self, now: bool, what: str, relay: str, stands: bool) -> None:
+        """`relay`: how it stands; `stands`: the connection to a backend does, which has not greeted."""
         verbs = self.verbs
         logged_in = self.machine.phase in (Phase.SIMULATING, Phase.RELAYING)
         possible = {"step": verbs.seconds is not None, "auth": not logged_in, "session": logged_in, "idle": True}
@@ -258,7 +258,7 @@ class Walk(RuleBasedStateMachine):
                 REPLY: NO_ANSWER,
                 "start_backend_tls": NO_HANDSHAKE,
             }
-            missing = LINGERING if verbs.waits == "relay" and lingers else of_backend.get(verbs.waits, "")
+            missing = relay if verbs.waits == "relay" else of_backend.get(verbs.waits, "")
             self.session.expired(what, missing)
 
     @precondition(lambda self: not self.alive())

@@ -413,6 +413,15 @@ def test_whose_time_is_over_is_cut(deadline: str, said: bytes) -> None:
     assert script.now == (Phase.ENDED, Want.FACT)
 
 
+@pytest.mark.parametrize("deadline", ["idle", "session"])
+def test_no_time_is_over_between_quit_and_its_reply(deadline: str) -> None:
+    """But that of the disk: what is deleted by then, the client is to know."""
+    script = in_transaction()
+    script.says(b"DELE 1\r\nQUIT\r\n")
+    assert script.tell("expired", deadline) == []
+    assert script.tell("updated", 1, 0, [])[1:] == [("send", b"+OK bye\r\n"), LAST]
+
+
 def test_a_last_reply_that_is_not_taken() -> None:
     """It has its own time, then the session ends for the reason that it had; no other deadline counts any more."""
     script = in_transaction()

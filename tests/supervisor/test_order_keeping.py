@@ -73,7 +73,7 @@ def order_keeping_of(around: Around, company: bool = False) -> OrderKeeping:
         (0, 10, "1 idle, 2 with uncommitted deletes"),
         (2, None, "1 idle, 2 with uncommitted deletes"),
         (2, 10, "1 idle, 2 with uncommitted deletes; 2 left, ended in 10 s at the latest"),
-        (2, 0, "1 idle, 2 with uncommitted deletes; 2 left, until QUIT is answered"),
+        (2, 0, "1 idle, 2 with uncommitted deletes; 2 left, until QUIT is answered, 60 s at most"),
     ],
 )
 def test_the_answer_tells_when_they_will_be_gone(left: int, deadline: int | None, told: str) -> None:

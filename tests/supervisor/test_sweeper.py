@@ -46,10 +46,11 @@ def every() -> list[OneSession]:
         (Cut.NONE, []),
         (Cut.GENTLE, [CutCost.NOT_LOGGED_IN, CutCost.IDLE]),
         (Cut.ALL, [cost for cost in CutCost if cost is not CutCost.COMMITTING]),
+        (Cut.COMMITTING_TOO, list(CutCost)),
     ],
 )
 def test_who_is_ended(cut: Cut, ended: list[CutCost]) -> None:
-    """Gently who loses nothing; at the deadline all, but never after QUIT."""
+    """Gently who loses nothing; at the deadline all, but after QUIT only who has had a minute more."""
     sessions = every()
     (found,) = sweep(sessions, [Aim("user", "joe", 2.0, cut)])
     assert [one.cost for one in sessions if one.ending == "kicked"] == ended

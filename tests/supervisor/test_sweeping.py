@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from supervisor.master.sweeping import Sweeps
+from supervisor.serving.session import COMMITTING_SECONDS
 from supervisor.workerline import Cut, Sweep, SweepFound, Swept
 from tests.patience import patient
 
@@ -73,3 +76,19 @@ def test_the_end_of_an_order_ends_no_kick() -> None:
     pool.sweeps.end_of([LOCK, ("user hold", "default:joe")])
     (left,) = pool.sweeps.listed()
     assert (left["number"], left["seconds_left"] is not None) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cut"),
+    [
+        (patient(60.0), Cut.GENTLE),
+        (0.0, Cut.ALL),
+        (-COMMITTING_SECONDS / 2, Cut.ALL),
+        (-COMMITTING_SECONDS, Cut.COMMITTING_TOO),
+    ],
+)
+def test_at_the_deadline_all_are_cut_and_a_minute_later_who_has_said_quit(seconds: float, cut: Cut) -> None:
+    """A store that never answers QUIT, or a client who only seems to say it, keeps nobody from being moved."""
+    pool = OneWorker()
+    pool.sweeps.begin("user", "default:joe", cut=Cut.GENTLE, seconds=seconds, first=pool.told.append)
+    assert [aim.cut for aim in pool.asked[-1].aims] == [cut]

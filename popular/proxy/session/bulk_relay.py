@@ -24,7 +24,7 @@ _STALLED_SECONDS = 30.0
 _ROUNDS = 16
 """Pieces of one mail that are moved before other sessions get their turn."""
 LINGER_SECONDS = 5.0
-"""A backend in TLS that has said nothing for so long has no more answers for a client that has gone."""
+"""A backend that has said nothing for so long has no more answers for a client that has gone."""
 
 
 class BulkRelay(EventTaker):
@@ -150,26 +150,31 @@ class BulkRelay(EventTaker):
 
     @property
     def lingers(self) -> bool:
-        """The client sends nothing more, and the backend goes on in TLS until it has been quiet for LINGER_SECONDS.
+        """The client sends nothing more, has taken all, and nothing is owed to him as far as we know: the backend goes
+        on until it has been quiet for LINGER_SECONDS.
 
-        TLS has no half that could be closed alone (Python's `unwrap` would lose what comes at that moment), so such a
-        backend is not told. After QUIT it closes by itself, and takes the time it wants.
+        In TLS it has not been told: TLS has no half that could be closed alone (Python's `unwrap` would lose what comes
+        at that moment). While QUIT is not answered the backend takes the time it wants; so does one that was told, and
+        has a command to answer.
         """
-        return self._client_done and self._backend.tls and not self.watch.quit
+        if not self._client_done or not self._reads_backend or self._for_client:
+            return False
+        return self.watch.quit_answered if self.watch.quit else self._backend.tls or not self.watch.open
 
     def cut_cost(self) -> CutCost:
         """What would be lost. A mail seems to be under way where something is held back, or was passed on just now, or
         a command is not answered; and what the client has sent and we have not read may be a QUIT.
         """
         watch = self.watch
-        if watch.quit:
-            return CutCost.COMMITTING
-        on_its_way = watch.is_in_line or self._client.pending() or unread(self._client.fd) > 0
-        if watch.deletes:
-            return CutCost.COMMITTING if on_its_way else CutCost.UNCOMMITTED
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
+        if watch.quit and (holds or not watch.quit_answered):
+            return CutCost.COMMITTING
+        is_unread = self._client.pending() or unread(self._client.fd) > 0
+        if watch.deletes:
+            return CutCost.COMMITTING if is_unread or watch.may_become_quit else CutCost.UNCOMMITTED
+        on_its_way = is_unread or watch.is_in_line
         patience = _STALLED_SECONDS if watch.fetches and self._mail_end < len(MAIL_END) else _MOMENT_SECONDS
-        busy = holds or watch.open or on_its_way or self._client.now() - self.last_activity < patience
+        busy = holds or watch.awaits_answer or on_its_way or self._client.now() - self.last_activity < patience
         return CutCost.IN_TRANSFER if busy else CutCost.IDLE
 
     def keep_alive(self) -> None:

@@ -22,7 +22,7 @@ from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_h
 from popular.proxy.session.limits.cluster import LEASE_PATIENCE_SECONDS
 from popular.proxy.session.limits.login_orders import AskedLogin
 from popular.proxy.session.login_parts import LoginParts
-from popular.proxy.session.machine.machine import LINGERING, Machine
+from popular.proxy.session.machine.machine import COMMITTING, LINGERING, QUIT_ANSWERED, Machine
 from popular.proxy.session.machine.phases import SILENT
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.relay import Relay
@@ -322,7 +322,7 @@ class OptionalSteps(Verbs):
     def _expire(self, what: str) -> None:
         relay = self._relay
         if relay is not None:
-            self._machine.expired(what, LINGERING if relay.lingers else "")
+            self._machine.expired(what, _standing(relay))
             return
         missing = self._login.missing(what)
         if what in ("step", "auth"):
@@ -348,3 +348,10 @@ class OptionalSteps(Verbs):
                 self._deadlines.schedule()
             relay.keep_alive()
         self._row.refresh(self._machine, self.sid, self._client, relay=relay)
+
+
+def _standing(relay: Relay) -> str:
+    """How it stands when a deadline is over, see `Machine.expired`."""
+    if relay.lingers:
+        return QUIT_ANSWERED if relay.watch.quit else LINGERING
+    return COMMITTING if relay.cut_cost() is CutCost.COMMITTING else ""

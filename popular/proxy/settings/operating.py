@@ -269,7 +269,7 @@ def operator_commands() -> list[ControlCommand]:
             "Lets nobody new come in to a backend; the sessions that are there end by themselves.\nUsers of it get "
             "[SYS/TEMP]; with `new hold` they wait for the end of the drain, half a minute at most; with `new fake` "
             "they see an empty mailbox. `deadline 10m`: who is still there then is ended, with deletes that are not "
-            f"committed too, but never after QUIT. The parameter `state` is not touched. {_LEFT}",
+            f"committed too, but after QUIT a minute later. The parameter `state` is not touched. {_LEFT}",
             {"id": ids(BACKEND), "word": Choice("deadline", NEW), "value": _values},
         ),
         _order(
@@ -296,10 +296,10 @@ def operator_commands() -> list[ControlCommand]:
             _kick,
             "Ends the sessions of a user, a network, a backend or a virtual server that are there now, as gently as "
             "can be.\nAt once those that lose nothing; who is in the middle of a transfer when that is done; who has "
-            "deleted mail and not said QUIT ends by himself, or at the `deadline`; who has said QUIT gets his reply. A "
-            "client is told nothing: POP3 has no word for it, and a connection that ends says that nothing was "
-            f"deleted. {_LEFT} With `cluster` after it the other proxies of the cluster do the same with a user or a "
-            "network, a moment later: `kick user joe deadline 1m cluster`. "
+            "deleted mail and not said QUIT ends by himself, or at the `deadline`; who has said QUIT gets his reply, "
+            "if it comes within a minute of that. A client is told nothing: POP3 has no word for it, and a connection "
+            f"that ends says that nothing was deleted. {_LEFT} With `cluster` after it the other proxies of the "
+            "cluster do the same with a user or a network, a moment later: `kick user joe deadline 1m cluster`. "
             f"{OF_NAMESPACE} Or he is of the namespace of the `vserv`.",
             {"what": Choice(*_KICKED), "whom": _those, "word": _words_of_kick},
         ),
@@ -324,8 +324,8 @@ def operator_commands() -> list[ControlCommand]:
             _lock,
             "Refuses a user as if his password were wrong, and ends his sessions as `kick` does, all of them within "
             f"{LOCK_SECONDS} s.\n`deadline 1m` leaves who is in a transfer, or has deleted mail and not said QUIT, so "
-            "much time; `deadline 0` none: deletes that are not committed are lost. Who has said QUIT always has his "
-            "reply. `until 2d` ends by itself. " + OF_NAMESPACE,
+            "much time; `deadline 0` none: deletes that are not committed are lost. Who has said QUIT has his reply, "
+            "if it comes within a minute of that. `until 2d` ends by itself. " + OF_NAMESPACE,
             {"word": Choice("until", "deadline", "namespace"), **user},
         ),
         _order(

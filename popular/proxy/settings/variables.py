@@ -221,7 +221,8 @@ PROXY_VARIABLES = (
     Variable(
         "sessiontimeout",
         Time(0, DAY),
-        "How long a session may last, whatever it does, counted from the login. 0: no limit.",
+        "How long a session may last, whatever it does, counted from the login; a minute more where QUIT is not "
+        "answered yet. 0: no limit.",
         default=0,
         when=_NEW_SESSIONS,
     ),

@@ -59,6 +59,8 @@ _WORDS_OF_POP3 = frozenset({*VERBS, "APOP", "AUTH"})
 _TAKES_LINES = (ASKED_NOTHING, SERVING)
 _CUT = {"idle": "idle_timeout", "session": "session_timeout"}
 """Deadlines that end a session without a word (RFC 1939 section 3)."""
+_UNCUT = (UPDATING, ENDING)
+"""Between QUIT and its reply, and while that leaves, only what is expected has a deadline: it is a short one."""
 _SLOW = {OPENING: _CANNOT_OPEN, UPDATING: _CANNOT_UPDATE}
 """What is said when the file system is too slow; inside a message nothing can be."""
 
@@ -151,9 +153,10 @@ class Machine:
 
     def expired(self, deadline: str) -> None:
         """A deadline has passed: "auth" that of the request, "step" what was expected, "idle", "session"."""
+        if self.phase in _UNCUT and deadline != "step":
+            return
         if self.phase is ENDING:
-            if deadline == "step":
-                self._end(*self._ending)
+            self._end(*self._ending)
         elif deadline == "auth":
             self._finish("request_timeout", err(_NOT_POP3))  # who waits for a greeting is a POP3 client
         elif deadline == "step":

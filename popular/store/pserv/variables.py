@@ -40,7 +40,8 @@ STORE_VARIABLES = (
     Variable(
         "sessiontimeout",
         Time(0, DAY),
-        "How long a session may last, whatever it does, counted from its request. 0: no limit.",
+        "How long a session may last, whatever it does, counted from its request; QUIT is carried out to the end. 0: "
+        "no limit.",
         default=0,
         when=_NEW_SESSIONS,
         source=CHAPTER,

@@ -70,14 +70,21 @@ from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.who import FALLBACK, OWN_LOGIN, VOUCHED, Basis, Routing
 from popular.proxy.settings.backend import Backend, looks_at_passwords
 from supervisor.octets import fields_of
+from supervisor.serving.session import COMMITTING_SECONDS
 
-LINGERING = "lingering"
-"""The relay waits for nothing but the last words of a backend, for a client that sends nothing more."""
+LINGERING, QUIT_ANSWERED = "lingering", "lingering after QUIT"
+"""The relay waits for nothing but the last words of a backend, for a client that sends nothing more; and has had his
+answer to QUIT.
+"""
+COMMITTING = "committing"
+"""QUIT may be on its way, and its answer is not there."""
 
 _AWAITED = bits((ASKING, CHECKING, CONNECTING, LOGGING_IN))
 """Phases in which the client waits for somebody's answer."""
 
 _TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
+_QUIET_RELAYS = {LINGERING: "client_closed", QUIT_ANSWERED: "quit"}
+"""Why a relay ends in which nothing passes any more; else it is proxytimeout."""
 
 
 class Machine(BackendSide):
@@ -326,20 +333,24 @@ class Machine(BackendSide):
 
     def expired(self, what: str, missing: str) -> None:
         """A deadline has passed: "step", "auth", "session" or "idle". `missing`: how far the backend had come, if there
-        is one: NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER, NO_TIME or LINGERING.
+        is one: NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER, NO_TIME; or how the relay stands: LINGERING, QUIT_ANSWERED or
+        COMMITTING.
 
-        It closes without a word (RFC 1939 section 3), but where the client waits for somebody else's answer.
+        It closes without a word (RFC 1939 section 3), but where the client waits for somebody else's answer; and a
+        session that is committing may do so.
         """
         if what == "step":
             self._step_expired(missing)
         elif what == "auth" and self._bit & _AWAITED:
             self._answer_expired(missing)
+        elif what == "session" and missing == COMMITTING:
+            self._verbs.expect(COMMITTING_SECONDS)
         elif what != "idle":
             self._end(_TIME_OUTS[what])
         elif self.phase is not RELAYING:
             self._end("idle_timeout")
         else:
-            self._end("client_closed" if missing == LINGERING else "proxy_timeout")
+            self._end(_QUIET_RELAYS.get(missing, "proxy_timeout"))
 
     def _answer_expired(self, missing: str) -> None:
         """The login takes too long, and whose answer is missing is at fault, not the client, who waits for it."""
@@ -362,6 +373,8 @@ class Machine(BackendSide):
             self.decided(CannotTell(NO_ANSWER))
         elif phase is HELD:
             self._leave_hold(waited=True)
+        elif phase is RELAYING:  # its sessiontimeout was over before
+            self._end("session_timeout")
         elif phase is CHECKING:
             self.checked(None, NO_ANSWER)
         elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:
