@@ -100,7 +100,7 @@ def test_who_follows_the_backends_promises_nothing_else() -> None:
 
 
 def test_a_set_may_be_in_small_letters() -> None:
-    """What is not to be said is left out all the same: USER and PIPELINING where STLS comes first, STLS where it cannot."""
+    """What is not to be said is left out all the same: USER and PIPELINING before STLS, and STLS where it cannot be."""
     written = ("top", "user", "stls", "pipelining")
     assert before_login(written, stls=True, login=False) == answer(["top", "STLS"])
     assert before_login(written, stls=False, login=True) == answer(["top", "user", "pipelining"])

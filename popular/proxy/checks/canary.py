@@ -251,7 +251,7 @@ class _CanaryConnection:
         return line.removesuffix(b"\r")
 
     def _expect_silence(self) -> None:
-        """Of a storage server: the greeting of a POP3 server would be taken for the answer that the mailbox is open."""
+        """A storage server says nothing by itself: a greeting would be taken for the answer that a mailbox is open."""
         self._socket.settimeout(min(self._left(), _GREETS_WITHIN))
         try:
             heard = self._socket.recv(LONGEST_REPLY)

@@ -1,8 +1,8 @@
 """Makes a listing out of the files of a mailbox: what their names tell, in which order, under which unique ids.
 
 The names are those of the extended Maildir (see `maildir.py`), and those of Postfix, Dovecot and others. A size is that
-of the wire, with CRLF line ends: our own `_SIZE` and Dovecot's `,W=SIZE` tell it. Whoever lists feeds entries to a Gathered;
-only files whose name does not tell their size or time are asked for it (see `wiresize.py`).
+of the wire, with CRLF line ends: our own `_SIZE` and Dovecot's `,W=SIZE` tell it. Whoever lists feeds entries to a
+Gathered; only files whose name does not tell their size or time are asked for it (see `wiresize.py`).
 """
 
 import hashlib

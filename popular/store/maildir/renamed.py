@@ -24,7 +24,9 @@ class Whereabouts:
         """`folders` are open; `wanted` are the names under which the messages were. Raises OSError."""
         self._found: dict[str, list[tuple[int, str]]] = {without_flags(name): [] for name in wanted}
         for fd in folders.values():
-            for name in os.listdir(fd) if fd is not None and self._found else ():
+            if fd is None:
+                continue
+            for name in os.listdir(fd):
                 files = self._found.get(without_flags(name))
                 if files is not None:
                     files.append((fd, name))

@@ -76,8 +76,8 @@ def capa_commands() -> Sequence[ControlCommand]:
             "capa load <file>",
             _load,
             "Loads the capability list from a file; it takes the place of the one before.\nOne capability a line, "
-            "exactly as in the answer to CAPA. It should be the list that the proxies give before login, with the lines "
-            "that they add by themselves: SASL as their mechanisms are, and LOGIN-DELAY where they have logindelay.",
+            "exactly as in the answer to CAPA. It should be the list that the proxies give before login, with the "
+            "lines that they add by themselves: SASL by their mechanisms, and LOGIN-DELAY where they have logindelay.",
             {"file": File()},
             changes=True,
             source=CHAPTER,
