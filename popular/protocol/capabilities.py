@@ -79,7 +79,7 @@ def answer(lines: Sequence[str]) -> bytes:
 
 def with_logins(lines: Sequence[str], *, user: bool, mechanisms: Sequence[str]) -> tuple[str, ...]:
     """A set with the ways to log in that there are, whatever it says itself of them. `user`: USER and PASS."""
-    kept = [line for line in lines if _tag(line) != SASL and (user or line != USER)]
+    kept = [line for line in lines if _tag(line) != SASL and (user or _tag(line) != USER)]
     return (*kept, " ".join((SASL, *mechanisms))) if mechanisms else tuple(kept)
 
 
@@ -145,13 +145,13 @@ def as_common(lines: Sequence[str], shared: Common) -> tuple[str, ...]:
 def before_login(lines: Sequence[str], *, stls: bool, login: bool) -> bytes:
     """The list in the AUTHORIZATION state, with STLS if it may be used. `login`: whether a client may log in now."""
     left_out = _ONLY_BEFORE_LOGIN if login else _ONLY_BEFORE_LOGIN | _ONLY_WITH_LOGIN
-    kept = [line for line in lines if line not in left_out]
+    kept = [line for line in lines if _tag(line) not in left_out]
     return answer([*kept, STLS] if stls else kept)
 
 
 def after_login(lines: Sequence[str]) -> tuple[str, ...]:
     """The list in the TRANSACTION state."""
-    return tuple(line for line in lines if line not in _ONLY_BEFORE_LOGIN)
+    return tuple(line for line in lines if _tag(line) not in _ONLY_BEFORE_LOGIN)
 
 
 def mechanism_list(mechanisms: Sequence[str]) -> bytes:

@@ -12,6 +12,7 @@ from popular.proxy.session.backend.backend_login import (
     Progress,
     Rejected,
     StartTls,
+    XpopLogin,
     xclient,
 )
 
@@ -92,3 +93,30 @@ def test_xclient_holds_nothing_that_could_end_it() -> None:
     assert (
         xclient("2001:db8::1", 1, "a b\r\nUSER x\0é") == b"XCLIENT ADDR=2001:db8::1 PORT=1 SESSION=a_b__USER_x__ TTL=7"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"+ok", "it said: +ok"),
+        (b"", "it said an empty line"),
+        (b"\x1b[2J\xff", "it said: \\x1b[2J\\xff"),
+        (b"x" * 100, f"it said: {'x' * 60} …"),
+    ],
+)
+def test_what_was_heard_in_place_of_a_reply_is_told(line: bytes, reason: str) -> None:
+    """Some of it, and printable, as long as no password was said; then nothing: it may be in what is heard."""
+    for oks in ([], [b"+OK"]):
+        progress = heard(Pop3Login(b"ann", b"secret"), *oks, line)
+        assert isinstance(progress, Broken)
+        assert progress.reason == reason
+    for ahead, before in ((False, 2), (True, 1)):
+        progress = heard(Pop3Login(b"ann", b"secret", ahead), *[b"+OK"] * before, line)
+        assert progress == Broken("no proper reply", "user" if ahead else "password")
+
+
+def test_what_is_no_line_is_told_by_its_kind() -> None:
+    """At any step: none of its octets is shown."""
+    for octets, reason in ((b"+OK \0\r\n", "it sent a NUL"), (b"+OK " + b"x" * 508, "a line of more than 512 octets")):
+        for login, word in ((Pop3Login(b"ann", b"x"), "greeting"), (XpopLogin("ann", "p.1.2", ""), "mailbox")):
+            assert login.hear(octets) == Broken(reason, word)

@@ -2,7 +2,16 @@
 
 import pytest
 
-from popular.protocol.capabilities import NOBODY_KNOWS, Common, as_common, common
+from popular.protocol.capabilities import (
+    NOBODY_KNOWS,
+    Common,
+    after_login,
+    answer,
+    as_common,
+    before_login,
+    common,
+    with_logins,
+)
 from popular.proxy.checks.drift import promised
 from tests.proxy.console import Console
 from tests.proxy.session_double import Known, PureSession
@@ -88,3 +97,12 @@ def test_who_follows_the_backends_promises_nothing_else() -> None:
     assert [ident for ident, _ in promised(console.config)] == ["v"]
     console.say("vserv conf v capafrom backends")
     assert promised(console.config) == ()
+
+
+def test_a_set_may_be_in_small_letters() -> None:
+    """What is not to be said is left out all the same: USER and PIPELINING before STLS, and STLS where it cannot be."""
+    written = ("top", "user", "stls", "pipelining")
+    assert before_login(written, stls=True, login=False) == answer(["top", "STLS"])
+    assert before_login(written, stls=False, login=True) == answer(["top", "user", "pipelining"])
+    assert with_logins(written, user=False, mechanisms=()) == ("top", "stls", "pipelining")
+    assert after_login(written) == ("top", "user", "pipelining")

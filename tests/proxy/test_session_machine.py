@@ -911,7 +911,7 @@ def test_what_we_lack_is_no_backends_fault(backend: str) -> None:
 def test_a_backend_that_talks_nonsense() -> None:
     """It is as if it were not there."""
     note, count, *_ = logging_in().backend_says(b"hello\r\n")
-    assert note[2]["reason"] == "no proper reply while sending the password"
+    assert note[2]["reason"] == "no proper reply"
     assert count == ("count", "backend_failures", "password", "pop")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from popular.protocol.capabilities import DEFAULT
+from popular.store.pserv.capabilities import BUILT_IN
 from popular.store.pserv.program import PROGRAM
 from supervisor.config import Config
 from supervisor.control.difference import config_lines
@@ -198,7 +198,7 @@ def test_listeners_follow_the_server(console: Console) -> None:
 
 def test_the_built_in_capability_list(console: Console) -> None:
     """Without any loaded list the built-in one is shown, and there is nothing to forget."""
-    assert console.lines("capa show") == list(DEFAULT)
+    assert console.lines("capa show") == list(BUILT_IN)
     assert refused(console, "capa del") == "no capability list is loaded"
 
 
@@ -214,7 +214,7 @@ def test_a_capability_list_from_a_file(console: Console, tmp_path: Path) -> None
     assert console.lines("capa show") == ["UIDL", "EXPIRE NEVER"]
     assert console.say("capa show").text == f"from {second}"
     console.say("capa del")
-    assert console.lines("capa show") == list(DEFAULT)
+    assert console.lines("capa show") == list(BUILT_IN)
 
 
 def test_faulty_capability_files(console: Console, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The listing of a large mailbox: its order, and what it costs others."""
 
+import os
 import random
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from popular.store.maildir.listing import NEW, Gathered
 
@@ -50,3 +52,21 @@ def longest_part(deed: Callable[[], object]) -> float:
     longest = max(longest, time.monotonic() - before)
     doing.join()
     return longest / (time.monotonic() - begun)
+
+
+def test_the_host_of_another_deliverer_is_no_size(tmp_path: Path) -> None:
+    """`_SIZE` is believed behind our own names alone: a host may be called mail_1."""
+    sizes = {
+        "1700000000.V801I1c4d5M20046.mail_1": 7,
+        "1700000001.M2P1.mail_1:2,S": 7,
+        "1700000002.1-000003-0123abcd_44": 44,
+        "945113196.14341_1067": 1067,
+    }
+    found = Gathered()
+    for name in sizes:
+        (tmp_path / name).write_bytes(b"12345\r\n")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for name in sizes:
+        found.add(NEW, folder, name)
+    os.close(folder)
+    assert {message.name: message.size for message in found.listing().messages} == sizes

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from popular.protocol.capabilities import DEFAULT
 from popular.store.maildir.maildir import Maildir
+from popular.store.pserv.capabilities import BUILT_IN
 from supervisor.table.segment import View
 from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
@@ -110,7 +110,7 @@ def test_a_whole_session(store: Store) -> None:
         assert client.ask("TOP 1 0").startswith(b"+OK")
         assert client.block() == [b"Subject: one", b""]
         assert client.ask("CAPA").startswith(b"+OK")
-        assert client.block() == [line.encode() for line in DEFAULT]
+        assert client.block() == [line.encode() for line in BUILT_IN]
         assert client.ask("DELE 1") == b"+OK message 1 deleted"
         assert client.ask("RETR 1") == b"-ERR message 1 is deleted"
         assert client.ask("USER joe").startswith(b"-ERR")
@@ -571,7 +571,7 @@ def test_a_new_config_is_for_new_sessions(store: Store, tmp_path: Path) -> None:
             new.ask("CAPA")
             assert new.block() == [b"UIDL", b"TOP"]
         old.ask("CAPA")
-        assert old.block() == [line.encode() for line in DEFAULT]
+        assert old.block() == [line.encode() for line in BUILT_IN]
         store.said("server conf state offline")
         assert old.retrieve(1) == PLAIN
         with pytest.raises(ConnectionRefusedError):

@@ -116,6 +116,15 @@ def test_mail_is_read_and_deleted(site: Site) -> None:
         client.quit()
 
 
+def test_capa_says_the_same_before_and_after_the_login(site: Site) -> None:
+    """SASL too (RFC 2449 section 6.3), as long as proxy and store have the lists that are built in."""
+    site.put("x/joe", b"hello\r\n")
+    stranger = poplib.POP3(LOOPBACK, site.port, timeout=patient(20))
+    with site.client("joe") as client:
+        assert client.capa() == stranger.capa()
+    stranger.close()
+
+
 def test_a_session_has_one_id_in_both_logs(site: Site) -> None:
     """The proxy's session id stands in its own log line and in that of pserv."""
     site.put("x/joe", b"Subject: x\r\n\r\n")

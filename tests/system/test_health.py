@@ -158,6 +158,22 @@ def test_one_that_is_not_there_is_down() -> None:
     assert check(backend(free_port(), "connect"), None, PATIENT).why == "Connection refused"
 
 
+def test_a_storage_server_does_not_greet() -> None:
+    """Who does is a POP3 server: `prot XPOP` is wrong, and its greeting would be taken for the mailbox."""
+
+    def greet(peer: Peer) -> None:
+        peer.say(b"+OK ready\r\n")
+        peer.rest()
+
+    def wait(peer: Peer) -> None:
+        peer.rest()
+
+    for play, why in ((greet, "it greets (is it a POP3 server?); it said: +OK ready"), (wait, "")):
+        with ScriptedBackend(play) as server:
+            store = backend(server.port, "connect").with_parameters({"prot": "XPOP"})
+            assert check(store, None, PATIENT).why == why
+
+
 def test_one_that_is_slow_but_answers_is_well() -> None:
     """What is too long is a silence, and not all of its answers together; for those there is a time too."""
 

@@ -1,6 +1,6 @@
 """One check of a backend: as a client would come to it, with a mailbox that is kept for that.
 
-    connect   a connection stands, with TLS where it is implicit
+    connect   a connection stands, with TLS where it is implicit; and whoever should not greet (XPOP) does not
     greeting  and the backend greets
     capa      and STLS is done where the backend has it, and CAPA answered
     login     and the canary is let in as the backend's `login` says, CAPA asked again, STAT and QUIT answered
@@ -28,6 +28,7 @@ from popular.proxy.checks.reaching import reach
 from popular.proxy.session.backend.backend_auth import Credentials, login_for
 from popular.proxy.session.backend.backend_login import Broken, LoggedIn, Rejected
 from popular.proxy.session.backend.contracts import OURS, failure_of
+from popular.proxy.session.backend.improper import said
 from popular.proxy.session.backend.refusals import Affair, affair
 from popular.proxy.settings.backend import (
     CAPA,
@@ -36,12 +37,15 @@ from popular.proxy.settings.backend import (
     IMPLICIT,
     LOGIN,
     OFF,
+    POP3,
     STARTTLS,
     Backend,
     looks_at_passwords,
 )
 
 _OK = b"+OK\r\n"
+_GREETS_WITHIN = 0.5
+"""Seconds after which who has said nothing is taken not to greet."""
 
 
 class Failed(Exception):
@@ -144,7 +148,7 @@ def _log_in(connection: "_CanaryConnection", backend: Backend) -> str:
                     return refusal
                 raise Failed(refusal)
             case Broken():
-                raise Failed(progress.reason)
+                raise Failed(f"{login.step}: {progress.reason}")
         progress = login.hear(connection.line() + b"\r\n")
     return ""
 
@@ -200,6 +204,8 @@ class _CanaryConnection:
             self.start_tls()
         if backend.health != CONNECT:
             self.expect_ok("the greeting")
+        elif backend.prot != POP3:
+            self._expect_silence()
 
     def __enter__(self) -> "_CanaryConnection":
         return self
@@ -243,6 +249,16 @@ class _CanaryConnection:
             self._held += data
         line, _, self._held = self._held.partition(b"\n")
         return line.removesuffix(b"\r")
+
+    def _expect_silence(self) -> None:
+        """A storage server says nothing by itself: a greeting would be taken for the answer that a mailbox is open."""
+        self._socket.settimeout(min(self._left(), _GREETS_WITHIN))
+        try:
+            heard = self._socket.recv(LONGEST_REPLY)
+        except TimeoutError:
+            return
+        if heard:
+            raise Failed(f"it greets (is it a POP3 server?); {said(heard.splitlines()[0])}")
 
     def expect_ok(self, what: str) -> None:
         line = self.line()

@@ -1,8 +1,8 @@
 """Makes a listing out of the files of a mailbox: what their names tell, in which order, under which unique ids.
 
 The names are those of the extended Maildir (see `maildir.py`), and those of Postfix, Dovecot and others. A size is that
-of the wire, with CRLF line ends: `_SIZE` and Dovecot's `,W=SIZE` tell it. Whoever lists feeds entries to a Gathered;
-only files whose name does not tell their size or time are asked for it (see `wiresize.py`).
+of the wire, with CRLF line ends: our own `_SIZE` and Dovecot's `,W=SIZE` tell it. Whoever lists feeds entries to a
+Gathered; only files whose name does not tell their size or time are asked for it (see `wiresize.py`).
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import stat
 from typing import NamedTuple
 
 from popular.store.maildir import wiresize
+from popular.store.maildir.renamed import without_flags
 from popular.store.messages import NOT_A_MESSAGE, SAME_UID, STAT_FAILED
 from supervisor.runtime.messages import Message as LogMessage
 
@@ -21,9 +22,10 @@ NEW, CUR = "new", "cur"
 _SORTED_AT_ONCE = 4096
 
 _NAME = re.compile(
-    r"(?P<seconds>\d{1,12})\.(?:\d+-(?P<micros>\d{6})-[0-9a-f]{8}|[^:]*?)(?:_(?P<size>\d{1,15}))?(?::.*)?",
+    r"(?P<seconds>\d{1,12})\.(?:\d+(?:-(?P<micros>\d{6})-[0-9a-f]{8})?(?:_(?P<size>\d{1,15}))?|[^:]*?)(?::.*)?",
     re.ASCII | re.DOTALL,
 )
+"""`_SIZE` counts behind our own forms alone: in others' names a host may be called `mail_1`."""
 _MICROS = re.compile(r"\d{1,12}\.[0-9A-Za-z]*?M(\d{1,6})(?!\d)", re.ASCII)
 """Postfix's `…V801I1c4d5M20046.host` and Dovecot's `…M20046P2137.host`: microseconds without leading zeros."""
 _VIRTUAL_SIZE = re.compile(r"[^:]*,W=(\d{1,15})(?:[,:].*)?", re.ASCII | re.DOTALL)
@@ -110,7 +112,7 @@ class Gathered:
 
 def _uid(name: str) -> str:
     """The file name without its flags, or its digest where RFC 1939 section 7 does not allow it as a unique id."""
-    own = name.partition(":")[0]
+    own = without_flags(name)
     return own if _UID.fullmatch(own) else _digest(own)
 
 

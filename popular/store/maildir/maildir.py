@@ -7,8 +7,8 @@ read too, with LF or CRLF line ends: their size is asked for, and flags after a 
 
 A mailbox that does not exist is empty; one that cannot be read is an error (MailboxError), and so is a mail root that
 is not there. Nothing below the root is reached through a symbolic link. Nothing is locked: a message may vanish between
-any two calls, and that is no error. Every call blocks on the disk, keeps no directory open, and may be made from any
-thread.
+any two calls, and that is no error, or have other flags (see `renamed.py`). Every call blocks on the disk, keeps no
+directory open, and may be made from any thread.
 """
 
 import errno
@@ -24,6 +24,7 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.xpop import check_mailbox_name
 from popular.store.maildir.folders import RootUnusable, make_folder, make_step, open_folder, open_root, step_into
 from popular.store.maildir.listing import CUR, NEW, Gathered, Listing, ListingNote, StoredMessage, reason_of
+from popular.store.maildir.renamed import Whereabouts
 from popular.store.messages import DELETE_FAILED, FOLDER_MISSING, MOVE_FAILED
 
 
@@ -85,6 +86,10 @@ class Maildir:
                 with suppress(FileNotFoundError):
                     if fd is not None:
                         return _open_regular(message.name, fd)
+            found = Whereabouts(folders, [message.name]).of(message.name)
+            if found is not None:
+                with suppress(FileNotFoundError):
+                    return _open_regular(found[1], found[0])
         raise MessageGone(f"mailbox {self.name}: {message.name} is gone")
 
     def update(self, deleted: Iterable[StoredMessage], retrieved: Iterable[StoredMessage]) -> Updated:
@@ -93,7 +98,7 @@ class Maildir:
         For a master session `retrieved` is empty: what it read stays new.
         """
         with self._handler("update"), self._open_folders((NEW, CUR)) as folders:
-            removals = [(message, _remove(folders, message)) for message in deleted]
+            removals = _remove_all(folders, deleted)
             moves = [(message, _move_to_cur(folders, message)) for message in retrieved if message.folder == NEW]
         failed = [
             ListingNote(DELETE_FAILED, message.name, reason_of(error))
@@ -187,6 +192,32 @@ def _remove(folders: dict[str, int | None], message: StoredMessage) -> OSError |
             except OSError as error:
                 return error
     return FileNotFoundError()
+
+
+def _remove_all(
+    folders: dict[str, int | None], messages: Iterable[StoredMessage]
+) -> list[tuple[StoredMessage, OSError | None]]:
+    """Removes messages, under whatever flags they are now; gives back what went wrong with each."""
+    removals = [(message, _remove(folders, message)) for message in messages]
+    missing = [message.name for message, error in removals if isinstance(error, FileNotFoundError)]
+    if not missing:
+        return removals
+    now = Whereabouts(folders, missing)
+    return [
+        (message, _remove_renamed(now, message) if isinstance(error, FileNotFoundError) else error)
+        for message, error in removals
+    ]
+
+
+def _remove_renamed(now: Whereabouts, message: StoredMessage) -> OSError | None:
+    try:
+        found = now.of(message.name)
+        if found is None:
+            return FileNotFoundError()
+        os.unlink(found[1], dir_fd=found[0])
+    except OSError as error:
+        return error
+    return None
 
 
 def _move_to_cur(folders: dict[str, int | None], message: StoredMessage) -> OSError | None:

@@ -7,7 +7,7 @@ there: one capability a line, exactly as in the answer to CAPA. It is checked wh
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from popular.protocol.capabilities import DEFAULT, MOST_OCTETS, BadCapabilities, read_lines
+from popular.protocol.capabilities import DEFAULT, MOST_OCTETS, BadCapabilities, read_lines, with_logins
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import File
@@ -17,6 +17,9 @@ from supervisor.control.words import CommandRefused, phrase
 CHAPTER = "Runtime configuration of pserv: the capa command"
 SORT = "capa"
 _ONE = "loaded"
+BUILT_IN = with_logins(DEFAULT, user=True, mechanisms=("PLAIN", "LOGIN"))
+"""What proxies announce that have no set of their own, and modules that look at passwords: SASL belongs in both states
+(RFC 2449 section 6.3), and only they know what they say of it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def _loaded(config: Config) -> CapabilityList | None:
 def lines_of(config: Config) -> Sequence[str]:
     """The list in force."""
     loaded = _loaded(config)
-    return DEFAULT if loaded is None else loaded.lines
+    return BUILT_IN if loaded is None else loaded.lines
 
 
 def _load(context: CommandContext, arguments: Arguments) -> Outcome:
@@ -73,7 +76,8 @@ def capa_commands() -> Sequence[ControlCommand]:
             "capa load <file>",
             _load,
             "Loads the capability list from a file; it takes the place of the one before.\nOne capability a line, "
-            "exactly as in the answer to CAPA. It should be the list that the proxies give before login.",
+            "exactly as in the answer to CAPA. It should be the list that the proxies give before login, with the "
+            "lines that they add by themselves: SASL by their mechanisms, and LOGIN-DELAY where they have logindelay.",
             {"file": File()},
             changes=True,
             source=CHAPTER,

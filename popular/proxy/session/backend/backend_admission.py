@@ -14,8 +14,10 @@ from popular.proxy.settings.backend import WaitingLimit
 from supervisor.serving.context import WorkerContext
 from supervisor.system import Shared
 
-CROWDED = BackendFailure("as many sessions as maxwaiting allows wait for it already", "maxwaiting")
-"""Why a backend is not even tried."""
+CROWDED = BackendFailure(
+    "as many sessions as maxwaiting allows wait for it already (is it slow, or does it lead back to us?)", "maxwaiting"
+)
+"""Why a backend is not even tried. A loop over another proxy is seen nowhere else (decision 10.34)."""
 FULL = BackendFailure("as many sessions as maxsessions allows are at it already", "maxsessions")
 
 

@@ -5,8 +5,9 @@
                   … PASS in one piece with USER, ahead of the reply to it, where the backend can do with that
     XPOP, CXPOP   three lines → one reply → joined
 
-What the backend sends after its last reply already belongs to the client. A backend may be hostile: its lines are
-bounded, and nothing that could end a line ever goes into a name or password.
+What the backend sends after its last reply already belongs to the client; but not in XPOP, where the first reply may be
+the greeting of a POP3 server. A backend may be hostile: its lines are bounded, and nothing that could end a line ever
+goes into a name or password.
 """
 
 import re
@@ -16,6 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 from popular.protocol.lines import LONGEST_COMMAND, LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.protocol.replies import code_of, known_code
 from popular.protocol.xpop import request
+from popular.proxy.session.backend.improper import fault, said
 from supervisor.octets import find, joined, namedtuple_of
 
 TLS_STEP, AUTHENTICATING = "starting TLS", "authenticating"
@@ -251,9 +253,8 @@ class Pop3Login(BackendLogin):
     def hear(self, data: bytes) -> Progress:
         try:
             line = self._lines.next_line(data)
-        except PeerFault:
-            broken = Broken(f"no proper reply while {self._steps[self._step]}", WORDS[self._steps[self._step]])
-            return broken if self.refusal is None else self.refusal
+        except PeerFault as error:
+            return Broken(fault(error), WORDS[self._steps[self._step]]) if self.refusal is None else self.refusal
         if line is None:
             return None
         if self.refusal is not None:
@@ -300,13 +301,13 @@ class Pop3Login(BackendLogin):
     def _refused(self, line: bytes) -> Progress:
         step = self._steps[self._step]
         if not line.startswith(b"-ERR"):
-            return Broken(f"no proper reply while {step}", WORDS[step])
+            return Broken("no proper reply" if self._has_said_all() else said(line), WORDS[step])
         if step is TLS_STEP:
             return Broken(f"it offers no STLS: {line.decode('utf-8', 'replace')}", WORDS[step])
         if step is _XCLIENT:
             return self._refused_xclient(line)
-        said, code = self._without_password(line)
-        return Rejected(said, code, step, of_login=self.names_user, word=WORDS[step])
+        reply, code = self._without_password(line)
+        return Rejected(reply, code, step, of_login=self.names_user, word=WORDS[step])
 
     def _without_password(self, line: bytes) -> tuple[bytes, bytes | None]:
         """The line and its response code, for the log, which holds no password: a server that takes PASS for an unknown
@@ -320,11 +321,15 @@ class Pop3Login(BackendLogin):
 
     def _repeats(self, line: bytes) -> bool:
         """Whether what was said before, and nobody may see, is in the reply."""
-        return self._step >= len(self._say) and bool(self._password) and self._password in line
+        return self._has_said_all() and bool(self._password) and self._password in line
+
+    def _has_said_all(self) -> bool:
+        """Whether the password was told, too."""
+        return self._step >= len(self._say)
 
     def _refused_xclient(self, line: bytes) -> Broken:
-        said = line.decode("utf-8", "replace")
-        return Broken(f"it takes no XCLIENT (is the proxy in its login_trusted_networks?): {said}", "xclient")
+        words = line.decode("utf-8", "replace")
+        return Broken(f"it takes no XCLIENT (is the proxy in its login_trusted_networks?): {words}", "xclient")
 
 
 class XpopLogin(BackendLogin):
@@ -354,12 +359,13 @@ class XpopLogin(BackendLogin):
     def hear(self, data: bytes) -> Progress:
         try:
             line = self._lines.next_line(data)
-        except PeerFault:
-            return Broken(f"no proper reply while {_OPENING}", "mailbox")
+        except PeerFault as error:
+            return Broken(fault(error), "mailbox")
         if line is None:
             return None
         if is_ok(line):
-            return LoggedIn(line, self._lines.take_rest())
+            rest = self._lines.take_rest()
+            return Broken("more than one reply: is it a POP3 server?", "mailbox") if rest else LoggedIn(line, rest)
         if line.startswith(b"-ERR"):
             return Rejected(line, code_of(line), _OPENING, of_login=False, word="mailbox")
-        return Broken(f"no proper reply while {_OPENING}", "mailbox")
+        return Broken(said(line), "mailbox")

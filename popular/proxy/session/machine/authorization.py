@@ -335,7 +335,12 @@ def _row_of(line: bytes, blank: int) -> CommandRow | None:
 
 
 def name_of(octets: bytes) -> str:
-    """A user name, if there can be such a one. Raises BadResponse."""
+    """A user name, if there can be such a one. Raises BadResponse.
+
+    `joe PASS secret`, two commands in one line, is none: log, table and pages show names.
+    """
+    if find(octets, _BLANK) >= 0 and b"PASS" in octets.upper().split()[1:-1]:
+        raise sasl.BadResponse("PASS stands in a line of its own")
     if is_plain(octets) and 0 < len(octets) <= LONGEST_NAME:
         return octets.decode("ascii")
     try:
