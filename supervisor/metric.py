@@ -68,6 +68,13 @@ class Counts(CountSource):
 
 
 @dataclass(frozen=True)
+class CountOf(Counts):
+    """A counter of what a histogram times: its `observer` counts each event there too."""
+
+    histogram: str
+
+
+@dataclass(frozen=True)
 class CountNow(CountSource):
     """How many there are now: a number of theirs that also falls, and whose part of a dead process is taken off."""
 
@@ -262,6 +269,13 @@ def histograms(metrics: Iterable[Metric]) -> tuple[Histogram, ...]:
         for metric in metrics
         if isinstance(metric.source, Durations)
     )
+
+
+def event_counters(metrics: Iterable[Metric]) -> dict[str, str]:
+    """Which counter counts the events of a histogram, where one does."""
+    return {
+        metric.source.histogram: metric.source.cell_name for metric in metrics if isinstance(metric.source, CountOf)
+    }
 
 
 def ends(metrics: Iterable[Metric]) -> tuple[tuple[Things, str], ...]:

@@ -17,6 +17,7 @@ from popular.proxy.settings.reports import REPORTS
 from popular.proxy.settings.standing import RECORD
 from supervisor.metric import (
     CountNow,
+    CountOf,
     Counts,
     Described,
     Durations,
@@ -49,7 +50,7 @@ _LOGINS = (
     Metric(
         "popular_logins_total",
         "Logins that succeeded: the backend let the user in, or an empty mailbox is shown.",
-        Counts("logins"),  # by the observer `login_durations` of session/runtime.py
+        CountOf("logins", histogram="login_duration"),
         (VSERV,),
     ),
     Metric(
@@ -132,7 +133,12 @@ _LOGINS = (
         Counts("trace_octets"),
         (Label("result", ("written", "dropped")),),
     ),
-    Metric("popular_module_lookups_total", "Questions put to a module.", Counts("module_lookups"), (MODULE,)),
+    Metric(
+        "popular_module_lookups_total",
+        "Questions put to a module.",
+        CountOf("module_lookups", histogram="module_duration"),
+        (MODULE,),
+    ),
     Metric(
         "popular_module_failures_total",
         "Questions that a module could not answer.",
@@ -308,7 +314,7 @@ _BACKENDS = (
     Metric(
         "popular_backend_logins_total",
         "Logins that a backend accepted.",
-        Counts("backend_logins"),  # by the observer `login_durations` that backends_in_use.py makes for each
+        CountOf("backend_logins", histogram="backend_login_duration"),
         (BACKEND,),
     ),
     Metric(

@@ -103,7 +103,7 @@ class ProxyService:
             context,
             threads=threads_to_compute(config.variables["workers"]),
             counters=counters,
-            observers={ident: observer("module_duration", ident, counter="module_lookups") for ident in modules},
+            observers={ident: observer("module_duration", ident) for ident in modules},
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
         traffic_cells = [counters.cell(counter, end) for counter, end in ends]

@@ -72,6 +72,7 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
         tones=program.watched.tones,
         looks=program.watched.looks,
         kick=program.watched.kick,
+        event_counters=metric.event_counters(metrics),
     )
 
 

@@ -16,7 +16,7 @@ NAMED = re.compile(r"`([\w/]+\.py)`")
 FILELESS = re.compile(r"`([A-Za-z_]\w*(?:\.(?!py`)\w+)*)`")
 """What a row names without its file: `Class`, `Class.method`, `function`."""
 PACKAGES = ("supervisor", "metrics", "popular")
-MOST_FILES = {"A login": 12, "A command": 15, "A metric": 6, "A certificate": 12, "A configuration": 7}
+MOST_FILES = {"A login": 12, "A command": 13, "A metric": 6, "A certificate": 11, "A configuration": 7}
 """How many files each needs, as ARCHITECTURE.md says beside its goals: it may become fewer, not more."""
 
 
