@@ -131,7 +131,7 @@ class Trying:
                 starting=True,
             )
             try:
-                return self._language.conduct(line, context)
+                return self._language.execute_line(line, context)
             except NeedsLookup as needed:
                 self._facts.store(needed.job, run(needed.job))
 

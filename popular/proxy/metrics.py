@@ -16,7 +16,6 @@ from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS
 from popular.proxy.settings.standing import RECORD
 from supervisor.metric import (
-    CountNow,
     CountOf,
     Counts,
     Described,
@@ -29,6 +28,7 @@ from supervisor.metric import (
     SomeLabels,
     StandingSeconds,
     Things,
+    UpDownCounter,
 )
 from supervisor.table.contents import microseconds
 
@@ -92,12 +92,12 @@ _LOGINS = (
     Metric(
         "popular_cluster_workers_alone",
         "Workers that the server of the cluster does not answer; their limits count locally.",
-        CountNow("clusters_lost"),
+        UpDownCounter("clusters_lost"),
     ),
     Metric(
         "popular_cluster_namesakes",
         "Workers that know of another proxy of the cluster with our name (sidprefix); users are not moved meanwhile.",
-        CountNow("cluster_namesakes"),
+        UpDownCounter("cluster_namesakes"),
     ),
     Metric(
         "popular_login_duration_seconds",
@@ -155,13 +155,13 @@ _LOGINS = (
     Metric(
         "popular_module_breakers_open",
         "Workers that do not ask a module for a while, because it has failed too many times in a row.",
-        CountNow("module_breakers_open"),
+        UpDownCounter("module_breakers_open"),
         (MODULE,),
     ),
     Metric(
         "popular_module_threads",
         "Threads that are at work for a module that blocks.",
-        CountNow("module_threads"),
+        UpDownCounter("module_threads"),
         (MODULE,),
     ),
     Metric(
@@ -186,7 +186,7 @@ _LOGINS = (
     Metric(
         "popular_module_queue_length",
         "Questions to modules that wait for a thread.",
-        CountNow("module_queue"),
+        UpDownCounter("module_queue"),
     ),
     Metric(
         "popular_module_queue_duration_seconds",
@@ -296,20 +296,20 @@ _BACKENDS = (
     Metric(
         "popular_backend_waiting_sessions",
         "Sessions that wait for the backend: for the mail check, the connection, or its answer to the login.",
-        CountNow("backend_waiting"),
+        UpDownCounter("backend_waiting"),
         (BACKEND,),
     ),
     Metric(
         "popular_backend_connected_sessions",
         "Sessions that are at the backend, from the mail check or the attempt to connect to the end of the connection; "
         "see maxsessions in pproxy-control(7).",
-        CountNow("backend_places"),
+        UpDownCounter("backend_places"),
         (BACKEND,),
     ),
     Metric(
         "popular_backends_waiting_sessions",
         "Sessions that wait for any backend; see maxwaiting in pproxy-control(7).",
-        CountNow("backends_waiting"),
+        UpDownCounter("backends_waiting"),
     ),
     Metric(
         "popular_backend_logins_total",

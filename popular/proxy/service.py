@@ -51,9 +51,9 @@ class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
     def __init__(
-        self, context: WorkerContext, config: Config, before: "ProxyService | None", *, in_force: bool = False
+        self, context: WorkerContext, config: Config, before: "ProxyService | None", *, tolerant: bool = False
     ) -> None:
-        """Raises CommandRefused with a text for people. `in_force`: others have tried the config, and are served under
+        """Raises CommandRefused with a text for people. `tolerant`: others have tried the config, and are served under
         it; what cannot be opened any more is done without.
         """
         variables = config.variables
@@ -70,7 +70,7 @@ class ProxyService:
         self.refusals: Mapping[str, Refusals] = {
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
         }
-        self._lacking: Lacking = Lacking(config, None if before is None else before._lacking, in_force=in_force)
+        self._lacking: Lacking = Lacking(config, None if before is None else before._lacking, tolerant=tolerant)
         self.cluster: Cluster | None = _cluster(
             context, config, None if before is None else before.cluster, lacking=self._lacking
         )
@@ -82,7 +82,7 @@ class ProxyService:
         # After whatever may fail, so that nothing needs to be closed then.
         self._context = context
         self._open: list[OpenModule] = open_modules(
-            context, config, before._open if before is not None else [], in_force=in_force
+            context, config, before._open if before is not None else [], tolerant=tolerant
         )
         self._times: RefusalTimes | None = None if before is None else before._times
         self._vservs = self._runtimes(context, config)

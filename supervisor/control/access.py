@@ -68,7 +68,7 @@ class Access:
         """Why a client may not say this; empty if he may."""
         if self.may_all(peer):
             return ""
-        reads = language.reads_only(line)
+        reads = language.is_read_only(line)
         if self.rules is None:
             return "" if reads else _READERS
         mine = [rule for rule in self.rules if rule.is_about(peer)]
@@ -161,7 +161,7 @@ def _check_pattern(rest: Sequence[Word], say: Word, language: Vocabulary) -> Non
         raise CommandRefused(f"which command? such as: {MAY_SAY} kill {ANY_WORD}", say.column)
     open_ended = plain != tuple(rest)
     try:
-        command, _ = language.find(plain)
+        command, _ = language.match(plain)
         _check_choices(command, plain[len(command.shape.head) :])
     except CommandRefused as refused:
         if refused.column is not None:

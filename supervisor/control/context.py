@@ -249,8 +249,12 @@ class ProgramTables(Protocol):
         """The commands that make the things of a config anew, in order."""
 
     @property
-    def supply(self) -> Callable[[CommandContext, Change], Change]:
+    def complete_change(self) -> Callable[[CommandContext, Change], Change]:
         """Gives the config of a change what it needs from outside."""
+
+    @property
+    def check_change(self) -> Callable[[CommandContext, Change], Change]:
+        """Refuses a change that something is against which was ordered beside the config."""
 
 
 class Vocabulary(Protocol):
@@ -259,13 +263,13 @@ class Vocabulary(Protocol):
     @property
     def commands(self) -> Sequence[ControlCommand]: ...
 
-    def find(self, words: Sequence[Word]) -> tuple[ControlCommand, dict[str, Any]]:
+    def match(self, words: Sequence[Word]) -> tuple[ControlCommand, dict[str, Any]]:
         """The command that these words are, and its arguments. Raises CommandRefused."""
 
-    def answer(self, words: Sequence[Word], context: CommandContext) -> Outcome:
+    def execute(self, words: Sequence[Word], context: CommandContext) -> Outcome:
         """What the handler of a command gives back. Raises CommandRefused or NeedsLookup."""
 
-    def reads_only(self, line: str) -> bool:
+    def is_read_only(self, line: str) -> bool:
         """Whether a line can neither change nor order anything; so of one that is no command."""
 
     def next_words(self, words: Sequence[str]) -> list[str]:
@@ -295,6 +299,11 @@ class FrozenContext:
     @property
     def in_force(self) -> Config:
         return self.running or self.config
+
+
+def made_ready(context: CommandContext, change: Change) -> Change:
+    """The change as it may be put in force: complete, and checked. Raises CommandRefused, NeedsLookup."""
+    return context.program.check_change(context, context.program.complete_change(context, change))
 
 
 def context_with(context: CommandContext, config: Config) -> FrozenContext:

@@ -80,7 +80,7 @@ def _json(context: CommandContext, arguments: Arguments) -> Outcome:
     first = arguments["command"][0]
     if first.lower() == _JSON:
         raise CommandRefused(f"{_JSON} is there already; allowed once", first.column)
-    return context.language.answer(arguments["command"], context).as_json()
+    return context.language.execute(arguments["command"], context).as_json()
 
 
 def _command_words(context: CommandContext, arguments: Arguments) -> Iterable[str]:

@@ -52,7 +52,7 @@ class Language:
         self._by_head = {command.shape.head: command for command in self.commands}
         assert len(self._by_head) == len(self.commands), "two commands begin with the same words"
 
-    def find(self, words: Sequence[Word]) -> tuple[ControlCommand, dict[str, Any]]:
+    def match(self, words: Sequence[Word]) -> tuple[ControlCommand, dict[str, Any]]:
         """The command that these words are, and its arguments as they were said. Raises CommandRefused."""
         command = self._longest_head(words)
         if command is None:
@@ -71,9 +71,9 @@ class Language:
             raise CommandRefused(f"<{missing}> is missing{hint}; usage: {command.usage}", of_form=True)
         return command, command.shape.bind(arguments)
 
-    def read(self, words: Sequence[Word], lookups: Lookups) -> tuple[ControlCommand, dict[str, Any]]:
-        """Like `find`, with the arguments fitted to their kinds. Raises CommandRefused or NeedsLookup."""
-        command, _ = self.find(words)
+    def parse(self, words: Sequence[Word], lookups: Lookups) -> tuple[ControlCommand, dict[str, Any]]:
+        """Like `match`, with the arguments fitted to their kinds. Raises CommandRefused or NeedsLookup."""
+        command, _ = self.match(words)
         values = []
         for position, word in enumerate(words[len(command.shape.head) :]):
             name = command.shape.slot(position)
@@ -83,28 +83,28 @@ class Language:
         _refuse_twice(command, values, words)
         return command, command.shape.bind(values)
 
-    def answer(self, words: Sequence[Word], context: CommandContext) -> Outcome:
+    def execute(self, words: Sequence[Word], context: CommandContext) -> Outcome:
         """Finds the command, fits its arguments and calls its handler; changes nothing.
 
         Raises CommandRefused or NeedsLookup.
         """
-        command, arguments = self.read(words, context.lookups)
+        command, arguments = self.parse(words, context.lookups)
         try:
             return command.handler(context, arguments)
         except Unfit as unfit:
             raise CommandRefused(str(unfit)) from None
 
-    def conduct(self, line: str, context: CommandContext) -> Outcome:
-        """`answer` for a line as it came over the control socket or stands in an rc file."""
-        return self.answer(split(line), context)
+    def execute_line(self, line: str, context: CommandContext) -> Outcome:
+        """`execute` for a line as it came over the control socket or stands in an rc file."""
+        return self.execute(split(line), context)
 
-    def reads_only(self, line: str) -> bool:
+    def is_read_only(self, line: str) -> bool:
         """Whether a line can neither change nor order anything; so of one that is no command."""
         try:
             words = split(line)
             while words[:1] == ["json"]:
                 words = words[1:]
-            command, _ = self.find(words)
+            command, _ = self.match(words)
         except CommandRefused:
             return True
         return not command.changes and not command.one_off

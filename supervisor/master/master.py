@@ -264,7 +264,7 @@ class Master:
 
     # The workers (pool.py, PoolEvents)
 
-    def inherit(self, slot: int, block: int, lifeline: Any, *, strict: bool) -> Inheritance:
+    def inherit(self, slot: int, block: int, lifeline: Any, *, tolerant: bool) -> Inheritance:
         running = self._changes.running
         wanted = self._listeners.copies(self._program.listeners(running))
         return Inheritance(
@@ -275,7 +275,7 @@ class Master:
             tokens=self._accounting.tokens,
             block=block,
             slot=slot,
-            strict=strict,
+            tolerant=tolerant,
             lifeline=lifeline,
             listeners=self._listeners.of_slot(slot, wanted),
             shared=self._listeners.shared,

@@ -43,7 +43,7 @@ LANGUAGE = Language(
 
 def read(line: str) -> tuple[str, dict[str, Any]]:
     """The pattern that a line is, and its arguments."""
-    command, arguments = LANGUAGE.read(split(line), Lookups())
+    command, arguments = LANGUAGE.parse(split(line), Lookups())
     return command.pattern, arguments
 
 

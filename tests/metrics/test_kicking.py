@@ -65,7 +65,7 @@ def test_the_commands_are_those_of_the_program() -> None:
     assert [(one.words, one.sessions) for one in found] == [(("kick", "user", "joe", "vserv", "v"), 2), ((), 0)]
     language = Language(PROGRAM.commands)
     for words in (found[0].words, *(look.kick for look in LAYOUT.looks)):
-        assert language.find(list(split(" ".join(words))))[0].pattern.startswith("kick <what> <whom>")
+        assert language.match(list(split(" ".join(words))))[0].pattern.startswith("kick <what> <whom>")
 
 
 def test_as_many_as_the_table_tells_are_only_some() -> None:

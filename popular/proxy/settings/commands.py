@@ -9,13 +9,12 @@ from popular.proxy.settings.blocking import blocking_commands
 from popular.proxy.settings.cluster import cluster_commands
 from popular.proxy.settings.explain import explain_command
 from popular.proxy.settings.lastlogins import last_login_commands
-from popular.proxy.settings.moving import check_nobody_is_led_astray, move_commands
+from popular.proxy.settings.moving import move_commands
 from popular.proxy.settings.operating import operator_commands
 from popular.proxy.settings.reports import report_commands
 from popular.proxy.settings.resolving import lookup_command, resolve_command
 from popular.proxy.settings.tracing import trace_commands
 from popular.proxy.settings.vserv import VSERV
-from popular.tls import supply as certificates
 from popular.tls.commands import tls_commands
 from popular.tls.users import SORT as TLS_SORT
 from supervisor.config import Config
@@ -59,11 +58,6 @@ def _prng(context: CommandContext, arguments: Arguments) -> Outcome:
     if len(seed) < octets:
         raise CommandRefused(f"{filename} holds only {len(seed)} octets; {octets} are wanted")
     return Change(f"the generator is fed with {octets} octets of {filename}", config=config, seed=seed)
-
-
-def supply(context: CommandContext, change: Change) -> Change:
-    """What a new config needs from outside, if nothing that was ordered is against it. See Program.supply."""
-    return check_nobody_is_led_astray(context, certificates.supply(context, change))
 
 
 def prng_command() -> ControlCommand:

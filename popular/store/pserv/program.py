@@ -12,7 +12,7 @@ from popular.store.pserv.phases import STATES, Phase
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES
 from popular.tls import commands as certificates
-from popular.tls.supply import supply
+from popular.tls.supply import complete_change
 from popular.tls.users import described
 from popular.tls.variables import TLS_VARIABLES
 from supervisor.config import Config
@@ -100,7 +100,7 @@ PROGRAM = Program(
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9111",
-    supply=supply,
+    complete_change=complete_change,
     periodic_commands=(certificates.PERIODIC,),
     ways=(WAY,),
 )
