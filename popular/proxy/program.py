@@ -160,7 +160,7 @@ def _reports(service: Service) -> Sequence[Report]:
 def _ordered(service: Service, entries: Sequence[OrderEntry]) -> None:
     assert isinstance(service, ProxyService)
     service.orders.changed(entries)
-    service.recorder.changed()
+    service.registry.changed()
 
 
 async def _answer(service: Service, question: Any) -> Any:
@@ -174,7 +174,7 @@ async def _answer(service: Service, question: Any) -> Any:
 def _finish(service: Service) -> None:
     assert isinstance(service, ProxyService)
     service.last_logins.finish()
-    service.recorder.finish()
+    service.registry.finish()
 
 
 PROGRAM = Program(

@@ -29,7 +29,7 @@ from popular.proxy.session.shared.news import News
 from popular.proxy.session.shared.question_queue import QuestionQueue
 from popular.proxy.session.shared.reports import reporter
 from popular.proxy.session.shared.runtime import VservRuntime
-from popular.proxy.session.tracing.recorder import Recorder
+from popular.proxy.session.tracing.trace_registry import TraceRegistry
 from popular.proxy.settings.cluster import CLUSTER, PASSWORDFILE
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.lastlogins import USERS
@@ -75,7 +75,7 @@ class ProxyService:
             context, config, None if before is None else before.cluster, lacking=self._lacking
         )
         self._salt_key = self._lacking.salt_key(context)
-        self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
+        self.registry: TraceRegistry = before.registry if before is not None else TraceRegistry(context)
         self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
         self.last_logins.most = config.variables[USERS]
         self._sessions = RefCount(self._release)
@@ -86,7 +86,7 @@ class ProxyService:
         )
         self._times: RefusalTimes | None = None if before is None else before._times
         self._vservs = self._runtimes(context, config)
-        self.serve = SessionBeginner(self._vservs, self.recorder, self._sessions).serve
+        self.serve = SessionBeginner(self._vservs, self.registry, self._sessions).serve
         """Begins a session, which holds this service until it is over. (A method would cost a frame of Python.)"""
         self._news: News | None = None
         if self.cluster is not None:

@@ -265,12 +265,12 @@ class Executor:
 
     def _begin_change(self, task: _Task, outcome: Change | Trial) -> None:
         self._changing = True
-        done = partial(self._change_done, task, outcome, self._changes.running)
+        done = partial(self._change_done, task, outcome, before=self._changes.running)
         seed = outcome.seed if isinstance(outcome, Change) else b""
         is_trial, is_back = isinstance(outcome, Trial), isinstance(outcome, Rollback)
         self._changes.begin(outcome.config, seed, done, trial=is_trial, proven=is_back)
 
-    def _change_done(self, task: _Task, outcome: Change | Trial, before: Config, reason: str | None) -> None:
+    def _change_done(self, task: _Task, outcome: Change | Trial, reason: str | None, *, before: Config) -> None:
         """It is in force, or tried; or nothing was changed, for this reason."""
         self._changing = False
         if reason is not None:

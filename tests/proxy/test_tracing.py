@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.session.tracing.recorder import OrderedTrace
+from popular.proxy.session.tracing.trace_registry import OrderedTrace
 from popular.proxy.session.tracing.trace_writer import append
 from popular.proxy.settings.tracing import MOST_TRACES, TRACE, ListTraces
 from supervisor.control.historyfile import HistoryEntry, KeptConfigurations

@@ -1,7 +1,7 @@
 """Traces: the commands `trace start|list|show|stop`.
 
 A trace is an order of the operator's (supervisor/operatorstate.py): whose next sessions are recorded, until when, how
-much at most, and in which file. Workers record them (popular/proxy/session/tracing/recorder.py). The files lie in the
+much at most, and in which file. Workers record them (popular/proxy/session/tracing). The files lie in the
 state directory, and stay there until there is need for their room (`tracespace`).
 """
 
