@@ -16,7 +16,8 @@ Its commands:
 
     commands     the commands that every program has
     variables    rows of `show` and `set`
-    things       named things with parameters (`vserv conf …`, `backend conf …`)
+    things          named things with parameters, as tables
+    thing_commands  the commands about them (`vserv conf …`, `backend conf …`)
     draft        the commands about whole configurations
     history      those about the configurations that were in force
     generations  those about what still serves sessions

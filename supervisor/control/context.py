@@ -264,10 +264,12 @@ class Vocabulary(Protocol):
     def commands(self) -> Sequence[ControlCommand]: ...
 
     def match(self, words: Sequence[Word]) -> tuple[ControlCommand, dict[str, Any]]:
-        """The command that these words are, and its arguments. Raises CommandRefused."""
+        """The command that these words are, and its arguments as they were said. Raises CommandRefused."""
 
     def execute(self, words: Sequence[Word], context: CommandContext) -> Outcome:
-        """What the handler of a command gives back. Raises CommandRefused or NeedsLookup."""
+        """What the handler of the command gives back, with its arguments fitted to their kinds; changes nothing. Raises
+        CommandRefused or NeedsLookup.
+        """
 
     def is_read_only(self, line: str) -> bool:
         """Whether a line can neither change nor order anything; so of one that is no command."""
@@ -276,7 +278,7 @@ class Vocabulary(Protocol):
         """The plain words that may follow these plain words."""
 
     def complete(self, text: str, context: CommandContext) -> list[str]:
-        """Candidates for the last word of an unfinished line."""
+        """Candidates for the last word of an unfinished line, each as it must be written. Never refuses."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ _NO_COMMAND = re.compile("[:=@/{$]")
 
 
 class Language:
-    """The commands that a program understands."""
+    """The commands that a program understands. What others may ask of it, `Vocabulary` says (context.py)."""
 
     def __init__(self, commands: Iterable[ControlCommand]) -> None:
         self.commands = tuple(commands)
@@ -53,7 +53,6 @@ class Language:
         assert len(self._by_head) == len(self.commands), "two commands begin with the same words"
 
     def match(self, words: Sequence[Word]) -> tuple[ControlCommand, dict[str, Any]]:
-        """The command that these words are, and its arguments as they were said. Raises CommandRefused."""
         command = self._longest_head(words)
         if command is None:
             raise self._unknown(words)
@@ -84,10 +83,6 @@ class Language:
         return command, command.shape.bind(values)
 
     def execute(self, words: Sequence[Word], context: CommandContext) -> Outcome:
-        """Finds the command, fits its arguments and calls its handler; changes nothing.
-
-        Raises CommandRefused or NeedsLookup.
-        """
         command, arguments = self.parse(words, context.lookups)
         try:
             return command.handler(context, arguments)
@@ -99,7 +94,6 @@ class Language:
         return self.execute(split(line), context)
 
     def is_read_only(self, line: str) -> bool:
-        """Whether a line can neither change nor order anything; so of one that is no command."""
         try:
             words = split(line)
             while words[:1] == ["json"]:
@@ -110,7 +104,6 @@ class Language:
         return not command.changes and not command.one_off
 
     def next_words(self, words: Sequence[str]) -> list[str]:
-        """The plain words that may follow these plain words."""
         count = len(words)
         following = [
             command.shape.head[count]
@@ -120,7 +113,6 @@ class Language:
         return list(dict.fromkeys(following))
 
     def complete(self, text: str, context: CommandContext) -> list[str]:
-        """Candidates for the last word of an unfinished line, each as it must be written. Never refuses."""
         try:
             found = scan(text)
         except CommandRefused:

@@ -13,7 +13,7 @@ from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import LONGEST_ID, Id
 from supervisor.control.language import fit
 from supervisor.control.outcome import Change, Outcome, Reply
-from supervisor.control.things import ids, list_handler, named
+from supervisor.control.thing_commands import ids, list_handler, named
 from supervisor.control.words import CommandRefused, phrase
 
 CHAPTER = "Runtime configuration: the capa command"

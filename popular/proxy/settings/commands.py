@@ -24,6 +24,7 @@ from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import File, Int
 from supervisor.control.lookups import Unfit
 from supervisor.control.outcome import Change, Outcome
+from supervisor.control.thing_commands import commands_of
 from supervisor.control.words import CommandRefused, phrase
 
 PRNG_CHAPTER = "Runtime configuration: the prng command"
@@ -87,8 +88,8 @@ def rc_lines(config: Config) -> list[str]:
 
 COMMANDS: Sequence[ControlCommand] = (
     *common_commands(filters=("user", "vserv", "backend", "state")),
-    *things.commands_of(VSERV),
-    *things.commands_of(BACKEND),
+    *commands_of(VSERV),
+    *commands_of(BACKEND),
     resolve_command(),
     lookup_command(),
     *modules.pdm_commands(),

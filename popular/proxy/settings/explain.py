@@ -12,7 +12,7 @@ from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Choice, shown
 from supervisor.control.lookups import AskWorker
 from supervisor.control.outcome import Outcome, Reply
-from supervisor.control.things import named
+from supervisor.control.thing_commands import named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, Word
 

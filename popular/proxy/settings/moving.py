@@ -28,7 +28,7 @@ from supervisor.control.context import Arguments, CommandContext, Completer, Con
 from supervisor.control.kinds import Choice, Kind
 from supervisor.control.outcome import Change, Comparison, Move, Outcome, Replacement, Rollback, ThingName
 from supervisor.control.replytext import noted
-from supervisor.control.things import ids, named
+from supervisor.control.thing_commands import ids, named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import UNDO, OrderEntry, Orders, is_over

@@ -34,7 +34,7 @@ from supervisor.control.context import Arguments, CommandContext, Completer, Con
 from supervisor.control.kinds import Choice, shown
 from supervisor.control.lookups import Unfit
 from supervisor.control.outcome import Ordered, Outcome, Reply, SessionSweep
-from supervisor.control.things import ids, named
+from supervisor.control.thing_commands import ids, named
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused, Word, refuse_twice
 from supervisor.operatorstate import SHARED, UNDO, OrderEntry

@@ -21,7 +21,8 @@ from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Job, Unfit
 from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
 from supervisor.control.replytext import noted
-from supervisor.control.things import ids, moved_hosts, named
+from supervisor.control.thing_commands import ids, named
+from supervisor.control.things import moved_hosts
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.program import PeriodicCommand

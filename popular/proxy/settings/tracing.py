@@ -27,7 +27,7 @@ from supervisor.control.history import IsDirectory
 from supervisor.control.kinds import Choice, Id, Int, Kind, Time, shown
 from supervisor.control.lookups import Job, Lookups, Unfit
 from supervisor.control.outcome import Ordered, Outcome, Reply
-from supervisor.control.things import named
+from supervisor.control.thing_commands import named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, Word
 from supervisor.operatorstate import FILE, OrderEntry, is_over

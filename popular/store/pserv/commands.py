@@ -10,6 +10,7 @@ from supervisor.config import Config
 from supervisor.control import things
 from supervisor.control.commands import common_commands
 from supervisor.control.context import ControlCommand
+from supervisor.control.thing_commands import commands_of
 
 SORTS = (capabilities.SORT, SERVER.name, TLS_SORT)
 """The sorts of things in a config, in the order in which an rc file makes them."""
@@ -25,7 +26,7 @@ def rc_lines(config: Config) -> list[str]:
 
 COMMANDS: Sequence[ControlCommand] = (
     *common_commands(FILTERS),
-    *things.commands_of(SERVER),
+    *commands_of(SERVER),
     *capabilities.capa_commands(),
     *tls_commands(),
 )
