@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol
 
 from supervisor import compiled
 from supervisor.config import Config, Report
-from supervisor.control.context import CommandContext, ControlCommand, Variable
-from supervisor.control.outcome import Change
-from supervisor.control.things import OFFLINE
+from supervisor.control.commands.things import OFFLINE
+from supervisor.control.language.context import CommandContext, ControlCommand, Variable
+from supervisor.control.language.outcome import Change
 from supervisor.exporterline import ExporterInheritance
 from supervisor.helperline import HelperInheritance
 from supervisor.metric import Metric, Things

@@ -37,7 +37,7 @@ from popular.tls import groups
 from popular.tls.contexts import set_groups
 from popular.tls.supply import complete_change
 from supervisor.config import Config, Report
-from supervisor.control.variables import common_variables
+from supervisor.control.commands.variables import common_variables
 from supervisor.main import main as run
 from supervisor.operatorstate import OrderEntry
 from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption

@@ -12,11 +12,11 @@ from popular.tls.directory import CertificateStore, Digests, LookAt, ReadAll, di
 from popular.tls.supply import expiry_of, needed_names, news_of, with_notes, with_store
 from popular.tls.users import authorities_in, certificate_store_of, servers_in_tls
 from supervisor.config import Config
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
-from supervisor.control.replytext import lines_of
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.lookups import Unfit
+from supervisor.control.language.outcome import Change, LogEntry, Outcome, Reply
+from supervisor.control.language.replytext import lines_of
 from supervisor.control.words import CommandRefused
 from supervisor.program import PeriodicCommand
 from supervisor.runtime.plural import count_of

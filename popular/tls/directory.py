@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from popular.tls.certificate import Certificate, read_certificate
-from supervisor.control.kinds import Id
-from supervisor.control.lookups import Job, Lookups, ReadFile, Unfit
+from supervisor.control.language.kinds import Id
+from supervisor.control.language.lookups import Job, Lookups, ReadFile, Unfit
 
 DEFAULT = "default"
 """The certificate for clients that name no host, or one that no certificate is for."""

@@ -13,10 +13,10 @@ from popular.tls.certificate import Certificate, moment
 from popular.tls.directory import CertificateStore, ReadAll, merged
 from popular.tls.users import OF_CLIENTS, SORT, authorities_in, certificate_store_of, needed_certificates
 from supervisor.config import Config
-from supervisor.control.context import CommandContext
-from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Change, LogEntry, Replacement
-from supervisor.control.replytext import noted
+from supervisor.control.language.context import CommandContext
+from supervisor.control.language.lookups import Unfit
+from supervisor.control.language.outcome import Change, LogEntry, Replacement
+from supervisor.control.language.replytext import noted
 from supervisor.control.words import CommandRefused
 
 _MOST_NOTES = 3

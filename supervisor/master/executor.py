@@ -20,12 +20,13 @@ from functools import partial
 from types import MappingProxyType
 
 from supervisor.config import Config, Report
-from supervisor.control.access import Access
-from supervisor.control.context import FrozenContext, Status, made_ready
-from supervisor.control.draft import Spoilt
-from supervisor.control.language import Language
-from supervisor.control.lookups import AskWorker, Lookups, NeedsLookup, Result
-from supervisor.control.outcome import (
+from supervisor.control.commands.draft import Spoilt
+from supervisor.control.commands.things import resolved_hosts
+from supervisor.control.files.rcfile import APPLY, ROLLBACK, parse
+from supervisor.control.language.context import FrozenContext, Status, made_ready
+from supervisor.control.language.language import Language
+from supervisor.control.language.lookups import AskWorker, Lookups, NeedsLookup, Result
+from supervisor.control.language.outcome import (
     Action,
     Change,
     CommandDone,
@@ -42,9 +43,8 @@ from supervisor.control.outcome import (
     Signed,
     Trial,
 )
-from supervisor.control.peer import Peer
-from supervisor.control.rcfile import APPLY, ROLLBACK, parse
-from supervisor.control.things import resolved_hosts
+from supervisor.control.wire.access import Access
+from supervisor.control.wire.peer import Peer
 from supervisor.control.words import CommandRefused, of_no_command, without_secret
 from supervisor.master.audit import COMMAND_DENIED, Audit
 from supervisor.master.change import Changes

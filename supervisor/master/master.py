@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.language import Language
-from supervisor.control.outcome import Shutdown
-from supervisor.control.server import ControlServer
+from supervisor.control.language.language import Language
+from supervisor.control.language.outcome import Shutdown
+from supervisor.control.wire.server import ControlServer
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.audit import Audit

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from supervisor.control.lookups import AskWorker, Job, Result
-from supervisor.control.outcome import CommandDone, Move, MoveStep, ThingName
-from supervisor.control.replytext import noted
+from supervisor.control.language.lookups import AskWorker, Job, Result
+from supervisor.control.language.outcome import CommandDone, Move, MoveStep, ThingName
+from supervisor.control.language.replytext import noted
 from supervisor.master.jobs import LONGEST_SECONDS, Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.move_command import RunCommand

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from supervisor.control.lookups import Result
-from supervisor.control.outcome import Action, CommandDone, Ordered, SessionSweep
-from supervisor.control.replytext import noted
+from supervisor.control.language.lookups import Result
+from supervisor.control.language.outcome import Action, CommandDone, Ordered, SessionSweep
+from supervisor.control.language.replytext import noted
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.sweeping import MOST_SWEEPS, Sweeps, described

@@ -5,7 +5,7 @@ renew processes, to end sessions, to move users, and what is kept (operatorstate
 import time
 from collections.abc import Sequence
 
-from supervisor.control.outcome import (
+from supervisor.control.language.outcome import (
     Action,
     Block,
     CommandDone,

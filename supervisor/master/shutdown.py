@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from supervisor.control.outcome import CommandDone, Shutdown
+from supervisor.control.language.outcome import CommandDone, Shutdown
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.runtime import messages

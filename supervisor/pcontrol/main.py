@@ -13,8 +13,8 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
-from supervisor.control.rcdisk import STANDARD_INPUT, read_any, read_regular
-from supervisor.control.rcfile import APPLY, ROLLBACK, FileFault, UnreadableFile, load, told
+from supervisor.control.files.rcdisk import STANDARD_INPUT, read_any, read_regular
+from supervisor.control.files.rcfile import APPLY, ROLLBACK, FileFault, UnreadableFile, load, told
 from supervisor.control.words import phrase
 from supervisor.pcontrol import secret
 from supervisor.pcontrol.connection import (

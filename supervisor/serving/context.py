@@ -90,7 +90,7 @@ class WorkerContext:
         statedir: str = "",
     ) -> None:
         """`released` is called when a session is over in a worker that is leaving; `request` hands an action
-        (supervisor/control/outcome.py) to the master, as if an operator had given it. `statedir`: where is kept what
+        (`Action`) to the master, as if an operator had given it. `statedir`: where is kept what
         outlives the program.
         """
         self.statedir = statedir

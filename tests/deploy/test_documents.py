@@ -10,7 +10,7 @@ import pytest
 from popular.proxy.program import PROGRAM
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.vserv import Vserv
-from supervisor.control.things import parameters
+from supervisor.control.commands.things import parameters
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
@@ -71,7 +71,10 @@ def test_a_room_says_what_each_of_its_files_is(room: str) -> None:
     """Its first page has a line for each, and for none that is not there."""
     page = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text("utf-8"))) or ""
     named = re.findall(r"^(?: {4})?(\w+)(?:\.py)? {2,}\S", page, re.MULTILINE)
-    assert sorted(named) == sorted(path.stem for path in (ROOT / room).glob("[!_]*.py"))
+    inside = {path.stem for path in (ROOT / room).glob("[!_]*.py")}
+    within = {path.parent.name for path in (ROOT / room).glob("*/__init__.py")}
+    assert sorted(set(named) - within) == sorted(inside)
+    assert len(named) == len(set(named))
 
 
 def test_every_room_is_in_the_table() -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from popular.proxy.program import PROGRAM as PPROXY
-from supervisor.control.language import Language
+from supervisor.control.language.language import Language
 from supervisor.control.words import split
 from tests.deploy.named import SERIES, fault
 from tests.deploy.promql import selections

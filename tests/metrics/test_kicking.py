@@ -7,7 +7,7 @@ import pytest
 from metrics import kicking
 from metrics.kicking import Kick, KickTarget, targets_of_sessions
 from popular.proxy.program import PROGRAM
-from supervisor.control.language import Language
+from supervisor.control.language.language import Language
 from supervisor.control.words import split
 from supervisor.master.accounting import table_layout
 

@@ -11,13 +11,13 @@ from popular.proxy.settings.moving import check_nobody_is_led_astray
 from popular.proxy.settings.variables import VARIABLES
 from popular.tls.supply import complete_change
 from supervisor.config import Config
-from supervisor.control.context import made_ready
-from supervisor.control.historyfile import KeptConfigurations
-from supervisor.control.inforce import InForceSince
-from supervisor.control.language import Language
-from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
-from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
-from supervisor.control.variables import initial_values
+from supervisor.control.commands.variables import initial_values
+from supervisor.control.files.historyfile import KeptConfigurations
+from supervisor.control.language.context import made_ready
+from supervisor.control.language.inforce import InForceSince
+from supervisor.control.language.language import Language
+from supervisor.control.language.lookups import Job, Lookups, NeedsLookup, Result, run
+from supervisor.control.language.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from supervisor.config import Config
-from supervisor.control.outcome import Action, Change, Move, Outcome, SessionSweep
+from supervisor.control.language.outcome import Action, Change, Move, Outcome, SessionSweep
 from supervisor.control.words import CommandRefused
 from supervisor.master.executor import Executor
 from tests.patience import patient

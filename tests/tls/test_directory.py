@@ -12,7 +12,7 @@ import pytest
 
 from popular.tls import directory as tlsdir
 from popular.tls.directory import CertificateStore, LookAt, ReadAll, merged
-from supervisor.control.lookups import Unfit
+from supervisor.control.language.lookups import Unfit
 from tests.patience import patient
 from tests.system.certificates import EC, RSA, Authority
 from tests.system.site import need

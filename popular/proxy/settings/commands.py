@@ -18,13 +18,13 @@ from popular.proxy.settings.vserv import VSERV
 from popular.tls.commands import tls_commands
 from popular.tls.users import SORT as TLS_SORT
 from supervisor.config import Config
-from supervisor.control import things
-from supervisor.control.commands import common_commands
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.kinds import File, Int
-from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Change, Outcome
-from supervisor.control.thing_commands import commands_of
+from supervisor.control.commands import things
+from supervisor.control.commands.commands import common_commands
+from supervisor.control.commands.thing_commands import commands_of
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.kinds import File, Int
+from supervisor.control.language.lookups import Unfit
+from supervisor.control.language.outcome import Change, Outcome
 from supervisor.control.words import CommandRefused, phrase
 
 PRNG_CHAPTER = "Runtime configuration: the prng command"

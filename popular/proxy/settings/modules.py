@@ -11,13 +11,8 @@ from popular.proxy.settings import modulefiles, secretfiles
 from popular.proxy.settings.backend import OURS_ALONE, blind_note, is_blind, leads_blindly_to
 from popular.proxy.settings.moduleterms import TERMS, ModuleTerms
 from supervisor.config import Config
-from supervisor.control import things
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.kinds import Id, nearest, shown
-from supervisor.control.language import fit
-from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
-from supervisor.control.replytext import noted
-from supervisor.control.thing_commands import (
+from supervisor.control.commands import things
+from supervisor.control.commands.thing_commands import (
     changes_of,
     completed_pairs,
     explained_parameters,
@@ -27,7 +22,12 @@ from supervisor.control.thing_commands import (
     parameter_help,
     room_for_one_more,
 )
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.kinds import Id, nearest, shown
+from supervisor.control.language.language import fit
+from supervisor.control.language.outcome import Change, LogEntry, Outcome, Reply
+from supervisor.control.language.replytext import noted
 from supervisor.control.words import CommandRefused, phrase
 from supervisor.program import PeriodicCommand
 from supervisor.runtime.plural import count_of

@@ -16,7 +16,7 @@ from popular.tls.supply import complete_change
 from popular.tls.users import described
 from popular.tls.variables import TLS_VARIABLES
 from supervisor.config import Config
-from supervisor.control.variables import common_variables
+from supervisor.control.commands.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service
 from supervisor.serving.context import WorkerContext

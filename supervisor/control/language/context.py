@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from supervisor.config import Config
-from supervisor.control.historyfile import KeptConfigurations
-from supervisor.control.inforce import InForceSince
-from supervisor.control.kinds import Choice, Kind
-from supervisor.control.lookups import Lookups
-from supervisor.control.outcome import Change, Draft, Outcome, Past
-from supervisor.control.shape import Shape
+from supervisor.control.files.historyfile import KeptConfigurations
+from supervisor.control.language.inforce import InForceSince
+from supervisor.control.language.kinds import Choice, Kind
+from supervisor.control.language.lookups import Lookups
+from supervisor.control.language.outcome import Change, Draft, Outcome, Past
+from supervisor.control.language.shape import Shape
 from supervisor.control.words import Word
 from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from supervisor.config import Config
-from supervisor.control.context import CommandContext
-from supervisor.control.kinds import Kind, OwnHost
+from supervisor.control.language.context import CommandContext
+from supervisor.control.language.kinds import Kind, OwnHost
 from supervisor.control.words import phrase
 
 OFFLINE = "offline"

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from supervisor.control.context import ControlCommand, Vocabulary
-from supervisor.control.kinds import Choice, nearest, shown
-from supervisor.control.language import fit
-from supervisor.control.lookups import Lookups
-from supervisor.control.peer import Peer
-from supervisor.control.rcfile import FileCommand, FileFault, parse, told
+from supervisor.control.files.rcfile import FileCommand, FileFault, parse, told
+from supervisor.control.language.context import ControlCommand, Vocabulary
+from supervisor.control.language.kinds import Choice, nearest, shown
+from supervisor.control.language.language import fit
+from supervisor.control.language.lookups import Lookups
+from supervisor.control.wire.peer import Peer
 from supervisor.control.words import CommandRefused, Word, phrase, scan, split
 
 MAY_READ, MAY_SAY, MAY_ALL = "read", "say", "all"

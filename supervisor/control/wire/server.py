@@ -21,8 +21,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from supervisor.control.outcome import CommandDone
-from supervisor.control.peer import Peer, peer_of
+from supervisor.control.language.outcome import CommandDone
+from supervisor.control.wire.peer import Peer, peer_of
 from supervisor.control.words import LONGEST_LINE, called, first_control
 from supervisor.runtime.loop import READ, WRITE, Loop
 

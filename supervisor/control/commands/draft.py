@@ -15,11 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.context import Arguments, CommandContext, ControlCommand, context_with, made_ready
-from supervisor.control.difference import Difference, difference
-from supervisor.control.kinds import Choice, Time, shown
-from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import (
+from supervisor.control.commands.difference import Difference, difference
+from supervisor.control.commands.variables import BESIDE, DAY
+from supervisor.control.files.rcfile import FOLLOWS, NOTHING_DIFFERS, ROLLBACK
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand, context_with, made_ready
+from supervisor.control.language.kinds import Choice, Time, shown
+from supervisor.control.language.lookups import Unfit
+from supervisor.control.language.outcome import (
     ANY_SORT,
     VARIABLE,
     Change,
@@ -34,9 +36,7 @@ from supervisor.control.outcome import (
     ThingName,
     Trial,
 )
-from supervisor.control.rcfile import FOLLOWS, NOTHING_DIFFERS, ROLLBACK
-from supervisor.control.replytext import noted
-from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.language.replytext import noted
 from supervisor.control.words import CommandRefused, Word, phrase, split
 
 _BEGIN_FIRST = "no draft is begun on this connection; say `draft begin` first"

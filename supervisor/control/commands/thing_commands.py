@@ -4,12 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, in_rows
-from supervisor.control.kinds import Id, Kind, String, nearest, shown
-from supervisor.control.language import fit
-from supervisor.control.outcome import Change, Outcome, Reply
-from supervisor.control.replytext import noted
-from supervisor.control.things import (
+from supervisor.control.commands.things import (
     OFFLINE,
     Parameter,
     Sort,
@@ -19,6 +14,11 @@ from supervisor.control.things import (
     parameters,
     shown_lines,
 )
+from supervisor.control.language.context import Arguments, CommandContext, Completer, ControlCommand, in_rows
+from supervisor.control.language.kinds import Id, Kind, String, nearest, shown
+from supervisor.control.language.language import fit
+from supervisor.control.language.outcome import Change, Outcome, Reply
+from supervisor.control.language.replytext import noted
 from supervisor.control.words import CommandRefused, Word, phrase
 from supervisor.runtime.plural import count_of
 

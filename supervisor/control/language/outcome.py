@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 from supervisor.config import Config, Report
-from supervisor.control.lookups import Job
-from supervisor.control.replytext import lines_of, noted
+from supervisor.control.language.lookups import Job
+from supervisor.control.language.replytext import lines_of, noted
 from supervisor.operatorstate import OrderEntry
 from supervisor.runtime.messages import Message
 from supervisor.table.blocked import Network

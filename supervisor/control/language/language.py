@@ -15,10 +15,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from supervisor.control.context import CommandContext, ControlCommand
-from supervisor.control.kinds import Kind, nearest
-from supervisor.control.lookups import Lookups, Unfit
-from supervisor.control.outcome import Outcome
+from supervisor.control.language.context import CommandContext, ControlCommand
+from supervisor.control.language.kinds import Kind, nearest
+from supervisor.control.language.lookups import Lookups, Unfit
+from supervisor.control.language.outcome import Outcome
 from supervisor.control.words import BLANKS, INCLUDE, CommandRefused, Word, quote, refuse_twice, scan, shown, split
 
 _QUOTE_HINT = "; a value with blanks stands in quotes"
