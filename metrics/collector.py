@@ -27,7 +27,6 @@ from supervisor.exporterline import Queue
 from supervisor.metric import (
     COUNTER,
     INFO,
-    CountNow,
     Counts,
     Described,
     Durations,
@@ -44,6 +43,7 @@ from supervisor.metric import (
     SomeLabels,
     StandingSeconds,
     Things,
+    UpDownCounter,
 )
 from supervisor.table.contents import RECOVERING
 from supervisor.table.segment import HealthReading, Reading
@@ -150,7 +150,7 @@ def _histogram(row: Metric, source: Durations, moment: ScrapeMoment) -> Family:
 
 def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
     match row.source:
-        case Counts(cell) | CountNow(cell):
+        case Counts(cell) | UpDownCounter(cell):
             return _counted(row, moment.readings[cell])
         case SomeLabels(cell, names):
             return _some(cell, names, moment)

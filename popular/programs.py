@@ -13,16 +13,16 @@ def pcontrol(argv: Sequence[str] | None = None) -> int:
     """The command `pcontrol`."""
     from supervisor.pcontrol.main import main
 
-    return main(argv, PROGRAMS, _reads_only)
+    return main(argv, PROGRAMS, _is_read_only)
 
 
-def _reads_only(program: str, line: str) -> bool:
+def _is_read_only(program: str, line: str) -> bool:
     """Whether it is a question to the program; asked of those that are not the first one, and rarely: it reads much."""
     from popular.store.pserv.program import PROGRAM
-    from supervisor.control.language import Language
+    from supervisor.control.language.language import Language
 
     assert program == PROGRAM.name
-    return Language(PROGRAM.commands).reads_only(line)
+    return Language(PROGRAM.commands).is_read_only(line)
 
 
 def pstatus(argv: Sequence[str] | None = None) -> int:

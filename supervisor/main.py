@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.access import FaultyAccess
-from supervisor.control.language import Language
-from supervisor.control.variables import OPEN_FILES, initial_values
+from supervisor.control.commands.variables import OPEN_FILES, initial_values
+from supervisor.control.language.language import Language
+from supervisor.control.wire.access import FaultyAccess
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.master import Master
 from supervisor.options import DEFAULT_RUNDIR, options

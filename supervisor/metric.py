@@ -52,7 +52,7 @@ class Things(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CountSource:
+class MetricSource:
     """Where a number comes from."""
 
     kind: ClassVar[str] = GAUGE
@@ -60,7 +60,7 @@ class CountSource:
 
 
 @dataclass(frozen=True)
-class Counts(CountSource):
+class Counts(MetricSource):
     """A counter that the processes keep in their blocks, under this name."""
 
     cell_name: str
@@ -68,14 +68,21 @@ class Counts(CountSource):
 
 
 @dataclass(frozen=True)
-class CountNow(CountSource):
+class CountOf(Counts):
+    """A counter of what a histogram times: its `observer` counts each event there too."""
+
+    histogram: str
+
+
+@dataclass(frozen=True)
+class UpDownCounter(MetricSource):
     """How many there are now: a number of theirs that also falls, and whose part of a dead process is taken off."""
 
     cell_name: str
 
 
 @dataclass(frozen=True)
-class Durations(CountSource):
+class Durations(MetricSource):
     """A histogram that they keep there. `bounds` are in microseconds."""
 
     cell_name: str
@@ -84,7 +91,7 @@ class Durations(CountSource):
 
 
 @dataclass(frozen=True)
-class SomeLabels(CountSource):
+class SomeLabels(MetricSource):
     """Some values of another counter's label, under names of their own: value → name."""
 
     cell_name: str
@@ -93,7 +100,7 @@ class SomeLabels(CountSource):
 
 
 @dataclass(frozen=True)
-class MasterGauge(CountSource):
+class MasterGauge(MetricSource):
     """A number that the master shows in its block, divided by `scale`."""
 
     cell_name: str
@@ -101,7 +108,7 @@ class MasterGauge(CountSource):
 
 
 @dataclass(frozen=True)
-class OfProcess(CountSource):
+class OfProcess(MetricSource):
     """A number that each worker shows in its block, divided by `scale`; by slot.
 
     A worker that finishes its sessions and its successor have the same slot: `join` puts the two together.
@@ -123,14 +130,14 @@ class OfItself(OfProcess):
 
 
 @dataclass(frozen=True)
-class Living(CountSource):
+class Living(MetricSource):
     """How many sessions live, by the metric's labels: a thing's id, the state, or the slot of the worker."""
 
     origin: ClassVar[str] = ROWS
 
 
 @dataclass(frozen=True)
-class Described(CountSource):
+class Described(MetricSource):
     """A fact about each thing of the metric's one label; with `equals`, whether it is that."""
 
     fact: str
@@ -139,7 +146,7 @@ class Described(CountSource):
 
 
 @dataclass(frozen=True)
-class OfHealth(CountSource):
+class OfHealth(MetricSource):
     """What the master keeps of each thing of the metric's one label (`Health` in supervisor.table.contents): "ratio",
     the part of the last minute's attempts that failed; "age", for how many seconds failures have been going on;
     "down", for how many it has been down; "recovering", whether it recovers; or "users", how many users its failures
@@ -151,7 +158,7 @@ class OfHealth(CountSource):
 
 
 @dataclass(frozen=True)
-class OfRecord(CountSource):
+class OfRecord(MetricSource):
     """A column of the record that is kept of each thing of the metric's one label; 0 when its time, in the column
     `until`, is over, or it is of a thing that had this place before (`ident`).
     """
@@ -161,7 +168,7 @@ class OfRecord(CountSource):
 
 
 @dataclass(frozen=True)
-class StandingSeconds(CountSource):
+class StandingSeconds(MetricSource):
     """For how many seconds something has been so of each thing of the metric's one label: by a column of the record in
     which the master says what the operator has made of it, which holds a moment; 0: it is not.
     """
@@ -172,14 +179,14 @@ class StandingSeconds(CountSource):
 
 
 @dataclass(frozen=True)
-class OrdersInForce(CountSource):
+class OrdersInForce(MetricSource):
     """How many orders of the operator's are in force, by the metric's one label, whose values are their sorts."""
 
     origin: ClassVar[str] = MASTER
 
 
 @dataclass(frozen=True)
-class Setting(CountSource):
+class Setting(MetricSource):
     """A variable of the configuration, divided by `scale`."""
 
     variable: str
@@ -188,7 +195,7 @@ class Setting(CountSource):
 
 
 @dataclass(frozen=True)
-class Queued(CountSource):
+class Queued(MetricSource):
     """A field of `supervisor.exporterline.Queue`, by listener and slot."""
 
     field: str
@@ -196,7 +203,7 @@ class Queued(CountSource):
 
 
 @dataclass(frozen=True)
-class ExporterOwn(CountSource):
+class ExporterOwn(MetricSource):
     """What the exporter knows by itself, by the name of the function in metrics/collector.py."""
 
     name: str
@@ -210,7 +217,7 @@ class Metric(NamedTuple):
     name: str
     """As it is scraped, with prefix and suffix; of a histogram without `_bucket`, `_sum` and `_count`."""
     help: str
-    source: CountSource
+    source: MetricSource
     label_rows: tuple[Label | Things, ...] = ()
     unit: str = ""
 
@@ -246,10 +253,10 @@ def counters(metrics: Iterable[Metric]) -> tuple[Counter, ...]:
             metric.help,
             metric.values,
             by=metric.things.sort if metric.things else "",
-            falls=isinstance(metric.source, CountNow),
+            falls=isinstance(metric.source, UpDownCounter),
         )
         for metric in metrics
-        if isinstance(metric.source, Counts | CountNow)
+        if isinstance(metric.source, Counts | UpDownCounter)
     )
 
 
@@ -262,6 +269,13 @@ def histograms(metrics: Iterable[Metric]) -> tuple[Histogram, ...]:
         for metric in metrics
         if isinstance(metric.source, Durations)
     )
+
+
+def event_counters(metrics: Iterable[Metric]) -> dict[str, str]:
+    """Which counter counts the events of a histogram, where one does."""
+    return {
+        metric.source.histogram: metric.source.cell_name for metric in metrics if isinstance(metric.source, CountOf)
+    }
 
 
 def ends(metrics: Iterable[Metric]) -> tuple[tuple[Things, str], ...]:

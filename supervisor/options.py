@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable
 
 from supervisor.commandline import CommandLine
-from supervisor.control.commands import ALL
-from supervisor.control.variables import processors
+from supervisor.control.commands.commands import ALL
+from supervisor.control.commands.variables import processors
 from supervisor.program import Program
 from supervisor.runtime.httpaddress import HttpAddress, parse_address
 from supervisor.runtime.load import LOADAVG

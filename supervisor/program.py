@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol
 
 from supervisor import compiled
 from supervisor.config import Config, Report
-from supervisor.control.context import CommandContext, ControlCommand, Variable
-from supervisor.control.outcome import Change
-from supervisor.control.things import OFFLINE
+from supervisor.control.commands.things import OFFLINE
+from supervisor.control.language.context import CommandContext, ControlCommand, Variable
+from supervisor.control.language.outcome import Change
 from supervisor.exporterline import ExporterInheritance
 from supervisor.helperline import HelperInheritance
 from supervisor.metric import Metric, Things
@@ -86,7 +86,7 @@ class Service(Protocol):
         """Takes over an accepted, non-blocking connection (`fd`) and the token that it holds. Must not raise, must
         not block.
 
-        The session gives the token back with `WorkerContext.release` when it is over.
+        The session gives the token back with `WorkerContext.unregister` when it is over.
         """
 
     def retire(self) -> None:
@@ -131,12 +131,14 @@ class Program:
     """Runs in a process of its own, until the lifeline ends (supervisor/master/exporter.py)."""
     exporter_address: str
     """Where it listens if the options do not say it."""
-    supply: Callable[[CommandContext, Change], Change] = lambda _context, change: change
+    complete_change: Callable[[CommandContext, Change], Change] = lambda _context, change: change
     """Gives the config of a change what it needs from outside, whatever command made it.
 
     Raises CommandRefused, NeedsLookup.
     """
-    make_service_in_force: Callable[[WorkerContext, Config], Service] | None = None
+    check_change: Callable[[CommandContext, Change], Change] = lambda _context, change: change
+    """Looks at the complete one, beside what the operator has ordered; it may add notes. Raises CommandRefused."""
+    make_tolerant_service: Callable[[WorkerContext, Config], Service] | None = None
     """Makes that of a worker that is born into a config in force, which others have tried: what it cannot open any more
     it does without, and `reports` tells what that is. None: `make_service` does.
     """
@@ -170,13 +172,13 @@ class Program:
     ways: Sequence[str] = ()
     """What it does in one of several ways, whichever this machine allows, each in a few words."""
 
-    def service_at_birth(self, context: WorkerContext, config: Config, *, strict: bool) -> Service:
-        """The first service of a worker. Raises CommandRefused if the config cannot be served, which `strict` says more
-        often.
+    def service_at_birth(self, context: WorkerContext, config: Config, *, tolerant: bool) -> Service:
+        """The first service of a worker: a tolerant one does without what it cannot open. Raises CommandRefused if the
+        config cannot be served.
         """
-        if strict or self.make_service_in_force is None:
+        if not tolerant or self.make_tolerant_service is None:
             return self.make_service(context, config, None)
-        return self.make_service_in_force(context, config)
+        return self.make_tolerant_service(context, config)
 
     @property
     def form(self) -> str:

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from supervisor.control.rcdisk import read_regular
-from supervisor.control.rcfile import FileCommand, UnreadableFile, load
+from supervisor.control.files.rcdisk import read_regular
+from supervisor.control.files.rcfile import FileCommand, UnreadableFile, load
 from supervisor.master.master import Master
 from supervisor.master.whole import WholeConfiguration
 from supervisor.runtime.daemon import EXIT_FAULTY, Daemon

@@ -12,14 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.config import Config, Report
-from supervisor.control.context import FrozenContext
-from supervisor.control.draft import Spoilt
-from supervisor.control.historyfile import KeptConfigurations
-from supervisor.control.inforce import InForceSince
-from supervisor.control.language import Language
-from supervisor.control.lookups import Lookups, NeedsLookup, run
-from supervisor.control.outcome import Draft, Drafted, Outcome, Trial
-from supervisor.control.rcfile import CHECK, FileCommand, draft_line, fault_in_draft, told
+from supervisor.control.commands.draft import Spoilt
+from supervisor.control.files.historyfile import KeptConfigurations
+from supervisor.control.files.rcfile import CHECK, FileCommand, draft_line, fault_in_draft, told
+from supervisor.control.language.context import FrozenContext
+from supervisor.control.language.inforce import InForceSince
+from supervisor.control.language.language import Language
+from supervisor.control.language.lookups import Lookups, NeedsLookup, run
+from supervisor.control.language.outcome import Draft, Drafted, Outcome, Trial
 from supervisor.control.words import CommandRefused
 from supervisor.master.accounting import table_layout
 from supervisor.operatorstate import OperatorState
@@ -132,7 +132,7 @@ class Trying:
                 starting=True,
             )
             try:
-                return self._language.conduct(line, context)
+                return self._language.execute_line(line, context)
             except NeedsLookup as needed:
                 self._facts.store(needed.job, run(needed.job))
 

@@ -214,7 +214,7 @@ ANSWERS = (Ready, Unable, InForce, ListenersClosed)
 
 @dataclass(frozen=True)
 class WorkerRequest:
-    """Up: an action (control/outcome.py) that the program wants carried out, as if an operator had given it."""
+    """Up: an action (`Action`) that the program wants carried out, as if an operator had given it."""
 
     action: Any
 

@@ -11,8 +11,8 @@ from popular.store.pserv.phases import STATES as STORE_STATES
 from popular.store.tools import pcheck, pclean
 from popular.store.tools import pcheckd as mailcheckd
 from popular.store.tools import pdeliver as deliver
-from supervisor.control import manual
-from supervisor.control.manual import escape
+from supervisor.control.commands import manual
+from supervisor.control.commands.manual import escape
 from supervisor.pcontrol import connection
 from supervisor.pcontrol import options as pcontrol
 from supervisor.ringd import main as ringd

@@ -10,7 +10,7 @@ from deploy.man.modules import modules_page
 from deploy.man.parts import Section, control, daemon, folded, log, see_also, terms
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
-from supervisor.control import manual
+from supervisor.control.commands import manual
 from supervisor.version import VERSION
 
 DATE = "2026-11-23"

@@ -10,8 +10,8 @@ from popular.proxy.session.machine import endings as proxy_endings
 from popular.store.messages import STORE_MESSAGES
 from popular.store.pserv import endings as store_endings
 from supervisor import main, options
-from supervisor.control import manual
-from supervisor.control.manual import escape
+from supervisor.control.commands import manual
+from supervisor.control.commands.manual import escape
 from supervisor.program import Program
 from supervisor.runtime import signals
 from supervisor.runtime.messages import SUPERVISOR_MESSAGES, Message

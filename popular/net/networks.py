@@ -4,8 +4,8 @@ import ipaddress
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, inet_pton
 
-from supervisor.control.kinds import Kind, String, shown
-from supervisor.control.lookups import Lookups, Unfit
+from supervisor.control.language.kinds import Kind, String, shown
+from supervisor.control.language.lookups import Lookups, Unfit
 
 MOST_NETWORKS = 64
 

@@ -62,7 +62,7 @@ def backends_in_use(
             admission=admission,
             check_sockets=_check_sockets(context, config, backend, room=check_room),
             connect_durations=counters.observer("backend_connect_duration", ident),
-            login_durations=counters.observer("backend_login_duration", ident, counter="backend_logins"),
+            login_durations=counters.observer("backend_login_duration", ident),
             note_affected=affected.get(ident),
         )
     return made

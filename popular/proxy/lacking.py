@@ -37,13 +37,13 @@ _NEEDS = {
 class Lacking:
     """What one service has to do without, and the settings by which it was wanted."""
 
-    def __init__(self, config: Config, before: "Lacking | None", *, in_force: bool) -> None:
-        """`in_force`: see ProxyService."""
+    def __init__(self, config: Config, before: "Lacking | None", *, tolerant: bool) -> None:
+        """`tolerant`: see ProxyService."""
         self._settings = {
             what: tuple(config.variables[name] for name in need.variables) for what, need in _NEEDS.items()
         }
         self._had = {
-            what for what, said in self._settings.items() if in_force or (before and before._settings[what] == said)
+            what for what, said in self._settings.items() if tolerant or (before and before._settings[what] == said)
         }
         self._key_before: bytes = before._key if before is not None and SALT_FILE in self._had else b""
         self._key: bytes = b""

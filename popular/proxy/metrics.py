@@ -16,7 +16,7 @@ from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS
 from popular.proxy.settings.standing import RECORD
 from supervisor.metric import (
-    CountNow,
+    CountOf,
     Counts,
     Described,
     Durations,
@@ -28,6 +28,7 @@ from supervisor.metric import (
     SomeLabels,
     StandingSeconds,
     Things,
+    UpDownCounter,
 )
 from supervisor.table.contents import microseconds
 
@@ -49,7 +50,7 @@ _LOGINS = (
     Metric(
         "popular_logins_total",
         "Logins that succeeded: the backend let the user in, or an empty mailbox is shown.",
-        Counts("logins"),  # by the observer `login_durations` of session/runtime.py
+        CountOf("logins", histogram="login_duration"),
         (VSERV,),
     ),
     Metric(
@@ -91,12 +92,12 @@ _LOGINS = (
     Metric(
         "popular_cluster_workers_alone",
         "Workers that the server of the cluster does not answer; their limits count locally.",
-        CountNow("clusters_lost"),
+        UpDownCounter("clusters_lost"),
     ),
     Metric(
         "popular_cluster_namesakes",
         "Workers that know of another proxy of the cluster with our name (sidprefix); users are not moved meanwhile.",
-        CountNow("cluster_namesakes"),
+        UpDownCounter("cluster_namesakes"),
     ),
     Metric(
         "popular_login_duration_seconds",
@@ -132,7 +133,12 @@ _LOGINS = (
         Counts("trace_octets"),
         (Label("result", ("written", "dropped")),),
     ),
-    Metric("popular_module_lookups_total", "Questions put to a module.", Counts("module_lookups"), (MODULE,)),
+    Metric(
+        "popular_module_lookups_total",
+        "Questions put to a module.",
+        CountOf("module_lookups", histogram="module_duration"),
+        (MODULE,),
+    ),
     Metric(
         "popular_module_failures_total",
         "Questions that a module could not answer.",
@@ -149,13 +155,13 @@ _LOGINS = (
     Metric(
         "popular_module_breakers_open",
         "Workers that do not ask a module for a while, because it has failed too many times in a row.",
-        CountNow("module_breakers_open"),
+        UpDownCounter("module_breakers_open"),
         (MODULE,),
     ),
     Metric(
         "popular_module_threads",
         "Threads that are at work for a module that blocks.",
-        CountNow("module_threads"),
+        UpDownCounter("module_threads"),
         (MODULE,),
     ),
     Metric(
@@ -180,7 +186,7 @@ _LOGINS = (
     Metric(
         "popular_module_queue_length",
         "Questions to modules that wait for a thread.",
-        CountNow("module_queue"),
+        UpDownCounter("module_queue"),
     ),
     Metric(
         "popular_module_queue_duration_seconds",
@@ -290,25 +296,25 @@ _BACKENDS = (
     Metric(
         "popular_backend_waiting_sessions",
         "Sessions that wait for the backend: for the mail check, the connection, or its answer to the login.",
-        CountNow("backend_waiting"),
+        UpDownCounter("backend_waiting"),
         (BACKEND,),
     ),
     Metric(
         "popular_backend_connected_sessions",
         "Sessions that are at the backend, from the mail check or the attempt to connect to the end of the connection; "
         "see maxsessions in pproxy-control(7).",
-        CountNow("backend_places"),
+        UpDownCounter("backend_places"),
         (BACKEND,),
     ),
     Metric(
         "popular_backends_waiting_sessions",
         "Sessions that wait for any backend; see maxwaiting in pproxy-control(7).",
-        CountNow("backends_waiting"),
+        UpDownCounter("backends_waiting"),
     ),
     Metric(
         "popular_backend_logins_total",
         "Logins that a backend accepted.",
-        Counts("backend_logins"),  # by the observer `login_durations` that backends_in_use.py makes for each
+        CountOf("backend_logins", histogram="backend_login_duration"),
         (BACKEND,),
     ),
     Metric(

@@ -93,7 +93,7 @@ class OpenModule:
 
 
 def open_modules(
-    context: WorkerContext, config: Config, before: Sequence[OpenModule], *, in_force: bool
+    context: WorkerContext, config: Config, before: Sequence[OpenModule], *, tolerant: bool
 ) -> list[OpenModule]:
     """All of them, each held once more; or none, with CommandRefused. Where the config is in force, one that cannot be
     opened is none that could tell.
@@ -102,9 +102,9 @@ def open_modules(
     opened: list[OpenModule] = []
     try:
         for spec in config.things["pdm"].values():
-            opened.append(_open_if_possible(spec, config) if in_force else _open_module(spec, had.get(spec.id), config))
+            opened.append(_open_if_possible(spec, config) if tolerant else _open_module(spec, had.get(spec.id), config))
             opened[-1].holders += 1
-            if spec.terms.moves and not in_force and not opened[-1].guard.leads:
+            if spec.terms.moves and not tolerant and not opened[-1].guard.leads:
                 raise ModuleFailed(f"moves: {CANNOT_BE_TOLD} (no `{LEAD}`, or sql without `update`)")
     except ModuleFailed as error:
         for held in opened:

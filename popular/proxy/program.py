@@ -12,14 +12,14 @@ from popular.proxy.session.machine.endings import ENDINGS
 from popular.proxy.session.machine.phases import STATES, Phase
 from popular.proxy.settings import modules, resolving
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines, supply
+from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.drift import DRIFT
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.healthuser import HEALTHUSER
 from popular.proxy.settings.leading import UserToLead
-from popular.proxy.settings.moving import set_move_command
+from popular.proxy.settings.moving import check_nobody_is_led_astray, set_move_command
 from popular.proxy.settings.order_sorts import (
     DRAINED_BACKEND,
     DRAINED_VSERV,
@@ -35,8 +35,9 @@ from popular.proxy.settings.variables import PROXY_VARIABLES
 from popular.tls import commands as certificates
 from popular.tls import groups
 from popular.tls.contexts import set_groups
+from popular.tls.supply import complete_change
 from supervisor.config import Config, Report
-from supervisor.control.variables import common_variables
+from supervisor.control.commands.variables import common_variables
 from supervisor.main import main as run
 from supervisor.operatorstate import OrderEntry
 from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption
@@ -147,8 +148,8 @@ def _make_service(context: WorkerContext, config: Config, before: Service | None
     return ProxyService(context, config, before)
 
 
-def _make_service_in_force(context: WorkerContext, config: Config) -> Service:
-    return ProxyService(context, config, None, in_force=True)
+def _make_tolerant_service(context: WorkerContext, config: Config) -> Service:
+    return ProxyService(context, config, None, tolerant=True)
 
 
 def _reports(service: Service) -> Sequence[Report]:
@@ -159,7 +160,7 @@ def _reports(service: Service) -> Sequence[Report]:
 def _ordered(service: Service, entries: Sequence[OrderEntry]) -> None:
     assert isinstance(service, ProxyService)
     service.orders.changed(entries)
-    service.recorder.changed()
+    service.registry.changed()
 
 
 async def _answer(service: Service, question: Any) -> Any:
@@ -173,7 +174,7 @@ async def _answer(service: Service, question: Any) -> Any:
 def _finish(service: Service) -> None:
     assert isinstance(service, ProxyService)
     service.last_logins.finish()
-    service.recorder.finish()
+    service.registry.finish()
 
 
 async def _close(service: Service) -> None:
@@ -197,12 +198,13 @@ PROGRAM = Program(
     sorts=SORTS,
     rc_lines=rc_lines,
     make_service=_make_service,
-    make_service_in_force=_make_service_in_force,
+    make_tolerant_service=_make_tolerant_service,
     watched=WATCHED,
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9110",
-    supply=supply,
+    complete_change=complete_change,
+    check_change=check_nobody_is_led_astray,
     reports=_reports,
     answer=_answer,
     ordered=_ordered,

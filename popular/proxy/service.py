@@ -30,7 +30,7 @@ from popular.proxy.session.shared.news import News
 from popular.proxy.session.shared.question_queue import QuestionQueue
 from popular.proxy.session.shared.reports import reporter
 from popular.proxy.session.shared.runtime import VservRuntime
-from popular.proxy.session.tracing.recorder import Recorder
+from popular.proxy.session.tracing.trace_registry import TraceRegistry
 from popular.proxy.settings.cluster import CLUSTER, PASSWORDFILE
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.lastlogins import USERS
@@ -76,9 +76,9 @@ class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
     def __init__(
-        self, context: WorkerContext, config: Config, before: "ProxyService | None", *, in_force: bool = False
+        self, context: WorkerContext, config: Config, before: "ProxyService | None", *, tolerant: bool = False
     ) -> None:
-        """Raises CommandRefused with a text for people. `in_force`: others have tried the config, and are served under
+        """Raises CommandRefused with a text for people. `tolerant`: others have tried the config, and are served under
         it; what cannot be opened any more is done without.
         """
         variables = config.variables
@@ -95,22 +95,22 @@ class ProxyService:
         self.refusals: Mapping[str, Refusals] = {
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
         }
-        self._lacking: Lacking = Lacking(config, None if before is None else before._lacking, in_force=in_force)
+        self._lacking: Lacking = Lacking(config, None if before is None else before._lacking, tolerant=tolerant)
         self.cluster: Cluster | None = _cluster(
             context, config, None if before is None else before.cluster, lacking=self._lacking
         )
         self._salt_key = self._lacking.salt_key(context)
-        self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
+        self.registry: TraceRegistry = before.registry if before is not None else TraceRegistry(context)
         self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
         self.last_logins.most = config.variables[USERS]
         # After whatever may fail, so that nothing needs to be closed then.
         self._open: list[OpenModule] = open_modules(
-            context, config, before._open if before is not None else [], in_force=in_force
+            context, config, before._open if before is not None else [], tolerant=tolerant
         )
         self._sessions = RefCount(Holdings(context, self._open, self.cluster).let_go)
         self._times: RefusalTimes | None = None if before is None else before._times
         self._vservs = self._runtimes(context, config)
-        self.serve = SessionBeginner(self._vservs, self.recorder, self._sessions).serve
+        self.serve = SessionBeginner(self._vservs, self.registry, self._sessions).serve
         """Begins a session, which holds this service until it is over. (A method would cost a frame of Python.)"""
         self._news: News | None = None
         if self.cluster is not None:
@@ -126,7 +126,7 @@ class ProxyService:
             context,
             threads=threads_to_compute(config.variables["workers"]),
             counters=counters,
-            observers={ident: observer("module_duration", ident, counter="module_lookups") for ident in modules},
+            observers={ident: observer("module_duration", ident) for ident in modules},
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
         traffic_cells = [counters.cell(counter, end) for counter, end in ends]

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from popular.tls.certificate import invalidity, pem_blocks
-from supervisor.control.kinds import File, Kind, shown
-from supervisor.control.lookups import Lookups, Unfit
+from supervisor.control.language.kinds import File, Kind, shown
+from supervisor.control.language.lookups import Lookups, Unfit
 from supervisor.runtime.plural import count_of
 
 MOST_CA_OCTETS = 1 << 20

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from supervisor.control.lookups import Unfit
+from supervisor.control.language.lookups import Unfit
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate as X509

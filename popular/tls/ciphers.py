@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from popular.tls.certificate import Certificate
-from supervisor.control.lookups import Unfit
+from supervisor.control.language.lookups import Unfit
 from supervisor.control.words import shown
 
 _ALLOWED = "allowed: ECDHE with AESGCM, CHACHA20 or another AEAD, such as ECDHE+AESGCM"

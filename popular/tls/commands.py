@@ -8,15 +8,15 @@ from typing import Any
 from popular import messages
 from popular.tls.authorities import MOST_CA_OCTETS, CaFile
 from popular.tls.certificate import Certificate
-from popular.tls.directory import CertificateStore, Digests, LookAt, ReadAll, digest, renewed
+from popular.tls.directory import CertificateStore, Digests, LookAt, ReadAll, digest, merged
 from popular.tls.supply import expiry_of, needed_names, news_of, with_notes, with_store
 from popular.tls.users import authorities_in, certificate_store_of, servers_in_tls
 from supervisor.config import Config
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
-from supervisor.control.replytext import lines_of
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.lookups import Unfit
+from supervisor.control.language.outcome import Change, LogEntry, Outcome, Reply
+from supervisor.control.language.replytext import lines_of
 from supervisor.control.words import CommandRefused
 from supervisor.program import PeriodicCommand
 from supervisor.runtime.plural import count_of
@@ -34,7 +34,7 @@ def _reload(context: CommandContext, _arguments: Arguments) -> Outcome:
     if before is not None and found.read_at < before.read_at:  # another command was faster
         after = before
     else:
-        after = renewed(before, found, needed_names(config))
+        after = merged(before, found, needed_names(config))
     text = with_notes(count_of(len(after.certificates), "certificate"), after, list(distrusted.values()))
     if after == before and config is context.config:
         return Reply(f"{text}; nothing has changed")
@@ -73,7 +73,7 @@ def _have_authorities_changed(context: CommandContext) -> bool:
     return any(found[path] != digest(pem.encode()) for path, pem in had.items())
 
 
-def _check(context: CommandContext, arguments: Arguments) -> Outcome:
+def _reload_if_changed(context: CommandContext, arguments: Arguments) -> Outcome:
     store = certificate_store_of(context.config)
     if needed_names(context.config):
         look = context.lookups.find(LookAt(context.config.variables["tlsdir"]))
@@ -152,7 +152,7 @@ def tls_commands() -> Sequence[ControlCommand]:
         ),
         ControlCommand(
             CHECK,
-            _check,
+            _reload_if_changed,
             "Does what `tls reload` does if a file in tlsdir, or one of CA certificates, has changed.\nThe program "
             "says this to itself every tlswatch.",
             changes=True,

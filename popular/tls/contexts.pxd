@@ -5,7 +5,7 @@ cdef class TicketContexts:
     cdef public double _until
     cdef public Py_ssize_t _weeks
     cdef _take(self, context)
-    cpdef at(self, double now, minimum=*)
+    cpdef rotate_to(self, double now, minimum=*)
 
 cdef class TlsSettings:
     cdef public object _by_name, _default, _minimum, verify_mode

@@ -82,8 +82,10 @@ class TicketContexts:
         self._current = context
         self._minimum = context.minimum_version
 
-    def at(self, now: float, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
-        """The ticket context of this moment (monotonic clock). `minimum`: the version from which on it serves."""
+    def rotate_to(self, now: float, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
+        """The ticket context of this moment (monotonic clock), made to serve from a version on; those of weeks that are
+        over are dropped.
+        """
         while now >= self._until and self._later:
             self._take(self._later.popleft())
             self._until += WEEK_SECONDS
@@ -170,7 +172,7 @@ class TlsSettings:
     def first_context(self) -> ssl.SSLContext:
         """The context with which the next connection begins."""
         if self.verify_mode is ssl.CERT_NONE:
-            return TICKET_CONTEXTS.at(monotonic(), self._minimum)
+            return TICKET_CONTEXTS.rotate_to(monotonic(), self._minimum)
         context = _make_first_context(self.verify_mode)
         context.minimum_version = self._minimum
         return context
@@ -192,7 +194,7 @@ def tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
     if not servers:
         return {}
     store = certificate_store_of(config)
-    assert store is not None, "Program.supply sees to it"
+    assert store is not None, "Program.complete_change sees to it"
     try:
         return {one.id: _settings_of(one, store, contexts, variables=config.variables) for one in servers}
     except OSError as error:

@@ -1,7 +1,7 @@
 """What `tlsdir` holds: NAME.pem with the chain, and the private key in NAME.key or in NAME.pem as well.
 
 Two jobs look at it: LookAt only asks the file system whether anything is different (links are followed, so that a
-renewal by exchanging a link shows), ReadAll reads every file and tries it. `renewed` says what is in use afterwards:
+renewal by exchanging a link shows), ReadAll reads every file and tries it. `merged` says what is in use afterwards:
 one faulty file never takes anything else with it, and no certificate that is not valid takes the place of one that is.
 A third, Digests, tells of single files elsewhere whether they hold something else.
 """
@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from popular.tls.certificate import Certificate, read_certificate
-from supervisor.control.kinds import Id
-from supervisor.control.lookups import Job, Lookups, ReadFile, Unfit
+from supervisor.control.language.kinds import Id
+from supervisor.control.language.lookups import Job, Lookups, ReadFile, Unfit
 
 DEFAULT = "default"
 """The certificate for clients that name no host, or one that no certificate is for."""
@@ -34,7 +34,7 @@ _GONE = f"the file is gone; {_STAYS}, because it is needed"
 class CertificateStore:
     """What was read, by the name of the file without its suffix. Mappings in here are never changed.
 
-    What is invalid, and the next turn, `renewed` says.
+    What is invalid, and the next turn, `merged` says.
     """
 
     directory: str
@@ -124,7 +124,7 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def renewed(before: CertificateStore | None, found: CertificateStore, needed: Collection[str]) -> CertificateStore:
+def merged(before: CertificateStore | None, found: CertificateStore, needed: Collection[str]) -> CertificateStore:
     """What is in use after reading: what is good, and what was good before where it is faulty now, or gone and needed.
 
     A certificate that is not valid takes the place of none that is. `before` is of the same directory.

@@ -10,20 +10,20 @@ from dataclasses import replace
 from popular import messages
 from popular.tls.authorities import Authorities, troubles_of
 from popular.tls.certificate import Certificate, moment
-from popular.tls.directory import CertificateStore, ReadAll, renewed
+from popular.tls.directory import CertificateStore, ReadAll, merged
 from popular.tls.users import OF_CLIENTS, SORT, authorities_in, certificate_store_of, needed_certificates
 from supervisor.config import Config
-from supervisor.control.context import CommandContext
-from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Change, LogEntry, Replacement
-from supervisor.control.replytext import noted
+from supervisor.control.language.context import CommandContext
+from supervisor.control.language.lookups import Unfit
+from supervisor.control.language.outcome import Change, LogEntry, Replacement
+from supervisor.control.language.replytext import noted
 from supervisor.control.words import CommandRefused
 
 _MOST_NOTES = 3
 
 
-def supply(context: CommandContext, change: Change) -> Change:
-    """Reads `tlsdir` for a config that needs more of it than was read. See Program.supply."""
+def complete_change(context: CommandContext, change: Change) -> Change:
+    """Reads `tlsdir` for a config that needs more of it than was read. See Program.complete_change."""
     config = change.config
     if config.things[SORT].keys() - {config.variables["tlsdir"]}:
         config = config.without_things(SORT)
@@ -37,7 +37,7 @@ def supply(context: CommandContext, change: Change) -> Change:
     before, needed = certificate_store_of(config), needed_names(config)
     if needed and (before is None or not needed <= before.certificates.keys()):
         try:
-            after = renewed(before, context.lookups.find(ReadAll(config.variables["tlsdir"])), needed)
+            after = merged(before, context.lookups.find(ReadAll(config.variables["tlsdir"])), needed)
         except Unfit as unfit:
             raise CommandRefused(f"TLS needs a certificate, and tlsdir cannot be read: {unfit}") from None
         config = with_store(config, after)

@@ -5,10 +5,10 @@ import time
 from popular.tls.ciphers import is_usable, suites_of
 from popular.tls.contexts import VERSIONS, default_certificates
 from popular.tls.users import certificate_store_of, servers_in_tls
-from supervisor.control.context import CommandContext, Variable
-from supervisor.control.kinds import Choice, Dir, String, Time
-from supervisor.control.lookups import Unfit
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import CommandContext, Variable
+from supervisor.control.language.kinds import Choice, Dir, String, Time
+from supervisor.control.language.lookups import Unfit
 from supervisor.control.words import CommandRefused
 
 _HOUR = 3600

@@ -5,10 +5,10 @@ import os
 import pwd
 from pathlib import Path
 
-from supervisor.control.access import GROUP, USER, Access, FaultyAccess, access_of
-from supervisor.control.language import Language
-from supervisor.control.rcdisk import read_regular
-from supervisor.control.rcfile import UnreadableFile
+from supervisor.control.files.rcdisk import read_regular
+from supervisor.control.files.rcfile import UnreadableFile
+from supervisor.control.language.language import Language
+from supervisor.control.wire.access import GROUP, USER, Access, FaultyAccess, access_of
 from supervisor.runtime.directory import FileOwner, why_not_trusted
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from supervisor import metric
 from supervisor.common_metrics import endings_of, metrics_of
-from supervisor.control.variables import files_wanted
+from supervisor.control.commands.variables import files_wanted
 from supervisor.master.pool import WorkerProcess
 from supervisor.operatorstate import OrderEntry
 from supervisor.program import Program
@@ -73,6 +73,7 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
         tones=program.watched.tones,
         looks=program.watched.looks,
         kick=program.watched.kick,
+        event_counters=metric.event_counters(metrics),
     )
 
 

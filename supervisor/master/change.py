@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from supervisor.config import Config, Report
-from supervisor.control.outcome import ThingName
+from supervisor.control.language.outcome import ThingName
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.program import Program

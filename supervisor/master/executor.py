@@ -21,14 +21,16 @@ from functools import partial
 from types import MappingProxyType
 
 from supervisor.config import Config, Report
-from supervisor.control.access import Access
-from supervisor.control.context import FrozenContext, Status
-from supervisor.control.draft import Spoilt
-from supervisor.control.language import Language
-from supervisor.control.lookups import AskWorker, Lookups, NeedsLookup, Result
-from supervisor.control.outcome import (
+from supervisor.control.commands.draft import Spoilt
+from supervisor.control.commands.things import resolved_hosts
+from supervisor.control.files.rcfile import APPLY, ROLLBACK, parse
+from supervisor.control.language.context import FrozenContext, Status, made_ready
+from supervisor.control.language.language import Language
+from supervisor.control.language.lookups import AskWorker, Lookups, NeedsLookup, Result
+from supervisor.control.language.outcome import (
     Action,
     Change,
+    CommandDone,
     Confirm,
     Draft,
     Drafted,
@@ -42,9 +44,8 @@ from supervisor.control.outcome import (
     Signed,
     Trial,
 )
-from supervisor.control.peer import Peer
-from supervisor.control.rcfile import APPLY, ROLLBACK, parse
-from supervisor.control.things import resolved_hosts
+from supervisor.control.wire.access import Access
+from supervisor.control.wire.peer import Peer
 from supervisor.control.words import CommandRefused, of_no_command, without_secret
 from supervisor.master.audit import COMMAND_DENIED, Audit
 from supervisor.master.change import Changes
@@ -61,11 +62,7 @@ from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.messages import Message
 
-Answer = Callable[[bool, str, Sequence[str]], None]
-"""Called once: whether it was done, the text of the status line, the data lines."""
-
-PerformAction = Callable[[Action, Answer], None]
-
+PerformAction = Callable[[Action, CommandDone], None]
 
 _AWAITED = "the last `draft apply` awaits `confirm` or `rollback`; until then nothing else can be changed"
 _ENDING = "the program is ending, and cannot change its configuration any more; nothing was changed"
@@ -79,7 +76,7 @@ _MOST_LOGGED_LINES, _MOST_LOGGED_CHARACTERS = 20, 1000
 class _Task:
     line: str = field(repr=False)
     origin: Origin
-    answer: Answer
+    answer: CommandDone
     lookups: Lookups
     reads: bool = False
     """Its row says that it changes nothing."""
@@ -137,11 +134,11 @@ class Executor:
         self._changing = False
         self._waiting: deque[_Task] = deque()
 
-    def conduct_periodically(self, line: str, answer: Answer) -> None:
+    def conduct_periodically(self, line: str, answer: CommandDone) -> None:
         """Carries a periodic command out. A refusal is not logged here: it may come every few seconds."""
         self._evaluate(_Task(line, Origin(self._own_peer, own=True, quiet=True), answer, lookups=Lookups()))
 
-    def converse(self, peer: Peer) -> Callable[[str, Answer], None]:
+    def converse(self, peer: Peer) -> Callable[[str, CommandDone], None]:
         """For a new control connection: what carries out its commands, one at a time. Its draft goes with it."""
         return partial(self._hear, Origin(peer, own=False))
 
@@ -149,7 +146,7 @@ class Executor:
         """These are the rights of all control connections from now on, also of those that are there."""
         self._access = access
 
-    def start(self) -> Callable[[str, Answer], None]:
+    def start(self) -> Callable[[str, CommandDone], None]:
         """For the start configuration: what carries out its commands, which nobody else can get in the way of."""
         return partial(self._hear, Origin(self._own_peer, own=True))
 
@@ -168,7 +165,7 @@ class Executor:
         self._changes.abandon(_ENDING)
         self._go_on()
 
-    def _hear(self, origin: Origin, line: str, answer: Answer) -> None:
+    def _hear(self, origin: Origin, line: str, answer: CommandDone) -> None:
         self._log.debug("CTRL", "request", line=without_secret(line), uid=origin.uid)
         secret, origin.secret = origin.secret, None
         self._count("control_sentences")
@@ -179,7 +176,7 @@ class Executor:
         # A fact that one command of a draft has found out holds for the whole draft, and no longer.
         drafting = origin.draft is not None and line.lstrip().startswith("draft ")
         lookups = origin.lookups if drafting else Lookups()
-        reads = self._language.reads_only(line)
+        reads = self._language.is_read_only(line)
         self._evaluate(_Task(line, origin, answer, lookups=lookups, reads=reads, secret=secret))
 
     def _evaluate(self, task: _Task) -> None:
@@ -197,10 +194,10 @@ class Executor:
         else:
             self._dispatch(task, outcome)
 
-    def _outcome(self, task: _Task, running: Config) -> Outcome:
+    def _outcome(self, task: _Task, config: Config) -> Outcome:
         """What the handler of a command makes of this config. Raises CommandRefused, NeedsLookup."""
         context = FrozenContext(
-            running,
+            config,
             self._changes.first,
             self._program,
             lookups=task.lookups,
@@ -212,8 +209,8 @@ class Executor:
             starting=self._starting,
             secret=task.secret,
         )
-        outcome = self._language.conduct(task.line, context)
-        return self._program.supply(context, outcome) if isinstance(outcome, Change) else outcome
+        outcome = self._language.execute_line(task.line, context)
+        return made_ready(context, outcome) if isinstance(outcome, Change) else outcome
 
     def _dispatch(self, task: _Task, outcome: Outcome) -> None:
         match outcome:
@@ -271,33 +268,37 @@ class Executor:
 
     def _begin_change(self, task: _Task, outcome: Change | Trial) -> None:
         self._changing = True
-        before = self._changes.running
-
-        def done(reason: str | None) -> None:
-            self._changing = False
-            if reason is not None:
-                self._refuse(task, reason)
-            else:
-                found = self._changes.reports
-                # A periodic command asks for nothing: what was told already is no news, whatever its facts are now.
-                told = {one[:2] for one in before.reports} if task.origin.quiet else set()
-                fresh = [one for one in found if one not in before.reports and one[:2] not in told]
-                news = found if isinstance(outcome, Trial) else fresh
-                if isinstance(outcome, Change):
-                    if not self._starting:  # of a start its commands are logged, not that they were applied
-                        self._log_done(task, _names(outcome))
-                        self._history.changed(task.origin, task.logged, self._changes.running)
-                    for message, fields in outcome.entries:
-                        self._log(message, **fields)
-                    self._log_hosts(before)
-                    self._log_reports(news)
-                    self._set_rollback_point(task, outcome, before)
-                self._answer(task, outcome.with_reports(news))
-            self._go_on()
-
+        done = partial(self._change_done, task, outcome, before=self._changes.running)
         seed = outcome.seed if isinstance(outcome, Change) else b""
         is_trial, is_back = isinstance(outcome, Trial), isinstance(outcome, Rollback)
         self._changes.begin(outcome.config, seed, done, trial=is_trial, proven=is_back)
+
+    def _change_done(self, task: _Task, outcome: Change | Trial, reason: str | None, *, before: Config) -> None:
+        """It is in force, or tried; or nothing was changed, for this reason."""
+        self._changing = False
+        if reason is not None:
+            self._refuse(task, reason)
+        else:
+            self._announce(task, outcome, before)
+        self._go_on()
+
+    def _announce(self, task: _Task, outcome: Change | Trial, before: Config) -> None:
+        """Tells the log, the history and whoever said the command what was done and found."""
+        found = self._changes.reports
+        # A periodic command asks for nothing: what was told already is no news, whatever its facts are now.
+        told = {one[:2] for one in before.reports} if task.origin.quiet else set()
+        fresh = [one for one in found if one not in before.reports and one[:2] not in told]
+        news = found if isinstance(outcome, Trial) else fresh
+        if isinstance(outcome, Change):
+            if not self._starting:  # of a start its commands are logged, not that they were applied
+                self._log_done(task, _names(outcome))
+                self._history.changed(task.origin, task.logged, self._changes.running)
+            for message, fields in outcome.entries:
+                self._log(message, **fields)
+            self._log_hosts(before)
+            self._log_reports(news)
+            self._set_rollback_point(task, outcome, before)
+        self._answer(task, outcome.with_reports(news))
 
     def _log_done(self, task: _Task, names: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
         generation = self._changes.running.generation
@@ -340,7 +341,7 @@ class Executor:
         """As a draft, which is said by whoever said the command, apart from the one that he may have begun."""
         origin = task.origin.apart()
 
-        def say(line: str, answer: Answer) -> None:
+        def say(line: str, answer: CommandDone) -> None:
             self._evaluate(_Task(line, origin, answer, lookups=origin.lookups, said=task.line))
 
         def applied(faults: Sequence[str], text: str) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from supervisor.control.inforce import InForceSince
+from supervisor.control.language.inforce import InForceSince
 
 MOST_KEPT = 4096
 """Beyond that the sessions of the oldest count as those of the one after it."""

@@ -17,9 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from supervisor.config import Config
-from supervisor.control.context import ProgramTables
-from supervisor.control.difference import compare, lines_of_config
-from supervisor.control.historyfile import (
+from supervisor.control.commands.difference import compare, lines_of_config
+from supervisor.control.files.historyfile import (
     MOST_COMMANDS,
     MOST_KEPT,
     HistoryEntry,
@@ -28,8 +27,9 @@ from supervisor.control.historyfile import (
     number_in,
     to_octets,
 )
-from supervisor.control.lookups import Result, run
-from supervisor.control.rcfile import COMES
+from supervisor.control.files.rcfile import COMES
+from supervisor.control.language.context import ProgramTables
+from supervisor.control.language.lookups import Result, run
 from supervisor.master.history_files import FoundHistory, KeepConfiguration, ReadHistory
 from supervisor.master.jobs import Jobs
 from supervisor.master.origin import Origin

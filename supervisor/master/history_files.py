@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from supervisor.control.historyfile import (
+from supervisor.control.files.historyfile import (
     LONGEST_HEAD,
     HistoryEntry,
     NoHistory,
@@ -15,7 +15,7 @@ from supervisor.control.historyfile import (
     lines_in,
     number_in,
 )
-from supervisor.control.lookups import Job
+from supervisor.control.language.lookups import Job
 from supervisor.runtime.directory import Directory
 from supervisor.runtime.statespace import HISTORY, make_room
 

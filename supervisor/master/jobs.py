@@ -10,7 +10,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from supervisor.control.lookups import Job, Result, run
+from supervisor.control.language.lookups import Job, Result, run
 from supervisor.master.policy import cause_of_death
 from supervisor.runtime import birth, rights, signals
 from supervisor.runtime.loop import READ, Loop

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.language import Language
-from supervisor.control.outcome import Shutdown
-from supervisor.control.server import ControlServer
-from supervisor.control.variables import OPEN_FILES
+from supervisor.control.commands.variables import OPEN_FILES
+from supervisor.control.language.language import Language
+from supervisor.control.language.outcome import Shutdown
+from supervisor.control.wire.server import ControlServer
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.audit import Audit
@@ -275,7 +275,7 @@ class Master:
 
     # The workers (pool.py, PoolEvents)
 
-    def inherit(self, slot: int, block: int, lifeline: Any, *, strict: bool) -> Inheritance:
+    def inherit(self, slot: int, block: int, lifeline: Any, *, tolerant: bool) -> Inheritance:
         running = self._changes.running
         wanted = self._listeners.copies(self._program.listeners(running))
         return Inheritance(
@@ -286,7 +286,7 @@ class Master:
             tokens=self._accounting.tokens,
             block=block,
             slot=slot,
-            strict=strict,
+            tolerant=tolerant,
             lifeline=lifeline,
             listeners=self._listeners.of_slot(slot, wanted),
             shared=self._listeners.shared,

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from supervisor.control.lookups import Job, Unfit
+from supervisor.control.language.lookups import Job, Unfit
 from supervisor.runtime import rights
 
 _LONGEST_WORDS = 200

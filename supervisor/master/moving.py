@@ -14,10 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from supervisor.control.lookups import AskWorker, Job, Result
-from supervisor.control.outcome import Move, MoveStep, ThingName
-from supervisor.control.replytext import noted
-from supervisor.master.executor import Answer
+from supervisor.control.language.lookups import AskWorker, Job, Result
+from supervisor.control.language.outcome import CommandDone, Move, MoveStep, ThingName
+from supervisor.control.language.replytext import noted
 from supervisor.master.jobs import LONGEST_SECONDS, Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.move_command import RunCommand
@@ -34,7 +33,7 @@ _ENDING = "the program is ending"
 @dataclass(eq=False)
 class _RunningMove:
     action: Move
-    answer: Answer
+    answer: CommandDone
     began: float
     """From here on somebody may be held: nobody is for longer than until the end of it is in force."""
     until: float
@@ -83,7 +82,7 @@ class Moves:
         """How many are under way."""
         return len(self._moves)
 
-    def begin(self, action: Move, answer: Answer) -> None:
+    def begin(self, action: Move, answer: CommandDone) -> None:
         """Answers when it is done, or all is as it was."""
         if self._ending:
             answer(False, f"{_ENDING}; nothing was changed", ())

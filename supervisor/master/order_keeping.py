@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-from supervisor.control.lookups import Result
-from supervisor.control.outcome import Action, Ordered, SessionSweep
-from supervisor.control.replytext import noted
-from supervisor.master.executor import Answer
+from supervisor.control.language.lookups import Result
+from supervisor.control.language.outcome import Action, CommandDone, Ordered, SessionSweep
+from supervisor.control.language.replytext import noted
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.sweeping import MOST_SWEEPS, Sweeps, described
@@ -54,7 +53,7 @@ class OrderKeeping:
         self._has_company = has_company
         self._company = company
 
-    def tell_others(self, action: Action, entries: tuple[OrderEntry, ...], answer: Answer, *, then: Told) -> None:
+    def tell_others(self, action: Action, entries: tuple[OrderEntry, ...], answer: CommandDone, *, then: Told) -> None:
         """Others are told first, if there are any; `then` goes on with what is to be kept after that, and a note.
         Without it being called it is refused.
         """
@@ -79,7 +78,7 @@ class OrderKeeping:
         who = self._company()
         return f"{_NOT_THERE}: {who}" if who else _NOT_THERE
 
-    def put_in_force(self, ordered: Ordered, answer: Answer) -> None:
+    def put_in_force(self, ordered: Ordered, answer: CommandDone) -> None:
         """Something is ordered, or an order ended."""
         self.tell_others(
             ordered,
@@ -88,7 +87,7 @@ class OrderKeeping:
             then=lambda entries, note: self.keep(noted(ordered.text, *ordered.notes), entries, answer, note=note),
         )
 
-    def keep(self, text: str, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
+    def keep(self, text: str, entries: tuple[OrderEntry, ...], answer: CommandDone, *, note: str) -> None:
         """In force, on the disk, then answered."""
 
         def kept(done: bool, unkept: str) -> None:
@@ -97,7 +96,7 @@ class OrderKeeping:
 
         self._keeper.change(entries, kept)
 
-    def sweep(self, action: SessionSweep, answer: Answer) -> None:
+    def sweep(self, action: SessionSweep, answer: CommandDone) -> None:
         """Something is ordered by which sessions are to end; the answer tells what there was in the first round."""
         if len(self._sweeps.listed()) >= MOST_SWEEPS:
             answer(False, f"{MOST_SWEEPS} sweeps are under way, more cannot be; nothing was changed", ())
@@ -106,7 +105,7 @@ class OrderKeeping:
             action, action.entries, answer, then=lambda entries, note: self._sweep(action, entries, answer, note=note)
         )
 
-    def _sweep(self, action: SessionSweep, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
+    def _sweep(self, action: SessionSweep, entries: tuple[OrderEntry, ...], answer: CommandDone, *, note: str) -> None:
         gone = action.gone
 
         def kept(_done: bool, unkept: str) -> None:

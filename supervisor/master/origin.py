@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from supervisor.control.lookups import Lookups
-from supervisor.control.outcome import Draft
-from supervisor.control.peer import Peer
+from supervisor.control.language.lookups import Lookups
+from supervisor.control.language.outcome import Draft
+from supervisor.control.wire.peer import Peer
 
 
 @dataclass(eq=False)

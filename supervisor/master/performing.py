@@ -5,10 +5,19 @@ renew processes, to end sessions, to move users, and what is kept (operatorstate
 import time
 from collections.abc import Sequence
 
-from supervisor.control.outcome import Action, Block, EndSession, Move, Ordered, Recycle, SessionSweep, Shutdown
+from supervisor.control.language.outcome import (
+    Action,
+    Block,
+    CommandDone,
+    EndSession,
+    Move,
+    Ordered,
+    Recycle,
+    SessionSweep,
+    Shutdown,
+)
 from supervisor.master.accounting import Accounting
 from supervisor.master.audit import Audit
-from supervisor.master.executor import Answer
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.moving import Moves
 from supervisor.master.order_keeping import OrderKeeping
@@ -51,7 +60,7 @@ class Performer:
         self._log = log
         self._audit = audit
 
-    def perform(self, action: Action, answer: Answer) -> None:
+    def perform(self, action: Action, answer: CommandDone) -> None:
         """Begins it; `answer` is called once, at once or later."""
         match action:
             case Shutdown():
@@ -86,7 +95,7 @@ class Performer:
 
         self.perform(action, told)
 
-    def _end_session(self, sid: str, answer: Answer) -> None:
+    def _end_session(self, sid: str, answer: CommandDone) -> None:
         for session in self._accounting.sessions():
             if session.get("sid") == sid:
                 for worker in self._pool.workers:
@@ -96,7 +105,7 @@ class Performer:
                         return
         answer(False, f"there is no session {sid}; `sessions` lists them", ())
 
-    def _block(self, action: Block, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
+    def _block(self, action: Block, entries: tuple[OrderEntry, ...], answer: CommandDone, *, note: str) -> None:
         """In force at once; the answer waits until it is kept."""
         if not self._accounting.block(action.network, action.seconds):
             answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
@@ -104,7 +113,7 @@ class Performer:
         ended = self._keeper.state.ended(BLOCKED, time.time())
         self._orders.keep(action.text, (*ended, *entries), answer, note=note)
 
-    def _move(self, action: Move, answer: Answer) -> None:
+    def _move(self, action: Move, answer: CommandDone) -> None:
         if self._rundir.has_company():
             answer(
                 False,

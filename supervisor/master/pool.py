@@ -76,7 +76,7 @@ Answered = Callable[[WorkerProcess, Any], None]
 class PoolEvents(Protocol):
     """What a pool asks of its master, and tells it."""
 
-    def inherit(self, slot: int, block: int, lifeline: socket.socket, *, strict: bool) -> Inheritance:
+    def inherit(self, slot: int, block: int, lifeline: socket.socket, *, tolerant: bool) -> Inheritance:
         """What a worker receives at birth."""
 
     def forget_all(self, keep: set[int]) -> None:
@@ -157,10 +157,10 @@ class Pool:
         self._log.debug("MAIN", "dismissed", slot=worker.slot, worker=worker.pid, accepts_who_waits=str(empty).lower())
         self.tell(worker, Leave(empty))
 
-    def give_birth(self, slot: int, *, strict: bool = False) -> WorkerProcess:
-        """Puts a worker into a slot. Raises NoBirth. `strict`: it dies rather than do without what it cannot open."""
+    def give_birth(self, slot: int, *, tolerant: bool = True) -> WorkerProcess:
+        """Puts a worker into a slot. Raises NoBirth. A tolerant one does without what it cannot open."""
         block = self._free_block()
-        process, ours = self._fork(slot, block, strict=strict)
+        process, ours = self._fork(slot, block, tolerant=tolerant)
         worker = WorkerProcess(slot, block, process, lifeline=Lifeline(ours))
         self._take_block(worker)
         self.workers.append(worker)
@@ -170,7 +170,7 @@ class Pool:
         self._events.born(worker)
         return worker
 
-    def _fork(self, slot: int, block: int, *, strict: bool) -> tuple[Any, socket.socket]:
+    def _fork(self, slot: int, block: int, *, tolerant: bool) -> tuple[Any, socket.socket]:
         """The process, and our end of its lifeline."""
         try:
             ours, theirs = socket.socketpair()
@@ -178,7 +178,7 @@ class Pool:
             raise NoBirth(os.strerror(error.errno or 0)) from None
         with theirs:
             try:
-                inheritance = self._events.inherit(slot, block, theirs, strict=strict)
+                inheritance = self._events.inherit(slot, block, theirs, tolerant=tolerant)
                 process = _fork.Process(target=self._be_born, args=(inheritance, open_descriptors()), daemon=False)
                 birth.start(process)
             except OSError as error:

@@ -1,4 +1,4 @@
-"""Questions that commands put to a worker (`AskWorker`, control/lookups.py): one of them is asked.
+"""Questions that commands put to a worker (`AskWorker`, control/language/lookups.py): one of them is asked.
 
 If it dies before it has answered, another one is asked, or its successor, but not a third one: a question by which
 workers die is not to end all of them. Then, or if there is no answer in time, the command is refused; nothing else
@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from supervisor.control.lookups import Result
+from supervisor.control.language.lookups import Result
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.runtime.loop import Loop, Timer
 from supervisor.workerline import PutQuestion, QuestionAnswered

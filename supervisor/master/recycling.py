@@ -50,7 +50,7 @@ class Recycling:
             self._end(True, self._summary())
             return
         try:
-            self._successor = self._pool.give_birth(self._waiting[0].slot, strict=True)
+            self._successor = self._pool.give_birth(self._waiting[0].slot, tolerant=False)
         except NoBirth as error:
             self._end(False, f"{error}; {self._summary()}")
 

@@ -1,6 +1,6 @@
 """The files that are opened or read anew while the program runs: the log, the audit log, and who may say what."""
 
-from supervisor.control.access import FaultyAccess
+from supervisor.control.wire.access import FaultyAccess
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.audit import Audit
 from supervisor.master.executor import Executor

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from supervisor.config import Config
-from supervisor.control.outcome import Past
+from supervisor.control.language.outcome import Past
 from supervisor.runtime.loop import Loop, Timer
 
 AGAIN_SECONDS = 2.0

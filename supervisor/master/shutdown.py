@@ -13,8 +13,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from supervisor.control.outcome import Shutdown
-from supervisor.master.executor import Answer
+from supervisor.control.language.outcome import CommandDone, Shutdown
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.runtime import messages
@@ -66,7 +65,7 @@ class ShutdownSequence:
         self._how = "delayed"
         self._means = means
         self._not_closed: set[WorkerProcess] = set()
-        self._answer_when_closed: Answer | None = None
+        self._answer_when_closed: CommandDone | None = None
         self._deadline_said: int | None = None
         self._deadline: Timer | None = None
         self._has_queues = True
@@ -81,7 +80,7 @@ class ShutdownSequence:
         """Whether listening sockets go: from here on no configuration can come into force."""
         return self.stage not in (Stage.STAYING, Stage.GRACE)
 
-    def begin(self, action: Shutdown, answer: Answer) -> None:
+    def begin(self, action: Shutdown, answer: CommandDone) -> None:
         """Carries out one of the four commands; answers when its first half is done."""
         self._means.log(messages.SHUTDOWN_SERVER, how=action.how)
         match action.how:
@@ -134,7 +133,7 @@ class ShutdownSequence:
 
         self._means.loop.after(PATIENCE_SECONDS, insist)
 
-    def _delay(self, action: Shutdown, answer: Answer) -> None:
+    def _delay(self, action: Shutdown, answer: CommandDone) -> None:
         had_deadline = self._deadline is not None
         self._set_deadline(action.deadline)
         if self.stage is not Stage.STAYING:

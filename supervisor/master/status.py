@@ -1,4 +1,4 @@
-"""What the handlers of commands may see of the running program (control/context.py, Status): each fact from whoever has
+"""What the handlers of commands may see of the running program (`Status`): each fact from whoever has
 it.
 """
 
@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from supervisor.control.historyfile import KeptConfigurations
-from supervisor.control.inforce import InForceSince
+from supervisor.control.files.historyfile import KeptConfigurations
+from supervisor.control.language.inforce import InForceSince
 from supervisor.master.accounting import Accounting
 from supervisor.master.generations import Generations
 from supervisor.master.history import ConfigHistory

@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from supervisor.control.rcfile import APPLY, BEGIN, FileCommand, FileFault, draft_line, fault_in_draft, told
+from supervisor.control.files.rcfile import APPLY, BEGIN, FileCommand, FileFault, draft_line, fault_in_draft, told
+from supervisor.control.language.outcome import CommandDone
 
-Say = Callable[[str, Callable[[bool, str, Sequence[str]], None]], None]
+Say = Callable[[str, CommandDone], None]
 """Says a line; what it is given is called once with the answer, at once or later."""
 Applied = Callable[[Sequence[str], str], None]
 """Called once: what was wrong (none: it is in force), and what the last answer said."""

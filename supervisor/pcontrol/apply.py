@@ -1,6 +1,6 @@
 """`pcontrol check`, `apply`, `drift`, `confirm`, `rollback`: a file that holds the whole configuration.
 
-The file's commands become a draft on the program's control connection (`control/draft.py`), many on their way at a
+The file's commands become a draft on the program's control connection (`draft …`), many on their way at a
 time. What differs is printed to standard output, what came of it to standard error. All faults are told, each with its
 FILE:LINE:COLUMN, and then nothing has changed. `FileWatch` does this again whenever the file changes, until it is told
 to end.
@@ -14,8 +14,8 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from supervisor.control.rcdisk import read_any, read_regular
-from supervisor.control.rcfile import (
+from supervisor.control.files.rcdisk import read_any, read_regular
+from supervisor.control.files.rcfile import (
     APPLY,
     BEGIN,
     CHECK,

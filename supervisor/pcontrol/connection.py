@@ -1,6 +1,6 @@
 """A client's connection to a control socket, and commands that are said over it, one by one.
 
-What goes over the socket stands in `control/server.py`, the other end.
+What goes over the socket stands in `control/wire/server.py`, the other end.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from supervisor.control.rcfile import FileCommand, FileFault, split_column
+from supervisor.control.files.rcfile import FileCommand, FileFault, split_column
 from supervisor.control.words import LONGEST_LINE, NOTE, CommandRefused, phrase
 
 DEFAULT_RUNDIR = "/var/run/popular"

@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from supervisor.control.rcdisk import read_any, read_regular
-from supervisor.control.rcfile import FileCommand, FileFault, UnreadableFile, load
+from supervisor.control.files.rcdisk import read_any, read_regular
+from supervisor.control.files.rcfile import FileCommand, FileFault, UnreadableFile, load
 from supervisor.control.words import scan, shown
 from supervisor.pcontrol.connection import EXIT_DONE, Connection, NoConnection
 

@@ -13,8 +13,8 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
-from supervisor.control.rcdisk import STANDARD_INPUT, read_any, read_regular
-from supervisor.control.rcfile import APPLY, ROLLBACK, FileFault, UnreadableFile, load, told
+from supervisor.control.files.rcdisk import STANDARD_INPUT, read_any, read_regular
+from supervisor.control.files.rcfile import APPLY, ROLLBACK, FileFault, UnreadableFile, load, told
 from supervisor.control.words import phrase
 from supervisor.pcontrol import secret
 from supervisor.pcontrol.connection import (
@@ -41,18 +41,20 @@ _LOOK_SECONDS = 0.25
 """How often --wait looks how many sessions are left."""
 
 
-ReadsOnly = Callable[[str, str], bool]
+IsReadOnly = Callable[[str, str], bool]
 """Whether to a program, by its name, a line is a question: it can neither change nor end anything."""
 
 
 def main(
-    argv: Sequence[str] | None = None, programs: Sequence[str] = (), reads_only: ReadsOnly = lambda _name, _line: True
+    argv: Sequence[str] | None = None,
+    programs: Sequence[str] = (),
+    is_read_only: IsReadOnly = lambda _name, _line: True,
 ) -> int:
     """The command. `programs` are the names of those that there are to speak to, in the order of trying; beyond the
     first of them nothing is changed that was not told to go there.
     """
     options = _parse(argv, programs)
-    options.reads_only = reads_only
+    options.is_read_only = is_read_only
     try:
         return _serve(options)
     except (NoConnection, TimedOut, KeyboardInterrupt) as error:
@@ -194,7 +196,7 @@ _CHANGE_AS = {"apply": (APPLY,), "confirm": ("confirm",), "rollback": (ROLLBACK,
 def _meant(connection: Connection, options: Namespace, lines: Sequence[str]) -> Connection:
     """The connection, if these lines may go there. Raises NoConnection: `shutdown all` said twice ends one program."""
     name = connection.instead
-    if not name or all(options.reads_only(name, line) for line in lines):
+    if not name or all(options.is_read_only(name, line) for line in lines):
         return connection
     raise _another(connection, options)
 

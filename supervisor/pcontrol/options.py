@@ -140,8 +140,8 @@ def _default(parser: argparse.ArgumentParser, value: object) -> object:
 
 
 def _time(text: str) -> int:
-    from supervisor.control.kinds import Time
-    from supervisor.control.lookups import Lookups, Unfit
+    from supervisor.control.language.kinds import Time
+    from supervisor.control.language.lookups import Lookups, Unfit
 
     try:
         return Time(1, _LONGEST_CONFIRM_SECONDS).parse(text, Lookups())

@@ -4,7 +4,7 @@ import base64
 import os
 from argparse import Namespace
 
-from supervisor.control.rcfile import UnreadableFile
+from supervisor.control.files.rcfile import UnreadableFile
 from supervisor.control.words import SECRET
 from supervisor.pcontrol.connection import Connection
 

@@ -20,8 +20,8 @@ cdef class WorkerContext:
     cdef public int _pipe
     cdef public bint leaving
     cdef public long _in_second, _second, pid
-    cpdef admit(self, long token, session, Py_ssize_t started_cell)
-    cpdef release(self, long token, str ending, double seconds)
+    cpdef register(self, long token, session, Py_ssize_t started_cell)
+    cpdef unregister(self, long token, str ending, double seconds)
     cpdef decline(self, long token)
     cdef _put_back(self, long token)
     cpdef str session_id(self, str prefix, double now)

@@ -90,7 +90,7 @@ class WorkerContext:
         statedir: str = "",
     ) -> None:
         """`released` is called when a session is over in a worker that is leaving; `request` hands an action
-        (supervisor/control/outcome.py) to the master, as if an operator had given it. `statedir`: where is kept what
+        (`Action`) to the master, as if an operator had given it. `statedir`: where is kept what
         outlives the program.
         """
         self.statedir = statedir
@@ -173,15 +173,15 @@ class WorkerContext:
         used = max((block for block, birth in enumerate(births) if birth), default=0)
         self._used_cells = self._all_cells[: (max(used, self.block) + 1) * self._block_cells]
 
-    def admit(self, token: int, session: Session, started_cell: int) -> None:
+    def register(self, token: int, session: Session, started_cell: int) -> None:
         """A session has begun, `started_cell` counts it; its first row is to be written at once."""
         self.sessions[token] = session
         self.shared.add(started_cell, 1)
 
-    def release(self, token: int, ending: str, seconds: float) -> None:
+    def unregister(self, token: int, ending: str, seconds: float) -> None:
         """The session is over after so many seconds: frees its row, counts its ending, gives the token back.
 
-        Exactly once for each admitted session.
+        Exactly once for each session that was registered.
         """
         del self.sessions[token]
         self.rows.free(token, self.pid)

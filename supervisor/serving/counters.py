@@ -2,8 +2,8 @@
 
     counters.count("login_failures", "password", "v1")
     counters.observe("login_duration", seconds, "v1")
-    login = counters.observer("login_duration", "v1", counter="logins")    once, and then
-    login.observe(seconds)                                               in every session
+    login = counters.observer("login_duration", "v1")    once, and then
+    login.observe(seconds)                               in every session
 
 A service makes one from its config; a cell is looked up once and then kept. Counting is for the event loop's thread
 only, because an addition in shared memory is two steps.
@@ -60,13 +60,12 @@ class Counters:
             observer = self._observers[histogram, ident] = self.observer(histogram, ident)
         observer.observe(seconds)
 
-    def observer(self, histogram: str, ident: str = "", *, counter: str = "") -> Observer:
-        """What `observe` does, for what happens in every session: to be looked up once.
-
-        `counter`, of the same id, counts each of these events too.
+    def observer(self, histogram: str, ident: str = "") -> Observer:
+        """What `observe` does, for what happens in every session: to be looked up once. The counter of these events, if
+        there is one (`CountOf` of supervisor/metric.py), counts each of them too.
         """
-        row = self._histograms[histogram]
-        event = self.cell(counter, None, ident) if counter else -1
+        row, counter = self._histograms[histogram], self._layout.event_counters.get(histogram)
+        event = -1 if counter is None else self.cell(counter, None, ident)
         return Observer(self._shared, self._first(row, ident), bounds=row.bounds, event=event)
 
     def cell(self, counter: str, label: str | None = None, ident: str = "") -> int:

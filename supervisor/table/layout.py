@@ -96,6 +96,8 @@ class Layout:
     """Cells of a row: two in tables of version 4 and before, which have no drafts."""
     kick: tuple[str, ...] = ()
     """The command that ends the sessions of who has one: its words, in which =COLUMN stands for that of his session."""
+    event_counters: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
+    """The counter that counts the events of a histogram, by histogram: for who counts, so no reader is told."""
 
     @cached_property
     def cell_struct(self) -> struct.Struct:

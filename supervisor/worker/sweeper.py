@@ -5,7 +5,7 @@ the ends of sessions.
 import ipaddress
 from collections.abc import Iterable, Sequence
 
-from supervisor.control.outcome import EVERYBODY
+from supervisor.control.language.outcome import EVERYBODY
 from supervisor.serving.session import CutCost, Session, Whose
 from supervisor.table.blocked import Network
 from supervisor.workerline import Aim, Cut, SweepFound

@@ -68,8 +68,8 @@ class Inheritance:
     tokens: TokenPipe
     block: int
     slot: int
-    strict: bool
-    """Whether it dies rather than do without what it cannot open: the one whom it follows has it still."""
+    tolerant: bool
+    """Whether it does without what it cannot open. Else it dies: the one whom it follows has it still."""
     lifeline: socket.socket
     listeners: dict[Listener, socket.socket]
     shared: bool
@@ -138,7 +138,7 @@ class Worker:
             on_queues_empty=self._released,
         )
         self._displacer = Displacer(self._context)
-        self._strict = inheritance.strict
+        self._tolerant = inheritance.tolerant
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0
         self._answering: set[asyncio.Task[None]] = set()
@@ -171,7 +171,7 @@ class Worker:
         """Makes the first service and starts to accept. Raises CommandRefused if the config cannot be served."""
         for number in workerline.ENDING_SIGNALS:
             self._loop.add_signal_handler(number, self._end_at_once, number)
-        self._service = self._program.service_at_birth(self._context, self._config, strict=self._strict)
+        self._service = self._program.service_at_birth(self._context, self._config, tolerant=self._tolerant)
         assert self._lifeline is not None
         self._loop.add_reader(self._lifeline.socket, self._hear)
         self._beat()

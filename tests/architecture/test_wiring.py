@@ -18,7 +18,7 @@ CALLED_IN_C = {
     "popular.net.tlscore.tls_of",
     "popular.protocol.clienthello._past",
     "popular.proxy.session.session_log.log_end",
-    "popular.proxy.session.tracing.kept_lines.KeptLines._keep",
+    "popular.proxy.session.tracing.trace_buffer.TraceBuffer._keep",
 }
 """Functions of the compiled core that are called for each connection, or each line: a call of C knows no names."""
 

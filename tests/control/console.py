@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from supervisor.control.server import CommandDone, ControlServer
+from supervisor.control.language.outcome import CommandDone
+from supervisor.control.wire.server import ControlServer
 from supervisor.runtime.loop import Loop
 
 

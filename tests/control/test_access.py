@@ -7,10 +7,10 @@ import pytest
 
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
-from supervisor.control.access import Access, FaultyAccess, access_of
-from supervisor.control.kinds import Choice
-from supervisor.control.language import Language
-from supervisor.control.peer import Peer, peer_of
+from supervisor.control.language.kinds import Choice
+from supervisor.control.language.language import Language
+from supervisor.control.wire.access import Access, FaultyAccess, access_of
+from supervisor.control.wire.peer import Peer, peer_of
 
 LANGUAGE = Language(PPROXY.commands)
 OWNER, WATCHER, ON_CALL, DEPLOYER, BOTH, STRANGER = (

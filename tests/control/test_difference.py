@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.control.difference import COMES, GOES, compare, difference
+from supervisor.control.commands.difference import COMES, GOES, compare, difference
 from tests.proxy.console import Console
 
 LINES = st.lists(st.sampled_from("abcdef"), max_size=9)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.lookups import (
+from supervisor.control.language.lookups import (
     FindDirectory,
     FindLocalAddress,
     Job,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.control.server import ControlRequestReader, Malformed, encode_reply
+from supervisor.control.wire.server import ControlRequestReader, Malformed, encode_reply
 from supervisor.control.words import LONGEST_LINE
 from supervisor.pcontrol.connection import ControlReply, NotAReply, ReplyReader, encode_request
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from supervisor.control.generations import Served, by_config, by_process
-from supervisor.control.inforce import InForceSince
+from supervisor.control.commands.generations import Served, by_config, by_process
+from supervisor.control.language.inforce import InForceSince
 
 IN_FORCE = [
     InForceSince(1, wall=100.0, clock=0.0),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from supervisor.control.historyfile import (
+from supervisor.control.files.historyfile import (
     LONGEST_HEAD,
     MOST_COMMANDS,
     HistoryEntry,
@@ -17,7 +17,7 @@ from supervisor.control.historyfile import (
     number_in,
     to_octets,
 )
-from supervisor.control.rcfile import parse
+from supervisor.control.files.rcfile import parse
 from supervisor.control.words import LONGEST_LINE
 
 TEXT = some.text(some.characters(exclude_categories=["Cs"]), max_size=30)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.control.kinds import (
+from supervisor.control.language.kinds import (
     EVERYWHERE,
     Bool,
     Choice,
@@ -20,7 +20,7 @@ from supervisor.control.kinds import (
     Time,
     nearest,
 )
-from supervisor.control.lookups import Lookups, NeedsLookup, Unfit, run
+from supervisor.control.language.lookups import Lookups, NeedsLookup, Unfit, run
 
 DAY = 86400
 IDS = st.text("abcXYZ019_-.", min_size=1, max_size=64)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.control.context import CommandContext, ControlCommand
-from supervisor.control.kinds import Choice, Id, Int
-from supervisor.control.language import Language
-from supervisor.control.lookups import Lookups
-from supervisor.control.outcome import Outcome, Reply
-from supervisor.control.shape import Shape
+from supervisor.control.language.context import CommandContext, ControlCommand
+from supervisor.control.language.kinds import Choice, Id, Int
+from supervisor.control.language.language import Language
+from supervisor.control.language.lookups import Lookups
+from supervisor.control.language.outcome import Outcome, Reply
+from supervisor.control.language.shape import Shape
 from supervisor.control.words import CommandRefused, of_no_command, phrase, quote, split, without_secret
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=30)
@@ -43,7 +43,7 @@ LANGUAGE = Language(
 
 def read(line: str) -> tuple[str, dict[str, Any]]:
     """The pattern that a line is, and its arguments."""
-    command, arguments = LANGUAGE.read(split(line), Lookups())
+    command, arguments = LANGUAGE.parse(split(line), Lookups())
     return command.pattern, arguments
 
 

@@ -10,7 +10,7 @@ import pytest
 from popular.programs import PROGRAMS
 from popular.proxy.settings.commands import COMMANDS
 from popular.proxy.settings.variables import VARIABLES
-from supervisor.control import manual
+from supervisor.control.commands import manual
 from supervisor.pcontrol.options import options_parser
 from tests.patience import patient
 

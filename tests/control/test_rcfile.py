@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.control.rcdisk import read_any, read_regular
-from supervisor.control.rcfile import (
+from supervisor.control.files.rcdisk import read_any, read_regular
+from supervisor.control.files.rcfile import (
     LONGEST_COMMAND,
     MOST_TOLD,
     FileContent,

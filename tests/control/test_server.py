@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.server import MOST_CLIENTS
+from supervisor.control.wire.server import MOST_CLIENTS
 from supervisor.pcontrol.connection import Connection, ControlReply, ReplyReader
 from tests.control.console import Console, console
 from tests.patience import patient, within

@@ -1,5 +1,6 @@
 """What the documents at the root say about the project is true."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from popular.proxy.program import PROGRAM
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.vserv import Vserv
-from supervisor.control.things import parameters
+from supervisor.control.commands.things import parameters
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
@@ -19,6 +20,9 @@ FROM_ROOT = tuple(f"{tree}/" for tree in TREES)
 SUFFIXES = {".py", ".txt", ".md", ".toml", ".rc", ".c", ".1", ".7", ".8"}
 MADE_LATER = ("/", ".venv/", "popular-demo/")
 """Beginnings of paths that are not the project's: the host's, and what `make` makes."""
+
+HALVES = {"supervisor", "popular", "popular/store"}
+"""What is made of rooms."""
 
 FILES = [path.relative_to(ROOT).as_posix() for tree in TREES for path in (ROOT / tree).rglob("*")]
 FILES += [path.name for path in ROOT.iterdir()]
@@ -56,12 +60,30 @@ def test_every_file_that_is_named_exists(document: str) -> None:
     assert [word for word in named if not is_there(word)] == []
 
 
-def test_every_file_of_a_session_is_in_a_room() -> None:
-    """Who looks for what a session does finds it by the table of rooms."""
-    rooms = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("\n## The rooms\n")[1].split("\n## ")[0]
-    named = {Path(span).name for span in re.findall(r"`([^`]+)`", rooms)}
-    files = {path.name for path in (ROOT / "popular/proxy/session").rglob("*.py")}
-    assert files - named == {"__init__.py"}
+def rooms() -> dict[str, Path]:
+    """The folders with code of ours, by path."""
+    pages = [path for tree in ("supervisor", "metrics", "popular") for path in (ROOT / tree).rglob("__init__.py")]
+    return {page.parent.relative_to(ROOT).as_posix(): page.parent for page in pages}
+
+
+@pytest.mark.parametrize("room", rooms().keys() - HALVES)
+def test_a_room_says_what_each_of_its_files_is(room: str) -> None:
+    """Its first page has a line for each, and for none that is not there."""
+    page = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text("utf-8"))) or ""
+    named = re.findall(r"^(?: {4})?(\w+)(?:\.py)? {2,}\S", page, re.MULTILINE)
+    inside = {path.stem for path in (ROOT / room).glob("[!_]*.py")}
+    within = {path.parent.name for path in (ROOT / room).glob("*/__init__.py")}
+    assert sorted(set(named) - within) == sorted(inside)
+    assert len(named) == len(set(named))
+
+
+def test_every_room_is_in_the_table() -> None:
+    """And each file that stands in none, beside the rooms."""
+    table = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("\n## The rooms\n")[1].split("\n## ")[0]
+    named = {path.rstrip("/") for path in re.findall(r"`([\w/.]+)`", table)}
+    assert rooms().keys() - HALVES - named == set()
+    loose = {path for half in HALVES for path in (ROOT / half).glob("[!_]*.py")}
+    assert {path.name for path in loose} - {Path(name).name for name in named} == {"version.py"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])

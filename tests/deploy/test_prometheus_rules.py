@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from popular.proxy.program import PROGRAM as PPROXY
-from supervisor.control.language import Language
+from supervisor.control.language.language import Language
 from supervisor.control.words import split
 from tests.deploy.named import SERIES, fault
 from tests.deploy.promql import selections
@@ -129,7 +129,7 @@ def commands() -> set[str]:
 @pytest.mark.parametrize("command", sorted(commands()))
 def test_commands_exist(command: str) -> None:
     """Each that an alert or the runbook recommends is one of the control language, about a variable that there is."""
-    found, arguments = Language(PPROXY.commands).find(split(command))
+    found, arguments = Language(PPROXY.commands).match(split(command))
     if arguments.get("variable") is not None:
         assert arguments["variable"] in {variable.name for variable in PPROXY.variables}
     assert found.pattern.split()[0] == command.split()[0]

@@ -16,7 +16,7 @@ NAMED = re.compile(r"`([\w/]+\.py)`")
 FILELESS = re.compile(r"`([A-Za-z_]\w*(?:\.(?!py`)\w+)*)`")
 """What a row names without its file: `Class`, `Class.method`, `function`."""
 PACKAGES = ("supervisor", "metrics", "popular")
-MOST_FILES = {"A login": 11, "A command": 15, "A metric": 6, "A certificate": 12, "A configuration": 7}
+MOST_FILES = {"A login": 11, "A command": 13, "A metric": 6, "A certificate": 11, "A configuration": 7}
 """How many files each needs, as ARCHITECTURE.md says beside its goals: it may become fewer, not more."""
 
 
@@ -138,8 +138,15 @@ def test_what_is_met_on_the_way_exists() -> None:
     assert set(called) - {name for path in sources() for name in qualified(path)} == set()
 
 
+def first_page(file: str) -> str:
+    """What the room of a file says of itself."""
+    return ast.get_docstring(source(ROOT / Path(file).parent / "__init__.py")) or ""
+
+
 def test_every_contract_is_listed_where_it_stands() -> None:
-    """All `Protocol`s of the packages; and what else is listed is defined in the file that its row names."""
+    """All `Protocol`s: in the table, or on the first page of their room; and what else is in the table is defined in
+    the file that its row names.
+    """
     section = TEXT.split("\n## The contracts\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (`.+?) \| (`.+?) \|", section, re.MULTILINE)
     listed = {
@@ -150,5 +157,5 @@ def test_every_contract_is_listed_where_it_stands() -> None:
         for node in ast.walk(source(path)):
             if isinstance(node, ast.ClassDef) and "Protocol" in {ast.unparse(base) for base in node.bases}:
                 found.add((node.name, path.relative_to(ROOT).as_posix()))
-    assert found - listed == set()
+    assert [(name, file) for name, file in found - listed if f"`{name}`" not in first_page(file)] == []
     assert [(name, file) for name, file in listed if name not in defined(file)] == []

@@ -7,7 +7,7 @@ import pytest
 from metrics import kicking
 from metrics.kicking import Kick, KickTarget, targets_of_sessions
 from popular.proxy.program import PROGRAM
-from supervisor.control.language import Language
+from supervisor.control.language.language import Language
 from supervisor.control.words import split
 from supervisor.master.accounting import table_layout
 
@@ -65,7 +65,7 @@ def test_the_commands_are_those_of_the_program() -> None:
     assert [(one.words, one.sessions) for one in found] == [(("kick", "user", "joe", "vserv", "v"), 2), ((), 0)]
     language = Language(PROGRAM.commands)
     for words in (found[0].words, *(look.kick for look in LAYOUT.looks)):
-        assert language.find(list(split(" ".join(words))))[0].pattern.startswith("kick <what> <whom>")
+        assert language.match(list(split(" ".join(words))))[0].pattern.startswith("kick <what> <whom>")
 
 
 def test_as_many_as_the_table_tells_are_only_some() -> None:

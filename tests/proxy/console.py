@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines, supply
+from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
+from popular.proxy.settings.moving import check_nobody_is_led_astray
 from popular.proxy.settings.variables import VARIABLES
+from popular.tls.supply import complete_change
 from supervisor.config import Config
-from supervisor.control.historyfile import KeptConfigurations
-from supervisor.control.inforce import InForceSince
-from supervisor.control.language import Language
-from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
-from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
-from supervisor.control.variables import OPEN_FILES, initial_values
+from supervisor.control.commands.variables import OPEN_FILES, initial_values
+from supervisor.control.files.historyfile import KeptConfigurations
+from supervisor.control.language.context import made_ready
+from supervisor.control.language.inforce import InForceSince
+from supervisor.control.language.language import Language
+from supervisor.control.language.lookups import Job, Lookups, NeedsLookup, Result, run
+from supervisor.control.language.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network
@@ -88,7 +91,8 @@ class ProgramTables:
     debug_options: Mapping[str, str] = field(default_factory=lambda: OPTIONS)
     debug_notes: Mapping[str, str] = field(default_factory=lambda: {"PASS": "passwords are logged"})
     rc_lines: Any = field(default=rc_lines)
-    supply: Any = field(default=supply)
+    complete_change: Any = field(default=complete_change)
+    check_change: Any = field(default=check_nobody_is_led_astray)
 
 
 class Console:
@@ -116,9 +120,9 @@ class Console:
         self.lookups = Lookups(self.known)
         for _ in range(20):
             try:
-                outcome = self.language.conduct(line, self)
+                outcome = self.language.execute_line(line, self)
                 if isinstance(outcome, Change):
-                    outcome = self.program.supply(self, outcome)
+                    outcome = made_ready(self, outcome)
                 break
             except NeedsLookup as needed:
                 self.lookups.store(needed.job, run(needed.job))

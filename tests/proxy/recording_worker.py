@@ -6,8 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from popular.proxy.session.tracing.recorder import Recorder
-from popular.proxy.session.tracing.recording import BEGINS_LATER, Recording, recording_of, recording_of_later
+from popular.proxy.session.tracing.session_trace import (
+    BEGINS_LATER,
+    SessionTrace,
+    session_trace_of,
+    session_trace_of_later,
+)
+from popular.proxy.session.tracing.trace_registry import TraceRegistry
 from popular.proxy.settings.tracing import HEAD, TRACE
 from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.runtime.messages import Message
@@ -29,7 +34,7 @@ class Worker:
         self.counted: Counter[str] = Counter()
         self.logged: list[dict[str, Any]] = []
         context: Any = self
-        self.recorder = Recorder(context)
+        self.registry = TraceRegistry(context)
 
     def count(self, counter: str, label: str = "", *, amount: int = 1) -> None:
         self.counted[f"{counter} {label}".rstrip()] += amount
@@ -48,21 +53,21 @@ class Worker:
 
     def change(self, *entries: OrderEntry) -> None:
         self.operator.change(entries)
-        self.recorder.changed()
+        self.registry.changed()
 
-    def session(self, vserv: str = "v1", address: str | None = HOME) -> Recording | None:
-        recording = recording_of(self.recorder, vserv, address)
-        if recording is BEGINS_LATER:
-            recording = recording_of_later(self.recorder, self.recorder.in_force, self.clock.now)
-        if recording is not None:
-            recording.sid = "p01.1.2"
-        return recording
+    def session(self, vserv: str = "v1", address: str | None = HOME) -> SessionTrace | None:
+        session_trace = session_trace_of(self.registry, vserv, address)
+        if session_trace is BEGINS_LATER:
+            session_trace = session_trace_of_later(self.registry, self.registry.in_force, self.clock.now)
+        if session_trace is not None:
+            session_trace.sid = "p01.1.2"
+        return session_trace
 
     def settle(self) -> None:
         """Waits until all is written."""
 
         async def settle() -> None:
-            while any(trace.writer.is_writing for trace in self.recorder._traces.values()):
+            while any(trace.writer.is_writing for trace in self.registry._traces.values()):
                 await asyncio.sleep(0.001)
 
         self.loop.run_until_complete(settle())
@@ -75,7 +80,7 @@ class Worker:
         return [line.split(" ", 2)[2] for line in lines]
 
 
-def kept(worker: Worker) -> Recording:
-    recording = worker.session()
-    assert recording is not None
-    return recording
+def kept(worker: Worker) -> SessionTrace:
+    session_trace = worker.session()
+    assert session_trace is not None
+    return session_trace

@@ -26,8 +26,8 @@ from popular.proxy.session.backend.mail_race import MailRace
 from popular.proxy.session.backend.reach import AGAIN_SECONDS, Reach
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import Backend
-from supervisor.control.lookups import ResolveHost, Result
-from supervisor.control.outcome import Change
+from supervisor.control.language.lookups import ResolveHost, Result
+from supervisor.control.language.outcome import Change
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.messages import Message
 from supervisor.serving.eventloop import EventLoop

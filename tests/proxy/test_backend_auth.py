@@ -16,7 +16,7 @@ from popular.proxy.session.backend.backend_login import START_TLS, Broken, Logge
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.modulefiles import SETTLED_SECONDS
 from popular.proxy.settings.secretfiles import KeptSecret
-from supervisor.control.outcome import Change, Outcome, Reply
+from supervisor.control.language.outcome import Change, Outcome, Reply
 from tests.proxy.console import Console, refused
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import backend, rules

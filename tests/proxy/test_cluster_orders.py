@@ -25,7 +25,7 @@ from popular.proxy.session.shared.news import News
 from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
 from popular.proxy.settings.cluster import TellGone, TellOrdered
 from popular.proxy.storeseen import EPOCH, SERIAL, StoreState
-from supervisor.control.outcome import Block, Move, Ordered, SessionSweep
+from supervisor.control.language.outcome import Block, Move, Ordered, SessionSweep
 from supervisor.operatorstate import PENDING, SHARED, OperatorState, OrderEntry, pending
 from supervisor.table.remembered import Entry
 from tests.patience import patient

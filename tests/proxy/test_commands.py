@@ -13,9 +13,9 @@ import pytest
 from popular.proxy.program import PROGRAM
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.vserv import Vserv
-from supervisor.control.lookups import ResolveHost, Result
-from supervisor.control.outcome import Change, EndSession, Shutdown
-from supervisor.control.variables import processors
+from supervisor.control.commands.variables import processors
+from supervisor.control.language.lookups import ResolveHost, Result
+from supervisor.control.language.outcome import Change, EndSession, Shutdown
 from tests.proxy.console import Console, refused
 from tests.system.certificates import Authority
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.outcome import Confirm, Past, Replacement, Rollback, Trial
+from supervisor.control.language.outcome import Confirm, Past, Replacement, Rollback, Trial
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
 

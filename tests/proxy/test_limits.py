@@ -24,7 +24,7 @@ from popular.proxy.session.limits.limit_usage import LimitUsage, limit_usages
 from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import LIMITS, limit_rules, network_of
-from supervisor.control.lookups import Lookups
+from supervisor.control.language.lookups import Lookups
 from supervisor.system import Clock
 from supervisor.table.blocked import BLOCKED_OCTETS, Blocked
 from supervisor.table.notes import NOTES_OCTETS, Notes

@@ -40,7 +40,7 @@ class Users(Module):
 def chain() -> Iterator[ModuleChain]:
     segment = Segment.create(NAME, table_layout(PROGRAM, 3, {"sessionlimit": 10, "vserv": 2, "backend": 2}))
     counters = Counters(segment.layout, segment.block(1), CounterIndexes(segment).settle({"pdm": {"users": None}}))
-    observers = {"users": counters.observer("module_duration", "users", counter="module_lookups")}
+    observers = {"users": counters.observer("module_duration", "users")}
     context: Any = SimpleNamespace(log=OftenLog(Lines("pproxy"), True))
     queue: Any = None
     guards = [(Guarded(Users()), Terms())]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor.control.outcome import Move, Past, Rollback, ThingName
+from supervisor.control.language.outcome import Move, Past, Rollback, ThingName
 from supervisor.operatorstate import OrderEntry
 from tests.proxy.console import Console, refused
 

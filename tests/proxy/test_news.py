@@ -18,7 +18,7 @@ from popular.proxy.session.limits.limits import Limits
 from popular.proxy.session.shared.news import News, begun, claimed, kick_of, number_of
 from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import AUTHDELAY, GUESSRATE, limit_rules
-from supervisor.control.outcome import SessionSweep
+from supervisor.control.language.outcome import SessionSweep
 from supervisor.table.remembered import Entry
 from tests.proxy.console import Console
 from tests.proxy.test_limits import AT_HOME, JOE, OFFICE, Worker

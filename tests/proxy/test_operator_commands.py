@@ -9,8 +9,17 @@ import pytest
 from popular.proxy.settings import moving
 from popular.proxy.settings.cluster import TellKicked
 from popular.proxy.settings.explain import HERE, LoginToExplain
-from supervisor.control.lookups import AskWorker, Result
-from supervisor.control.outcome import Action, Change, Move, Ordered, Replacement, Reply, Rollback, SessionSweep
+from supervisor.control.language.lookups import AskWorker, Result
+from supervisor.control.language.outcome import (
+    Action,
+    Change,
+    Move,
+    Ordered,
+    Replacement,
+    Reply,
+    Rollback,
+    SessionSweep,
+)
 from supervisor.operatorstate import OrderEntry, unfinished
 from tests.proxy.console import Console, refused
 

@@ -10,7 +10,7 @@ from popular.messages import BACKEND_MOVED
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.kinds import ResolvedHost
 from popular.proxy.settings.resolving import MOST_AT_ONCE, LookHostsUp, names_moved
-from supervisor.control.outcome import Change
+from supervisor.control.language.outcome import Change
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
 

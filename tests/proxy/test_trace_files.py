@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from popular.proxy.session.tracing import kept_lines, trace_writer
-from popular.proxy.session.tracing.recorder import Recorder
-from popular.proxy.session.tracing.recording import recording_of
+from popular.proxy.session.tracing import trace_buffer, trace_writer
+from popular.proxy.session.tracing.session_trace import session_trace_of
+from popular.proxy.session.tracing.trace_registry import TraceRegistry
 from popular.proxy.session.tracing.trace_writer import append
 from popular.proxy.settings.tracing import FULL, ListTraces
 from tests.proxy.recording_worker import HOME, Worker, kept
@@ -20,10 +20,10 @@ from tests.proxy.recording_worker import HOME, Worker, kept
 def test_a_file_has_room_for_so_much(worker: Worker) -> None:
     """In whole lines; then nobody is recorded for it any more."""
     worker.orders(1, "vserv", "v1", most=4096)
-    recording = kept(worker)
+    session_trace = kept(worker)
     for number in range(1000):
-        recording.tell("%04d", (number,))
-    recording.end("quit")
+        session_trace.tell("%04d", (number,))
+    session_trace.end("quit")
     assert worker.written(1)[-1].startswith("-- 0")
     assert 3900 < worker.path(1).stat().st_size <= 4096
     assert worker.session() is None
@@ -35,17 +35,17 @@ def test_a_file_has_room_for_so_much(worker: Worker) -> None:
 
 def test_it_is_told_once_that_it_is_full(worker: Worker) -> None:
     """By whichever worker it was; and none has more than the room that was left."""
-    other = Recorder(worker)  # type: ignore[arg-type]
+    other = TraceRegistry(worker)  # type: ignore[arg-type]
     worker.orders(1, "vserv", "v1", most=4096)
     other.changed()
-    for recorder in (worker.recorder, other):
-        recording = recording_of(recorder, "v1", HOME)
-        assert recording is not None
+    for registry in (worker.registry, other):
+        session_trace = session_trace_of(registry, "v1", HOME)
+        assert session_trace is not None
         for number in range(500):
-            recording.tell("%04d", (number,))
-        recording.flush()
+            session_trace.tell("%04d", (number,))
+        session_trace.flush()
         worker.loop.run_until_complete(asyncio.sleep(0.01))
-        while any(trace.writer.is_writing for trace in recorder._traces.values()):
+        while any(trace.writer.is_writing for trace in registry._traces.values()):
             worker.loop.run_until_complete(asyncio.sleep(0.001))
     assert [entry["event"] for entry in worker.logged] == ["trace_full"]
     assert worker.counted["traces_filled"] == 1
@@ -73,10 +73,10 @@ def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(worker: Worker)
     (worker.directory / "traces").write_text("in the way")
     worker.orders(1, "vserv", "v1")
     for _ in range(3):
-        recording = kept(worker)
-        recording.tell("something")
-        recording.flush()
-        recording.end("quit")
+        session_trace = kept(worker)
+        session_trace.tell("something")
+        session_trace.flush()
+        session_trace.end("quit")
         worker.settle()
     assert [fields["reason"] for fields in worker.logged] == [os.strerror(17)]
     lost = worker.counted["trace_octets dropped"]
@@ -120,11 +120,11 @@ def test_what_waits_for_the_disk_is_bounded(worker: Worker) -> None:
     go_on = threading.Event()
     worker.pool.submit(go_on.wait)
     worker.orders(1, "vserv", "v1", most=4096)
-    recording = kept(worker)
+    session_trace = kept(worker)
     for number in range(10_000):
-        recording.tell(f"{number:04}")
-        recording.flush()
-    (trace,) = worker.recorder._traces.values()
+        session_trace.tell(f"{number:04}")
+        session_trace.flush()
+    (trace,) = worker.registry._traces.values()
     assert sum(map(len, trace.writer.waiting)) < 5000
     go_on.set()
     assert worker.written(1)[:2] == ["-- 0000", "-- 0001"]
@@ -137,11 +137,11 @@ def test_what_waits_is_bounded_where_the_file_is_not(worker: Worker, monkeypatch
     go_on = threading.Event()
     worker.pool.submit(go_on.wait)
     worker.orders(1, "vserv", "v1", most=1 << 30)
-    recording = kept(worker)
+    session_trace = kept(worker)
     for number in range(1000):
-        recording.tell(f"{number:04}")
-        recording.flush()
-    (trace,) = worker.recorder._traces.values()
+        session_trace.tell(f"{number:04}")
+        session_trace.flush()
+    (trace,) = worker.registry._traces.values()
     assert trace.writer.owed < 5000
     go_on.set()
     worker.written(1)
@@ -150,10 +150,10 @@ def test_what_waits_is_bounded_where_the_file_is_not(worker: Worker, monkeypatch
 
 def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are: one is written after the other."""
-    monkeypatch.setattr(kept_lines, "_PIECE", 64)
+    monkeypatch.setattr(trace_buffer, "_PIECE", 64)
     worker.orders(1, "vserv", "v1")
-    recording = kept(worker)
+    session_trace = kept(worker)
     for number in range(500):
-        recording.tell("%04d", (number,))
-    recording.end("quit")
+        session_trace.tell("%04d", (number,))
+    session_trace.end("quit")
     assert worker.written(1) == [*(f"-- {number:04}" for number in range(500)), "-- the end: quit"]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.session.tracing.recorder import OrderedTrace
+from popular.proxy.session.tracing.trace_registry import OrderedTrace
 from popular.proxy.session.tracing.trace_writer import append
 from popular.proxy.settings.tracing import MOST_TRACES, TRACE, ListTraces
-from supervisor.control.historyfile import HistoryEntry, KeptConfigurations
-from supervisor.control.outcome import Ordered
+from supervisor.control.files.historyfile import HistoryEntry, KeptConfigurations
+from supervisor.control.language.outcome import Ordered
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import OrderEntry
 from tests.proxy.console import Console

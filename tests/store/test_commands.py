@@ -11,10 +11,10 @@ import pytest
 from popular.store.pserv.capabilities import BUILT_IN
 from popular.store.pserv.program import PROGRAM
 from supervisor.config import Config
-from supervisor.control.difference import config_lines
-from supervisor.control.language import Language
-from supervisor.control.outcome import Change, EndSession
-from supervisor.control.variables import initial_values, processors
+from supervisor.control.commands.difference import config_lines
+from supervisor.control.commands.variables import initial_values, processors
+from supervisor.control.language.language import Language
+from supervisor.control.language.outcome import Change, EndSession
 from tests.proxy.console import Console, refused
 
 SESSIONS = [

@@ -35,7 +35,7 @@ SHORT_TIMEOUTS = """
 import sys
 from dataclasses import replace
 from popular.store.pserv.program import PROGRAM
-from supervisor.control.kinds import Time
+from supervisor.control.language.kinds import Time
 from supervisor.main import main
 short = [replace(row, kind=Time(1, 9)) if row.name == "idletimeout" else row for row in PROGRAM.variables]
 sys.exit(main(replace(PROGRAM, variables=tuple(short))))

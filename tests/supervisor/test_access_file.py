@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from popular.proxy.program import PROGRAM
-from supervisor.control.access import FaultyAccess
-from supervisor.control.language import Language
-from supervisor.control.peer import Peer
+from supervisor.control.language.language import Language
+from supervisor.control.wire.access import FaultyAccess
+from supervisor.control.wire.peer import Peer
 from supervisor.master.accessfile import AccessFile
 
 LANGUAGE = Language(PROGRAM.commands)

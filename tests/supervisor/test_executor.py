@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from supervisor.config import Config
-from supervisor.control.outcome import Action, Change, Move, Outcome, SessionSweep
+from supervisor.control.language.outcome import Action, Change, Move, Outcome, SessionSweep
 from supervisor.control.words import CommandRefused
 from supervisor.master.executor import Executor
 from tests.patience import patient
@@ -13,6 +13,11 @@ from tests.supervisor.changing import QUIET, Clock
 
 SECONDS = int(patient(1))
 STORES = "one", "two"
+
+
+def _as_it_is(_context: Any, change: Change) -> Change:
+    """Nothing has to come from outside, and nothing is against it."""
+    return change
 
 
 class Saying:
@@ -27,7 +32,7 @@ class Saying:
         self._done: Callable[[str | None], None] = lambda _reason: None
         played = cast(Any, self)
         self.executor = Executor(
-            cast(Any, SimpleNamespace(supply=lambda _context, change: change)),
+            cast(Any, SimpleNamespace(complete_change=_as_it_is, check_change=_as_it_is)),
             played,
             {},
             status=played,
@@ -48,7 +53,7 @@ class Saying:
 
     # The language
 
-    def conduct(self, line: str, context: Any) -> Outcome:
+    def execute_line(self, line: str, context: Any) -> Outcome:
         what, store = line.split()
         if what == "err":
             return Change("", config=cast(Config, self.reports[1]))

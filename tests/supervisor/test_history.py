@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from supervisor.config import Config
-from supervisor.control.lookups import Job, Result, run
-from supervisor.control.peer import Peer
+from supervisor.control.language.lookups import Job, Result, run
+from supervisor.control.wire.peer import Peer
 from supervisor.master import history
 from supervisor.master.history import ConfigHistory
 from supervisor.master.origin import Origin

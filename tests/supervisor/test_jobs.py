@@ -5,7 +5,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from supervisor.control.lookups import Job, Result
+from supervisor.control.language.lookups import Job, Result
 from supervisor.master.jobs import Jobs
 from tests.patience import patient
 from tests.supervisor.turning import closed_loop, turn_until

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from supervisor.control.lookups import Job, Result, run
+from supervisor.control.language.lookups import Job, Result, run
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import AGAIN_SECONDS, StateKeeper
 from supervisor.master.pool import Pool

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from supervisor.control.lookups import Job, Result, run
+from supervisor.control.language.lookups import Job, Result, run
 from supervisor.master import keeping
 from supervisor.master.keeping import StateKeeper
 from supervisor.operatorstate import OperatorState, OrderEntry, OrderKey, from_octets, to_octets

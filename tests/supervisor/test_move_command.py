@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.lookups import run
+from supervisor.control.language.lookups import run
 from supervisor.master.move_command import RunCommand
 from tests.patience import patient
 from tests.system.wire import wait_until

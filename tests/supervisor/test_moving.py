@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from supervisor.control.lookups import Job, Result
-from supervisor.control.outcome import Move, MoveStep, ThingName
+from supervisor.control.language.lookups import Job, Result
+from supervisor.control.language.outcome import Move, MoveStep, ThingName
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.moving import Moves

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from supervisor.control.outcome import Block
+from supervisor.control.language.outcome import Block
 from supervisor.master.performing import Performer
 from supervisor.operatorstate import OrderEntry
 

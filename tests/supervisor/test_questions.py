@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-from supervisor.control.lookups import Result
+from supervisor.control.language.lookups import Result
 from supervisor.master.pool import Pool
 from supervisor.master.questions import Questions
 from supervisor.runtime.loop import Loop

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from popular.proxy.metrics import METRICS
-from supervisor.metric import CountNow
+from supervisor.metric import UpDownCounter
 from tests.bench import processes, workloads
 from tests.bench.contestants import BIN
 from tests.patience import patient
@@ -16,7 +16,7 @@ from tests.system.site import LOOPBACK, need
 
 LOAD_SECONDS = int(patient(60))
 
-PRESENT = {metric.source.cell_name for metric in METRICS if isinstance(metric.source, CountNow)}
+PRESENT = {metric.source.cell_name for metric in METRICS if isinstance(metric.source, UpDownCounter)}
 """Counters of what there is now: they fall again."""
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from popular.proxy.program import PROGRAM
-from supervisor.control.context import ControlCommand
-from supervisor.control.kinds import Base64, Choice, Int, Time
+from supervisor.control.language.context import ControlCommand
+from supervisor.control.language.kinds import Base64, Choice, Int, Time
 from supervisor.master.audit import DENIED_A_MINUTE
 from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until

@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
-from supervisor.control.rcfile import parse
+from supervisor.control.files.rcfile import parse
 from supervisor.pcontrol.apply import NotTaken, bring
 from supervisor.pcontrol.connection import Connection
 from tests.system import storm

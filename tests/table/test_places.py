@@ -4,6 +4,7 @@ import os
 import random
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -84,6 +85,18 @@ def test_a_histogram_counts_into_the_bucket_that_ends_there(segment: Segment, bo
 
     (reading,) = View.open(path_of(segment.name)).readings()["work"]
     assert reading == Reading("a", [3, 2, 2, 999 + 1000 + 1001 + 2000 + 2001 + 5_000_000])
+
+
+def test_the_counter_of_what_a_histogram_times_counts_each(segment: Segment, book: CounterIndexes) -> None:
+    """It is the counter of the same shop, whichever way it is observed; no other histogram counts anything else."""
+    layout = replace(segment.layout, event_counters={"work": "calls"})
+    counted = Counters(layout, segment.block(1), book.settle(things("a", "b")))
+    counted.observer("work", "a").observe(0.001)
+    counted.observe("work", 3.0, "a")
+    counted.observe("wait", 1.0)
+
+    assert calls(segment) == {"a": 2, "b": 0}
+    assert View.open(path_of(segment.name)).counters()["begun"] == 0
 
 
 def test_a_thing_that_comes_back_has_its_numbers_again(segment: Segment, book: CounterIndexes) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from popular import messages
 from popular.tls.authorities import Authorities, troubles_of
-from supervisor.control.outcome import Change
+from supervisor.control.language.outcome import Change
 from tests.proxy.console import Console
 from tests.system.certificates import Authority, Leaf, self_signed
 

@@ -6,7 +6,7 @@ import pytest
 
 from popular.tls.ciphers import suites_of
 from popular.tls.variables import TLS_VARIABLES
-from supervisor.control.lookups import Unfit
+from supervisor.control.language.lookups import Unfit
 from tests.proxy.console import Console
 from tests.system.certificates import RSA, Authority
 

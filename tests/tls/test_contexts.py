@@ -56,7 +56,7 @@ def test_tickets_are_good_for_a_week(chosen: ssl.SSLContext, version: ssl.TLSVer
     fronts = TicketContexts(3, NOON)
     client = Client(version)
     said = [
-        client.is_resumed(fronts.at(NOON + hours * 3600), chosen)
+        client.is_resumed(fronts.rotate_to(NOON + hours * 3600), chosen)
         for hours in (0, 1, 167, 168, 169, 168 + 167, 2 * 168 + 1)
     ]
     assert said == [False, True, True, False, True, True, False]
@@ -65,6 +65,6 @@ def test_tickets_are_good_for_a_week(chosen: ssl.SSLContext, version: ssl.TLSVer
 def test_the_last_front_stays() -> None:
     """Whoever runs longer than all weeks goes on with the last one; weeks in which nobody came are skipped."""
     fronts = TicketContexts(3, NOON)
-    first, last = fronts.at(NOON), fronts.at(NOON + 2 * WEEK_SECONDS)
+    first, last = fronts.rotate_to(NOON), fronts.rotate_to(NOON + 2 * WEEK_SECONDS)
     assert last is not first
-    assert fronts.at(NOON + 99 * WEEK_SECONDS) is last
+    assert fronts.rotate_to(NOON + 99 * WEEK_SECONDS) is last

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from popular.tls import directory as tlsdir
-from popular.tls.directory import CertificateStore, LookAt, ReadAll, renewed
-from supervisor.control.lookups import Unfit
+from popular.tls.directory import CertificateStore, LookAt, ReadAll, merged
+from supervisor.control.language.lookups import Unfit
 from tests.patience import patient
 from tests.system.certificates import EC, RSA, Authority
 from tests.system.site import need
@@ -214,14 +214,14 @@ def test_a_certificate_that_begins_or_ends(tmp_path: Path) -> None:
     then, and after it, it says that it is not valid.
     """
     AUTHORITY.issue("a.org", begins=1).write(tmp_path, "a")
-    found = renewed(None, read(tmp_path), ())
+    found = merged(None, read(tmp_path), ())
     one = found.certificates["a"]
     stamp = LookAt(str(tmp_path)).perform().stamp
     assert found.troubles["a"].startswith("not valid before 2")
     for turn in (one.not_before, one.not_after):
         assert not found.is_outdated(tlsdir.Look(stamp, turn - 1))
         assert found.is_outdated(tlsdir.Look(stamp, turn))
-        again = renewed(found, replace(found, read_at=turn), ())
+        again = merged(found, replace(found, read_at=turn), ())
         assert again != found
         found = again
     assert found.troubles["a"].startswith("expired on 2")
@@ -232,17 +232,17 @@ def test_a_certificate_that_begins_or_ends(tmp_path: Path) -> None:
 def test_no_invalid_one_replaces_a_valid_one(tmp_path: Path, begins: float, days: float, reason: str) -> None:
     """The one before stays while it is valid itself, and it is told why; then the new one is in use, as told."""
     AUTHORITY.issue("a.org", days=3).write(tmp_path, "a")
-    before = renewed(None, read(tmp_path), ())
+    before = merged(None, read(tmp_path), ())
     AUTHORITY.issue("a.org", begins=begins, days=days).write(tmp_path, "a")
     found = read(tmp_path)
-    after = renewed(before, found, ())
+    after = merged(before, found, ())
     assert after.certificates["a"] == before.certificates["a"]
     assert reason in after.faults["a"]
     assert "what was read before stays in use" in after.troubles["a"]
     assert after.next_turn == min(
         t for t in (found.certificates["a"].not_before, before.certificates["a"].not_after) if t > found.read_at
     )
-    later = renewed(after, replace(found, read_at=after.next_turn), ())
+    later = merged(after, replace(found, read_at=after.next_turn), ())
     assert later.certificates["a"] == found.certificates["a"]
     assert (later.faults, bool(later.invalid)) == ({}, days < 0)
 
@@ -251,13 +251,13 @@ def test_what_stays_in_use(tmp_path: Path) -> None:
     """Read again: the new is taken, of a faulty file the old stays, what is gone goes unless it is needed."""
     for name in ("changed", "faulty", "gone", "needed"):
         AUTHORITY.issue(f"{name}.org").write(tmp_path, name)
-    before = renewed(None, read(tmp_path), ())
+    before = merged(None, read(tmp_path), ())
     AUTHORITY.issue("changed.org", key=EC).write(tmp_path, "changed")
     LEAF.write(tmp_path, "new")
     (tmp_path / "faulty.key").write_bytes(LEAF.key)
     for name in ("gone", "needed"):
         (tmp_path / f"{name}.pem").unlink()
-    after = renewed(before, read(tmp_path), {"needed"})
+    after = merged(before, read(tmp_path), {"needed"})
     assert list(after.certificates) == ["changed", "new", "faulty", "needed"]
     assert after.certificates["changed"] != before.certificates["changed"]
     assert after.certificates["faulty"] == before.certificates["faulty"]

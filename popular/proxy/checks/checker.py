@@ -26,7 +26,7 @@ from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.healthuser import HEALTHUSER, HealthuserRefusal, last_refusal
 from popular.proxy.settings.healthuser import record_of as healthuser_record_of
 from supervisor.config import Config
-from supervisor.control.things import OFFLINE
+from supervisor.control.commands.things import OFFLINE
 from supervisor.control.words import CommandRefused
 from supervisor.helperline import HelperFault, HelperInheritance, NewConfig, ToLog
 from supervisor.lifeline import Lifeline, LifelineLost

@@ -9,7 +9,7 @@ from popular.protocol import capabilities
 from popular.proxy.settings.announced import tags
 from popular.proxy.settings.vserv import FROM_SET
 from supervisor.config import Config
-from supervisor.control.things import OFFLINE
+from supervisor.control.commands.things import OFFLINE
 
 KEPT_BY_BACKENDS = frozenset({"TOP", "UIDL", "PIPELINING", "EXPIRE"})
 

@@ -2,8 +2,8 @@
 
 from popular.proxy.session.session import Session
 from popular.proxy.session.shared.runtime import VservRuntime
-from popular.proxy.session.tracing.recorder import Recorder
-from popular.proxy.session.tracing.recording import recording_of
+from popular.proxy.session.tracing.session_trace import session_trace_of
+from popular.proxy.session.tracing.trace_registry import TraceRegistry
 from popular.proxy.session.tracing.traceable_session import session_to_trace
 from supervisor.serving.refcount import RefCount
 
@@ -11,21 +11,23 @@ from supervisor.serving.refcount import RefCount
 class SessionBeginner:
     """What begins the sessions of one service, at each of its virtual servers."""
 
-    __slots__ = ("_holders", "_recorder", "_vservs")
+    __slots__ = ("_holders", "_registry", "_vservs")
 
-    def __init__(self, vservs: dict[str, VservRuntime], recorder: Recorder, holders: RefCount) -> None:
+    def __init__(self, vservs: dict[str, VservRuntime], registry: TraceRegistry, holders: RefCount) -> None:
         """`holders`: each session is one until it is over."""
         self._vservs = vservs
-        self._recorder = recorder
+        self._registry = registry
         self._holders = holders
 
     def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
         """See Service."""
         runtime = self._vservs[listener_name]
         self._holders.acquire()
-        if self._recorder.in_force.until:
-            recording = recording_of(self._recorder, listener_name, peer[0] if runtime.rules.trusted is None else None)
-            if recording is not None:
-                session_to_trace(runtime, token, peer).begin_traceable(fd, recording, self._recorder)
+        if self._registry.in_force.until:
+            session_trace = session_trace_of(
+                self._registry, listener_name, peer[0] if runtime.rules.trusted is None else None
+            )
+            if session_trace is not None:
+                session_to_trace(runtime, token, peer).begin_traceable(fd, session_trace, self._registry)
                 return
         Session(runtime, token, peer).begin(fd)

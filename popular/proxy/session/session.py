@@ -82,7 +82,7 @@ class Session(OptionalSteps):
         runtime = self._runtime
         self._client = ClientConnection(runtime.context, fd, self)
         self._client.hear_of_reset()
-        runtime.context.admit(self.row_number, self, runtime.started_cell)
+        runtime.context.register(self.row_number, self, runtime.started_cell)
         try:
             if runtime.context.log.options:
                 log_begin(runtime, self.sid, self._machine.peer(), client=self._client)
@@ -340,5 +340,5 @@ class Session(OptionalSteps):
             runtime.limits.leave(self.row_number)
         machine.over()
         self._machine = self._login = None  # type: ignore[assignment]
-        context.release(self.row_number, ending, seconds)
+        context.unregister(self.row_number, ending, seconds)
         runtime.holders.release()

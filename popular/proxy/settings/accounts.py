@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from popular.proxy.settings.explain import HERE, MECHANISMS, LoginToExplain
 from popular.proxy.settings.kinds import USER_NAMESPACE
 from popular.proxy.settings.order_sorts import user_key
-from supervisor.control.context import CommandContext
-from supervisor.control.lookups import AskWorker, Unfit
+from supervisor.control.language.context import CommandContext
+from supervisor.control.language.lookups import AskWorker, Unfit
 
 UNKNOWN = "-"
 """No module that could be asked knows where the user is; or it names a server that is no backend, or one that could not

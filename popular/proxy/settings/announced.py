@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zlib import crc32
 
-from supervisor.control.context import CommandContext
+from supervisor.control.language.context import CommandContext
 from supervisor.table.contents import Column, RecordShape
 
 PIPELINING = "PIPELINING"

@@ -19,9 +19,9 @@ from popular.proxy.settings.moduleterms import ServerList
 from popular.proxy.settings.secretfiles import KeptSecret, SecretInFile
 from popular.tls.authorities import Authorities, CaFile
 from supervisor.config import Config
-from supervisor.control.context import CommandContext
-from supervisor.control.kinds import ANY, Bool, Choice, Id, Int, String, Time
-from supervisor.control.things import OFFLINE, Thing, parameter
+from supervisor.control.commands.things import OFFLINE, Thing, parameter
+from supervisor.control.language.context import CommandContext
+from supervisor.control.language.kinds import ANY, Bool, Choice, Id, Int, String, Time
 from supervisor.table.tokens import MOST_TOKENS
 
 POP3, XPOP, CXPOP = "POP3", "XPOP", "CXPOP"

@@ -24,8 +24,8 @@ from popular.proxy.settings.backend import (
 from popular.proxy.settings.health import known_of
 from popular.proxy.settings.order_sorts import DRAINED_BACKEND, drain_note
 from supervisor.config import Config
-from supervisor.control.context import CommandContext
-from supervisor.control.things import Sort
+from supervisor.control.commands.things import Sort
+from supervisor.control.language.context import CommandContext
 from supervisor.control.words import CommandRefused
 
 CHAPTER = "Runtime configuration: the backend command"

@@ -7,11 +7,11 @@ from functools import partial
 
 from popular.net.networks import Network, NetworkList, plain
 from popular.proxy.settings.cluster import shared
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.kinds import Choice, Kind, Time, shown
-from supervisor.control.lookups import Lookups, Unfit
-from supervisor.control.outcome import Block, Ordered, Outcome, Reply
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.kinds import Choice, Kind, Time, shown
+from supervisor.control.language.lookups import Lookups, Unfit
+from supervisor.control.language.outcome import Block, Ordered, Outcome, Reply
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import OrderEntry
 from supervisor.runtime.plural import count_of

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from popular.protocol.capabilities import MOST_OCTETS, BadCapabilities, read_lines
 from supervisor.config import Config
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.kinds import LONGEST_ID, Id
-from supervisor.control.language import fit
-from supervisor.control.outcome import Change, Outcome, Reply
-from supervisor.control.things import ids, list_handler, named
+from supervisor.control.commands.thing_commands import ids, list_handler, named
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.kinds import LONGEST_ID, Id
+from supervisor.control.language.language import fit
+from supervisor.control.language.outcome import Change, Outcome, Reply
 from supervisor.control.words import CommandRefused, phrase
 
 CHAPTER = "Runtime configuration: the capa command"

@@ -14,11 +14,11 @@ from popular.pdm.contract import ModuleFailed
 from popular.proxy import cluster_order_store, leases
 from popular.proxy.cluster_order_store import StoredOrder
 from popular.proxy.storeseen import NOTHING_KNOWN, KnownChange, end_of
-from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
-from supervisor.control.kinds import File, String
-from supervisor.control.lookups import Job, Lookups, Unfit
-from supervisor.control.outcome import Outcome, Reply
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand, Variable
+from supervisor.control.language.kinds import File, String
+from supervisor.control.language.lookups import Job, Lookups, Unfit
+from supervisor.control.language.outcome import Outcome, Reply
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import SHARED, OrderEntry
 from supervisor.runtime.plural import count_of

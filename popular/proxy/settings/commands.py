@@ -9,22 +9,22 @@ from popular.proxy.settings.blocking import blocking_commands
 from popular.proxy.settings.cluster import cluster_commands
 from popular.proxy.settings.explain import explain_command
 from popular.proxy.settings.lastlogins import last_login_commands
-from popular.proxy.settings.moving import check_nobody_is_led_astray, move_commands
+from popular.proxy.settings.moving import move_commands
 from popular.proxy.settings.operating import operator_commands
 from popular.proxy.settings.reports import report_commands
 from popular.proxy.settings.resolving import lookup_command, resolve_command
 from popular.proxy.settings.tracing import trace_commands
 from popular.proxy.settings.vserv import VSERV
-from popular.tls import supply as certificates
 from popular.tls.commands import tls_commands
 from popular.tls.users import SORT as TLS_SORT
 from supervisor.config import Config
-from supervisor.control import things
-from supervisor.control.commands import common_commands
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.kinds import File, Int
-from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Change, Outcome
+from supervisor.control.commands import things
+from supervisor.control.commands.commands import common_commands
+from supervisor.control.commands.thing_commands import commands_of
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.kinds import File, Int
+from supervisor.control.language.lookups import Unfit
+from supervisor.control.language.outcome import Change, Outcome
 from supervisor.control.words import CommandRefused, phrase
 
 PRNG_CHAPTER = "Runtime configuration: the prng command"
@@ -61,11 +61,6 @@ def _prng(context: CommandContext, arguments: Arguments) -> Outcome:
     return Change(f"the generator is fed with {octets} octets of {filename}", config=config, seed=seed)
 
 
-def supply(context: CommandContext, change: Change) -> Change:
-    """What a new config needs from outside, if nothing that was ordered is against it. See Program.supply."""
-    return check_nobody_is_led_astray(context, certificates.supply(context, change))
-
-
 def prng_command() -> ControlCommand:
     """The row of `prng`."""
     return ControlCommand(
@@ -93,8 +88,8 @@ def rc_lines(config: Config) -> list[str]:
 
 COMMANDS: Sequence[ControlCommand] = (
     *common_commands(filters=("user", "vserv", "backend", "state")),
-    *things.commands_of(VSERV),
-    *things.commands_of(BACKEND),
+    *commands_of(VSERV),
+    *commands_of(BACKEND),
     resolve_command(),
     lookup_command(),
     *modules.pdm_commands(),

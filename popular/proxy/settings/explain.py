@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.kinds import Choice, shown
-from supervisor.control.lookups import AskWorker
-from supervisor.control.outcome import Outcome, Reply
-from supervisor.control.things import named
-from supervisor.control.variables import BESIDE, limit_reached
+from supervisor.control.commands.thing_commands import named
+from supervisor.control.commands.variables import BESIDE, limit_reached
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.kinds import Choice, shown
+from supervisor.control.language.lookups import AskWorker
+from supervisor.control.language.outcome import Outcome, Reply
 from supervisor.control.words import CommandRefused, Word
 
 MECHANISMS = ("USER", "APOP", "PLAIN", "LOGIN", "SCRAM-SHA-256", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")

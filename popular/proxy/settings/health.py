@@ -12,7 +12,7 @@ from popular.proxy.settings.announced import known_of as announced_of
 from popular.proxy.settings.drift import DRIFT, missing_of
 from popular.proxy.settings.healthuser import HEALTHUSER, told_of
 from popular.proxy.settings.order_sorts import DRAINED_BACKEND, drain_of
-from supervisor.control.context import CommandContext
+from supervisor.control.language.context import CommandContext
 from supervisor.table import contents
 from supervisor.table.contents import Column, RecordShape
 

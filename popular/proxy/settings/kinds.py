@@ -7,8 +7,8 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from supervisor.control.kinds import Host, Int, Kind, shown
-from supervisor.control.lookups import Lookups, Unfit
+from supervisor.control.language.kinds import Host, Int, Kind, shown
+from supervisor.control.language.lookups import Lookups, Unfit
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")

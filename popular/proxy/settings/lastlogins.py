@@ -11,12 +11,12 @@ from typing import Any
 
 from popular.proxy.last_login_store import FILE, LastLogin, NotRemembered, recall
 from popular.proxy.settings.pairs import split_key
-from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
-from supervisor.control.kinds import Bool, Choice, Int, Time
-from supervisor.control.lookups import Job, Unfit
-from supervisor.control.outcome import Outcome, Reply
-from supervisor.control.replytext import lines_of
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand, Variable
+from supervisor.control.language.kinds import Bool, Choice, Int, Time
+from supervisor.control.language.lookups import Job, Unfit
+from supervisor.control.language.outcome import Outcome, Reply
+from supervisor.control.language.replytext import lines_of
 from supervisor.runtime.plural import count_of
 
 VARIABLE, USERS = "lastlogins", "lastloginusers"

@@ -8,9 +8,9 @@ from popular.pdm.contract import UserAt
 from popular.proxy.settings.accounts import UNKNOWN, FoundUser
 from popular.proxy.settings.cluster import CLUSTER
 from popular.proxy.settings.modules import ModuleSpec
-from supervisor.control.context import CommandContext
-from supervisor.control.lookups import AskWorker
-from supervisor.control.outcome import MoveStep
+from supervisor.control.language.context import CommandContext
+from supervisor.control.language.lookups import AskWorker
+from supervisor.control.language.outcome import MoveStep
 
 MARGIN_SECONDS = 60
 MODULE = "module"

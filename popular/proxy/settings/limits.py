@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from popular.net.networks import NetworkList, Networks
 from popular.protocol.replies import Code
-from supervisor.control.context import Variable
-from supervisor.control.kinds import Int, Kind, Time, shown
-from supervisor.control.lookups import Lookups, Unfit
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Variable
+from supervisor.control.language.kinds import Int, Kind, Time, shown
+from supervisor.control.language.lookups import Lookups, Unfit
 
 OFF, REPORT, ENFORCE = "off", "report", "enforce"
 DEFAULT = "default"

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from popular.protocol.sasl import MECHANISMS
-from supervisor.control.kinds import Kind, nearest, shown
-from supervisor.control.lookups import Lookups, Unfit
+from supervisor.control.language.kinds import Kind, nearest, shown
+from supervisor.control.language.lookups import Lookups, Unfit
 
 USER_AND_PASS, EXTERNAL = "user", "external"
 WAYS = (USER_AND_PASS, *(name.lower() for name in MECHANISMS))

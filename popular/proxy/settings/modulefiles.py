@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from popular.pdm.contract import PASSWORD
 from supervisor.config import Config, Report
-from supervisor.control.lookups import Job
+from supervisor.control.language.lookups import Job
 
 SETTLED_SECONDS = 1.0
 """A file that was changed later than that may still be being written."""

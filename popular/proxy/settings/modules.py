@@ -11,14 +11,23 @@ from popular.proxy.settings import modulefiles, secretfiles
 from popular.proxy.settings.backend import OURS_ALONE, blind_note, is_blind, leads_blindly_to
 from popular.proxy.settings.moduleterms import TERMS, ModuleTerms
 from supervisor.config import Config
-from supervisor.control import things
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.kinds import Id, nearest, shown
-from supervisor.control.language import fit
-from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
-from supervisor.control.replytext import noted
-from supervisor.control.things import ids, list_handler, named, room_for_one_more
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands import things
+from supervisor.control.commands.thing_commands import (
+    changes_of,
+    completed_pairs,
+    explained_parameters,
+    ids,
+    list_handler,
+    named,
+    parameter_help,
+    room_for_one_more,
+)
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.kinds import Id, nearest, shown
+from supervisor.control.language.language import fit
+from supervisor.control.language.outcome import Change, LogEntry, Outcome, Reply
+from supervisor.control.language.replytext import noted
 from supervisor.control.words import CommandRefused, phrase
 from supervisor.program import PeriodicCommand
 from supervisor.runtime.plural import count_of
@@ -128,7 +137,7 @@ def _reload(context: CommandContext, arguments: Arguments) -> Outcome:
 
 def _conf(context: CommandContext, arguments: Arguments) -> Outcome:
     module: ModuleSpec = named("pdm", arguments["id"], context)
-    terms = module.terms.with_parameters(things.changes_of(TERMS, context, arguments))
+    terms = module.terms.with_parameters(changes_of(TERMS, context, arguments))
     config = context.config.with_thing("pdm", module.id, replace(module, terms=terms))
     return Change(noted(f"module {module.id} is changed", _check_terms(terms, context)), config=config)
 
@@ -226,7 +235,7 @@ def rc_lines(config: Config) -> list[str]:
 def pdm_commands() -> Sequence[ControlCommand]:
     """The rows."""
     known = {"id": ids("pdm")}
-    explained = things.explained_parameters(TERMS)
+    explained = explained_parameters(TERMS)
     return (
         ControlCommand(
             "pdm list", _list, "Lists the ids of the modules, in the order in which they are asked.", source=CHAPTER
@@ -245,8 +254,8 @@ def pdm_commands() -> Sequence[ControlCommand]:
             "pdm conf <id> [<parameter> <value>]…",
             _conf,
             "Says on what terms a module is asked.\nIt stays open as it is. Parameters that are not named stay as they "
-            f"are.\n{things.parameter_help(explained)}",
-            {**known, **things.completed_pairs(TERMS)},
+            f"are.\n{parameter_help(explained)}",
+            {**known, **completed_pairs(TERMS)},
             changes=True,
             source=BESIDE,
             explained=explained,

@@ -5,9 +5,9 @@ from typing import Any
 
 from popular.pdm.guarded import Terms
 from popular.pdm.servers import BadServer, Servers, servers
-from supervisor.control.kinds import Bool, Id, Int, Kind, String, Time, shown
-from supervisor.control.lookups import Lookups, Unfit
-from supervisor.control.things import Sort, Thing, parameter
+from supervisor.control.commands.things import Sort, Thing, parameter
+from supervisor.control.language.kinds import Bool, Id, Int, Kind, String, Time, shown
+from supervisor.control.language.lookups import Lookups, Unfit
 
 MINUTE = 60
 HOUR = 60 * MINUTE

@@ -24,12 +24,12 @@ from popular.proxy.settings.order_sorts import (
     drain_note,
 )
 from popular.proxy.settings.pairs import Said, listed_user, time_of, user_notes, user_of
-from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
-from supervisor.control.kinds import Choice, Kind
-from supervisor.control.outcome import Change, Comparison, Move, Outcome, Replacement, Rollback, ThingName
-from supervisor.control.replytext import noted
-from supervisor.control.things import ids, named
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.thing_commands import ids, named
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, Completer, ControlCommand
+from supervisor.control.language.kinds import Choice, Kind
+from supervisor.control.language.outcome import Change, Comparison, Move, Outcome, Replacement, Rollback, ThingName
+from supervisor.control.language.replytext import noted
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import UNDO, OrderEntry, Orders, is_over
 from supervisor.runtime.messages import CONFIG_NOTE

@@ -15,8 +15,8 @@ from popular.proxy.cluster_order_store import BACKEND, MOVE, StoredOrder, text_o
 from popular.proxy.namesakes import namesake_of
 from popular.proxy.settings.cluster import AwaitGone, tell_ordered
 from popular.proxy.settings.order_sorts import HELD_USER, HOLD_SECONDS, ROUTED_USER
-from supervisor.control.context import CommandContext
-from supervisor.control.outcome import MoveStep
+from supervisor.control.language.context import CommandContext
+from supervisor.control.language.outcome import MoveStep
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import SHARED, OrderEntry, is_over
 

@@ -30,12 +30,12 @@ from popular.proxy.settings.order_sorts import (
     user_key,
 )
 from popular.proxy.settings.pairs import OF_NAMESPACE, Said, listed_user, time_of, user_notes, user_of
-from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
-from supervisor.control.kinds import Choice, shown
-from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Ordered, Outcome, Reply, SessionSweep
-from supervisor.control.things import ids, named
-from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.commands.thing_commands import ids, named
+from supervisor.control.commands.variables import BESIDE, DAY
+from supervisor.control.language.context import Arguments, CommandContext, Completer, ControlCommand
+from supervisor.control.language.kinds import Choice, shown
+from supervisor.control.language.lookups import Unfit
+from supervisor.control.language.outcome import Ordered, Outcome, Reply, SessionSweep
 from supervisor.control.words import CommandRefused, Word, refuse_twice
 from supervisor.operatorstate import SHARED, UNDO, OrderEntry
 from supervisor.runtime.plural import count_of

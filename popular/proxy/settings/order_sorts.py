@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from supervisor.control.context import CommandContext
-from supervisor.control.variables import DAY
+from supervisor.control.commands.variables import DAY
+from supervisor.control.language.context import CommandContext
 from supervisor.operatorstate import is_over
 
 DRAINED_BACKEND, DRAINED_VSERV = "backend drain", "vserv drain"

@@ -3,10 +3,10 @@
 from collections.abc import Container, Mapping, Sequence
 
 from popular.proxy.settings.kinds import USER_NAMESPACE
-from supervisor.control.context import Arguments, CommandContext
-from supervisor.control.kinds import Id, Time, nearest, shown
-from supervisor.control.language import fit
-from supervisor.control.lookups import Lookups
+from supervisor.control.language.context import Arguments, CommandContext
+from supervisor.control.language.kinds import Id, Time, nearest, shown
+from supervisor.control.language.language import fit
+from supervisor.control.language.lookups import Lookups
 from supervisor.control.words import CommandRefused, Word
 
 OF_NAMESPACE = (

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
-from supervisor.control.kinds import Kind, nearest, shown
-from supervisor.control.lookups import Lookups, Unfit
-from supervisor.control.outcome import Outcome, Reply
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand, Variable
+from supervisor.control.language.kinds import Kind, nearest, shown
+from supervisor.control.language.lookups import Lookups, Unfit
+from supervisor.control.language.outcome import Outcome, Reply
 from supervisor.runtime.plural import count_of
 
 OFF = "off"

@@ -17,12 +17,13 @@ from popular import messages
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.backend_checks import BACKEND
 from popular.proxy.settings.kinds import ResolvedHost, ServerHost, plain_address
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.lookups import Job, Unfit
-from supervisor.control.outcome import Change, LogEntry, Outcome, Reply
-from supervisor.control.replytext import noted
-from supervisor.control.things import ids, moved_hosts, named
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.thing_commands import ids, named
+from supervisor.control.commands.things import moved_hosts
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.lookups import Job, Unfit
+from supervisor.control.language.outcome import Change, LogEntry, Outcome, Reply
+from supervisor.control.language.replytext import noted
 from supervisor.control.words import CommandRefused
 from supervisor.program import PeriodicCommand
 

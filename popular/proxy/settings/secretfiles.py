@@ -14,9 +14,9 @@ from popular.pdm.arguments import secret_from
 from popular.pdm.contract import ModuleFailed
 from popular.proxy.settings.modulefiles import Stamp, stamp
 from supervisor.config import Config
-from supervisor.control.kinds import File, Kind
-from supervisor.control.lookups import Job, Lookups, Unfit
-from supervisor.control.outcome import LogEntry
+from supervisor.control.language.kinds import File, Kind
+from supervisor.control.language.lookups import Job, Lookups, Unfit
+from supervisor.control.language.outcome import LogEntry
 
 PARAMETERS = ("mastersecret", "healthsecret")
 """The parameters of a backend that name such a file."""

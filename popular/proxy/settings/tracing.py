@@ -1,7 +1,7 @@
 """Traces: the commands `trace start|list|show|stop`.
 
 A trace is an order of the operator's (supervisor/operatorstate.py): whose next sessions are recorded, until when, how
-much at most, and in which file. Workers record them (popular/proxy/session/tracing/recorder.py). The files lie in the
+much at most, and in which file. Workers record them (popular/proxy/session/tracing). The files lie in the
 state directory, and stay there until there is need for their room (`tracespace`).
 """
 
@@ -22,13 +22,13 @@ from typing import Any
 from popular.proxy.settings.blocking import OneNetwork
 from popular.proxy.settings.order_sorts import iso, user_key
 from popular.proxy.settings.pairs import OF_NAMESPACE, user_notes, user_of
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.history import IsDirectory
-from supervisor.control.kinds import Choice, Id, Int, Kind, Time, shown
-from supervisor.control.lookups import Job, Lookups, Unfit
-from supervisor.control.outcome import Ordered, Outcome, Reply
-from supervisor.control.things import named
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.history import IsDirectory
+from supervisor.control.commands.thing_commands import named
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.kinds import Choice, Id, Int, Kind, Time, shown
+from supervisor.control.language.lookups import Job, Lookups, Unfit
+from supervisor.control.language.outcome import Ordered, Outcome, Reply
 from supervisor.control.words import CommandRefused, Word
 from supervisor.operatorstate import FILE, OrderEntry, is_over
 from supervisor.runtime.plural import count_of

@@ -1,4 +1,4 @@
-"""The variables that only `pproxy` has, beside those that every program has (`supervisor.control.variables`)."""
+"""The variables that only `pproxy` has, beside those that every program has."""
 
 import os
 import socket
@@ -13,9 +13,9 @@ from popular.proxy.settings.lastlogins import LAST_LOGIN_VARIABLES
 from popular.proxy.settings.limits import LIMIT_VARIABLES
 from popular.proxy.settings.reports import REPORT_VARIABLES
 from popular.tls.variables import TLS_VARIABLES
-from supervisor.control.context import CommandContext, Variable
-from supervisor.control.kinds import Bool, Dir, Id, Int, Time
-from supervisor.control.variables import BESIDE, common_variables
+from supervisor.control.commands.variables import BESIDE, common_variables
+from supervisor.control.language.context import CommandContext, Variable
+from supervisor.control.language.kinds import Bool, Dir, Id, Int, Time
 from supervisor.control.words import CommandRefused
 
 MINUTE = 60

@@ -16,9 +16,9 @@ from popular.proxy.settings.order_sorts import DRAINED_VSERV, drain_note, drain_
 from popular.tls.authorities import Authorities, CaFile
 from popular.tls.directory import DEFAULT
 from supervisor.config import Config
-from supervisor.control.context import CommandContext
-from supervisor.control.kinds import EVERYWHERE, Bool, Choice, Id, Iface, Int, OwnHost, String, nearest
-from supervisor.control.things import OFFLINE, Sort, Thing, parameter
+from supervisor.control.commands.things import OFFLINE, Sort, Thing, parameter
+from supervisor.control.language.context import CommandContext
+from supervisor.control.language.kinds import EVERYWHERE, Bool, Choice, Id, Iface, Int, OwnHost, String, nearest
 from supervisor.control.words import CommandRefused
 
 CHAPTER = "Runtime configuration: the vserv command"

@@ -1,1 +1,8 @@
-"""Mailboxes on disk, in the Maildir format."""
+"""Mailboxes on disk, in the Maildir format.
+
+cleaning  what is older than it may be
+folders   reaches directories below the mail root, and nowhere else
+listing   a listing out of the files
+maildir   a mailbox: `new`, `cur`, `tmp`
+wiresize  how many octets a file has on the wire
+"""

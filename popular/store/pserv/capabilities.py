@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from popular.protocol.capabilities import DEFAULT, MOST_OCTETS, BadCapabilities, read_lines, with_logins
 from supervisor.config import Config
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.kinds import File
-from supervisor.control.outcome import Change, Outcome, Reply
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.kinds import File
+from supervisor.control.language.outcome import Change, Outcome, Reply
 from supervisor.control.words import CommandRefused, phrase
 
 CHAPTER = "Runtime configuration of pserv: the capa command"

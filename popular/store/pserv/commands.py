@@ -7,9 +7,10 @@ from popular.store.pserv.server import SERVER
 from popular.tls.commands import tls_commands
 from popular.tls.users import SORT as TLS_SORT
 from supervisor.config import Config
-from supervisor.control import things
-from supervisor.control.commands import common_commands
-from supervisor.control.context import ControlCommand
+from supervisor.control.commands import things
+from supervisor.control.commands.commands import common_commands
+from supervisor.control.commands.thing_commands import commands_of
+from supervisor.control.language.context import ControlCommand
 
 SORTS = (capabilities.SORT, SERVER.name, TLS_SORT)
 """The sorts of things in a config, in the order in which an rc file makes them."""
@@ -25,7 +26,7 @@ def rc_lines(config: Config) -> list[str]:
 
 COMMANDS: Sequence[ControlCommand] = (
     *common_commands(FILTERS),
-    *things.commands_of(SERVER),
+    *commands_of(SERVER),
     *capabilities.capa_commands(),
     *tls_commands(),
 )

@@ -12,11 +12,11 @@ from popular.store.pserv.phases import STATES, Phase
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES
 from popular.tls import commands as certificates
-from popular.tls.supply import supply
+from popular.tls.supply import complete_change
 from popular.tls.users import described
 from popular.tls.variables import TLS_VARIABLES
 from supervisor.config import Config
-from supervisor.control.variables import common_variables
+from supervisor.control.commands.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service
 from supervisor.serving.context import WorkerContext
@@ -100,7 +100,7 @@ PROGRAM = Program(
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9111",
-    supply=supply,
+    complete_change=complete_change,
     periodic_commands=(certificates.PERIODIC,),
     ways=(WAY,),
 )

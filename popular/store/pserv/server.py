@@ -6,9 +6,9 @@ from popular.net.networks import LOOPBACK, NetworkList, Networks
 from popular.tls.authorities import Authorities, CaFile
 from popular.tls.directory import DEFAULT
 from supervisor.config import Config
-from supervisor.control.context import CommandContext
-from supervisor.control.kinds import EVERYWHERE, Choice, Id, Iface, Int, OwnHost
-from supervisor.control.things import OFFLINE, Sort, Thing, parameter
+from supervisor.control.commands.things import OFFLINE, Sort, Thing, parameter
+from supervisor.control.language.context import CommandContext
+from supervisor.control.language.kinds import EVERYWHERE, Choice, Id, Iface, Int, OwnHost
 from supervisor.control.words import CommandRefused
 
 CHAPTER = "Runtime configuration of pserv: the server command"

@@ -106,7 +106,7 @@ class Session(ClientOwner):
 
     def begin(self) -> None:
         """Takes the token and waits for the request."""
-        self._context.admit(self._token, self, self._settings.started_cell)
+        self._context.register(self._token, self, self._settings.started_cell)
         self._row.show(self._machine, self._peer, self._client)
         self._context.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
         self._deadlines.schedule()
@@ -270,7 +270,7 @@ class Session(ClientOwner):
             received=self._client.received,
             sent=self._client.sent,
         )
-        self._context.release(self._token, ending, seconds)
+        self._context.unregister(self._token, ending, seconds)
         del self._machine  # it holds us: so the session is free without the collector
 
     # The supervisor, and the table

@@ -1,7 +1,7 @@
-"""The variables that only `pserv` has, beside those that every program has (`supervisor.control.variables`)."""
+"""The variables that only `pserv` has, beside those that every program has."""
 
-from supervisor.control.context import Variable
-from supervisor.control.kinds import Dir, Time
+from supervisor.control.language.context import Variable
+from supervisor.control.language.kinds import Dir, Time
 
 MINUTE = 60
 HOUR = 60 * MINUTE

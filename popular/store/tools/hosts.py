@@ -3,7 +3,7 @@
 import argparse
 import ipaddress
 
-from supervisor.control.lookups import Unfit, check_host_name
+from supervisor.control.language.lookups import Unfit, check_host_name
 
 
 def host_or_address(text: str) -> str:

@@ -39,7 +39,7 @@ from popular.store.tools.commandline import Parser, positive, whole
 from popular.store.tools.datagrams import DatagramServer, bind
 from popular.store.tools.hosts import host_or_address
 from supervisor.commandline import not_empty
-from supervisor.control.lookups import Lookups, Unfit
+from supervisor.control.language.lookups import Lookups, Unfit
 from supervisor.runtime import rights
 from supervisor.runtime.daemon import Daemon
 from supervisor.runtime.directory import Directory, FileOwner

@@ -17,8 +17,8 @@ from popular.store.maildir.cleaning import TMP, Cleaning, Old
 from popular.store.maildir.folders import RootUnusable
 from popular.store.maildir.listing import CUR, NEW
 from popular.store.tools.commandline import Parser
-from supervisor.control.kinds import Time
-from supervisor.control.lookups import Lookups, Unfit
+from supervisor.control.language.kinds import Time
+from supervisor.control.language.lookups import Lookups, Unfit
 
 EXIT_DONE = 0
 EXIT_FAULTS = 1

@@ -6,7 +6,7 @@ from popular.protocol.capabilities import NOBODY_KNOWS, Common
 from popular.protocol.capabilities import common as shared_by
 from popular.protocol.international import NOTHING, International, common
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
-from supervisor.control.things import OFFLINE
+from supervisor.control.commands.things import OFFLINE
 
 _UNUSED = (OFFLINE, "fake")
 """States of a backend in which nobody's mail is fetched from it."""

@@ -10,8 +10,8 @@ from functools import lru_cache
 from popular.proxy.settings.backend import EVERY_ADDRESS
 from popular.proxy.settings.kinds import plain_address
 from popular.proxy.settings.vserv import Vserv
-from supervisor.control.lookups import FindLocalAddress
-from supervisor.control.things import OFFLINE
+from supervisor.control.commands.things import OFFLINE
+from supervisor.control.language.lookups import FindLocalAddress
 
 
 class Ourselves:

@@ -26,7 +26,7 @@ from popular.proxy.session.shared.runtime import VservRuntime
 from popular.proxy.session.who import PollMemory, Who
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.vserv import POP3S
-from supervisor.control.things import OFFLINE
+from supervisor.control.commands.things import OFFLINE
 from supervisor.runtime.messages import Message
 from supervisor.system import wall
 

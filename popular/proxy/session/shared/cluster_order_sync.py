@@ -17,7 +17,7 @@ from popular.proxy.settings.blocking import seconds_left
 from popular.proxy.settings.cluster import TellGone
 from popular.proxy.settings.order_sorts import HELD_USER, LOCKED_USER, USER, seconds_to_deadline
 from popular.proxy.storeseen import KnownChange, ended
-from supervisor.control.outcome import Action, Block, Ordered, SessionSweep
+from supervisor.control.language.outcome import Action, Block, Ordered, SessionSweep
 from supervisor.operatorstate import SHARED, OrderEntry
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall

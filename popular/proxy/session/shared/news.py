@@ -22,7 +22,7 @@ from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import LimitRules
 from popular.proxy.settings.operating import NETWORK
 from popular.proxy.settings.order_sorts import LONGEST_DEADLINE, USER
-from supervisor.control.outcome import SessionSweep
+from supervisor.control.language.outcome import SessionSweep
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
 from supervisor.serving.context import WorkerContext

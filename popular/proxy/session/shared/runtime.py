@@ -120,6 +120,6 @@ class VservRuntime:
         self.counters = counters
         self.started_cell = counters.cell("sessions_started", None, rules.vserv)
         """The cell that counts its sessions."""
-        self.login_durations: Observer = counters.observer("login_duration", rules.vserv, counter="logins")
+        self.login_durations: Observer = counters.observer("login_duration", rules.vserv)
         self.mail_check_durations: Observer = counters.observer("mail_check_duration")
         self.traffic_cells = traffic_cells

@@ -2,17 +2,17 @@
 not, and nothing is made for them.
 
 So long as it is unremarkable its first words stand in fields: the greeting, a name that is in no trace by user, the
-reply; where backends are traced also what the modules said. Whatever else happens wakes it: then there is a `Recording`
-(recording.py), which is told what the fields have, and hears the session from there on.
+reply; where backends are traced also what the modules said. Whatever else happens wakes it: then there is a
+`SessionTrace`, which is told what the fields have, and hears the session from there on.
 """
 
 from popular.pdm.decision import Decision
 from popular.protocol.lines import single_line
 from popular.proxy.session.machine.phases import NAMED
 from popular.proxy.session.session import Session
-from popular.proxy.session.tracing.recorded_lines import RecordedLines
-from popular.proxy.session.tracing.recorder import Recorder
-from popular.proxy.session.tracing.recording import BEGINS_LATER, Recording, recording_of_later
+from popular.proxy.session.tracing.client_lines import ClientLines
+from popular.proxy.session.tracing.session_trace import BEGINS_LATER, SessionTrace, session_trace_of_later
+from popular.proxy.session.tracing.trace_registry import TraceRegistry
 from popular.proxy.session.tracing.transcript import ours
 from supervisor.octets import word_at
 
@@ -39,20 +39,20 @@ class UnremarkableSession(Session):
         "_named",
         "_of",
         "_pass_at",
-        "_recorder",
-        "_recording",
+        "_registry",
         "_reply",
+        "_session_trace",
         "_target",
     )
 
-    _recorder: Recorder
-    _recording: Recording
-    _lines: RecordedLines | None
+    _registry: TraceRegistry
+    _session_trace: SessionTrace
+    _lines: ClientLines | None
 
-    def _begin_unremarkable(self, recorder: Recorder) -> None:
+    def _begin_unremarkable(self, registry: TraceRegistry) -> None:
         """Nobody knows yet whether it concerns anybody. In the compiled form what is empty is so already."""
-        self._recorder, self._in_force = recorder, recorder.in_force
-        self._recording = BEGINS_LATER
+        self._registry, self._in_force = registry, registry.in_force
+        self._session_trace = BEGINS_LATER
         self._is_unremarkable = self._may_be_wanted = True
         """`_may_be_wanted`: somebody may want to read what is said now."""
         self._greeting: bytes | None = None
@@ -114,38 +114,38 @@ class UnremarkableSession(Session):
         """Whether nobody wants to read of him there, which need not be where the modules lead: it may be down."""
         return not self._in_force.by_backend or backend == self._home or backend not in self._in_force.backends
 
-    def _awake_recording(self) -> Recording:
+    def _awake_session_trace(self) -> SessionTrace:
         """Who hears what happens now, out of the ordinary: wakes it if somebody may want to read it."""
-        return self._wake() if self._is_unremarkable and self._may_be_wanted else self._recording
+        return self._wake() if self._is_unremarkable and self._may_be_wanted else self._session_trace
 
-    def _wake(self) -> Recording:
+    def _wake(self) -> SessionTrace:
         """Who hears it from here on, and knows all that was said."""
         self._is_unremarkable = False
-        self._recording = recording = recording_of_later(self._recorder, self._in_force, self._accepted_at)
-        recording.begin(self.sid, self._machine.peer(), self._runtime.rules.vserv)
+        self._session_trace = session_trace = session_trace_of_later(self._registry, self._in_force, self._accepted_at)
+        session_trace.begin(self.sid, self._machine.peer(), self._runtime.rules.vserv)
         if self._greeting is not None:
-            recording.keep("P>C", ours, self._greeting)
-            recording.was_at(self._accepted_at)
+            session_trace.keep("P>C", ours, self._greeting)
+            session_trace.was_at(self._accepted_at)
         if self._name_line is not None:
-            recording.take_simple_command(self._name_line)
-            recording.was_at(self._name_at)
+            session_trace.take_simple_command(self._name_line)
+            session_trace.was_at(self._name_at)
         if self._named is not None and self._reply is not None and self._of is not None:
-            recording.user_named(self._named)
-            recording.keep("P>C", ours, self._reply)
-            recording.was_at(self._name_at)
+            session_trace.user_named(self._named)
+            session_trace.keep("P>C", ours, self._reply)
+            session_trace.was_at(self._name_at)
             if self._pass_at:
-                recording.password_said()
-                recording.was_at(self._pass_at)
+                session_trace.password_said()
+                session_trace.was_at(self._pass_at)
             if self._asked_at:
-                recording.login_wanted(self._of, self._named)
-                recording.asking(self._of, self._named)
-                recording.was_at(self._asked_at)
+                session_trace.login_wanted(self._of, self._named)
+                session_trace.asking(self._of, self._named)
+                session_trace.was_at(self._asked_at)
             if self._home is not None:
-                recording.answered("Admitted", self._home, self._target)
-                recording.was_at(self._decided_at)
-                recording.backend_chosen(self._home)
+                session_trace.answered("Admitted", self._home, self._target)
+                session_trace.was_at(self._decided_at)
+                session_trace.backend_chosen(self._home)
         self._forget_first_words()
-        return recording
+        return session_trace
 
     def _forget_first_words(self) -> None:
         """Its first words are of no use any more."""

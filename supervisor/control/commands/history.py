@@ -12,15 +12,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.difference import compare, config_lines
-from supervisor.control.historyfile import MOST_KEPT, HistoryEntry, KeptConfigurations, file_name, head_of, lines_in
-from supervisor.control.kinds import Choice, Int, Time
-from supervisor.control.lookups import Job, Unfit
-from supervisor.control.outcome import Outcome, Reapply, Reply
-from supervisor.control.rcfile import COMES, NOTHING_DIFFERS
-from supervisor.control.replytext import lines_of, noted
-from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.commands.difference import compare, config_lines
+from supervisor.control.commands.variables import BESIDE, DAY
+from supervisor.control.files.historyfile import (
+    MOST_KEPT,
+    HistoryEntry,
+    KeptConfigurations,
+    file_name,
+    head_of,
+    lines_in,
+)
+from supervisor.control.files.rcfile import COMES, NOTHING_DIFFERS
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.kinds import Choice, Int, Time
+from supervisor.control.language.lookups import Job, Unfit
+from supervisor.control.language.outcome import Outcome, Reapply, Reply
+from supervisor.control.language.replytext import lines_of, noted
 from supervisor.control.words import CommandRefused, phrase, split
 from supervisor.runtime.directory import Directory
 from supervisor.runtime.plural import count_of

@@ -5,16 +5,19 @@ reply. What a handler may see stands in `context.py`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 from supervisor.config import Config, Report
-from supervisor.control.lookups import Job
-from supervisor.control.replytext import lines_of, noted
+from supervisor.control.language.lookups import Job
+from supervisor.control.language.replytext import lines_of, noted
 from supervisor.operatorstate import OrderEntry
 from supervisor.runtime.messages import Message
 from supervisor.table.blocked import Network
+
+CommandDone = Callable[[bool, str, Sequence[str]], None]
+"""Called once, now or later: whether a command was done, the text of the status line, the data lines."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import argparse
 import re
 from collections.abc import Iterable, Sequence
 
-from supervisor.control.context import ControlCommand, Limits, Variable
-from supervisor.control.kinds import Kind
+from supervisor.control.language.context import ControlCommand, Limits, Variable
+from supervisor.control.language.kinds import Kind
 from supervisor.control.words import quote
 
 

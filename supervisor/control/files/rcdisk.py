@@ -8,7 +8,7 @@ import stat
 import sys
 from typing import BinaryIO
 
-from supervisor.control.rcfile import FileContent, UnreadableFile
+from supervisor.control.files.rcfile import FileContent, UnreadableFile
 
 STANDARD_INPUT = "-"
 MOST_OCTETS = 64 << 20

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable, in_rows
-from supervisor.control.kinds import Kind, String, nearest, shown
-from supervisor.control.outcome import Outcome, Reply
-from supervisor.control.variables import BESIDE
+from supervisor.control.commands.variables import BESIDE
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand, Variable, in_rows
+from supervisor.control.language.kinds import Kind, String, nearest, shown
+from supervisor.control.language.outcome import Outcome, Reply
 from supervisor.control.words import CommandRefused, Word, phrase, quote, split
 
 _JSON = "json"
@@ -80,7 +80,7 @@ def _json(context: CommandContext, arguments: Arguments) -> Outcome:
     first = arguments["command"][0]
     if first.lower() == _JSON:
         raise CommandRefused(f"{_JSON} is there already; allowed once", first.column)
-    return context.language.answer(arguments["command"], context).as_json()
+    return context.language.execute(arguments["command"], context).as_json()
 
 
 def _command_words(context: CommandContext, arguments: Arguments) -> Iterable[str]:

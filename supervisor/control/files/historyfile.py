@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from supervisor.control.rcfile import COMES, GOES
+from supervisor.control.files.rcfile import COMES, GOES
 from supervisor.operatorstate import LATEST
 
 MOST_KEPT = 1000

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from supervisor.control.context import ControlCommand, Vocabulary
-from supervisor.control.kinds import Choice, nearest, shown
-from supervisor.control.language import fit
-from supervisor.control.lookups import Lookups
-from supervisor.control.peer import Peer
-from supervisor.control.rcfile import FileCommand, FileFault, parse, told
+from supervisor.control.files.rcfile import FileCommand, FileFault, parse, told
+from supervisor.control.language.context import ControlCommand, Vocabulary
+from supervisor.control.language.kinds import Choice, nearest, shown
+from supervisor.control.language.language import fit
+from supervisor.control.language.lookups import Lookups
+from supervisor.control.wire.peer import Peer
 from supervisor.control.words import CommandRefused, Word, phrase, scan, split
 
 MAY_READ, MAY_SAY, MAY_ALL = "read", "say", "all"
@@ -68,7 +68,7 @@ class Access:
         """Why a client may not say this; empty if he may."""
         if self.may_all(peer):
             return ""
-        reads = language.reads_only(line)
+        reads = language.is_read_only(line)
         if self.rules is None:
             return "" if reads else _READERS
         mine = [rule for rule in self.rules if rule.is_about(peer)]
@@ -161,7 +161,7 @@ def _check_pattern(rest: Sequence[Word], say: Word, language: Vocabulary) -> Non
         raise CommandRefused(f"which command? such as: {MAY_SAY} kill {ANY_WORD}", say.column)
     open_ended = plain != tuple(rest)
     try:
-        command, _ = language.find(plain)
+        command, _ = language.match(plain)
         _check_choices(command, plain[len(command.shape.head) :])
     except CommandRefused as refused:
         if refused.column is not None:

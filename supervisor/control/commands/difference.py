@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.context import CommandContext, Limits, ProgramTables, Variable, context_with
-from supervisor.control.rcfile import COMES, GOES, NOTHING_DIFFERS
-from supervisor.control.things import in_effect, moved_hosts
+from supervisor.control.commands.things import in_effect, moved_hosts
+from supervisor.control.files.rcfile import COMES, GOES, NOTHING_DIFFERS
+from supervisor.control.language.context import CommandContext, Limits, ProgramTables, Variable, context_with
 from supervisor.control.words import phrase
 
 _MOST_NAMES = 20

@@ -7,17 +7,26 @@ configurations (`draft.py`, `history.py`, `generations.py`), and those about com
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, Variable, in_rows
-from supervisor.control.difference import config_lines
-from supervisor.control.draft import draft_commands
-from supervisor.control.generations import generation_commands
-from supervisor.control.helping import help_commands
-from supervisor.control.history import history_commands
-from supervisor.control.kinds import Base64, Choice, String, Time, nearest, shown
-from supervisor.control.language import fit
-from supervisor.control.outcome import Change, EndSession, Outcome, Recycle, Reply, SecretForNext, Shutdown, Signed
-from supervisor.control.replytext import lines_of, noted
-from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.commands.difference import config_lines
+from supervisor.control.commands.draft import draft_commands
+from supervisor.control.commands.generations import generation_commands
+from supervisor.control.commands.helping import help_commands
+from supervisor.control.commands.history import history_commands
+from supervisor.control.commands.variables import BESIDE, DAY
+from supervisor.control.language.context import Arguments, CommandContext, Completer, ControlCommand, Variable, in_rows
+from supervisor.control.language.kinds import Base64, Choice, String, Time, nearest, shown
+from supervisor.control.language.language import fit
+from supervisor.control.language.outcome import (
+    Change,
+    EndSession,
+    Outcome,
+    Recycle,
+    Reply,
+    SecretForNext,
+    Shutdown,
+    Signed,
+)
+from supervisor.control.language.replytext import lines_of, noted
 from supervisor.control.words import SECRET, CommandRefused, Word, phrase
 from supervisor.runtime.plural import count_of
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from supervisor.control.context import CommandContext, Limits, Variable
-from supervisor.control.kinds import Bool, Dir, File, Id, Int, String, Time
-from supervisor.control.lookups import Unfit
+from supervisor.control.language.context import CommandContext, Limits, Variable
+from supervisor.control.language.kinds import Bool, Dir, File, Id, Int, String, Time
+from supervisor.control.language.lookups import Unfit
 from supervisor.control.words import CommandRefused
 from supervisor.table.tokens import MOST_TOKENS
 

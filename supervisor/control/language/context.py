@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from supervisor.config import Config
-from supervisor.control.historyfile import KeptConfigurations
-from supervisor.control.inforce import InForceSince
-from supervisor.control.kinds import Choice, Kind
-from supervisor.control.lookups import Lookups
-from supervisor.control.outcome import Change, Draft, Outcome, Past
-from supervisor.control.shape import Shape
+from supervisor.control.files.historyfile import KeptConfigurations
+from supervisor.control.language.inforce import InForceSince
+from supervisor.control.language.kinds import Choice, Kind
+from supervisor.control.language.lookups import Lookups
+from supervisor.control.language.outcome import Change, Draft, Outcome, Past
+from supervisor.control.language.shape import Shape
 from supervisor.control.words import Word
 from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network
@@ -253,8 +253,12 @@ class ProgramTables(Protocol):
         """The commands that make the things of a config anew, in order."""
 
     @property
-    def supply(self) -> Callable[[CommandContext, Change], Change]:
+    def complete_change(self) -> Callable[[CommandContext, Change], Change]:
         """Gives the config of a change what it needs from outside."""
+
+    @property
+    def check_change(self) -> Callable[[CommandContext, Change], Change]:
+        """Refuses a change that something is against which was ordered beside the config."""
 
 
 class Vocabulary(Protocol):
@@ -263,20 +267,22 @@ class Vocabulary(Protocol):
     @property
     def commands(self) -> Sequence[ControlCommand]: ...
 
-    def find(self, words: Sequence[Word]) -> tuple[ControlCommand, dict[str, Any]]:
-        """The command that these words are, and its arguments. Raises CommandRefused."""
+    def match(self, words: Sequence[Word]) -> tuple[ControlCommand, dict[str, Any]]:
+        """The command that these words are, and its arguments as they were said. Raises CommandRefused."""
 
-    def answer(self, words: Sequence[Word], context: CommandContext) -> Outcome:
-        """What the handler of a command gives back. Raises CommandRefused or NeedsLookup."""
+    def execute(self, words: Sequence[Word], context: CommandContext) -> Outcome:
+        """What the handler of the command gives back, with its arguments fitted to their kinds; changes nothing. Raises
+        CommandRefused or NeedsLookup.
+        """
 
-    def reads_only(self, line: str) -> bool:
+    def is_read_only(self, line: str) -> bool:
         """Whether a line can neither change nor order anything; so of one that is no command."""
 
     def next_words(self, words: Sequence[str]) -> list[str]:
         """The plain words that may follow these plain words."""
 
     def complete(self, text: str, context: CommandContext) -> list[str]:
-        """Candidates for the last word of an unfinished line."""
+        """Candidates for the last word of an unfinished line, each as it must be written. Never refuses."""
 
 
 @dataclass(frozen=True)
@@ -299,6 +305,11 @@ class FrozenContext:
     @property
     def in_force(self) -> Config:
         return self.running or self.config
+
+
+def made_ready(context: CommandContext, change: Change) -> Change:
+    """The change as it may be put in force: complete, and checked. Raises CommandRefused, NeedsLookup."""
+    return context.program.check_change(context, context.program.complete_change(context, change))
 
 
 def context_with(context: CommandContext, config: Config) -> FrozenContext:

@@ -21,14 +21,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from supervisor.control.peer import Peer, peer_of
+from supervisor.control.language.outcome import CommandDone
+from supervisor.control.wire.peer import Peer, peer_of
 from supervisor.control.words import LONGEST_LINE, called, first_control
 from supervisor.runtime.loop import READ, WRITE, Loop
 
 MOST_CLIENTS = 64
 
-CommandDone = Callable[[bool, str, Sequence[str]], None]
-"""Takes the reply: whether it was done, the text of the status line, the data lines."""
 Conduct = Callable[[str, CommandDone], None]
 """Carries out a line and calls CommandDone once, now or later."""
 Converse = Callable[[Peer], Conduct]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from popular.protocol.printable import printable
-from popular.proxy.session.tracing.inforce import TracesInForce
-from popular.proxy.session.tracing.recorder import NOBODY, OrderedTrace, Recorder
+from popular.proxy.session.tracing.trace_filter import TraceFilter
+from popular.proxy.session.tracing.trace_registry import NOBODY, OrderedTrace, TraceRegistry
 from popular.proxy.session.tracing.transcript import command as transcribed
 from supervisor.system import Clock
 
@@ -70,7 +70,7 @@ def as_it_is(line: str) -> Iterator[str]:
     yield line
 
 
-class KeptLines:
+class TraceBuffer:
     """What one session has said so far, and the traces that it is written for."""
 
     __slots__ = (
@@ -85,7 +85,7 @@ class KeptLines:
         "_length",
         "_octets",
         "_peer",
-        "_recorder",
+        "_registry",
         "_text",
         "_vserv",
         "_waiting",
@@ -96,9 +96,9 @@ class KeptLines:
 
     _clock: Clock
 
-    def _set_up(self, recorder: Recorder, in_force: TracesInForce, now: float) -> None:
+    def _set_up(self, registry: TraceRegistry, in_force: TraceFilter, now: float) -> None:
         """A method, and not `__init__`, because in the compiled form it is a call of C."""
-        self._recorder = recorder
+        self._registry = registry
         self._clock = in_force.clock
         self.matched = NOBODY
         """The traces whom the session concerns, as far as is known."""
@@ -146,7 +146,7 @@ class KeptLines:
             self._catch_up(found)
             self.matched = found
             self._release()
-            self._recorder.count()
+            self._registry.count()
 
     def _forget_login(self) -> None:
         """What somebody else's login said to the backend, or heard from it, is no beginning of this one."""
@@ -164,7 +164,7 @@ class KeptLines:
         if self._beginning_left_out:
             text += self._line(self._clock.now - self._began, "--", _too_much(self._beginning_left_out))
         for trace in traces:
-            self._recorder.write(trace, text)
+            self._registry.write(trace, text)
 
     # What is said
 
@@ -200,9 +200,9 @@ class KeptLines:
 
     def _keep(self, leg: str, lines: Lines, said: Any, facts: tuple[object, ...] | None) -> None:
         matched = self.matched
-        if matched and not all(map(self._recorder.goes_on, matched)):
+        if matched and not all(map(self._registry.goes_on, matched)):
             self.flush()
-            self.matched = matched = list(filter(self._recorder.goes_on, matched))
+            self.matched = matched = list(filter(self._registry.goes_on, matched))
         self._octets += _OCTETS_OF_EACH
         if matched or self._octets <= _MOST_KEPT:
             one = KeptThing.__new__(KeptThing)
@@ -264,4 +264,4 @@ class KeptLines:
             text = "".join(self._text)
             self._text, self._length = None, 0
             for trace in self.matched:
-                self._recorder.write(trace, text)
+                self._registry.write(trace, text)

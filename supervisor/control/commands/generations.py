@@ -9,12 +9,12 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.inforce import InForceSince
-from supervisor.control.kinds import Choice, Int, Time
-from supervisor.control.outcome import EVERYBODY, Outcome, Reply, SessionSweep
-from supervisor.control.replytext import lines_of
-from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.commands.variables import BESIDE, DAY
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.inforce import InForceSince
+from supervisor.control.language.kinds import Choice, Int, Time
+from supervisor.control.language.outcome import EVERYBODY, Outcome, Reply, SessionSweep
+from supervisor.control.language.replytext import lines_of
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.plural import count_of
 

@@ -15,11 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.context import Arguments, CommandContext, ControlCommand, context_with
-from supervisor.control.difference import Difference, difference
-from supervisor.control.kinds import Choice, Time, shown
-from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import (
+from supervisor.control.commands.difference import Difference, difference
+from supervisor.control.commands.variables import BESIDE, DAY
+from supervisor.control.files.rcfile import FOLLOWS, NOTHING_DIFFERS, ROLLBACK
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand, context_with, made_ready
+from supervisor.control.language.kinds import Choice, Time, shown
+from supervisor.control.language.lookups import Unfit
+from supervisor.control.language.outcome import (
     ANY_SORT,
     VARIABLE,
     Change,
@@ -34,9 +36,7 @@ from supervisor.control.outcome import (
     ThingName,
     Trial,
 )
-from supervisor.control.rcfile import FOLLOWS, NOTHING_DIFFERS, ROLLBACK
-from supervisor.control.replytext import noted
-from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.language.replytext import noted
 from supervisor.control.words import CommandRefused, Word, phrase, split
 
 _BEGIN_FIRST = "no draft is begun on this connection; say `draft begin` first"
@@ -78,11 +78,11 @@ class Spoilt(CommandRefused):
 
 def _change_by(context: CommandContext, config: Config, words: Sequence[Word]) -> Change:
     """What a command makes of a draft's config. Raises CommandRefused, NeedsLookup."""
-    command, _ = context.language.find(words)
+    command, _ = context.language.match(words)
     head = shown(" ".join(command.shape.head))
     if command.one_off:
         raise CommandRefused(f"{head} cannot stand in a configuration: it is done once", words[0].column, True)
-    outcome = context.language.answer(words, context_with(context, config)) if command.changes else None
+    outcome = context.language.execute(words, context_with(context, config)) if command.changes else None
     if not isinstance(outcome, Change):
         raise CommandRefused(f"{head} cannot stand in a configuration: it sets nothing", words[0].column, True)
     return outcome
@@ -151,7 +151,7 @@ def _drop(context: CommandContext, _arguments: Arguments) -> Outcome:
 
 def _show(context: CommandContext, _arguments: Arguments) -> Outcome:
     config = _as_running(_draft(context).config, context.config)
-    compared = context.program.supply(context, Comparison(config=config))
+    compared = made_ready(context, Comparison(config=config))
     found = difference(context, compared.config)
     return Reply(f"{found.summary()}{compared.text}", data=found.data(), lines=found.text_lines())
 
@@ -159,7 +159,7 @@ def _show(context: CommandContext, _arguments: Arguments) -> Outcome:
 def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
     _, found = _applicable(context)
     # As a start would do it: what runs may have read a certificate that is not there any more.
-    anew = context.program.supply(_as_in_force(context, context.first), Change(config=_draft(context).config))
+    anew = made_ready(_as_in_force(context, context.first), Change(config=_draft(context).config))
     return Trial(f"good, {found.summary()}; nothing was changed{anew.text}", config=anew.config)
 
 
@@ -188,7 +188,7 @@ def _applicable(context: CommandContext) -> tuple[Change, Difference]:
 
     Raises NeedsLookup, and CommandRefused where it cannot be so now.
     """
-    change = context.program.supply(context, Change(config=_as_running(_draft(context).config, context.config)))
+    change = made_ready(context, Change(config=_as_running(_draft(context).config, context.config)))
     for name, why in _not_now(context, change.config).items():
         raise CommandRefused(f"{name}: {why}")
     return change, difference(context, change.config)

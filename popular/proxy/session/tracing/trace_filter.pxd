@@ -1,6 +1,6 @@
 from supervisor.system cimport Clock
 
-cdef class TracesInForce:
+cdef class TraceFilter:
     cdef public double until, late_until
     cdef public Clock clock
     cdef public frozenset backends, users, vservs
@@ -10,4 +10,4 @@ cdef class TracesInForce:
     cpdef found_elsewhere(self, str address)
 
 cdef class TracesKnown:
-    cdef public TracesInForce in_force
+    cdef public TraceFilter in_force

@@ -1,16 +1,16 @@
-"""What one session has said, for the flight recorder (recorder.py), and whether anybody wants it.
+"""What one session has said, for the flight recorder (trace_registry.py), and whether anybody wants it.
 
 A trace by user or backend concerns few sessions, and which ones is known only in the middle of a login. So it is all
-about the others: what is said is kept as it is (kept_lines.py), and made into lines only when the session is the one.
+about the others: what is said is kept as it is (trace_buffer.py), and made into lines only when the session is the one.
 As soon as a login turns out to be somebody else's the recording is `quiet`: it keeps nothing until the client speaks
 again, who may name another user then. After the login nothing is left of it.
 """
 
 from popular.protocol.lines import single_line
 from popular.protocol.shown import HIDDEN
-from popular.proxy.session.tracing.inforce import TracesInForce
-from popular.proxy.session.tracing.kept_lines import KeptLines, as_it_is, command_line
-from popular.proxy.session.tracing.recorder import NOBODY, Recorder
+from popular.proxy.session.tracing.trace_buffer import TraceBuffer, as_it_is, command_line
+from popular.proxy.session.tracing.trace_filter import TraceFilter
+from popular.proxy.session.tracing.trace_registry import NOBODY, TraceRegistry
 from popular.proxy.session.tracing.transcript import PassedOn
 from popular.proxy.session.tracing.transcript import command as transcribed
 from popular.proxy.settings.order_sorts import user_key
@@ -24,43 +24,43 @@ _BLANK = 32
 _SHOWN_PASS = f"PASS {HIDDEN}"
 
 
-def recording_of(recorder: Recorder, vserv: str, address: str | None) -> "Recording | None":
+def session_trace_of(registry: TraceRegistry, vserv: str, address: str | None) -> "SessionTrace | None":
     """For a new session; None if no trace can concern it, BEGINS_LATER if it is to be seen later whether one does.
     `address`: None if that is not known yet.
     """
     now = wall()
-    in_force = recorder.in_force
+    in_force = registry.in_force
     if now >= in_force.until:
         return None
-    here = recorder.named(VSERV, vserv) if in_force.by_vserv and vserv in in_force.vservs else NOBODY
-    around = NOBODY if address is None or in_force.is_elsewhere(address) else recorder.around(address)
+    here = registry.named(VSERV, vserv) if in_force.by_vserv and vserv in in_force.vservs else NOBODY
+    around = NOBODY if address is None or in_force.is_elsewhere(address) else registry.around(address)
     waits = now < in_force.late_until or (address is None and in_force.by_network)
     if not here and not around and not waits:
         return None
     if not here and not around and address is not None:
         return BEGINS_LATER
-    recording = Recording.__new__(Recording)
-    recording._set_up(recorder, in_force, now)
-    recording.add_traces(here)
-    recording.add_traces(around)
-    return recording
+    session_trace = SessionTrace.__new__(SessionTrace)
+    session_trace._set_up(registry, in_force, now)
+    session_trace.add_traces(here)
+    session_trace.add_traces(around)
+    return session_trace
 
 
-def recording_of_later(recorder: Recorder, in_force: TracesInForce, began: float) -> "Recording":
+def session_trace_of_later(registry: TraceRegistry, in_force: TraceFilter, began: float) -> "SessionTrace":
     """For a session that began then, by the worker's clock, and was not heard up to here."""
-    recording = Recording.__new__(Recording)
-    recording._set_up(recorder, in_force, wall() - (in_force.clock.now - began))
-    recording._began = began
-    return recording
+    session_trace = SessionTrace.__new__(SessionTrace)
+    session_trace._set_up(registry, in_force, wall() - (in_force.clock.now - began))
+    session_trace._began = began
+    return session_trace
 
 
-class Recording(KeptLines):
+class SessionTrace(TraceBuffer):
     """What one session has said, and whom it concerns, which follows from what happens in it."""
 
     __slots__ = ("_asked_for", "_asked_in", "_in_force", "_over", "_passed")
 
-    def _set_up(self, recorder: Recorder, in_force: TracesInForce, now: float) -> None:
-        KeptLines._set_up(self, recorder, in_force, now)
+    def _set_up(self, registry: TraceRegistry, in_force: TraceFilter, now: float) -> None:
+        TraceBuffer._set_up(self, registry, in_force, now)
         self._in_force = in_force
         self._over = False
         """It never will be anybody's whom they trace."""
@@ -72,7 +72,7 @@ class Recording(KeptLines):
 
     def address_known(self, address: str) -> None:
         """Its client's address."""
-        self.add_traces(self._recorder.around(address))
+        self.add_traces(self._registry.around(address))
         if not self.matched and wall() >= self._in_force.late_until:
             self.settle_ownership()
 
@@ -89,14 +89,14 @@ class Recording(KeptLines):
                 self._forget_login()
         self._asked_for, self._asked_in = user, namespace
         if user in self._in_force.users:
-            self.add_traces(self._recorder.named(USER, user_key(namespace, user)))
+            self.add_traces(self._registry.named(USER, user_key(namespace, user)))
         self.quiet = not self.matched and not self._in_force.by_backend
 
     def backend_chosen(self, backend: str) -> None:
         """The backend of his mailbox."""
         if self._in_force.by_backend and not self._over:
             if backend in self._in_force.backends:
-                self.add_traces(self._recorder.named(BACKEND, backend))
+                self.add_traces(self._registry.named(BACKEND, backend))
             self.quiet = not self.matched
 
     def _leave(self, key: str) -> None:
@@ -119,7 +119,7 @@ class Recording(KeptLines):
 
     def take_simple_command(self, data: bytes) -> bool:
         """Keeps what has come of the client, if that is one whole command of those that may be kept as they are. False:
-        it keeps nothing, and the lines have to be told apart (recorded_lines.py).
+        it keeps nothing, and the lines have to be told apart (client_lines.py).
         """
         if self._over:
             return True
@@ -198,7 +198,7 @@ class Recording(KeptLines):
             self.flush()
 
 
-BEGINS_LATER = Recording.__new__(Recording)
+BEGINS_LATER = SessionTrace.__new__(SessionTrace)
 """What a session has whose recording, if there is ever one, is made later. It keeps nothing, and nothing changes it."""
 BEGINS_LATER.matched = NOBODY
 BEGINS_LATER.quiet = BEGINS_LATER._over = True

@@ -1,8 +1,8 @@
 cimport cython
 
 from popular.protocol.lines cimport single_line
-from popular.proxy.session.tracing.inforce cimport TracesKnown, TracesInForce
-from popular.proxy.session.tracing.kept_lines cimport KeptLines
+from popular.proxy.session.tracing.trace_filter cimport TracesKnown, TraceFilter
+from popular.proxy.session.tracing.trace_buffer cimport TraceBuffer
 from supervisor.octets cimport word_at
 from supervisor.system cimport wall
 
@@ -10,15 +10,15 @@ cdef unsigned int _CAPA, _NOOP, _PASS, _QUIT, _STLS, _USER
 cdef int _BLANK
 cdef str _SHOWN_PASS
 
-@cython.locals(now=double, in_force=TracesInForce, recording=Recording, waits=bint, here=list, around=list)
-cpdef recording_of(TracesKnown recorder, str vserv, address)
+@cython.locals(now=double, in_force=TraceFilter, session_trace=SessionTrace, waits=bint, here=list, around=list)
+cpdef session_trace_of(TracesKnown registry, str vserv, address)
 
-@cython.locals(recording=Recording)
-cpdef Recording recording_of_later(TracesKnown recorder, TracesInForce in_force, double began)
+@cython.locals(session_trace=SessionTrace)
+cpdef SessionTrace session_trace_of_later(TracesKnown registry, TraceFilter in_force, double began)
 
-cdef class Recording(KeptLines):
+cdef class SessionTrace(TraceBuffer):
     cdef public object _passed
-    cdef public TracesInForce _in_force
+    cdef public TraceFilter _in_force
     cdef public bint _over
     cdef public str _asked_for, _asked_in
     cpdef address_known(self, str address)

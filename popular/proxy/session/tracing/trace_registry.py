@@ -1,7 +1,7 @@
 """The flight recorder of a worker: whose sessions are to be recorded.
 
 What is traced is an order of the operator's (popular/proxy/settings/tracing.py). A session that may concern one gets a
-`Recording` (recording.py), which writes what people read into the file of each trace that it does concern
+`SessionTrace` (session_trace.py), which writes what people read into the file of each trace that it does concern
 (trace_writer.py).
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from popular.net.networks import octets_of, plain
-from popular.proxy.session.tracing.inforce import TracesInForce, TracesKnown
+from popular.proxy.session.tracing.trace_filter import TraceFilter, TracesKnown
 from popular.proxy.session.tracing.trace_writer import TraceWriter
 from popular.proxy.settings.order_sorts import user_key
 from popular.proxy.settings.tracing import (
@@ -79,7 +79,7 @@ class TracedNetworks:
                 yield from traces.get(number >> rest, ())
 
 
-class Recorder(TracesKnown):
+class TraceRegistry(TracesKnown):
     """One for each worker."""
 
     def __init__(self, context: WorkerContext) -> None:
@@ -110,7 +110,7 @@ class Recorder(TracesKnown):
         names = {
             of: frozenset(trace.order["name"] for trace in traces if trace.of == of) for of in (USER, BACKEND, VSERV)
         }
-        self.in_force = TracesInForce(
+        self.in_force = TraceFilter(
             max((trace.until for trace in traces), default=0.0),
             max((trace.until for trace in traces if trace.of in (USER, BACKEND)), default=0.0),
             names[USER],

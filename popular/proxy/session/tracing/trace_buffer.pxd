@@ -1,6 +1,6 @@
 cimport cython
 
-from popular.proxy.session.tracing.inforce cimport TracesInForce
+from popular.proxy.session.tracing.trace_filter cimport TraceFilter
 from supervisor.system cimport Clock
 
 cdef long _MOST_KEPT, _MOST_WAITING, _OCTETS_OF_EACH, _OCTETS_OF_ENTRY
@@ -12,8 +12,8 @@ cdef class KeptThing:
     cdef public tuple facts
     cdef public double moment
 
-cdef class KeptLines:
-    cdef public object _recorder
+cdef class TraceBuffer:
+    cdef public object _registry
     cdef public Clock _clock
     cdef public KeptThing _kept
     cdef public list _beginning, _text, matched
@@ -22,7 +22,7 @@ cdef class KeptLines:
     cdef public tuple _peer
     cdef public double _began, _began_at
     cdef public long _beginning_left_out, _beginning_octets, _left_out, _length, _octets, _waiting
-    cdef _set_up(self, recorder, TracesInForce in_force, double now)
+    cdef _set_up(self, registry, TraceFilter in_force, double now)
     cpdef begin(self, str sid, tuple peer, str vserv)
     cpdef add_traces(self, list traces)
     cpdef keep(self, str leg, lines, bytes said)

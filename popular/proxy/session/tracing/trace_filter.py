@@ -5,7 +5,7 @@ from supervisor.system import Clock
 MOST_STRANGERS = 10_000
 
 
-class TracesInForce:
+class TraceFilter:
     """`until`: the end of all; `late_until`: of those by user or backend, which a session tells only later. `clock` is
     the worker's.
     """
@@ -62,4 +62,4 @@ class TracesKnown:
 
     __slots__ = ("in_force",)
 
-    in_force: TracesInForce
+    in_force: TraceFilter

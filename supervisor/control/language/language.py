@@ -15,10 +15,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from supervisor.control.context import CommandContext, ControlCommand
-from supervisor.control.kinds import Kind, nearest
-from supervisor.control.lookups import Lookups, Unfit
-from supervisor.control.outcome import Outcome
+from supervisor.control.language.context import CommandContext, ControlCommand
+from supervisor.control.language.kinds import Kind, nearest
+from supervisor.control.language.lookups import Lookups, Unfit
+from supervisor.control.language.outcome import Outcome
 from supervisor.control.words import BLANKS, INCLUDE, CommandRefused, Word, quote, refuse_twice, scan, shown, split
 
 _QUOTE_HINT = "; a value with blanks stands in quotes"
@@ -45,15 +45,14 @@ _NO_COMMAND = re.compile("[:=@/{$]")
 
 
 class Language:
-    """The commands that a program understands."""
+    """The commands that a program understands. What others may ask of it, `Vocabulary` says (context.py)."""
 
     def __init__(self, commands: Iterable[ControlCommand]) -> None:
         self.commands = tuple(commands)
         self._by_head = {command.shape.head: command for command in self.commands}
         assert len(self._by_head) == len(self.commands), "two commands begin with the same words"
 
-    def find(self, words: Sequence[Word]) -> tuple[ControlCommand, dict[str, Any]]:
-        """The command that these words are, and its arguments as they were said. Raises CommandRefused."""
+    def match(self, words: Sequence[Word]) -> tuple[ControlCommand, dict[str, Any]]:
         command = self._longest_head(words)
         if command is None:
             raise self._unknown(words)
@@ -71,9 +70,9 @@ class Language:
             raise CommandRefused(f"<{missing}> is missing{hint}; usage: {command.usage}", of_form=True)
         return command, command.shape.bind(arguments)
 
-    def read(self, words: Sequence[Word], lookups: Lookups) -> tuple[ControlCommand, dict[str, Any]]:
-        """Like `find`, with the arguments fitted to their kinds. Raises CommandRefused or NeedsLookup."""
-        command, _ = self.find(words)
+    def parse(self, words: Sequence[Word], lookups: Lookups) -> tuple[ControlCommand, dict[str, Any]]:
+        """Like `match`, with the arguments fitted to their kinds. Raises CommandRefused or NeedsLookup."""
+        command, _ = self.match(words)
         values = []
         for position, word in enumerate(words[len(command.shape.head) :]):
             name = command.shape.slot(position)
@@ -83,34 +82,28 @@ class Language:
         _refuse_twice(command, values, words)
         return command, command.shape.bind(values)
 
-    def answer(self, words: Sequence[Word], context: CommandContext) -> Outcome:
-        """Finds the command, fits its arguments and calls its handler; changes nothing.
-
-        Raises CommandRefused or NeedsLookup.
-        """
-        command, arguments = self.read(words, context.lookups)
+    def execute(self, words: Sequence[Word], context: CommandContext) -> Outcome:
+        command, arguments = self.parse(words, context.lookups)
         try:
             return command.handler(context, arguments)
         except Unfit as unfit:
             raise CommandRefused(str(unfit)) from None
 
-    def conduct(self, line: str, context: CommandContext) -> Outcome:
-        """`answer` for a line as it came over the control socket or stands in an rc file."""
-        return self.answer(split(line), context)
+    def execute_line(self, line: str, context: CommandContext) -> Outcome:
+        """`execute` for a line as it came over the control socket or stands in an rc file."""
+        return self.execute(split(line), context)
 
-    def reads_only(self, line: str) -> bool:
-        """Whether a line can neither change nor order anything; so of one that is no command."""
+    def is_read_only(self, line: str) -> bool:
         try:
             words = split(line)
             while words[:1] == ["json"]:
                 words = words[1:]
-            command, _ = self.find(words)
+            command, _ = self.match(words)
         except CommandRefused:
             return True
         return not command.changes and not command.one_off
 
     def next_words(self, words: Sequence[str]) -> list[str]:
-        """The plain words that may follow these plain words."""
         count = len(words)
         following = [
             command.shape.head[count]
@@ -120,7 +113,6 @@ class Language:
         return list(dict.fromkeys(following))
 
     def complete(self, text: str, context: CommandContext) -> list[str]:
-        """Candidates for the last word of an unfinished line, each as it must be written. Never refuses."""
         try:
             found = scan(text)
         except CommandRefused:

@@ -9,11 +9,11 @@ import pytest
 from popular.pdm.contract import CHALLENGE, PASSWORD
 from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.surroundings import Surroundings
-from popular.proxy.session.tracing import recorder as recorders
+from popular.proxy.session.tracing import trace_registry as registries
 from popular.proxy.session.tracing import transcript
-from popular.proxy.session.tracing.inforce import MOST_STRANGERS
-from popular.proxy.session.tracing.recorded_lines import lines_for
-from popular.proxy.session.tracing.recording import Recording
+from popular.proxy.session.tracing.client_lines import lines_for
+from popular.proxy.session.tracing.session_trace import SessionTrace
+from popular.proxy.session.tracing.trace_filter import MOST_STRANGERS
 from popular.proxy.settings.tracing import TRACE
 from supervisor.operatorstate import OrderEntry
 from tests.proxy.recording_worker import HOME, Worker, kept
@@ -25,9 +25,9 @@ def text(*lines: str) -> Callable[[bytes], tuple[str, ...]]:
     return lambda _said: lines
 
 
-def waiting(recording: Recording) -> list[Any]:
+def waiting(session_trace: SessionTrace) -> list[Any]:
     """What is kept, the last thing first."""
-    one, found = recording._kept, []
+    one, found = session_trace._kept, []
     while one is not None:
         found.append((one.said, one.facts))
         one = one.before
@@ -36,14 +36,14 @@ def waiting(recording: Recording) -> list[Any]:
 
 def test_where_nobody_is_traced_nothing_is_kept(worker: Worker) -> None:
     """Neither before the first trace nor when the last one has ended."""
-    assert not worker.recorder.orders
+    assert not worker.registry.orders
     worker.orders(1, "vserv", "v1", until=1.0)
     assert worker.session() is None
     worker.orders(2, "vserv", "v2")
     worker.orders(3, "network", "198.51.100.0/24")
     assert worker.session() is None
     worker.change(*(OrderEntry(TRACE, ident) for ident in ("1", "2", "3")))
-    assert not worker.recorder.orders
+    assert not worker.registry.orders
 
 
 def test_an_id_that_is_used_again_is_another_trace(worker: Worker) -> None:
@@ -52,12 +52,12 @@ def test_an_id_that_is_used_again_is_another_trace(worker: Worker) -> None:
     kept(worker).end("quit")
     worker.change(OrderEntry(TRACE, "1"))
     worker.orders(1, "user", "ann")
-    recording = kept(worker)
-    recording.login_wanted("ns", "joe")
-    assert recording.matched == []
-    recording.login_wanted("ns", "ann")
-    assert len(recording.matched) == 1
-    (trace,) = recording.matched
+    session_trace = kept(worker)
+    session_trace.login_wanted("ns", "joe")
+    assert session_trace.matched == []
+    session_trace.login_wanted("ns", "ann")
+    assert len(session_trace.matched) == 1
+    (trace,) = session_trace.matched
     worker.orders(2, "user", "eve")
     again = kept(worker)
     again.login_wanted("ns", "ann")
@@ -67,22 +67,22 @@ def test_an_id_that_is_used_again_is_another_trace(worker: Worker) -> None:
 def test_a_user_without_a_namespace_is_of_any(worker: Worker) -> None:
     """So a release has ordered it that knew no namespaces there; beside it there may be one that has."""
     worker.orders(1, "user", "joe")
-    value = dict(worker.recorder.orders["1"])
+    value = dict(worker.registry.orders["1"])
     del value["namespace"]
     worker.change(OrderEntry(TRACE, "2", value))
     for namespace, traces in (("ns", ["1", "2"]), ("other", ["2"])):
-        recording = kept(worker)
-        recording.login_wanted(namespace, "joe")
-        assert [trace.ident for trace in recording.matched] == traces
+        session_trace = kept(worker)
+        session_trace.login_wanted(namespace, "joe")
+        assert [trace.ident for trace in session_trace.matched] == traces
 
 
 def test_who_is_known_at_once(worker: Worker) -> None:
     """A virtual server, or a network: IPv4 in IPv6 is IPv4; behind a balancer only the PROXY header tells."""
     worker.orders(1, "network", "192.0.2.0/24")
     for address in (HOME, f"::ffff:{HOME}"):
-        recording = worker.session("v1", address)
-        assert recording is not None
-        assert len(recording.matched) == 1
+        session_trace = worker.session("v1", address)
+        assert session_trace is not None
+        assert len(session_trace.matched) == 1
     assert worker.session("v1", "198.51.100.7") is None
     behind = worker.session("v1", None)
     assert behind is not None
@@ -95,12 +95,12 @@ def test_who_is_known_at_once(worker: Worker) -> None:
 def test_a_user_of_the_same_name_elsewhere_is_another_one(worker: Worker) -> None:
     """A name is of a namespace: the other one's is in no trace of his, in the same session either."""
     worker.orders(1, "user", "joe")
-    recording = kept(worker)
+    session_trace = kept(worker)
     for namespace in ("other", "ns", "other"):
-        recording.client_line(b"USER joe")
-        recording.login_wanted(namespace, "joe")
-        recording.tell(f"of {namespace}")
-    recording.end("quit")
+        session_trace.client_line(b"USER joe")
+        session_trace.login_wanted(namespace, "joe")
+        session_trace.tell(f"of {namespace}")
+    session_trace.end("quit")
     said = ["C>P USER joe", "C>P USER joe", "-- of ns", "C>P USER joe", "-- somebody else wants to log in"]
     assert worker.written(1) == said
 
@@ -112,30 +112,30 @@ def test_who_is_in_no_traced_network_is_looked_for_once(worker: Worker) -> None:
     worker.orders(2, "network", "2001:db8:7::/48")
     for address in (stranger, "2001:db8:8::1"):
         assert worker.session("v1", address) is None
-        assert worker.recorder.in_force.is_elsewhere(address)
+        assert worker.registry.in_force.is_elsewhere(address)
     assert worker.session("v1", "2001:db8:7:1::1") is not None
-    assert not worker.recorder.in_force.is_elsewhere(HOME)
+    assert not worker.registry.in_force.is_elsewhere(HOME)
     worker.orders(3, "network", "198.51.100.0/28")
     assert worker.session("v1", stranger) is not None
     for number in range(MOST_STRANGERS + 1):
-        worker.recorder.in_force.found_elsewhere(str(number))
-    assert len(worker.recorder.in_force.strangers) <= MOST_STRANGERS
+        worker.registry.in_force.found_elsewhere(str(number))
+    assert len(worker.registry.in_force.strangers) <= MOST_STRANGERS
 
 
 def test_who_is_known_later(worker: Worker) -> None:
     """What he said before is there too, and in its order; it is made into lines only then."""
     worker.orders(1, "user", "joe")
     worker.orders(2, "backend", "b1")
-    recording = kept(worker)
-    recording.client_line(b"USER ann")
-    recording.login_wanted("ns", "ann")
-    recording.tell("asked for ann")
-    recording.backend_chosen("b2")
-    recording.tell("what ann does at b2")
-    recording.client_line(b"USER joe")
-    recording.login_wanted("ns", "joe")
-    recording.backend_chosen("b2")
-    recording.end("quit")
+    session_trace = kept(worker)
+    session_trace.client_line(b"USER ann")
+    session_trace.login_wanted("ns", "ann")
+    session_trace.tell("asked for ann")
+    session_trace.backend_chosen("b2")
+    session_trace.tell("what ann does at b2")
+    session_trace.client_line(b"USER joe")
+    session_trace.login_wanted("ns", "joe")
+    session_trace.backend_chosen("b2")
+    session_trace.end("quit")
     assert worker.written(1) == ["C>P USER ann", "-- asked for ann", "C>P USER joe", "-- the end: quit"]
     assert worker.written(2) == []
 
@@ -143,14 +143,14 @@ def test_who_is_known_later(worker: Worker) -> None:
 def test_a_backend_that_is_known_late(worker: Worker) -> None:
     """Where the modules lead is not always where he goes: he was moved, or it was down."""
     worker.orders(1, "backend", "b1")
-    recording = kept(worker)
-    recording.client_line(b"USER ann")
-    recording.login_wanted("ns", "ann")
-    recording.backend_chosen("b2")
-    recording.tell("b2 is down")
-    recording.backend_chosen("b1")
-    recording.tell("at b1")
-    recording.end("quit")
+    session_trace = kept(worker)
+    session_trace.client_line(b"USER ann")
+    session_trace.login_wanted("ns", "ann")
+    session_trace.backend_chosen("b2")
+    session_trace.tell("b2 is down")
+    session_trace.backend_chosen("b1")
+    session_trace.tell("at b1")
+    session_trace.end("quit")
     assert worker.written(1) == ["C>P USER ann", "-- at b1", "-- the end: quit"]
 
 
@@ -162,17 +162,17 @@ def test_no_secret_is_kept_for_its_sake(worker: Worker, of: str) -> None:
     """Neither in what waits to be wanted, nor while it waits to be written: whatever a client says, and where."""
     worker.orders(1, of, "joe")
     for user in ("ann", "joe"):
-        recording = kept(worker)
+        session_trace = kept(worker)
         for line in (b"USER ann", b"pass " + SECRET, b"AUTH PLAIN " + SECRET, b"APOP joe " + SECRET, SECRET):
-            recording.client_line(line)
-        recording.keep_now("C>P", partial(transcript.response, mechanism="PLAIN"), SECRET)
-        recording.login_wanted("ns", user)
-        recording.backend_chosen(user)
-        recording.keep_now("P>B", transcript.to_backend, b"PASS " + SECRET + b"\r\n")
-        recording.keep_now("B>P", transcript.from_told_backend, b"-ERR " + SECRET + b"\r\n")
-        recording.tell("more")
-        assert SECRET not in repr((waiting(recording), recording._text)).encode()
-        recording.end("quit")
+            session_trace.client_line(line)
+        session_trace.keep_now("C>P", partial(transcript.response, mechanism="PLAIN"), SECRET)
+        session_trace.login_wanted("ns", user)
+        session_trace.backend_chosen(user)
+        session_trace.keep_now("P>B", transcript.to_backend, b"PASS " + SECRET + b"\r\n")
+        session_trace.keep_now("B>P", transcript.from_told_backend, b"-ERR " + SECRET + b"\r\n")
+        session_trace.tell("more")
+        assert SECRET not in repr((waiting(session_trace), session_trace._text)).encode()
+        session_trace.end("quit")
     assert SECRET.decode() not in "".join(worker.written(1))
     assert "C>P PASS ****" in worker.written(1)
 
@@ -180,20 +180,20 @@ def test_no_secret_is_kept_for_its_sake(worker: Worker, of: str) -> None:
 def test_others_hear_nothing_behind_the_name(worker: Worker) -> None:
     """From the question on whose login it is, nothing is kept of somebody else's; his next lines are, until then."""
     worker.orders(1, "user", "joe")
-    recording = kept(worker)
+    session_trace = kept(worker)
     for _ in range(2):
-        recording.client_line(b"USER ann")
-        recording.keep("P>C", transcript.ours, b"+OK\r\n")
-        recording.login_wanted("ns", "ann")
-        before = len(waiting(recording))
+        session_trace.client_line(b"USER ann")
+        session_trace.keep("P>C", transcript.ours, b"+OK\r\n")
+        session_trace.login_wanted("ns", "ann")
+        before = len(waiting(session_trace))
         assert before, "the name may be his in the end"
-        recording.keep_now("P>B", transcript.to_backend, b"USER ann\r\n")
-        recording.tell("asking")
-        assert len(waiting(recording)) == before
-    recording.settle_ownership()
-    recording.client_line(b"STAT")
-    assert recording._kept is None
-    assert recording.quiet
+        session_trace.keep_now("P>B", transcript.to_backend, b"USER ann\r\n")
+        session_trace.tell("asking")
+        assert len(waiting(session_trace)) == before
+    session_trace.settle_ownership()
+    session_trace.client_line(b"STAT")
+    assert session_trace._kept is None
+    assert session_trace.quiet
 
 
 @pytest.mark.parametrize(("backend_too", "of_others"), [(False, 1), (True, 3)])
@@ -204,15 +204,15 @@ def test_of_others_not_even_the_rest_of_their_login_is_kept(worker: Worker, back
     worker.orders(1, "user", "joe")
     if backend_too:
         worker.orders(2, "backend", "b1")
-    recording = kept(worker)
+    session_trace = kept(worker)
     for user in ("ann", "joe"):
-        recording.client_line(b"USER " + user.encode())
-        recording.user_named(user)
-        recording.keep("P>C", transcript.ours, b"+OK send PASS\r\n")
-        recording.client_line(b"pass " + SECRET)
-        if not recording.quiet:
-            recording.login_wanted("ns", user)
-    recording.end("quit")
+        session_trace.client_line(b"USER " + user.encode())
+        session_trace.user_named(user)
+        session_trace.keep("P>C", transcript.ours, b"+OK send PASS\r\n")
+        session_trace.client_line(b"pass " + SECRET)
+        if not session_trace.quiet:
+            session_trace.login_wanted("ns", user)
+    session_trace.end("quit")
     login = ["C>P USER %s", "P>C +OK send PASS", "C>P PASS ****"]
     said = [line.replace("%s", "ann") for line in login[:of_others]] + [line.replace("%s", "joe") for line in login]
     assert worker.written(1) == [*said, "-- the end: quit"]
@@ -227,14 +227,14 @@ def test_behind_whom_it_concerns_another_may_log_in(worker: Worker, backend_too:
     worker.orders(2, "network", f"{HOME}/32")
     if backend_too:
         worker.orders(3, "backend", "b1")
-    recording = kept(worker)
+    session_trace = kept(worker)
     for user, backend in (("joe", "b1"), ("joe", "b1"), ("ann", "b2")):
-        recording.client_line(b"USER " + user.encode())
-        recording.user_named(user)
-        recording.login_wanted("ns", user)
-        recording.backend_chosen(backend)
-        recording.tell(f"what {user} does")
-    recording.end("quit")
+        session_trace.client_line(b"USER " + user.encode())
+        session_trace.user_named(user)
+        session_trace.login_wanted("ns", user)
+        session_trace.backend_chosen(backend)
+        session_trace.tell(f"what {user} does")
+    session_trace.end("quit")
     of_joe = ["C>P USER joe", "-- what joe does"] * 2
     left = [*of_joe, "C>P USER ann", "-- somebody else wants to log in"]
     assert worker.written(1) == left
@@ -261,31 +261,31 @@ def test_behind_a_balancer_others_are_done_with_by_their_address(worker: Worker)
 def test_what_concerns_nobody_is_dropped_with_the_login(worker: Worker) -> None:
     """Nothing that was said stays in memory as long as the session lasts."""
     worker.orders(1, "user", "joe")
-    recording = kept(worker)
+    session_trace = kept(worker)
 
     def never(_said: bytes) -> tuple[str, ...]:
         raise AssertionError("lines of somebody whom nobody traces")
 
-    recording.keep("C>P", never, b"USER ann")
-    recording.login_wanted("ns", "ann")
-    recording.settle_ownership()
-    assert recording._kept is None
-    recording.keep("C>P", never, b"USER ann")
-    assert recording._kept is None
-    assert recording.quiet
-    assert not recording.begin_relay()
-    recording.end("quit")
+    session_trace.keep("C>P", never, b"USER ann")
+    session_trace.login_wanted("ns", "ann")
+    session_trace.settle_ownership()
+    assert session_trace._kept is None
+    session_trace.keep("C>P", never, b"USER ann")
+    assert session_trace._kept is None
+    assert session_trace.quiet
+    assert not session_trace.begin_relay()
+    session_trace.end("quit")
     assert worker.written(1) == []
 
 
 def test_what_is_kept_is_bounded(worker: Worker) -> None:
     """Four KiB of one who does not say who he is; then it is said how much is not there."""
     worker.orders(1, "user", "joe")
-    recording = kept(worker)
+    session_trace = kept(worker)
     for number in range(1000):
-        recording.keep("C>P", text(f"NOOP {number}"), b"x" * 100)
-    recording.login_wanted("ns", "joe")
-    recording.end("quit")
+        session_trace.keep("C>P", text(f"NOOP {number}"), b"x" * 100)
+    session_trace.login_wanted("ns", "joe")
+    session_trace.end("quit")
     lines = worker.written(1)
     assert lines[0] == "C>P NOOP 0"
     assert lines[-2:] == [f"-- {1000 - len(lines) + 2} more before this: too much to be kept", "-- the end: quit"]
@@ -295,9 +295,9 @@ def test_what_is_kept_is_bounded(worker: Worker) -> None:
 def test_what_happened_is_one_line(worker: Worker) -> None:
     """A backend's words may be in it: they neither end the line nor reach the terminal of who reads it."""
     worker.orders(1, "vserv", "v1")
-    recording = kept(worker)
-    recording.tell("it offers no STLS: -ERR \r\x1b[2J\x9b\N{LINE SEPARATOR}\np01.1.2 +0.1 -- logged in")
-    recording.end("quit")
+    session_trace = kept(worker)
+    session_trace.tell("it offers no STLS: -ERR \r\x1b[2J\x9b\N{LINE SEPARATOR}\np01.1.2 +0.1 -- logged in")
+    session_trace.end("quit")
     said = "it offers no STLS: -ERR \\x0d\\x1b[2J\\x9b\\x2028\\x0ap01.1.2 +0.1 -- logged in"
     assert worker.written(1) == [f"-- {said}", "-- the end: quit"]
 
@@ -306,11 +306,11 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
     """Each has all of it, from its beginning: also who it turns out to concern when another has had that already."""
     worker.orders(1, "vserv", "v1")
     worker.orders(2, "user", "joe")
-    recording = kept(worker)
-    recording.tell("first")
-    recording.login_wanted("ns", "joe")
-    recording.tell("second")
-    recording.end("quit")
+    session_trace = kept(worker)
+    session_trace.tell("first")
+    session_trace.login_wanted("ns", "joe")
+    session_trace.tell("second")
+    session_trace.end("quit")
     assert worker.written(1) == ["-- first", "-- second", "-- the end: quit"]
     assert worker.written(2) == worker.written(1)
     assert worker.counted["sessions_recorded"] == 1
@@ -320,18 +320,18 @@ def test_a_beginning_that_another_trace_has_had_is_bounded(worker: Worker) -> No
     """Four KiB, as where nobody has had it, and how much is not there; none after the login."""
     worker.orders(1, "vserv", "v1")
     worker.orders(2, "user", "joe")
-    recording = kept(worker)
+    session_trace = kept(worker)
     for number in range(1000):
-        recording.keep("C>P", text(f"NOOP {number}"), b"x" * 100)
-    recording.login_wanted("ns", "joe")
-    recording.settle_ownership()
-    recording.end("quit")
+        session_trace.keep("C>P", text(f"NOOP {number}"), b"x" * 100)
+    session_trace.login_wanted("ns", "joe")
+    session_trace.settle_ownership()
+    session_trace.end("quit")
     lines = worker.written(2)
     assert lines[0] == "C>P NOOP 0"
     assert lines[-2:] == [f"-- {1000 - len(lines) + 2} more before this: too much to be kept", "-- the end: quit"]
     assert 50 < len(lines) < 200
     assert len(worker.written(1)) == 1001
-    assert recording._beginning is None
+    assert session_trace._beginning is None
 
 
 def test_the_beginning_holds_nothing_of_the_login_of_another(worker: Worker) -> None:
@@ -339,14 +339,14 @@ def test_the_beginning_holds_nothing_of_the_login_of_another(worker: Worker) -> 
     worker.orders(1, "vserv", "v1")
     worker.orders(2, "user", "joe")
     worker.orders(3, "user", "ann")
-    recording = kept(worker)
-    recording.begin("p01.1.2", (HOME, 1234), "v1")
+    session_trace = kept(worker)
+    session_trace.begin("p01.1.2", (HOME, 1234), "v1")
     for user in ("ann", "joe"):
-        recording.client_line(b"USER " + user.encode())
-        recording.login_wanted("ns", user)
-        recording.tell(f"asked for {user}")
-        recording.keep_now("B>P", transcript.from_backend, b"+OK " + user.encode() + b"\r\n")
-    recording.end("quit")
+        session_trace.client_line(b"USER " + user.encode())
+        session_trace.login_wanted("ns", user)
+        session_trace.tell(f"asked for {user}")
+        session_trace.keep_now("B>P", transcript.from_backend, b"+OK " + user.encode() + b"\r\n")
+    session_trace.end("quit")
     first, *lines = worker.written(2)
     assert first.startswith(f"-- session of {HOME}")
     assert lines == ["C>P USER ann", "C>P USER joe", "-- asked for joe", "B>P +OK joe", "-- the end: quit"]
@@ -357,17 +357,17 @@ def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.Monke
     """What was said before is there, also if the session goes on; and so when the time is over."""
     worker.orders(1, "vserv", "v1")
     worker.orders(2, "user", "joe", until=2e9)
-    monkeypatch.setattr(recorders, "wall", lambda: 1e9)
-    recording = kept(worker)
-    recording.login_wanted("ns", "joe")
-    recording.tell("first")
+    monkeypatch.setattr(registries, "wall", lambda: 1e9)
+    session_trace = kept(worker)
+    session_trace.login_wanted("ns", "joe")
+    session_trace.tell("first")
     worker.change(OrderEntry(TRACE, "1"))
-    recording.tell("second")
-    monkeypatch.setattr(recorders, "wall", lambda: 2e9)
-    recording.tell("third")
-    assert recording.begin_relay() is False
-    recording.tell("fourth")
-    recording.end("quit")
+    session_trace.tell("second")
+    monkeypatch.setattr(registries, "wall", lambda: 2e9)
+    session_trace.tell("third")
+    assert session_trace.begin_relay() is False
+    session_trace.tell("fourth")
+    session_trace.end("quit")
     assert worker.written(1) == ["-- first"]
     assert worker.written(2) == ["-- first", "-- second"]
 
@@ -387,15 +387,15 @@ def test_an_order_that_is_none_is_passed_over(worker: Worker, bad: dict[str, Any
 def test_of_a_password_not_even_its_size(worker: Worker) -> None:
     """Where the response to a challenge is one; of others the size is told."""
     worker.orders(1, "vserv", "v1")
-    recording = kept(worker)
+    session_trace = kept(worker)
     offering = rules(takes=frozenset({PASSWORD, CHALLENGE}), mechanisms=("login", "plain", "cram-md5"))
     around = Surroundings(offering, {})
     machine = Machine(SessionDouble("p01.1.2"), around, ("192.0.2.1", 4711))
-    machine.lines = lines_for(machine, recording)
+    machine.lines = lines_for(machine, session_trace)
     machine.begin()
     for said in (b"AUTH PLAIN\r\nAGpvZQ==\r\n", b"AUTH LOGIN\r\nam9l\r\n*\r\n", b"AUTH CRAM-MD5\r\nam9l\r\n"):
         machine.client_says(said)
-    recording.end("quit")
+    session_trace.end("quit")
     assert worker.written(1)[:-1] == [
         "C>P AUTH PLAIN",
         "C>P ****",

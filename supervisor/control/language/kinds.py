@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.control.lookups import Lookups, Unfit
+from supervisor.control.language.lookups import Lookups, Unfit
 from supervisor.control.words import first_control, shown
 
 __all__ = [
@@ -297,7 +297,7 @@ class OwnHost:
 
     @property
     def in_effect(self) -> str:
-        """See supervisor.control.things: another name of the same address is nothing else."""
+        """See supervisor.control.commands.things: another name of the same address is nothing else."""
         return self.address
 
 
