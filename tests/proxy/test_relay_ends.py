@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from popular.net.channel import Channel
-from popular.proxy.session.session_life import _standing
+from popular.proxy.session.optional_steps import _standing
 from supervisor.serving.session import CutCost
 from tests.proxy.test_relay import Joined, joined
 
