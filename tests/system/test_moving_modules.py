@@ -104,7 +104,9 @@ def test_whom_a_module_leads_stays_where_it_says_if_it_cannot_be_told(tmp_path: 
         proxy.said("pdm conf table moves off")
         refused = proxy.control("user move joe one")
         assert not refused.ok
-        assert refused.text.endswith("the module table leads user default:joe, and cannot be told now; nothing was changed")
+        assert refused.text.endswith(
+            "the module table leads user default:joe, and cannot be told now; nothing was changed"
+        )
         assert site.tries("joe") == b"+OK two"
         assert site.places()[0] == "two"
 
