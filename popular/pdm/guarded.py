@@ -1,7 +1,7 @@
 """A module with what stands in front of it: a cache, a breaker, a deadline, threads of its own. On an event loop.
 
-Whatever a module does (hang, raise, break the contract, ask for the end of the process), it is a `CannotTell` for this question, and
-costs nobody else anything. Only code that holds the loop itself cannot be helped: that is the watchdog's.
+Whatever a module does (hang, raise, break the contract, ask for the end of the process), it is a `CannotTell` for this
+question, and costs nobody else anything. Only code that holds the loop itself cannot be helped: that is the watchdog's.
 """
 
 import asyncio

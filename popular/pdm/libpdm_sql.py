@@ -136,7 +136,7 @@ def _users(rows: Sequence[Mapping[object, object]], user: str, defaults: Default
 
 
 def _refuse_without_login(query: Query) -> None:
-    """Raises NeedsPassword where only a login has what the query asks for: without, it may find another row, or none."""
+    """Raises NeedsPassword where only a login has what the query asks for: without, it finds another row, or none."""
     if query.takes_a_login:
         raise NeedsPassword("the query asks for :vserv or :address, which only a login has")
 

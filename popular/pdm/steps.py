@@ -45,12 +45,12 @@ there is of the second round.
 LOOK_UP = "look up"
 """No step of the two rounds: `explain` puts it."""
 
-_MAY_BE_ANSWERED = {
+_ANSWERS: dict[str, tuple[type, ...]] = {
     CHECK: (Authenticated, Refused, Unknown, CannotTell),
     KEYS: (Provable, HandedOn, Refused, Unknown, CannotTell),
     RESPOND: (Authenticated, HandedOn, Refused, CannotTell),
-    AUTHENTICATE: CannotTell,
-    FAILING: CannotTell,
+    AUTHENTICATE: (CannotTell,),
+    FAILING: (CannotTell,),
 }
 """To each step, where it is no plain yes or no."""
 
@@ -133,16 +133,19 @@ def call(step: Step, question: Question) -> object:
 def heard(step: Step, reply: object) -> object:
     """What a module has replied, if it may; raises ModuleFailed if it breaks the contract."""
     what = step.what
-    if what is LOOK_UP:
-        if reply is None or (
-            isinstance(reply, KnownUser) and _is_sound_route(reply.route) and _are_sound_limits(reply.limits)
-        ):
-            return reply
-    elif what is SPEND or (isinstance(reply, bool) and (what is AUTHENTICATE or what is FAILING)):
-        return reply
-    elif isinstance(reply, _MAY_BE_ANSWERED[what]) and is_sound(reply):
+    if what is SPEND or _may_be_answered(what, reply):
         return reply
     raise ModuleFailed(f"answered with something else than the contract allows ({type(reply).__name__})")
+
+
+def _may_be_answered(what: str, reply: object) -> bool:
+    if what is LOOK_UP:
+        if isinstance(reply, KnownUser):
+            return _is_sound_route(reply.route) and _are_sound_limits(reply.limits)
+        return reply is None
+    if isinstance(reply, bool):
+        return what is AUTHENTICATE or what is FAILING
+    return isinstance(reply, _ANSWERS[what]) and is_sound(reply)
 
 
 def is_sound(reply: object) -> bool:
