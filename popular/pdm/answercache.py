@@ -10,7 +10,8 @@ from collections import OrderedDict
 from hashlib import blake2b
 from typing import NamedTuple
 
-from popular.pdm.contract import UNKNOWN, Authenticated, CannotTell, Question, Refused, Secret, Token, Unknown
+from popular.pdm.contract import UNKNOWN, Authenticated, Question, Refused, Secret, Token, Unknown
+from popular.protocol.replies import OF_THE_SERVER, known_code
 
 _DIGEST = 16
 
@@ -38,8 +39,14 @@ class CachedAnswer(NamedTuple):
         return now - self.since < self.seconds
 
     def is_useful(self, now: float, stale: float) -> bool:
-        """Whether it counts while the module cannot tell: it has let the user in, not too long ago."""
-        return isinstance(self.answer, Authenticated) and now - self.since < self.seconds + stale
+        """Whether it counts while the module cannot tell: it has let the user in, not too long ago, and not for a time
+        of its own that is over (that of a token).
+        """
+        if not isinstance(self.answer, Authenticated):
+            return False
+        own = self.answer.cache
+        seconds = self.seconds + stale
+        return now - self.since < (seconds if own is None else min(seconds, own))
 
 
 class AnswerCache:
@@ -121,8 +128,10 @@ def to_keep(answer: object) -> Authenticated | Refused | Unknown | None:
     """What of an answer may be kept; None for nothing."""
     if isinstance(answer, Unknown):
         return UNKNOWN
-    if not isinstance(answer, (Authenticated, Refused)) or isinstance(answer, CannotTell):
+    if not isinstance(answer, (Authenticated, Refused)):
         return None
+    if isinstance(answer, Refused) and known_code(answer.code.encode()) in OF_THE_SERVER:
+        return None  # it says nothing of the user
     return None if answer.route is not None and answer.route.secret is not None else answer
 
 

@@ -1,6 +1,6 @@
 cimport cython
 
-from popular.pdm.steps cimport Record, takes
+from popular.pdm.steps cimport Record, is_sound, takes
 from supervisor.octets cimport namedtuple_of
 from supervisor.system cimport monotonic
 

@@ -8,7 +8,7 @@ password. In the second round, success means the route of the module that identi
 is locked, or whose route the module does not tell.
 
 A module that fails is passed over; if after that nobody lets the user in, nothing is known of him: `CannotTell`, and
-never "refused" or "unknown". Invariant: `ask` never raises an Exception.
+never "refused" or "unknown". Invariant: `ask` raises nothing.
 
 Where keys are wanted (SCRAM) the first module that knows the user ends it, and there is no second round: nobody can
 vouch before anything is proven. Keys are no login: what comes of them is `ToProve`, never `Admitted`. A module that
@@ -52,6 +52,7 @@ from popular.pdm.steps import (
     call,
     failure,
     heard,
+    is_sound,
     takes,
 )
 from popular.protocol.scram import ScramKeys
@@ -202,14 +203,14 @@ class Asker:
         if first is not None and question.token is None and question.proof is None and not question.actor:
             try:
                 answer = first.check(question)
-            except Exception as error:
+            except (
+                BaseException
+            ) as error:  # Rust's panic is one: nothing that a module raises is to be more than its own
                 answer = failure(error)
-            if type(answer) is Authenticated:
-                route = answer.route
-                if type(route) is Route:
-                    ident = self._ident
-                    record.asked.append((ident, monotonic() - began, answer))
-                    return namedtuple_of(Admitted, (route, ident, ident, False, answer.limits))
+            if type(answer) is Authenticated and is_sound(answer):
+                ident = self._ident
+                record.asked.append((ident, monotonic() - began, answer))
+                return namedtuple_of(Admitted, (answer.route, ident, ident, False, answer.limits))
         return _ask_on(self._modules, question, record, hide_unknown=hide_unknown, first=answer, began=began)
 
 
@@ -229,7 +230,7 @@ def _ask_on(
         while True:
             try:
                 answer = heard(step, call(step, question) if first is None else first)
-            except Exception as error:
+            except BaseException as error:
                 answer = failure(error)
             now = monotonic()
             record.add(step, now - began, answer)

@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
+from typing import NamedTuple
 
 from popular.pdm.contract import (
     LEAD,
@@ -37,6 +38,7 @@ from popular.pdm.contract import (
     Unknown,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
+from popular.pdm.loader import successor as successor_of
 from popular.pdm.steps import AUTHENTICATE, CHECK, KEYS, RESPOND, SPEND, Step, takes
 from popular.pdm.where import Where
 from popular.protocol.sasl import BadResponse, saslname
@@ -78,6 +80,23 @@ class _Wrong(Exception):
     """What a trial has found."""
 
 
+class _NotTried(Exception):
+    """It cannot be tried, for this reason."""
+
+
+_NO_USER = "say --user and --passwordfile"
+_NO_SCRAM = "it takes no scram"
+
+
+class Tried(NamedTuple):
+    """What came of a trial."""
+
+    name: str
+    wrong: str = ""
+    left_out: str = ""
+    """Why it was not tried."""
+
+
 class _Heard(Unheard):
     """What is heard of the module beside its answers (Unheard)."""
 
@@ -100,8 +119,8 @@ class Trials:
         self._asking = Asking(Terms(timeout=SECONDS, breaker=0, threads=AT_ONCE), self._heard)
         self._guard = Guarded(opened())
 
-    async def all(self) -> AsyncIterator[tuple[str, str]]:
-        """Each trial's name, and what was wrong: "" for nothing."""
+    async def all(self) -> AsyncIterator[Tried]:
+        """Each trial, when it is over."""
         trials: dict[str, Callable[[], Awaitable[None]]] = {
             "answers by the contract, whatever is typed": self._strange,
             f"{AT_ONCE} questions at once are answered, each as alone": self._many,
@@ -118,14 +137,21 @@ class Trials:
         }
         for name, trial in trials.items():
             shown = io.StringIO()
+            left_out = ""
             try:
                 with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
                     await trial()
                 wrong = self._heard.errors[0] if self._heard.errors else ""
             except _Wrong as found:
                 wrong = str(found)
+            except _NotTried as why:
+                wrong, left_out = "", str(why)
+            except (KeyboardInterrupt, asyncio.CancelledError):
+                raise
+            except BaseException as error:  # the panic of a module in Rust is one
+                wrong = f"it raised {kind_and_location_of(error)}"
             self._heard.errors.clear()
-            yield name, "a secret was printed" if _CANARY in shown.getvalue() else wrong
+            yield Tried(name, "a secret was printed" if _CANARY in shown.getvalue() else wrong, left_out)
 
     async def _put(self, user: str, password: str = _CANARY, *, guard: Guarded | None = None) -> object:
         guard = guard or self._guard
@@ -176,7 +202,7 @@ class Trials:
 
     async def _knows(self) -> None:
         if self._known is None:
-            return
+            raise _NotTried(_NO_USER)
         user, password = self._known
         question = self._question(user, password)
         for _ in range(2):
@@ -190,7 +216,7 @@ class Trials:
     async def _keys(self) -> None:
         """One name is shown one salt, whether it is somebody's or nobody's."""
         if not takes(self._guard.module, SCRAM):
-            return
+            raise _NotTried(_NO_SCRAM)
         for user in (secrets.token_hex(8), *STRANGE, *([] if self._known is None else [self._known[0]])):
             shown = [await self._shown(user) for _ in range(2)]
             if shown[0] != shown[1]:
@@ -233,7 +259,7 @@ class Trials:
     async def _exchanges(self) -> None:
         """With somebody whom it does not have, with a wrong password, and with the right one."""
         if not takes(self._guard.module, SCRAM):
-            return
+            raise _NotTried(_NO_SCRAM)
         user, password = self._known or (secrets.token_hex(8), Secret(_CANARY.encode()))
         for name, secret in ((secrets.token_hex(8), password.reveal()), (user, _CANARY.encode()), (user, b"")):
             if isinstance(await self._exchanged(name, secret), Authenticated):
@@ -285,7 +311,7 @@ class Trials:
     async def _lookup(self) -> None:
         lookup = getattr(self._guard.module, LOOKUP, None)
         if lookup is None:
-            return
+            raise _NotTried("it has no lookup")
         user = secrets.token_hex(8) if self._known is None else self._known[0]
         try:
             found = lookup("default", user) if self._guard.where is not Where.ON_LOOP else await lookup("default", user)
@@ -301,7 +327,7 @@ class Trials:
     async def _leads(self) -> None:
         lead = getattr(self._guard.module, LEAD, None)
         if lead is None:
-            return
+            raise _NotTried("it has no lead")
         user = secrets.token_hex(8)
         try:
             done = await (
@@ -318,7 +344,7 @@ class Trials:
 
     async def _reload(self) -> None:
         try:
-            successor = Guarded(await asyncio.to_thread(self._guard.module.reload))
+            successor = Guarded(await asyncio.to_thread(successor_of, self._guard.module))
         except ModuleFailed as error:
             raise _Wrong(f"it cannot be reloaded: {error}") from None
         if successor.module is self._guard.module:

@@ -244,10 +244,10 @@ class Refused:
     `route`: where his mail is, for who has a master password; None if that is not told to those who have no right
     password, and then no other module can let him in. `locked`: the password is right, or does not matter, and nobody
     comes in, whoever vouches for him. `code` is a response code without brackets that the client gets instead of AUTH
-    ("IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM"), `text` what it is told instead of our words, in printable ASCII:
-    only where that tells no stranger who exists. `wait`: seconds that the client has to wait for the reply. `cache`: as
-    in Authenticated. `reason` is for the log alone, where there is more to say than that the password is wrong: without
-    secrets.
+    ("IN-USE", "LOGIN-DELAY"; "SYS/TEMP" and "SYS/PERM" say nothing of the password: that is no wrong login, and no
+    cache keeps it), `text` what it is told instead of our words, in printable ASCII: only where that tells no stranger
+    who exists. `wait`: seconds that the client has to wait for the reply. `cache`: as in Authenticated. `reason` is for
+    the log alone, where there is more to say than that the password is wrong: without secrets.
     """
 
     route: Route | None = None

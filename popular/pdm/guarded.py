@@ -1,7 +1,7 @@
 """A module with what stands in front of it: a cache, a breaker, a deadline, threads of its own. On an event loop.
 
-Whatever a module does (hang, raise, break the contract, end the process), it is a `CannotTell` for this question, and
-costs nobody else anything. Only code that holds the loop itself cannot be helped: that is the watchdog's.
+Whatever a module does (hang, raise, break the contract, ask for the end of the process), it is a `CannotTell` for this
+question, and costs nobody else anything. Only code that holds the loop itself cannot be helped: that is the watchdog's.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from popular.pdm.contract import (
 from popular.pdm.decision import Decision
 from popular.pdm.servers import Servers, placed
 from popular.pdm.steps import AUTHENTICATE, CHECK, FAILING, KEYS, LOOK_UP, RESPOND, Record, Step, call, failure, heard
-from popular.pdm.threads import Threads, WaitEvents
+from popular.pdm.threads import Raised, Threads, WaitEvents, outcome_on_loop, returned
 from popular.pdm.where import Where, where_asked
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.serving.network import network_of
@@ -148,7 +148,7 @@ class Guarded:
         """By their number: sessions from before a change of `threads` go on with the old ones."""
         self._told: GuardEvents | None = None
         """Who has heard that the breaker is open."""
-        self._getting_ready: asyncio.Task[None] | None = None
+        self._getting_ready: asyncio.Task[object] | None = None
         self._running: set[asyncio.Task[object]] = set()
 
     async def put(self, step: Step, question: Question, how: Asking) -> object:
@@ -209,7 +209,7 @@ class Guarded:
         told: Callable[..., Any] = getattr(self.module, LEAD)
         try:
             done = await (
-                self._led_on_loop(told(*at), seconds)
+                self._led_on_loop(told, at, seconds)
                 if self.where is Where.ON_LOOP
                 else self._led_in_thread(told, at, seconds)
             )
@@ -217,17 +217,19 @@ class Guarded:
             return f"no answer within {seconds:g} s"
         except (ModuleFailed, OSError) as error:
             return failure(error).reason
-        except Exception as error:  # its text could hold a secret
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # its text could hold a secret
             return kind_and_location_of(error)
         self.cache.flush(f"{at.namespace}:{at.user}")
         return "" if done is True else "it does not have this user"
 
-    async def _led_on_loop(self, coroutine: Awaitable[object], seconds: float) -> object:
+    async def _led_on_loop(self, told: Callable[..., Awaitable[object]], at: UserAt, seconds: float) -> object:
         async def led() -> object:
             await self._ready()
-            return await coroutine
+            return await told(*at)
 
-        return await asyncio.wait_for(led(), seconds)
+        return returned(await asyncio.wait_for(outcome_on_loop(led()), seconds))
 
     async def _led_in_thread(self, told: Callable[..., object], at: UserAt, seconds: float) -> object:
         threads = Threads(self.ident, 1)
@@ -264,7 +266,7 @@ class Guarded:
             return self._failed(f"no answer within {terms.timeout:g} s", how)
         except (ModuleFailed, OSError) as error:
             return self._failed(failure(error).reason, how)
-        except Exception as error:
+        except BaseException as error:
             # One question can be such that it fails, and whoever puts it must not close the module to all others.
             self.breaker.given_up()
             how.events.erred(self.ident, kind_and_location_of(error))
@@ -322,7 +324,7 @@ class Guarded:
                 task.cancel()
         if not task.done():
             raise TimeoutError
-        return task.result()
+        return returned(task.result())
 
     def _over(self, task: "asyncio.Task[object]") -> None:
         self._running.discard(task)
@@ -330,25 +332,27 @@ class Guarded:
             task.exception()
 
     async def _coroutine(self, step: Step, question: Question) -> object:
-        """An end of the process that a module asks for would be one of the whole worker."""
-        try:
+        """What the module's coroutine comes to, as a value (Raised)."""
+
+        async def asked() -> object:
             await self._ready()
             return await _awaitable(call(step, question))
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise ModuleFailed(type(error).__name__) from None
+
+        return await outcome_on_loop(asked())
 
     async def _ready(self) -> None:
         """Once, whoever comes first; if it fails, whoever comes next tries again."""
         if self._getting_ready is None or (
-            self._getting_ready.done() and (self._getting_ready.cancelled() or self._getting_ready.exception())
+            self._getting_ready.done()
+            and (self._getting_ready.cancelled() or isinstance(self._getting_ready.result(), Raised))
         ):
             ready: Callable[[], Coroutine[Any, Any, None]] | None = getattr(self.module, "ready", None)
             if ready is None:
                 return
-            self._getting_ready = asyncio.get_running_loop().create_task(ready())
+            self._getting_ready = asyncio.get_running_loop().create_task(outcome_on_loop(ready()))
         if not self._getting_ready.done():
             await asyncio.shield(self._getting_ready)
-        self._getting_ready.result()
+        returned(self._getting_ready.result())
 
     async def close(self) -> None:
         """Nobody asks any more: lets the module go."""

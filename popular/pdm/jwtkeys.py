@@ -2,16 +2,18 @@
 a token names one that is not known.
 
 Anybody can name a key that there is not; so for that they are fetched once a minute at most, and all who wait for it
-wait for the same answer. While the provider is away, what was read counts on for a day.
+wait for the same answer. While the provider is away, what was read counts on for a day; whether a key that is not among
+them is a new one nobody can tell then.
 """
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeAlias
 
-from popular.pdm.contract import ModuleFailed
+from popular.pdm.contract import ModuleFailed, QuestionFailed
 
 REFRESH_SECONDS = 3600.0
 UNKNOWN_SECONDS = 60.0
@@ -35,6 +37,8 @@ class KeySet:
         self._keys: Sequence[Jwk] = ()
         self._read_at = self._tried_at = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
+        self._why_not_read = ""
+        """Why the last attempt to fetch them failed, if it did."""
 
     @classmethod
     def fixed(cls, octets: bytes) -> "KeySet":
@@ -44,7 +48,9 @@ class KeySet:
         return made
 
     async def find(self, kid: str | None, algorithm: str) -> Jwk | None:
-        """The key with this id, or the only one that fits; None if there is none. Raises ModuleFailed."""
+        """The key with this id, or the only one that fits; None if there is none. Raises ModuleFailed; QuestionFailed
+        where it may be one that could not be fetched.
+        """
         if self._fetch is None:
             return _found(self._keys, kid, algorithm)
         age = self._clock() - self._read_at
@@ -54,11 +60,11 @@ class KeySet:
             self._begin()
         key = _found(self._keys, kid, algorithm)
         if key is None and (self._is_fetching() or self._may_try()):
-            try:
+            with suppress(ModuleFailed):  # told below, and for as long as nobody may try again
                 await self._renewed()
-            except ModuleFailed:
-                return None
             key = _found(self._keys, kid, algorithm)
+        if key is None and self._why_not_read:
+            raise QuestionFailed(f"its key is not known, and the keys could not be fetched: {self._why_not_read}")
         return key
 
     def _may_try(self) -> bool:
@@ -80,7 +86,12 @@ class KeySet:
 
     async def _read(self) -> None:
         assert self._fetch is not None
-        self._keys = keys_in(await self._fetch())
+        try:
+            self._keys = keys_in(await self._fetch())
+        except ModuleFailed as error:
+            self._why_not_read = str(error)
+            raise
+        self._why_not_read = ""
         self._read_at = self._clock()
 
     def close(self) -> None:

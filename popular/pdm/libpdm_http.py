@@ -8,10 +8,13 @@ percent signs and control octets of names and passwords are escaped as nginx doe
 UTF-8.
 
 The answer: `Auth-Status: OK` lets in, at `Auth-Server` and `Auth-Port`, which the operator has to allow (`pdm conf ID
-allow NET:PORT like BACKEND`), as `Auth-User` with `Auth-Pass`, where they are given. `WAIT` has us ask again after
-`Auth-Wait` seconds. Any other status refuses, and is what the client is told, as by nginx, after `[AUTH]`: words that
-tell who exists tell it to everybody. The answer is held back for `Auth-Wait` seconds. An answer without Auth-Status, or
-none, is "cannot tell": the first of this user only, whatever its HTTP status, the second counts for the breaker.
+allow NET:PORT like BACKEND`), as `Auth-User` with `Auth-Pass`, where they are given. `WAIT` has us ask once more after
+`Auth-Wait` seconds; if that is long, or it says so again, it is "cannot tell". Any other status refuses, and is what
+the client is told, as by nginx, after `[AUTH]`: words that tell who exists tell it to everybody. With an
+`Auth-Error-Code` that begins with 4 (`451 4.3.0`) it is told so after `[SYS/TEMP]`, and that, as any code `[SYS/…]` in
+front of the words, is no wrong password. The answer is held back for `Auth-Wait` seconds. An answer without
+Auth-Status, or none, is "cannot tell": the first of this user only, whatever its HTTP status, the second counts for the
+breaker.
 
 `backend ID` takes the server from us instead of from Auth-Server. `header NAME` with `passwordfile FILE` sends the
 file's first line in that header, as a secret between the two; `cafile FILE` is whom to trust behind https://, instead
@@ -51,6 +54,7 @@ from popular.pdm.contract import (
     Secret,
 )
 from popular.pdm.httpclient import MOST_CONNECTIONS, client, http_library
+from popular.protocol.replies import Code
 
 _WORDS = ("backend", "header", PASSWORDFILE, "cafile", "takes", "connections")
 _TAKES = frozenset({PASSWORD, CHALLENGE, CERTIFICATE})
@@ -59,7 +63,10 @@ _CODED = re.compile(r"\[([A-Za-z/-]+)\] *(.*)")
 _ESCAPED = bytes(range(0x21)) + b"%"
 _LONGEST_WAIT = 60
 _LONGEST_PAUSE = 2.0
-"""For which we wait before we ask again; after it the client is told to come again."""
+"""For which we wait before we ask again."""
+_SHORTEST_PAUSE = 0.1
+_TEMPORARY = re.compile(r"4[0-9]{2}(?![0-9])")
+"""What Auth-Error-Code begins with where the server itself has failed: a reply of SMTP, as `451 4.3.0`."""
 
 
 def escaped(octets: bytes) -> str:
@@ -127,6 +134,8 @@ def answer_of(headers: Mapping[str, str], backend: str) -> Answer | float:
         return float(wait)
     if status != "OK":
         code, text = _words_of(status)
+        if not code and _TEMPORARY.match(headers.get("Auth-Error-Code", "")):
+            code = Code.SYS_TEMP.value
         return Refused(code=code, wait=float(wait), text=text)
     place = backend or _place(headers)
     user, password = headers.get("Auth-User"), headers.get("Auth-Pass")
@@ -193,13 +202,11 @@ class Http(AsyncModule):
 
     async def check(self, question: Question) -> Answer:
         """See AsyncModule."""
-        while True:
+        answer = answer_of(await self._asked(question), self._backend)
+        if isinstance(answer, float) and answer <= _LONGEST_PAUSE:
+            await asyncio.sleep(max(answer, _SHORTEST_PAUSE))
             answer = answer_of(await self._asked(question), self._backend)
-            if not isinstance(answer, float):
-                return answer
-            if answer > _LONGEST_PAUSE:
-                return CannotTell("the server has us wait")
-            await asyncio.sleep(max(answer, 0.1))
+        return CannotTell("the server has us wait") if isinstance(answer, float) else answer
 
     async def _asked(self, question: Question) -> Mapping[str, str]:
         headers = request_headers(question) | self._secret

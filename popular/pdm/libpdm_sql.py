@@ -36,7 +36,17 @@ from collections.abc import Callable, Mapping, Sequence
 from popular.pdm import linefile
 from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from, text_of
 from popular.pdm.cafile import CAFILE, trusted
-from popular.pdm.contract import Answer, AsyncModule, KnownUser, Module, ModuleFailed, Question, QuestionFailed, Secret
+from popular.pdm.contract import (
+    Answer,
+    AsyncModule,
+    KnownUser,
+    Module,
+    ModuleFailed,
+    NeedsPassword,
+    Question,
+    QuestionFailed,
+    Secret,
+)
 from popular.pdm.mysql import MysqlEngine
 from popular.pdm.postgresql import PostgresqlEngine
 from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
@@ -125,6 +135,12 @@ def _users(rows: Sequence[Mapping[object, object]], user: str, defaults: Default
     return [stored_user(user, row, defaults) for row in rows]
 
 
+def _refuse_without_login(query: Query) -> None:
+    """Raises NeedsPassword where only a login has what the query asks for: without, it finds another row, or none."""
+    if query.takes_a_login:
+        raise NeedsPassword("the query asks for :vserv or :address, which only a login has")
+
+
 def _is_there(found: Sequence[StoredUser], backend: str) -> bool:
     """That a user is at this backend now, as the query sees him. Raises ModuleFailed."""
     if not found or any(user.known().route.backend != backend for user in found):
@@ -143,7 +159,7 @@ class SqliteModule(Module):
         self.by_address = options.query.by_address
         self.files = options.files
         self.takes = options.takes
-        self.leads = options.update is not None
+        self.leads = options.update is not None and not options.query.takes_a_login
 
     def check(self, question: Question) -> Answer:
         """See Module."""
@@ -152,6 +168,7 @@ class SqliteModule(Module):
 
     def lookup(self, namespace: str, user: str) -> KnownUser | None:
         """See `contract.LOOKUP`."""
+        _refuse_without_login(self._options.query)
         users = self._found(namespace, user, None)
         return users[0].known() if users else None
 
@@ -195,7 +212,7 @@ class ServerModule(AsyncModule):
         self.by_address = options.query.by_address
         self.files = options.files
         self.takes = options.takes
-        self.leads = options.update is not None
+        self.leads = options.update is not None and not options.query.takes_a_login
 
     async def ready(self) -> None:
         """See AsyncModule."""
@@ -208,6 +225,7 @@ class ServerModule(AsyncModule):
 
     async def lookup(self, namespace: str, user: str) -> KnownUser | None:
         """See `contract.LOOKUP`."""
+        _refuse_without_login(self._options.query)
         users = await self._found(namespace, user, None)
         return users[0].known() if users else None
 

@@ -91,7 +91,7 @@ def load(directory: Path | str, name: str, ident: str, *, arguments: Sequence[st
     module = _import(path)
     try:
         opened = _open(module, path, ident, arguments=arguments)
-        _hold_to_contract(opened, path)
+        _hold_to_contract(opened, path, ident=ident)
     except ModuleFailed:
         sys.modules.pop(module.__name__, None)
         raise
@@ -107,6 +107,16 @@ def code_of(directory: Path | str, name: str) -> str:
         return "" if _is_ours(path) else hashlib.sha256(path.read_bytes()).hexdigest()
     except (ModuleFailed, OSError):
         return ""
+
+
+def successor(module: AnyModule) -> AnyModule:
+    """What `reload` of a module gives, if it keeps the contract as one that is opened must. Raises ModuleFailed, or
+    whatever the module does.
+    """
+    ident = module.ident
+    made = module.reload()
+    _hold_to_contract(made, "its successor", ident=ident)
+    return made
 
 
 def available(directory: Path | str) -> list[str]:
@@ -173,7 +183,9 @@ def _import(path: Path) -> ModuleType:
         module = module_from_spec(spec)
         sys.modules[private_name] = module  # dataclasses look their module up by name
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() is one, and the panic of a module in Rust
         sys.modules.pop(private_name, None)
         raise ModuleFailed(f"{path} cannot be imported: {_in_one_line(error)}") from None
     return module
@@ -190,9 +202,9 @@ def _open(module: ModuleType, path: Path, ident: str, *, arguments: Sequence[str
         raise ModuleFailed(f"{path} is not a module of the proxy: it has no function open_module(ident, arguments)")
     try:
         return open_module(ident, tuple(arguments))
-    except ModuleFailed:
+    except (ModuleFailed, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         # Arguments may hold passwords, and so may the text of an error that quotes them: the kind must do.
         raise ModuleFailed(f"{path} could not be opened: {type(error).__name__}{_place(error, path)}") from None
 
@@ -207,7 +219,7 @@ def _place(error: BaseException, path: Path) -> str:
     return f" in line {line}" if line else ""
 
 
-def _hold_to_contract(opened: object, path: Path) -> None:
+def _hold_to_contract(opened: object, path: Path | str, *, ident: str) -> None:
     kind = type(opened)
     on_loop = any(inspect.iscoroutinefunction(getattr(kind, name, None)) for name in _QUESTIONS)
     base = AsyncModule if on_loop else Module
@@ -222,6 +234,8 @@ def _hold_to_contract(opened: object, path: Path) -> None:
                 f"{path} does not keep the contract: its '{name}' must "
                 f"{wanted or f'not be of type {type(value).__name__}'}"
             )
+    if opened.ident != ident:  # type: ignore[attr-defined]  # it was looked at above
+        raise ModuleFailed(f"{path} does not keep the contract: its 'ident' must be '{ident}', as it was opened")
     for name, is_met in OPTIONAL.items():
         value = getattr(opened, name, getattr(Module, name))
         if not is_met(value):

@@ -131,8 +131,9 @@ def _conforms(chosen: argparse.Namespace) -> int:
 
 async def _conform(opened: Callable[[], AnyModule], known: tuple[str, Secret] | None) -> int:
     status = EXIT_ANSWERED
-    async for name, wrong in Trials(opened, known).all():
-        print(f"FAILED  {name}: {wrong}" if wrong else f"ok      {name}", flush=True)
+    async for name, wrong, left_out in Trials(opened, known).all():
+        told = f"-       {name} (not tried: {left_out})" if left_out else f"ok      {name}"
+        print(f"FAILED  {name}: {wrong}" if wrong else told, flush=True)
         status = EXIT_FAILED if wrong else status
     return status
 

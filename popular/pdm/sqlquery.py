@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from popular.pdm.contract import ModuleFailed
 
 PARAMETERS = ("user", "name", "domain", "namespace", "vserv", "address")
+OF_LOGIN = ("vserv", "address")
+"""Those that only a login has."""
 OF_UPDATE = ("user", "name", "domain", "namespace", "backend")
 """Parameters of the query by which a user is led to another backend."""
 
@@ -34,6 +36,11 @@ class Query:
     def by_address(self) -> bool:
         """Whether what it finds depends on the client's address."""
         return "address" in self.names
+
+    @property
+    def takes_a_login(self) -> bool:
+        """Whether it asks for what is known of a login, beside the user."""
+        return not self.names.isdisjoint(OF_LOGIN)
 
     @property
     def pyformat(self) -> str:

@@ -6,6 +6,7 @@ type alone (`failure`): their text could hold a password.
 """
 
 from collections.abc import Callable, Collection
+from math import inf
 from typing import NamedTuple
 
 from popular.pdm.contract import (
@@ -23,7 +24,9 @@ from popular.pdm.contract import (
     Question,
     Refused,
     Route,
+    Secret,
     Unknown,
+    UserLimits,
 )
 from popular.protocol.scram import ScramKeys
 
@@ -41,6 +44,15 @@ there is of the second round.
 """
 LOOK_UP = "look up"
 """No step of the two rounds: `explain` puts it."""
+
+_ANSWERS: dict[str, tuple[type, ...]] = {
+    CHECK: (Authenticated, Refused, Unknown, CannotTell),
+    KEYS: (Provable, HandedOn, Refused, Unknown, CannotTell),
+    RESPOND: (Authenticated, HandedOn, Refused, CannotTell),
+    AUTHENTICATE: (CannotTell,),
+    FAILING: (CannotTell,),
+}
+"""To each step, where it is no plain yes or no."""
 
 
 class Step(NamedTuple):
@@ -121,35 +133,87 @@ def call(step: Step, question: Question) -> object:
 def heard(step: Step, reply: object) -> object:
     """What a module has replied, if it may; raises ModuleFailed if it breaks the contract."""
     what = step.what
-    if what is CHECK:
-        if isinstance(reply, (Authenticated, Refused)):
-            route = reply.route
-            if isinstance(route, Route) or (route is None and isinstance(reply, Refused)):
-                return reply
-        elif isinstance(reply, (Unknown, CannotTell)):
-            return reply
-    elif what is KEYS:
-        if isinstance(reply, (Refused, Unknown, HandedOn, CannotTell)) or (
-            isinstance(reply, Provable) and isinstance(reply.route, Route) and _are_sound(reply.keys)
-        ):
-            return reply
-    elif what is RESPOND:
-        if isinstance(reply, (Refused, HandedOn, CannotTell)) or (
-            isinstance(reply, Authenticated) and isinstance(reply.route, Route)
-        ):
-            return reply
-    elif what is LOOK_UP:
-        if reply is None or isinstance(reply, KnownUser):
-            return reply
-    elif what is SPEND or isinstance(reply, (bool, CannotTell)):
+    if what is SPEND or _may_be_answered(what, reply):
         return reply
     raise ModuleFailed(f"answered with something else than the contract allows ({type(reply).__name__})")
 
 
-def _are_sound(keys: object) -> bool:
+def _may_be_answered(what: str, reply: object) -> bool:
+    if what is LOOK_UP:
+        if isinstance(reply, KnownUser):
+            return _is_sound_route(reply.route) and _are_sound_limits(reply.limits)
+        return reply is None
+    if isinstance(reply, bool):
+        return what is AUTHENTICATE or what is FAILING
+    return isinstance(reply, _ANSWERS[what]) and is_sound(reply)
+
+
+def is_sound(reply: object) -> bool:
+    """Whether the fields of an answer are of the types that the contract has: what is not would fail where nobody
+    thinks of modules any more.
+    """
+    if isinstance(reply, Authenticated):
+        return _is_sound_route(reply.route) and _are_sound_limits(reply.limits) and _is_time(reply.cache)
+    if isinstance(reply, Unknown):
+        return isinstance(reply.rank, (float, int))
+    if isinstance(reply, Refused):
+        return (
+            (reply.route is None or _is_sound_route(reply.route))
+            and _is_plain(reply.code)
+            and _is_plain(reply.text)
+            and isinstance(reply.reason, str)
+            and isinstance(reply.wait, (float, int))
+            and 0 <= reply.wait < inf
+            and _is_time(reply.cache)
+        )
+    if isinstance(reply, Provable):
+        return _is_sound_route(reply.route) and _are_sound_limits(reply.limits) and _are_sound_keys(reply.keys)
+    if isinstance(reply, HandedOn):
+        return isinstance(reply.challenge, bytes) and isinstance(reply.account, str)
+    return isinstance(reply, CannotTell) and isinstance(reply.reason, str)
+
+
+def _is_sound_route(route: object) -> bool:
+    """`server` is for the proxy to say, where the operator allows it."""
+    if not isinstance(route, Route):
+        return False
+    backend, target, secret, flags, server = route
+    return (
+        isinstance(backend, str)
+        and (target is None or isinstance(target, str))
+        and (secret is None or isinstance(secret, Secret))
+        and isinstance(flags, str)
+        and server is None
+    )
+
+
+def _are_sound_limits(limits: object) -> bool:
+    if limits is None:
+        return True
+    if not isinstance(limits, UserLimits):
+        return False
+    sessions, login_delay, account = limits
+    return isinstance(account, str) and _is_count(sessions) and _is_count(login_delay)
+
+
+def _are_sound_keys(keys: object) -> bool:
     return isinstance(keys, ScramKeys) and keys.are_sound
 
 
-def failure(error: Exception) -> CannotTell:
+def _is_plain(text: object) -> bool:
+    """That it can stand in a reply to the client, and is one line."""
+    return isinstance(text, str) and text.isascii() and text.isprintable()
+
+
+def _is_count(number: object) -> bool:
+    return number is None or (isinstance(number, int) and number >= 0)
+
+
+def _is_time(seconds: object) -> bool:
+    """None, or some seconds, which NaN is not."""
+    return seconds is None or (isinstance(seconds, (float, int)) and seconds >= 0)
+
+
+def failure(error: BaseException) -> CannotTell:
     """What an exception of a module comes to: its text only if it is one for people."""
     return CannotTell(str(error) if isinstance(error, ModuleFailed) else type(error).__name__)

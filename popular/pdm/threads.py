@@ -7,10 +7,10 @@ held so, who comes is told at once.
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from popular.pdm.contract import CannotTell
 from supervisor.serving.turns import Turns
@@ -19,6 +19,42 @@ MOST_WAITING = 250
 """Questions that may wait for a thread of one module."""
 MOST_OF_ONE = 100
 """How many of them may be about clients of one network."""
+
+
+class Raised(NamedTuple):
+    """What a module's code has raised, as a value: on its way through a future or a task, what is no Exception
+    (SystemExit, KeyboardInterrupt, the panic of a module in Rust) would end the loop, and with it the worker.
+    """
+
+    error: BaseException
+
+
+def outcome_of(work: Callable[[], object]) -> object:
+    """What it returns; or Raised."""
+    try:
+        return work()
+    except BaseException as error:
+        return Raised(error)
+
+
+async def outcome_on_loop(work: Awaitable[object]) -> object:
+    """What it returns; or Raised, but for the end of the task that waits for it."""
+    try:
+        return await work
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return Raised(error)
+
+
+def returned(outcome: object) -> object:
+    """What was returned; raises what was raised."""
+    if isinstance(outcome, Raised):
+        try:
+            raise outcome.error
+        finally:
+            del outcome  # else the error's own traceback would hold it
+    return outcome
 
 
 class WaitEvents(Protocol):
@@ -98,7 +134,7 @@ class Threads:
         await asyncio.wait({call}, timeout=max(0.0, began + timeout - monotonic()))
         if not call.done():
             raise TimeoutError
-        return call.result()
+        return returned(call.result())
 
     async def _wait(
         self, turn: "asyncio.Future[bool]", timeout: float, *, network: str, events: WaitEvents | None
@@ -122,7 +158,7 @@ class Threads:
         return f"no thread was free within {timeout:g} s"
 
     def _returned(self, call: "asyncio.Future[object]", events: WaitEvents | None) -> None:
-        """Whoever asked may be gone: then nobody looks at the exception."""
+        """Whoever asked may be gone: then nobody looks at what came of it."""
         if not call.cancelled():
             call.exception()
         self._pass_on(events)
@@ -140,9 +176,7 @@ class Threads:
     def _do(self, number: int, work: Callable[[], object]) -> object:
         self._since[number] = monotonic()
         try:
-            return work()
-        except SystemExit:
-            raise RuntimeError("SystemExit") from None
+            return outcome_of(work)
         finally:
             del self._since[number]
 

@@ -17,6 +17,10 @@ class Code(enum.Enum):
     SYS_PERM = "SYS/PERM"
 
 
+OF_THE_SERVER = frozenset({Code.SYS_TEMP, Code.SYS_PERM})
+"""What says nothing of a password (RFC 3206)."""
+
+
 def _line(text: str) -> bytes:
     return text.encode("utf-8", "replace")[: LONGEST_REPLY - _CRLF] + b"\r\n"
 

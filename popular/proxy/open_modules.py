@@ -105,7 +105,8 @@ def open_modules(
             opened.append(_open_if_possible(spec, config) if tolerant else _open_module(spec, had.get(spec.id), config))
             opened[-1].holders += 1
             if spec.terms.moves and not tolerant and not opened[-1].guard.leads:
-                raise ModuleFailed(f"moves: {CANNOT_BE_TOLD} (no `{LEAD}`, or sql without `update`)")
+                why = f"no `{LEAD}`; or sql without `update`, or with :vserv or :address in its query"
+                raise ModuleFailed(f"moves: {CANNOT_BE_TOLD} ({why})")
     except ModuleFailed as error:
         for held in opened:
             held.release(context)
@@ -119,7 +120,7 @@ def _open_if_possible(spec: ModuleSpec, config: Config) -> OpenModule:
         if is_other_code(config, spec.id, held.code):
             held.is_newer()
         return held
-    except Exception as error:  # what a module raises must not keep the others from being asked
+    except BaseException as error:  # what a module raises must not keep the others from being asked
         takes = kinds_taken_by(config, spec.id)
         knew = has_known_somebody(config, spec.id)
         opens = partial(_load, spec, knew)
@@ -146,7 +147,7 @@ def _knows_nobody(module: AnyModule) -> bool:
     return bool(getattr(module, "knows_nobody", False))
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, ModuleFailed) else type(error).__name__
 
 
@@ -163,7 +164,7 @@ def _successor(spec: ModuleSpec, had: OpenModule) -> OpenModule:
     is_edited = loader.code_of(spec.directory, spec.mod) not in ("", had.code)
     if isinstance(had.module, Unopened) or (is_edited and not spec.lenient):
         return _loaded(spec, knew_somebody)
-    return OpenModule(spec, _unless_emptied(had.module.reload(), knew_somebody=knew_somebody), code=had.code)
+    return OpenModule(spec, _unless_emptied(loader.successor(had.module), knew_somebody=knew_somebody), code=had.code)
 
 
 def _open_module(spec: ModuleSpec, had: OpenModule | None, config: Config) -> OpenModule:
@@ -173,7 +174,7 @@ def _open_module(spec: ModuleSpec, had: OpenModule | None, config: Config) -> Op
     if had.spec.reloads != spec.reloads:
         try:
             return _successor(spec, had)
-        except Exception as error:  # what a module raises must not stop the change of all others
+        except BaseException as error:  # what a module raises must not stop the change of all others
             reason = _reason(error)
             if not spec.lenient:
                 raise ModuleFailed(reason) from None

@@ -66,7 +66,7 @@ def rooms() -> dict[str, Path]:
     return {page.parent.relative_to(ROOT).as_posix(): page.parent for page in pages}
 
 
-@pytest.mark.parametrize("room", rooms().keys() - HALVES)
+@pytest.mark.parametrize("room", sorted(rooms().keys() - HALVES))
 def test_a_room_says_what_each_of_its_files_is(room: str) -> None:
     """Its first page has a line for each, and for none that is not there."""
     page = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text("utf-8"))) or ""

@@ -133,10 +133,10 @@ def test_flags_do_not_come_along_in_the_first_round():
     assert ask([Scripted("a", YES, flags="M")], QUESTION) == Admitted(HERE, "a", "a")
 
 
-def test_an_interrupt_is_not_swallowed():
-    """KeyboardInterrupt is no failure of the module."""
-    with pytest.raises(KeyboardInterrupt):
-        ask([Scripted("a", KeyboardInterrupt())], QUESTION)
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, type("PanicException", (BaseException,), {})])
+def test_whatever_a_module_raises_is_its_failure(kind):
+    """What is no Exception too: it is the module's own, and would end the worker."""
+    assert ask([Scripted("a", kind(CANARY))], QUESTION) == CannotTell(f"a: {kind.__name__}")
 
 
 @pytest.mark.parametrize(

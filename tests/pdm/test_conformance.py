@@ -22,7 +22,7 @@ def tried(capsys, *words, directory=None, known=()):
     status = ptestpdm.main([*where, *known, "--conformance", *words])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == TRIALS
-    return status, [line for line in lines if not line.startswith("ok ")]
+    return status, [line for line in lines if line.startswith("FAILED ")]
 
 
 @pytest.fixture
@@ -67,7 +67,31 @@ def test_what_breaks_the_contract_is_found(capsys, users, kind, how, found):
     assert all(found in line for line in failed[:1])
 
 
+def test_what_was_not_tried_is_told(capsys, users):
+    """Without a user nobody knows whether it lets one in; what it takes no part in is no merit of it."""
+    directory, known = users
+    told = {}
+    for words in ([], known):
+        assert ptestpdm.main([*words, "--conformance", "passwd", str(directory / "users")]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        told[bool(words)] = [line for line in lines if not line.startswith("ok ")]
+    lets_in, leads = (
+        "lets a known user in, and nobody with a wrong password",
+        "a user whom it does not have it leads nowhere",
+    )
+    left = f"-       {leads} (not tried: it has no lead)"
+    assert told == {
+        False: [f"-       {lets_in} (not tried: say --user and --passwordfile)", left],
+        True: [left],
+    }
+
+
 WRONG = {
+    "panics when it is asked who somebody is": (
+        "lookup",
+        "raise type('PanicException', (BaseException,), {})('x')",
+        "it raised PanicException",
+    ),
     "lets in by quotes": (
         "check",
         "return Authenticated(Route('b1')) if \"'\" in question.user else UNKNOWN",

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.contract import ModuleFailed, UserAt
-from popular.pdm.guarded import Guarded
+from popular.pdm.contract import ModuleFailed, NeedsPassword, UserAt
+from popular.pdm.guarded import CANNOT_BE_TOLD, Guarded
 from popular.pdm.loader import OWN_DIRECTORY, load
 from tests.patience import patient
 from tests.system.wire import wait_until
@@ -46,8 +46,8 @@ def table(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             connection.execute("INSERT INTO mailbox VALUES (?, '{PLAIN}secret', 'one', 'big')", (name,))
     with ExitStack() as stack:
 
-        def make(*words: str) -> Any:
-            module = load(OWN_DIRECTORY, "sql", "m", arguments=(f"sqlite:{path}", "query", QUERY, *words))
+        def make(*words: str, more: str = "") -> Any:
+            module = load(OWN_DIRECTORY, "sql", "m", arguments=(f"sqlite:{path}", "query", QUERY + more, *words))
             return stack.enter_context(closing(module))
 
         yield make
@@ -202,3 +202,14 @@ def test_without_an_update_it_leads_nobody(table: Callable[..., Any]) -> None:
     """Nor does a module that has no `lead`."""
     assert "cannot be told" in led(table(), "joe", "two")
     assert "cannot be told" in led(load(OWN_DIRECTORY, "any", "m", arguments=("one",)), "joe", "two")
+
+
+@pytest.mark.parametrize("parameter", [":vserv", ":address"])
+def test_a_query_that_asks_for_more_than_the_user_finds_nobody_without_a_login(
+    table: Callable[..., Any], parameter: str
+) -> None:
+    """It would find another row or none, as if he were unknown: so he needs a login, and is led nowhere."""
+    module = table("update", UPDATE, more=f" AND {parameter} <> ''")
+    with pytest.raises(NeedsPassword):
+        module.lookup("default", "joe")
+    assert led(module, "joe", "two") == CANNOT_BE_TOLD

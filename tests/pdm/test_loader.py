@@ -12,7 +12,7 @@ import pytest
 
 from popular.pdm.contract import Authenticated, ModuleFailed, Question, Route, Secret
 from popular.pdm.decision import Admitted
-from popular.pdm.loader import OWN_DIRECTORY, available, load
+from popular.pdm.loader import OWN_DIRECTORY, available, load, successor
 from tests.patience import patient
 from tests.pdm.asking import ask
 
@@ -212,6 +212,20 @@ def test_an_unknown_name_is_answered_with_those_that_are_there(tmp_path):
     with pytest.raises(ModuleFailed, match=rf"no module 'cdb' in .*comes with the proxy is in {OWN_DIRECTORY}"):
         load(tmp_path, "cdb", "x", arguments=())
     assert sorted(text.partition("there are ")[2].split(", ")) == ["ldap", "passwd", "sqlite"]
+
+
+def test_a_module_has_the_id_that_it_was_opened_with(tmp_path):
+    """By it what it answers is counted; and so has its successor."""
+    path = tmp_path / "libpdm_own.py"
+    path.write_text(DERIVED.format(more="    def check(self, question): return UNKNOWN"))
+    assert "its 'ident' must be 'x', as it was opened" in text_of_failure(tmp_path, "own", "x", [])
+    module = load(tmp_path, "own", "m", arguments=[])
+    assert successor(module) is module
+    for other in ("type(self)()", "None"):
+        text = DERIVED.replace("return self", f"self.__class__.ident = 'y'; return {other}")
+        path.write_text(text.format(more="    def check(self, question): return UNKNOWN"))
+        with pytest.raises(ModuleFailed, match="its successor does not keep the contract"):
+            successor(load(tmp_path, "own", "m", arguments=[]))
 
 
 def test_an_empty_or_missing_directory_is_said(tmp_path):

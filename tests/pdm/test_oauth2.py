@@ -27,6 +27,7 @@ from popular.pdm.contract import (
     CannotTell,
     ModuleFailed,
     Question,
+    QuestionFailed,
     Refused,
     Route,
     Secret,
@@ -326,13 +327,17 @@ def test_when_keys_are_fetched() -> None:
         away[0] = True
         now[0] += KEPT_SECONDS - 1
         assert await found.find("k1", "RS256")
-        assert await found.find("k9", "RS256") is None
+        for _ in range(2):  # asked now, and within the minute after that
+            with pytest.raises(QuestionFailed, match="its key is not known, and the keys could not be fetched: away"):
+                await found.find("k9", "RS256")
         now[0] += 2
         for _ in range(2):
             with pytest.raises(ModuleFailed):
                 await found.find("k1", "RS256")
         away[0] = False
+        now[0] += UNKNOWN_SECONDS
         assert await found.find("k1", "RS256")
+        assert await found.find("k9", "RS256") is None
         found.close()
 
     asyncio.run(run())

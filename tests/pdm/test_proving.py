@@ -204,6 +204,22 @@ def test_what_http_says_of_a_refusal_is_what_the_client_is_told(status: str, cod
     assert ask([module], question()) == RefusedLogin("http", code=code, wait=2.0, text=text)
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "code"),
+    [
+        ("Temporary server problem, try again later", "451 4.3.0", "SYS/TEMP"),
+        ("Temporary server problem, try again later", "421", "SYS/TEMP"),
+        ("Invalid login or password", "535 5.7.8", ""),
+        ("[IN-USE] once is enough", "451 4.3.0", "IN-USE"),
+    ],
+)
+def test_a_server_that_has_failed_says_nothing_of_a_password(status: str, error: str, code: str) -> None:
+    """In nginx's own example of it, and by its code alone."""
+    refused = answer_of({"Auth-Status": status, "Auth-Error-Code": error}, "")
+    assert isinstance(refused, Refused)
+    assert refused.code == code
+
+
 # Keys of SCRAM
 
 

@@ -186,7 +186,7 @@ def test_what_nobody_has_asked_closes_it(play: Play, turns: bool) -> None:
         (error_answer("no such mailbox"), "no such mailbox"),
         (b"+OK 7\n", "the answer has no code from 0 to 3"),
         (b"", "neither +OK nor -ERR"),
-        (b"\0", "neither +OK nor -ERR"),
+        (b"\0", "a NUL octet in the answer"),
     ],
 )
 def test_one_that_brought_no_answer_is_not_used_again(play: Play, packet: bytes, reason: str) -> None:

@@ -1,5 +1,6 @@
 """The chain keeps nothing of one login for the next one."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.contract import Answer, Authenticated, Module, Question, Refused, Route, Secret
+from popular.pdm.contract import Answer, Authenticated, CannotTell, Module, Question, Refused, Route, Secret
 from popular.pdm.decision import Admitted
 from popular.pdm.guarded import Guarded, Terms
 from popular.proxy.program import PROGRAM
@@ -18,8 +19,15 @@ from supervisor.runtime.oftenlog import OftenLog
 from supervisor.serving.counters import Counters
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.segment import Segment, remove
+from tests.patience import patient
 
 NAME = f"/popular-test-chain-{os.getpid()}"
+
+
+class Heard(OftenLog):
+    """A log whose lines nobody reads."""
+
+    def __call__(self, *_line: object, **_fields: object) -> None: ...
 
 
 class Odd(Refused):
@@ -37,20 +45,25 @@ class Users(Module):
 
 
 @pytest.fixture
-def chain() -> Iterator[ModuleChain]:
+def chain(request: pytest.FixtureRequest) -> Iterator[ModuleChain]:
+    """On whatever loop runs, if its terms want one."""
     segment = Segment.create(NAME, table_layout(PROGRAM, 3, {"sessionlimit": 10, "vserv": 2, "backend": 2}))
     counters = Counters(segment.layout, segment.block(1), CounterIndexes(segment).settle({"pdm": {"users": None}}))
     observers = {"users": counters.observer("module_duration", "users")}
-    context: Any = SimpleNamespace(log=OftenLog(Lines("pproxy"), True))
+    loop: Any = SimpleNamespace(create_task=lambda work: asyncio.get_running_loop().create_task(work))
+    context: Any = SimpleNamespace(log=Heard(Lines("pproxy"), True), loop=loop)
     queue: Any = None
-    guards = [(Guarded(Users()), Terms())]
+    guards = [(Guarded(Users()), getattr(request, "param", Terms()))]
     yield ModuleChain(guards, queue, context, threads=1, counters=counters, observers=observers)
     remove(NAME)
 
 
+def asked_by(user: str) -> Question:
+    return Question("127.0.0.1", "POP3", "default", user, Secret(b"secret"), "v1")
+
+
 def ask(chain: ModuleChain, user: str) -> object:
-    question = Question("127.0.0.1", "POP3", "default", user, Secret(b"secret"), "v1")
-    return chain.ask(question, True, "p01.1.2")
+    return chain.ask(asked_by(user), True, "p01.1.2")
 
 
 def test_a_login_that_went_wrong_spoils_no_other(chain: ModuleChain) -> None:
@@ -58,3 +71,15 @@ def test_a_login_that_went_wrong_spoils_no_other(chain: ModuleChain) -> None:
     with pytest.raises(KeyError):
         ask(chain, "odd")
     assert ask(chain, "ann") == Admitted(Route("b1", "ann"), "users", "users")
+
+
+@pytest.mark.parametrize("chain", [Terms(cache=60.0)], indirect=True)
+def test_an_error_of_ours_leaves_no_login_waiting(chain: ModuleChain) -> None:
+    """On the loop, where nobody hears what a task raises."""
+
+    async def decided() -> object:
+        heard: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        chain.ask_later(asked_by("odd"), True, "p01.1.2", decided=heard.set_result)
+        return await asyncio.wait_for(heard, patient(5))
+
+    assert asyncio.run(decided()) == CannotTell("an error of ours")

@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
+from popular.pdm.contract import CannotTell
 from popular.proxy.session.shared.question_queue import PendingQuestion, QuestionQueue
+from supervisor.runtime.messages import SESSION_BUG
 from tests.patience import patient
 
 
@@ -39,3 +41,23 @@ def test_who_has_given_up_hears_no_answer() -> None:
     with ThreadPoolExecutor(1) as pool:
         asyncio.run(asked(pool))
     assert (heard, counted) == ([], ["counted"])
+
+
+def test_an_error_of_ours_leaves_nobody_waiting() -> None:
+    """What a thread raises is told, and answers that nobody can tell."""
+    told: list[object] = []
+
+    async def asked(pool: ThreadPoolExecutor) -> object:
+        counters = SimpleNamespace(cell=lambda _name: 0, observer=lambda _name: SimpleNamespace(observe=print))
+        loop = asyncio.get_running_loop()
+        context: Any = SimpleNamespace(loop=loop, pool=pool, cells=[0], counters=counters)
+        context.log = lambda message, _sid, error: told.append((message, error.partition(" at ")[0]))
+        queue = QuestionQueue(context)
+        heard: asyncio.Future[object] = loop.create_future()
+        waiting: PendingQuestion[Any] = PendingQuestion(queue, "192.0.2.0/24", lambda: {}[0], answered=heard.set_result)
+        queue.put(waiting, 1)
+        return await asyncio.wait_for(heard, patient(10.0))
+
+    with ThreadPoolExecutor(1) as pool:
+        assert asyncio.run(asked(pool)) == CannotTell("an error of ours")
+    assert told == [(SESSION_BUG, "KeyError")]

@@ -521,6 +521,24 @@ def test_a_module_that_cannot_tell() -> None:
     ]
 
 
+@pytest.mark.parametrize("wait", [0.0, 2.0])
+def test_a_module_that_says_nothing_of_the_password_is_no_wrong_login(wait: float) -> None:
+    """In its own words, and its own time; he may try again, and no guess is charged."""
+    limits = Limited()
+    session = asking(maxfailures=1, limits=limits)
+    verbs = session.decided(RefusedLogin("m", code="SYS/TEMP", text="come again", wait=wait))
+    assert verbs[:2] == [
+        ("note", "module_failed", {"user": "ann", "reason": "m: come again"}),
+        ("count", "login_failures", "module", "v1"),
+    ]
+    if wait:
+        assert verbs[-1] == ("hold", wait)
+        verbs = session.expired("step")
+    assert verbs[-1] == ("send", b"-ERR [SYS/TEMP] come again\r\n")
+    assert session.machine.phase is GREETED
+    assert limits.words() == ["charge_guess", "give_guess_back"]
+
+
 def test_a_module_hears_which_attempt_it_is() -> None:
     """In this session: a server may count on it (Auth-Login-Attempt of nginx)."""
     session = asking(maxfailures=9)

@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -383,7 +384,7 @@ def test_without_a_password_nothing_is_counted(site: Site) -> None:
     assert {name: after[name] for name in names} == {name: before[name] for name in names}
 
 
-@pytest.mark.parametrize(("terms", "how"), [("cache 5m stale 1h", "down"), ("cache 5m", "locked")])
+@pytest.mark.parametrize(("terms", "how"), [("cache 1s stale 1h", "down"), ("cache 5m", "locked")])
 def test_what_is_remembered_may_let_him_in_all_the_same(site: Site, terms: str, how: str) -> None:
     """That depends on the password, so without one nothing is certain."""
     site.proxy.said(f"pdm conf front {terms}")
@@ -392,8 +393,12 @@ def test_what_is_remembered_may_let_him_in_all_the_same(site: Site, terms: str, 
         assert site.log_in("front-user").startswith("+OK")
         assert site.explained("front-user")["certain"]
         site.let("front", how)
+        if "stale" in terms:
+            time.sleep(1.1)  # until it is no longer fresh
         told = site.explained("front-user")
         assert (told["reply"][:4], told["certain"]) == ("-ERR", False)
+        row = next(row for row in told["modules"] if row["module"] == "front")
+        assert row["cache"] == "1 of 1 answers that are remembered of him let him in"
         assert site.log_in("front-user").startswith("+OK")
         site.proxy.said("cache flush front-user")
         assert site.explained("front-user")["certain"]

@@ -91,3 +91,27 @@ def test_a_module_leads_whom_it_knows(tmp_path: Path) -> None:
         assert next(row for row in proxy.json("state list") if row["id"] == "default:eve")["until"] is None
         assert site.tries("eve") == b"+OK two"
         assert proxy.log("session_bug") == []
+
+
+def test_whom_a_module_leads_stays_where_it_says_if_it_cannot_be_told(tmp_path: Path) -> None:
+    """The proxy's own route ends by itself, and the module would lead him to the place that has no mail of his. Who is
+    led by the proxy from the beginning, though modules are to be told, is so with a word about it.
+    """
+    site = Site(tmp_path)
+    proxy = site.proxy
+    with site.stores[0].backend, site.stores[1].backend, proxy:
+        proxy.said("user move joe two")
+        proxy.said("pdm conf table moves off")
+        refused = proxy.control("user move joe one")
+        assert not refused.ok
+        assert refused.text.endswith(
+            "the module table leads user default:joe, and cannot be told now; nothing was changed"
+        )
+        assert site.tries("joe") == b"+OK two"
+        assert site.places()[0] == "two"
+
+        moved = proxy.control("user move nobody two")
+        assert moved.ok
+        assert "no module was told where the user is, though users has `moves on`" in moved.text
+        proxy.said("pdm conf users moves off")
+        assert "no module was told" not in proxy.control("user move eve two").text

@@ -47,6 +47,16 @@ def leads(context: CommandContext, whom: FoundUser) -> bool:
     return not (context.config.variables[CLUSTER] and _has_a_file(module))
 
 
+def not_told_notes(context: CommandContext, whom: FoundUser) -> tuple[str, ...]:
+    """That the proxy alone leads him, where modules are to be told of moves."""
+    moving = [module.id for module in context.config.things["pdm"].values() if module.terms.moves]
+    is_of_another = whom.backend != UNKNOWN and whom.module and whom.module not in moving
+    if not moving or is_of_another or leads(context, whom):
+        return ()
+    named = [whom.module] if whom.module in moving else moving
+    return (f"no module was told where the user is, though {', '.join(named)} has `moves on`: the proxy leads him",)
+
+
 def _has_a_file(module: ModuleSpec) -> bool:
     return module.mod == "cdb" or any(word.startswith("sqlite:") for word in module.args[:1])
 

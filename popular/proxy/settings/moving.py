@@ -71,8 +71,11 @@ def _move(context: CommandContext, arguments: Arguments) -> Outcome:
     here = str(route.get("to")) if route is not None else whom.backend
     if here == to:
         raise CommandRefused(f"user {whom.key} is at {to} already; nothing was changed", arguments["backend"].column)
+    if route is not None:
+        _refuse_where_its_module_cannot_be_told(context, whom, route, column=arguments["user"].column)
     home = here if route is None else str(route.get("from") or UNKNOWN)
     notes = user_notes(arguments["user"], said, whom.namespace, context=context)
+    notes = (*notes, *leading.not_told_notes(context, whom))
     return _order(context, whom, said, here=here, to=to, home=home, notes=notes)
 
 
@@ -86,13 +89,23 @@ def _unmove(context: CommandContext, arguments: Arguments) -> Outcome:
     if route is None:
         text = f"user {whom.key} was not moved; `user list` lists those who were"
         raise CommandRefused(text, arguments["user"].column)
-    if route.get(leading.MODULE) and not leading.leads(context, whom):
-        text = f"the module {route[leading.MODULE]} leads user {whom.key}, and cannot be told now; nothing was changed"
-        raise CommandRefused(text, arguments["user"].column)
+    _refuse_where_its_module_cannot_be_told(context, whom, route, column=arguments["user"].column)
     home = str(route.get("from") or UNKNOWN)
     if not route.get(leading.MODULE):
         whom = whom._replace(module="")  # what it says by now is where he is to be
     return _order(context, whom, said, here=str(route.get("to")), to=home, home=home)
+
+
+def _refuse_where_its_module_cannot_be_told(
+    context: CommandContext, whom: FoundUser, route: Mapping[str, Any], *, column: int
+) -> None:
+    """Raises CommandRefused where a module leads a user and cannot be told: it would lead him to where it was told
+    before, as soon as the proxy's own route is over.
+    """
+    module = route.get(leading.MODULE)
+    if module and not leading.leads(context, whom):
+        text = f"the module {module} leads user {whom.key}, and cannot be told now; nothing was changed"
+        raise CommandRefused(text, column)
 
 
 def _order(

@@ -14,7 +14,7 @@ greeting, where nobody was named yet, and one whose words want TLS on a connecti
 import enum
 import re
 
-from popular.protocol.replies import Code
+from popular.protocol.replies import OF_THE_SERVER, Code
 from popular.proxy.session.backend.backend_login import GREETING, Rejected
 
 WANTS_TLS = re.compile(
@@ -56,7 +56,7 @@ def affair(rejected: Rejected, code: Code | None, *, in_clear: bool, of_user: bo
     """
     if code in DEFERRALS and rejected.step != GREETING:
         return Affair.MAILBOX
-    if not (rejected.of_login and of_user) or code in (Code.SYS_TEMP, Code.SYS_PERM):
+    if not (rejected.of_login and of_user) or code in OF_THE_SERVER:
         return Affair.BACKEND
     if in_clear and WANTS_TLS.search(rejected.reply) and not WANTS_TLS.search(user.encode()):
         return Affair.TLS
@@ -67,7 +67,7 @@ def word_of(rejected: Rejected, code: Code | None, whose: Affair) -> str:
     """The word of backend_login.FAILURES for a refusal that is the backend's affair."""
     if whose is Affair.TLS:
         return "tls"
-    by_code = code in (Code.SYS_TEMP, Code.SYS_PERM) and rejected.step != GREETING
+    by_code = code in OF_THE_SERVER and rejected.step != GREETING
     return "refused" if by_code else rejected.word
 
 

@@ -72,7 +72,7 @@ async def looked_up(modules: ModuleChain, question: Question) -> ModulesSaid:
     taking = [(guard, how) for guard, how in (*used, *on_trial) if takes(guard.module, question.kind)]
     said = await asyncio.gather(*(_looked_up(guard, how, question) for guard, how in taking))
     rows = [
-        _row(guard, how, answer, seconds=seconds, cache=_remembered(guard, how, question))
+        _row(guard, how, answer, seconds=seconds, cache=_remembered(guard, how, question, answer=answer))
         for (guard, how), (answer, seconds) in zip(taking, said, strict=True)
     ]
     answers = {guard.ident: answer for (guard, _how), (answer, _seconds) in zip(taking, said, strict=True)}
@@ -150,16 +150,23 @@ def _found(guard: Guarded, how: Asking, question: Question) -> str:
     return "hit" if found is not None and found.is_fresh(monotonic()) else "miss"
 
 
-def _remembered(guard: Guarded, how: Asking, question: Question) -> str:
-    """What the cache has of this user, whatever his password was."""
+def _remembered(guard: Guarded, how: Asking, question: Question, *, answer: object) -> str:
+    """What the cache has of this user, whatever his password was, that a login would hear."""
     if not how.terms.cache and not how.terms.negative:
         return ""
-    now = monotonic()
-    fresh: list[CachedAnswer] = [
-        one for one in guard.cache.about(question.namespace, question.user) if one.is_fresh(now)
+    now, stale = monotonic(), _stale(how, answer)
+    counted: list[CachedAnswer] = [
+        one
+        for one in guard.cache.about(question.namespace, question.user)
+        if one.is_fresh(now) or one.is_useful(now, stale)
     ]
-    admits = sum(isinstance(one.answer, Authenticated) for one in fresh)
-    return f"{admits} of {len(fresh)} answers that are remembered of him let him in" if fresh else "nothing of him"
+    admits = sum(isinstance(one.answer, Authenticated) for one in counted)
+    return f"{admits} of {len(counted)} answers that are remembered of him let him in" if counted else "nothing of him"
+
+
+def _stale(how: Asking, answer: object) -> float:
+    """For how long over its time an answer that lets in counts, where the module gives this one now."""
+    return how.terms.stale if isinstance(answer, CannotTell) else 0.0
 
 
 def _may_differ(guard: Guarded, how: Asking, question: Question, *, answer: object) -> bool:
@@ -168,7 +175,7 @@ def _may_differ(guard: Guarded, how: Asking, question: Question, *, answer: obje
     """
     if how.terms.shadow or not how.terms.cache or isinstance(answer, Authenticated):
         return False
-    stale, now = how.terms.stale if isinstance(answer, CannotTell) else 0.0, monotonic()
+    now, stale = monotonic(), _stale(how, answer)
     return any(one.is_useful(now, stale) for one in guard.cache.about(question.namespace, question.user))
 
 

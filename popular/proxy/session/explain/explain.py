@@ -13,6 +13,7 @@ from popular.pdm.contract import (
     UserLimits,
 )
 from popular.pdm.decision import Admitted, Decision, RefusedLogin, ToProve
+from popular.protocol.replies import OF_THE_SERVER, known_code
 from popular.proxy.leases import HeldInCluster
 from popular.proxy.session.backend.contracts import HealthKnowledge
 from popular.proxy.session.explain.answers import ANY_PASSWORD, ModulesSaid, asked, looked_up
@@ -262,6 +263,8 @@ def _decided(decision: Decision, rules: Rules) -> str:
             return f"{decision.identified_by} has keys of him, by which he has to prove that he has the password"
         case RefusedLogin(locked=True):
             return f"{decision.identified_by} knows him, and he is locked"
+        case RefusedLogin() if known_code(decision.code.encode()) in OF_THE_SERVER:
+            return f"{decision.identified_by} lets nobody in for now: {decision.text or decision.code}"
         case RefusedLogin():
             return f"{decision.identified_by} knows him, and the password is wrong"
         case CannotTell():

@@ -5,6 +5,7 @@ of a login and of a backend that failed.
     _error                 -ERR                                its faulty commands         beyond `maxerrors`
     _wrong_login           `_try_again`, after a pause        login_failures, failures    as `_deny`
     _refused_by_module     `_wrong_login`, by its own words    as that                     as `_deny`
+    _refused_for_now       `_try_again`, by its own words      login_failures              no
     _note_hindrance        nothing (→ `_try_again`)            limited, vserv_limited      no
     _hold_back             nothing, until it is over           nothing                     no
     _try_again             -ERR (`_deny`), or a challenge      nothing                     as `_deny`
@@ -158,9 +159,26 @@ class Teller(ClientSide):
         """A module knows him, and none lets him in: with the code, the words and the pause that it wants."""
         self._words = decision.text
         code = replies.known_code(decision.code.encode()) if decision.code else None
+        if code is not None and code in replies.OF_THE_SERVER:
+            self._refused_for_now(decision, code)
+            return
         said = {"reason": f"{decision.identified_by}: {decision.reason}"} if decision.reason else NO_FIELDS
         label = "locked" if decision.locked else "password"
         self._wrong_login(said, label=label, code=code or Code.AUTH, wait=decision.wait)
+
+    def _refused_for_now(self, decision: RefusedLogin, code: Code) -> None:
+        """The module has answered, and of the password it says nothing: that is no wrong login."""
+        why = decision.reason or decision.text or decision.code
+        verbs, limits = self._verbs, self._around.limits
+        verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": f"{decision.identified_by}: {why}"})
+        verbs.count("login_failures", "module", self._rules.vserv)
+        self._give_guess_back()
+        limits.stays_out(self._row_number)
+        self._secret = self._question = self._routing = self._dialogue = None
+        if decision.wait > 0:
+            self._hold_back(decision.wait, ThenRefuse(code))
+        else:
+            self._try_again(code)
 
     def _secret_shown(self) -> Secret | None:
         """The password or token that was wrong: the same one, tried again, is not counted again."""

@@ -17,6 +17,8 @@ from popular.pdm.steps import Record, first_step, takes
 from popular.pdm.where import Where, where_asked_together
 from popular.proxy.session.shared.module_events import ModuleEvents
 from popular.proxy.session.shared.question_queue import PendingQuestion, QuestionQueue
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.messages import SESSION_BUG
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
 from supervisor.serving.network import network_of
@@ -142,7 +144,11 @@ class ModuleChain:
     async def _ask_and_compare(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
     ) -> None:
-        decision, _record = await self.ask_on_loop(question, hide_unknown, sid)
+        decision: Decision
+        try:
+            decision, _record = await self.ask_on_loop(question, hide_unknown, sid)
+        except Exception as error:  # ours; who has logged in waits for some answer
+            decision = self._fault(error, sid)
         decided(decision)
         for guard, how in self._on_trial:
             if takes(guard.module, question.kind):
@@ -184,6 +190,10 @@ class ModuleChain:
         record = Record()
         decision = self._asker.ask(question, record, hide_unknown)
         return decision, functools.partial(self._account, question, record, decision, sid=sid)
+
+    def _fault(self, error: Exception, sid: str) -> CannotTell:
+        self._log(SESSION_BUG, sid, error=kind_and_location_of(error))
+        return CannotTell("an error of ours")
 
     def _account(self, question: Question, record: Record, decision: Decision, *, sid: str) -> None:
         """The decision is there: counts and logs what the modules answered."""

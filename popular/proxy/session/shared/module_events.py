@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from popular import messages
 from popular.pdm.contract import Question
+from popular.pdm.threads import outcome_of, returned
 from popular.proxy.session.shared.question_queue import TOO_MANY, PendingQuestion, QuestionQueue
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
@@ -40,7 +41,7 @@ class ModuleEvents:
                 heard.set_result(answer)
 
         waiting = PendingQuestion(
-            self._queue, network_of(question.client_ip), lambda: (_attempt(work), _nothing), answered=told
+            self._queue, network_of(question.client_ip), lambda: (outcome_of(work), _nothing), answered=told
         )
         if self._queue.submit(waiting, self._threads) is TOO_MANY:
             return TOO_MANY
@@ -48,9 +49,7 @@ class ModuleEvents:
             answer = await heard
         finally:
             waiting.drop()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return returned(answer)
 
     def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
         self._counters.count("module_breakers_open", None, ident, amount=1 if is_open else -1)
@@ -85,14 +84,6 @@ class ModuleEvents:
             return False
         self._told[what] = now
         return True
-
-
-def _attempt(work: Callable[[], object]) -> object:
-    """What the work gives or raises."""
-    try:
-        return work()
-    except Exception as error:
-        return error
 
 
 def _nothing() -> None:

@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from popular import messages
 from popular.pdm.contract import CannotTell
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.messages import SESSION_BUG
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.turns import Turns
 
@@ -133,8 +135,14 @@ class QuestionQueue:
             self.waits(-1)
             self.waited(self._context.clock.now - following.since)
             self._start(following)
-        if not future.cancelled():
+        if future.cancelled():
+            return
+        answer: A | CannotTell
+        try:
             answer, count = future.result()
             count()
-            if not waiting.is_dropped:
-                waiting.answered(answer)
+        except Exception as error:  # ours; who has logged in waits for some answer
+            self._context.log(SESSION_BUG, "-", error=kind_and_location_of(error))
+            answer = CannotTell("an error of ours")
+        if not waiting.is_dropped:
+            waiting.answered(answer)
