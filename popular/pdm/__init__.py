@@ -3,6 +3,7 @@
     answercache        what modules have answered, kept for a while
     arguments          what modules have in common when they are opened
     breaker            not asking a module for a while that has failed
+    cafile             the authorities that a module believes in TLS
     cdb                the constant database
     cdbchange          leads one user of such a database elsewhere
     chain              asks the modules in their order, and says what came of it
@@ -12,9 +13,11 @@
     decoys             what is spent on a name that is not there
     dovecotconnection  one connection to Dovecot's authentication server
     dovecotwire        the lines of its protocol
+    errorkinds         what went wrong with a server, in words that quote nothing of it
     guarded            a module with cache, breaker, deadline and threads in front of it
     httpclient         how modules speak HTTP
     jwtkeys            the public keys of an identity provider
+    ldapconnection     a connection to a directory, made and in TLS within a bound time
     libpdm_any         knows everyone: the shortest module
     libpdm_cdb         users in a constant database
     libpdm_dovecot     asks Dovecot

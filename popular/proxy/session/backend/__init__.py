@@ -11,6 +11,7 @@
     breaker             when it counts as down, and how it comes back
     contracts           what the machine may ask of it
     full_backend        its health with a bound on who is there
+    improper            what was said instead of a proper reply, for people
     incommon            what all backends offer in common
     inquiry             asks what it announces
     mail_race           the mail check by a socket of its own, at several addresses
