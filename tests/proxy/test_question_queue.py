@@ -55,7 +55,7 @@ def test_an_error_of_ours_leaves_nobody_waiting() -> None:
         queue = QuestionQueue(context)
         heard: asyncio.Future[object] = loop.create_future()
         waiting: PendingQuestion[Any] = PendingQuestion(queue, "192.0.2.0/24", lambda: {}[0], answered=heard.set_result)
-        queue.put(waiting, 1)
+        queue.submit(waiting, 1)
         return await asyncio.wait_for(heard, patient(10.0))
 
     with ThreadPoolExecutor(1) as pool:
