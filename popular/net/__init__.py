@@ -13,6 +13,6 @@
     tlscore          how OpenSSL is asked; there twice (`tlscore.pyx`)
     tlsmodule        TLS through Python's ssl module
 
-Contracts: `TlsEnd` (tlsmodule) is kept by `TlsThroughModule` and `TlsDirect` (tlscore); `Leg` (handshake) by
+Contracts: `TlsEnd` (tlsmodule) is kept by `TlsThroughModule` and `TlsDirect` (tlscore); `HandshakeOwner` (handshake) by
 `ClientConnection`.
 """
