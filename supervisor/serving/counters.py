@@ -69,7 +69,7 @@ class Counters:
         return Observer(self._shared, self._first(row, ident), bounds=row.bounds, event=event)
 
     def cell(self, counter: str, label: str | None = None, ident: str = "") -> int:
-        """Where it is counted: `block.add(cell, 1)` is the quickest way. To be looked up once."""
+        """Where it is counted: `cells[cell] += 1` is the quickest way. To be looked up once."""
         row = self._counters[counter]
         cell = self._first(row, ident)
         return cell if label is None else cell + row.labels.index(label)

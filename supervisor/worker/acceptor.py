@@ -21,7 +21,7 @@ from supervisor.worker.waiters import Waiters
 
 
 class Entrance(EventTaker):
-    """One of them that is watched: by it the event loop calls for who has come."""
+    """A listening socket as the event loop calls it when somebody has come."""
 
     __slots__ = ("_acceptor", "_listening", "_name")
 

@@ -25,7 +25,7 @@ _SHORT = 1 << 12
 
 
 class Relay(BulkRelay):
-    """One pair. Invariant: a side is read only while nothing is held back for the other."""
+    """Client and backend, joined. Invariant: a side is read only while nothing is held back for the other."""
 
     __slots__ = ("_flush_scheduled", "_over", "_owner", "from_client")
 

@@ -88,7 +88,7 @@ _QUIET_RELAYS = {LINGERING: "client_closed", QUIT_ANSWERED: "quit"}
 
 
 class Machine(BackendSide):
-    """One session.
+    """What one session decides, from its greeting to its end.
 
     `phase`, `user`, `namespace`, `backend_id` and `target` may be looked at; nobody but the machine sets them.
     """

@@ -75,8 +75,8 @@ class QuestionQueue:
         self._logged = 0.0
 
     def submit(self, waiting: PendingQuestion[A], threads: int) -> PendingQuestion[A] | CannotTell:
-        """Has a thread answer the question, now or in its turn: it is given back, and its `answered` called later. Or
-        TOO_MANY, at once, and it is not. `threads`: in so many something may be computed at once.
+        """Has a thread answer the question, now or in its turn, and returns it; or TOO_MANY, if it is refused. Another
+        question may be refused instead, whose `answered` hears it. `threads`: in so many something may be computed.
         """
         if self._running < threads:
             self.waited(0.0)

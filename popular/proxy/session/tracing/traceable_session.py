@@ -43,7 +43,7 @@ class RecordingTap(Tap):
 
 
 class TraceableSession(UnremarkableSession):
-    """One."""
+    """A session that may be traced: it tells its SessionTrace, while it has one, what happens."""
 
     __slots__ = ("_greets", "_told")
 
