@@ -166,7 +166,7 @@ class Executor:
         self._go_on()
 
     def _hear(self, origin: Origin, line: str, answer: CommandDone) -> None:
-        self._log.debug("CTRL", "request", line=without_secret(line), uid=origin.uid)
+        self._log.debug("CTRL", "request", line=self._without_foreign(without_secret(line)), uid=origin.uid)
         secret, origin.secret = origin.secret, None
         self._count("control_sentences")
         refusal = "" if origin.own else self._access.refusal(origin.peer, line, self._language)
@@ -410,16 +410,19 @@ class Executor:
         task.answer(True, text, lines)
 
     def _deny(self, task: _Task, reason: str) -> None:
-        self._audit.denied(task.origin, task.logged)
+        self._audit.denied(task.origin, self._without_foreign(task.logged))
         self._refuse(task, reason, COMMAND_DENIED)
+
+    def _without_foreign(self, line: str) -> str:
+        """As it may be logged, see of_no_command."""
+        return of_no_command(line, self._language.next_words(())) or line
 
     def _refuse(self, task: _Task, reason: str, message: Message = messages.COMMAND_REFUSED) -> None:
         if not task.origin.quiet and not task.said:  # else it is refused, and told, as what was said
             self._count("control_refusals")
-            foreign = of_no_command(task.logged, self._language.next_words(()))
-            line, why = foreign or task.logged, reason
+            line, why = self._without_foreign(task.logged), reason
             if line != task.line:
-                why = "it begins no command" if foreign else "(not shown: it could repeat the secret)"
+                why = "(not shown: it could repeat a secret)"
             self._log(message, uid=task.origin.uid, line=line, reason=why)
         task.answer(False, reason, ())
 

@@ -98,7 +98,8 @@ class Prompt:
         if word == _CLEAR:
             print(_CLEARED, end="", flush=True)
             return code
-        first = word.split()[0] if word.split()[0] != "help" else word.split()[-1]
+        words = word.split()
+        first = words[1] if len(words) == 2 and words[0] == "help" else words[0]
         if first in SUBCOMMANDS and first not in _COMMANDS_TOO:
             print(f"{first} is said in the shell: pcontrol {first} --help", file=sys.stderr, flush=True)
             return EXIT_REFUSED

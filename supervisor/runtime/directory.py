@@ -15,12 +15,16 @@ import fcntl
 import os
 import pwd
 import stat
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+_LOCK_SECONDS = 10.0
+"""So long a lock is waited for by who can go on without it: a write to a slow disk takes seconds."""
+_LOOK_SECONDS = 0.02
 _MOST_LINKS = 40
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_TRIES = 10
@@ -103,6 +107,20 @@ def _on_the_way(path: Path) -> Iterator[Path]:
         steps.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
 
 
+def _lock(fd: int, *, wait: bool, until: float | None) -> None:
+    """Raises BlockingIOError, if it must not wait, or no longer; OSError."""
+    if until is None or not wait:
+        fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return None
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(_LOOK_SECONDS)
+
+
 def _user_name(uid: int) -> str:
     try:
         return f"the user {pwd.getpwuid(uid).pw_name}"
@@ -162,14 +180,15 @@ class Directory:
 
     @contextmanager
     def alone(self, *, surely: bool = True, wait: bool = True) -> Iterator[None]:
-        """Nobody else is so in this directory meanwhile. Raises OSError; not `surely`: where nothing can be locked, all
-        go on. Not `wait`: BlockingIOError if somebody is.
+        """Nobody else is so in this directory meanwhile. Raises OSError; not `surely`: where nothing can be locked, or
+        somebody keeps the lock for long (whoever can read the directory may), all go on. Not `wait`: BlockingIOError if
+        somebody is.
         """
         fd = -1
         try:
             try:
                 fd = self.opened()
-                fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(fd, wait=wait, until=None if surely else time.monotonic() + _LOCK_SECONDS)
             except OSError:
                 if surely:
                     raise
@@ -265,7 +284,11 @@ class Directory:
         """Points a symbolic link somewhere else, at one stroke."""
         fresh = f".{name}.{os.urandom(4).hex()}"
         os.symlink(target, fresh, dir_fd=self.fd)
-        os.replace(fresh, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        try:
+            os.replace(fresh, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except OSError:
+            self.remove(fresh)
+            raise
 
     def put(
         self, name: str, content: bytes, *, durable: bool = False, unless: Callable[[], bool] = lambda: False

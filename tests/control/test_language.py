@@ -215,7 +215,9 @@ def test_refused_survives_a_pipe() -> None:
         ("json secret canary", "secret ****"),
         ('sql "postgresql://u@h/d?sslpassword=canary&x=1" a', 'sql "postgresql://u@h/d?sslpassword=****&x=1" a'),
         ('sql "host=db password=canary"', 'sql "host=db password=****"'),
+        ("sql \"host=db password='canary two'\"", 'sql "host=db password=****\'"'),
         ("passwordfile=/etc/x", "passwordfile=/etc/x"),
+        (f"show {'a-' * 4000}", f"show {'a-' * 4000}"),
     ],
 )
 def test_a_line_as_it_is_logged(said: str, logged: str) -> None:

@@ -70,6 +70,8 @@ def test_the_prompt(here: Console, tmp_path: Path) -> None:
     for line in ("apply my.rc", "help apply"):
         terminal.type(f"{line}\n")
         terminal.expect("apply is said in the shell: pcontrol apply --help")
+    terminal.type("help draft apply\n")
+    terminal.expect("help draft apply\r?\n(?!apply is said)")
     terminal.type("nonsense\n")
     terminal.expect("column 1: nonsense is unknown")
     terminal.expect("pserv> ")

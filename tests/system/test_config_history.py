@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
@@ -101,18 +103,19 @@ def test_what_was_in_force_comes_back(tmp_path: Path) -> None:
         assert _pcontrol(proxy, "drift", str(kept)).returncode == 1, "a file that is faulty is another matter"
 
 
-def test_what_cannot_be_as_it_was_stays(tmp_path: Path) -> None:
-    """And nothing else of that configuration is refused for it."""
-    (tmp_path / "start.rc").write_text("set maxsession 10\n")
+@pytest.mark.parametrize("said", [True, False])
+def test_what_cannot_be_as_it_was_stays(tmp_path: Path, said: bool) -> None:
+    """Whether it was said or was the first value; and nothing else of that configuration is refused for it."""
+    (tmp_path / "start.rc").write_text("set maxsession 1000\n" if said else "set backlog 100\n")
     with Proxy(tmp_path, options=["-c", str(tmp_path / "start.rc")]) as proxy:
-        wait_until(lambda: "maxsession 10" in proxy.said("show").lines, "the start configuration is in force")
+        wait_until(lambda: "maxsession 1000" in proxy.said("show").lines, "the start configuration is in force")
         number = proxy.json("config history")[0]["number"]
-        for line in ("set grace 3s", "set maxsession 20"):
+        for line in ("set grace 3s", "set maxsession 2000"):
             proxy.said(line)
         told = proxy.said(f"config rollback {number}").text
         assert "note: as it was it cannot be again, so it stays: maxsession" in told
         lines = proxy.said("show config").lines
-        assert ("set maxsession 20" in lines, "set grace 3s" in lines) == (True, False)
+        assert ("set maxsession 2000" in lines, "set grace 3s" in lines) == (True, False)
 
 
 def test_a_directory_that_cannot_be_used_stops_nothing(tmp_path: Path) -> None:

@@ -215,11 +215,12 @@ def _same(thing: Any, running: Any) -> Any:
 def _not_now(context: CommandContext, config: Config) -> Mapping[str, str]:
     """The variables whose values of this config are refused as things are now, and why."""
     why: dict[str, str] = {}
+    there = context_with(context, config)
     for row in context.program.variables:
         if row.check is None or row.read_only or config.variables[row.name] == context.config.variables[row.name]:
             continue
         try:
-            row.check(context, config.variables[row.name])
+            row.check(there, config.variables[row.name])
         except (CommandRefused, Unfit) as refused:
             why[row.name] = getattr(refused, "text", str(refused))
     return why

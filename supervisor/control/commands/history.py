@@ -23,7 +23,7 @@ from supervisor.control.files.historyfile import (
     lines_in,
 )
 from supervisor.control.files.rcfile import COMES, NOTHING_DIFFERS
-from supervisor.control.language.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.language.context import Arguments, CommandContext, ControlCommand, Variable, context_with
 from supervisor.control.language.kinds import Choice, Int, Time
 from supervisor.control.language.lookups import Job, Unfit
 from supervisor.control.language.outcome import Outcome, Reapply, Reply
@@ -180,25 +180,35 @@ def _rollback(context: CommandContext, arguments: Arguments) -> Outcome:
 
 
 def _as_it_can_be(context: CommandContext, lines: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The lines, with the value of now in place of one that a variable cannot have any more, and the names of those. So
-    it is with `rollback`.
+    """The lines, with the value of now in place of one that a variable cannot have any more while the program runs,
+    said or not; and the names of those. So it is with `rollback`.
     """
-    rows = {row.name: row for row in context.program.variables if row.check is not None}
-    can_be, stay = [], []
-    for line in lines:
-        words = split(line)
-        row = rows.get(words[1]) if len(words) == 3 and words[0] == "set" else None
-        if row is not None and (now := context.in_force.variables[row.name]) != (
-            value := row.kind.parse(words[2], context.lookups)
-        ):
-            assert row.check is not None
-            try:
-                row.check(context, value)
-            except CommandRefused:
-                stay.append(row.name)
-                line = phrase(["set", row.name, row.kind.format(now)])
-        can_be.append(line)
-    return can_be, stay
+    said = {str(words[1]): words[2] for words in map(split, lines) if len(words) == 3 and words[0] == "set"}
+    now = context.in_force.variables
+    stay = {row.name: row for row in context.program.variables if _only_at_start(context, row, said.get(row.name))}
+    kept = [phrase(["set", name, row.kind.format(now[name])]) for name, row in stay.items()]
+    others = [line for line in lines if not (split(line)[:1] == ["set"] and split(line)[1] in stay)]
+    return [*kept, *others], list(stay)
+
+
+def _only_at_start(context: CommandContext, row: Variable, said: str | None) -> bool:
+    """Whether a variable could have the value that is said, or its first one, if the program were just starting, and
+    cannot as things are. What is wrong with it anyway is told of its line.
+    """
+    if row.check is None or row.read_only:
+        return False
+    try:
+        value = context.first.variables[row.name] if said is None else row.kind.parse(said, context.lookups)
+        if value == context.in_force.variables[row.name]:
+            return False
+        row.check(context_with(context, context.config, starting=True), value)
+    except (CommandRefused, Unfit):
+        return False
+    try:
+        row.check(context, value)
+    except CommandRefused:
+        return True
+    return False
 
 
 def history_commands() -> list[ControlCommand]:

@@ -73,6 +73,8 @@ def _can_be_measured(what: str, context: CommandContext, value: int) -> None:
 
 
 def _can_be_written(context: CommandContext, value: str) -> None:
+    if value == "-" and not context.status.pid:
+        return  # of `--check`: its own standard error is not that of the program which will run
     try:
         context.lookups.writable(value)
     except Unfit as unfit:

@@ -312,8 +312,8 @@ def made_ready(context: CommandContext, change: Change) -> Change:
     return context.program.check_change(context, context.program.complete_change(context, change))
 
 
-def context_with(context: CommandContext, config: Config) -> FrozenContext:
-    """The context as it would be if this config were running."""
+def context_with(context: CommandContext, config: Config, *, starting: bool = False) -> FrozenContext:
+    """The context as it would be if this config were running, or, `starting`, the program just starting."""
     return FrozenContext(
         config,
         context.first,
@@ -323,5 +323,5 @@ def context_with(context: CommandContext, config: Config) -> FrozenContext:
         limits=context.limits,
         status=context.status,
         running=context.in_force,
-        starting=context.starting,
+        starting=starting or context.starting,
     )
