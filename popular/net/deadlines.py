@@ -97,7 +97,8 @@ class Deadlines(Timed):
             self._to_step = NEVER
             owner.expired("step")
         elif now >= self._until:
-            self._until = NEVER
+            if self._is_in:
+                self._until = NEVER  # who commits may go on for a while; before the login nobody may
             owner.expired("session" if self._is_in else "auth")
         elif now >= owner.idle_at():
             owner.expired("idle")

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from hashlib import blake2b
 from typing import NamedTuple
 
-from popular.pdm.contract import UNKNOWN, Authenticated, Question, Refused, Secret, Token, Unknown
+from popular.pdm.contract import UNKNOWN, Authenticated, CannotTell, Question, Refused, Secret, Token, Unknown
 from popular.protocol.replies import OF_THE_SERVER, known_code
 
 _DIGEST = 16
@@ -124,14 +124,20 @@ class AnswerCache:
                 del self._answers[key]
 
 
+def tells_nothing(answer: object) -> bool:
+    """Whether nothing is known of the user by it: the module cannot tell, or says that its server is at fault."""
+    is_of_server = isinstance(answer, Refused) and known_code(answer.code.encode()) in OF_THE_SERVER
+    return is_of_server or isinstance(answer, CannotTell)
+
+
 def to_keep(answer: object) -> Authenticated | Refused | Unknown | None:
     """What of an answer may be kept; None for nothing."""
     if isinstance(answer, Unknown):
         return UNKNOWN
     if not isinstance(answer, (Authenticated, Refused)):
         return None
-    if isinstance(answer, Refused) and known_code(answer.code.encode()) in OF_THE_SERVER:
-        return None  # it says nothing of the user
+    if tells_nothing(answer):
+        return None
     return None if answer.route is not None and answer.route.secret is not None else answer
 
 

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from popular.pdm import chain
-from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
+from popular.pdm.answercache import AnswerCache, CachedAnswer, tells_nothing, to_keep
 from popular.pdm.breaker import Breaker
 from popular.pdm.contract import (
     CHALLENGE,
@@ -173,7 +173,7 @@ class Guarded:
             return found.answer
         how.events.cached(self.ident, "miss")
         answer = await self._put(step, question, how)
-        if isinstance(answer, CannotTell):
+        if tells_nothing(answer):
             if found is not None and flushes == cache.flushes and found.is_useful(monotonic(), terms.stale):
                 how.events.cached(self.ident, "stale")
                 return found.answer
@@ -350,9 +350,10 @@ class Guarded:
             if ready is None:
                 return
             self._getting_ready = asyncio.get_running_loop().create_task(outcome_on_loop(ready()))
-        if not self._getting_ready.done():
-            await asyncio.shield(self._getting_ready)
-        returned(self._getting_ready.result())
+        getting = self._getting_ready  # another one may have begun anew when this one's end is heard of
+        if not getting.done():
+            await asyncio.shield(getting)
+        returned(getting.result())
 
     async def close(self) -> None:
         """Nobody asks any more: lets the module go."""

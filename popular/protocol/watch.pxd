@@ -12,10 +12,11 @@ cpdef int seen_of_mail_end(int seen, bytes piece) except -1
 cdef class CommandWatch:
     cdef public bytes _answer, _line
     cdef public unsigned int _answers, _last, _owed, deletes, open
-    cdef public bint _status, fetches, quit
+    cdef public bint _status, fetches, quit, unsure
     cpdef see(self, bytes data)
     @cython.locals(verb=cython.uint)
     cdef _command(self, bytes line)
+    cpdef spoke(self)
     cpdef hear(self, bytes data)
     @cython.locals(is_later=bint)
     cdef _tell_status(self, bytes line)

@@ -41,7 +41,19 @@ def seen_of_mail_end(seen: int, piece: bytes) -> int:
 class CommandWatch:
     """Sees the client's stream piece by piece. `quit` once QUIT was sent; `deletes` since login or RSET."""
 
-    __slots__ = ("_answer", "_answers", "_last", "_line", "_owed", "_status", "deletes", "fetches", "open", "quit")
+    __slots__ = (
+        "_answer",
+        "_answers",
+        "_last",
+        "_line",
+        "_owed",
+        "_status",
+        "deletes",
+        "fetches",
+        "open",
+        "quit",
+        "unsure",
+    )
 
     def __init__(self) -> None:
         self.quit = False
@@ -49,7 +61,9 @@ class CommandWatch:
         self.fetches = False
         """The last command has asked for a mail."""
         self.open = 0
-        """Commands since the backend last said something; whoever hears it, before QUIT, sets this to 0."""
+        """Commands since the backend last said something."""
+        self.unsure = False
+        """It has spoken while several were open: how many of them that has answered nobody knows, from then on."""
         self._owed = self._last = 0
         """Answers after QUIT, the one to QUIT included; and so for the last QUIT, if more than one was sent ahead."""
         self._answers = 0
@@ -92,6 +106,12 @@ class CommandWatch:
         elif verb == _RSET:
             self.deletes = 0
 
+    def spoke(self) -> None:
+        """The backend has said something, before QUIT."""
+        if self.open > 1:
+            self.unsure = True
+        self.open = 0
+
     def hear(self, data: bytes) -> None:
         """What the backend says after QUIT."""
         if not self._answer and find(data, _LF) == len(data) - 1:
@@ -115,7 +135,9 @@ class CommandWatch:
         is_later = self._answers > self._owed
         if self._last > self._owed and (is_later or line.startswith(b"-")):
             self._owed = self._last
-        elif is_later and self.open > self._owed:  # and not: a line of a mail that was asked for ahead of QUIT
+        elif (
+            is_later and self.open > self._owed and not self.unsure
+        ):  # and not: a line of a mail that was asked for ahead of QUIT
             self._take_back()
 
     def _take_back(self) -> None:

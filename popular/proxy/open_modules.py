@@ -138,7 +138,7 @@ def _unless_emptied(module: AnyModule, *, knew_somebody: bool) -> AnyModule:
     """The module; or ModuleFailed if all users are gone: `fallback` would be shown the passwords of all of them."""
     if knew_somebody and _knows_nobody(module):
         module.close()
-        (path, *_) = module.files or (module.ident,)
+        (path, *_) = getattr(module, "files", None) or (module.ident,)
         raise ModuleFailed(f"{path}: all users are gone; if that is meant, `pdm del` and `pdm add` the module")
     return module
 
@@ -173,7 +173,10 @@ def _open_module(spec: ModuleSpec, had: OpenModule | None, config: Config) -> Op
         return _loaded(spec, had is None and has_known_somebody(config, spec.id))
     if had.spec.reloads != spec.reloads:
         try:
-            return _successor(spec, had)
+            made = _successor(spec, had)
+            if spec.lenient and is_other_code(config, spec.id, made.code):
+                made.is_newer()
+            return made
         except BaseException as error:  # what a module raises must not stop the change of all others
             reason = _reason(error)
             if not spec.lenient:

@@ -46,7 +46,7 @@ from supervisor.control.language.outcome import (
 )
 from supervisor.control.wire.access import Access
 from supervisor.control.wire.peer import Peer
-from supervisor.control.words import CommandRefused, of_no_command, without_secret
+from supervisor.control.words import INCLUDE, CommandRefused, of_no_command, without_secret
 from supervisor.master.audit import COMMAND_DENIED, Audit
 from supervisor.master.change import Changes
 from supervisor.master.history import ConfigHistory
@@ -415,7 +415,7 @@ class Executor:
 
     def _without_foreign(self, line: str) -> str:
         """As it may be logged, see of_no_command."""
-        return of_no_command(line, self._language.next_words(())) or line
+        return of_no_command(line, (*self._language.next_words(()), INCLUDE)) or line
 
     def _refuse(self, task: _Task, reason: str, message: Message = messages.COMMAND_REFUSED) -> None:
         if not task.origin.quiet and not task.said:  # else it is refused, and told, as what was said

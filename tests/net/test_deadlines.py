@@ -54,6 +54,23 @@ def test_a_step_that_another_one_ends_in_puts_no_deadline_off() -> None:
     loop.close()
 
 
+def test_the_time_to_log_in_is_told_until_something_comes_of_it() -> None:
+    """Whoever is answered then, and does not end by it, is not in, and has no more time."""
+    loop = EventLoop()
+    wheel = Wheel(loop)
+    owner = Stepping(wheel, time.monotonic() + 2.0)
+    now = time.monotonic()
+    for seconds in (3.0, 4.0):
+        owner.deadlines.on_time(now + seconds)
+    assert owner.heard == ["auth", "auth"]
+    owner.deadlines.login_done(10.0)
+    owner.deadlines.on_time(now + 5.0)
+    assert owner.heard == ["auth", "auth"]
+    owner.deadlines.stop()
+    wheel.stop()
+    loop.close()
+
+
 def test_the_end_of_a_session_is_told_once() -> None:
     """Whoever may go on for a while has asked for a step, and is not told at each turn of the wheel."""
     loop = EventLoop()

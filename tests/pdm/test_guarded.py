@@ -257,13 +257,13 @@ def test_an_old_answer_ends_with_a_newer_one_that_is_not_kept(since, negative):
 
 
 def test_an_old_answer_counts_while_the_module_cannot_tell():
-    """However often."""
-    answers = [Authenticated(HERE), CannotTell("down"), CannotTell("down")]
+    """However often, and also where it says so by a refusal that is its server's."""
+    answers = [Authenticated(HERE), CannotTell("down"), Refused(code="SYS/TEMP"), CannotTell("down")]
     guard = Guarded(InTurn(answers))
     how = Asking(Terms(cache=0.001, stale=3600.0), Unheard())
 
     async def heard():
-        for _ in range(3):
+        for _ in range(4):
             assert await guard.put(Step(guard.module, CHECK), question(), how) == Authenticated(HERE)
             await asyncio.sleep(0.002)
 

@@ -14,7 +14,7 @@ def watched(*said: str | bytes) -> CommandWatch:
         elif watch.quit:
             watch.hear(piece)
         else:
-            watch.open = 0
+            watch.spoke()
     return watch
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from popular.net.channel import Channel
+from popular.protocol.watch import MAIL_END
 from popular.proxy.session.optional_steps import _standing
 from supervisor.serving.session import CutCost
 from tests.proxy.test_relay import Joined, joined
@@ -89,6 +90,9 @@ def test_a_client_that_reads_slowly_is_given_his_mail(backend: Any) -> None:
         while took < sent:
             one.loop.core.run(0.0)
             took += len(one.client.recv(1 << 20))
+        assert one.relay.lingers == (backend is not Channel), "in clear it was told, and owes the rest of the mail"
+        one.backend.sendall(MAIL_END)
+        one.turn(lambda: one.relay.to_client == sent + len(MAIL_END))
         assert one.relay.lingers
 
 
@@ -103,6 +107,7 @@ def test_a_client_that_reads_slowly_is_given_his_mail(backend: Any) -> None:
         (["DELE 1\r\n", b"+OK\r\n", " qu"], CutCost.COMMITTING),
         (["DELE 1\r\n", b"+OK\r\n", "\tQUIT\r\n"], CutCost.COMMITTING),
         (["QUIT\r\n"], CutCost.COMMITTING),
+        (["DELE 1\r\nDELE 2\r\nDELE 3\r\n", b"+OK\r\n", "QUIT\r\n", b"+OK\r\n+OK\r\n"], CutCost.COMMITTING),
     ],
 )
 def test_who_is_spared(said: list[str | bytes], cost: CutCost) -> None:

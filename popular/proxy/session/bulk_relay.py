@@ -126,7 +126,7 @@ class BulkRelay(EventTaker):
         self.last_activity = self._client.now()
         transfer.close()
         self._transfer = None
-        self.watch.open = 0
+        self.watch.spoke()
 
     def _empty(self, transfer: Transfer) -> bool:
         """Whether the client has taken all that is in the pipe."""
@@ -154,12 +154,16 @@ class BulkRelay(EventTaker):
         on until it has been quiet for LINGER_SECONDS.
 
         In TLS it has not been told: TLS has no half that could be closed alone (Python's `unwrap` would lose what comes
-        at that moment). While QUIT is not answered the backend takes the time it wants; so does one that was told, and
-        has a command to answer.
+        at that moment). While QUIT is not answered, for certain, the backend takes the time it wants; so does one that
+        was told, and has a command to answer, or the rest of a mail to give.
         """
-        if not self._client_done or not self._reads_backend or self._for_client:
+        watch = self.watch
+        if not self._client_done or not self._reads_backend or self._for_client or self._for_backend:
             return False
-        return self.watch.quit_answered if self.watch.quit else self._backend.tls or not self.watch.open
+        if watch.quit:
+            return watch.quit_answered and not watch.unsure
+        owes = watch.open or watch.unsure or (watch.fetches and self._mail_end < len(MAIL_END))
+        return self._backend.tls or not owes
 
     def cut_cost(self) -> CutCost:
         """What would be lost. A mail seems to be under way where something is held back, or was passed on just now, or
@@ -167,7 +171,7 @@ class BulkRelay(EventTaker):
         """
         watch = self.watch
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
-        if watch.quit and (holds or not watch.quit_answered):
+        if watch.quit and (holds or watch.unsure or not watch.quit_answered):
             return CutCost.COMMITTING
         is_unread = self._client.pending() or unread(self._client.fd) > 0
         if watch.deletes:

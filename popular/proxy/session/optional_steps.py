@@ -315,7 +315,8 @@ class OptionalSteps(Verbs):
 
     def expired(self, what: str) -> None:
         if self._ending:
-            self.end(self._ending)
+            if what != "auth":  # which comes again and again; the last reply has its own seconds (`finish`)
+                self.end(self._ending)
         else:
             self._tell_if_open(self._expire, what)
 

@@ -162,7 +162,7 @@ class Relay(BulkRelay):
             if self.watch.quit:
                 self.watch.hear(piece)
             else:
-                self.watch.open = 0
+                self.watch.spoke()
             self._give_client(piece)
             return len(piece) == backend.most
         if piece is not None:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from popular.pdm import chain
-from popular.pdm.answercache import CachedAnswer
+from popular.pdm.answercache import CachedAnswer, tells_nothing
 from popular.pdm.contract import (
     CHALLENGE,
     SCRAM,
@@ -166,7 +166,7 @@ def _remembered(guard: Guarded, how: Asking, question: Question, *, answer: obje
 
 def _stale(how: Asking, answer: object) -> float:
     """For how long over its time an answer that lets in counts, where the module gives this one now."""
-    return how.terms.stale if isinstance(answer, CannotTell) else 0.0
+    return how.terms.stale if tells_nothing(answer) else 0.0
 
 
 def _may_differ(guard: Guarded, how: Asking, question: Question, *, answer: object) -> bool:

@@ -90,7 +90,7 @@ class QuestionQueue:
         self._refuse(refused)
         if refused is waiting:
             return TOO_MANY
-        self._context.loop.call_soon(refused.answered, TOO_MANY)
+        self._context.loop.call_soon(lambda: None if refused.is_dropped else refused.answered(TOO_MANY))
         return waiting
 
     def _refuse(self, refused: PendingQuestion[Any]) -> None:
