@@ -456,10 +456,15 @@ def test_a_newcomer_that_is_sent_away_leaves_the_old_one_in_place(tmp_path: Path
 def test_another_users_directory_is_not_taken(tmp_path: Path) -> None:
     """A second pproxy as another user is refused while the first one lives; the directory stays the first one's."""
     with Proxy(tmp_path) as first:
-        second = _beside(first, tmp_path, "", "-u", "nobody")
-        _out, errors = second.communicate(timeout=patient(20))
-
+        second = subprocess.run(
+            [*_second(first, tmp_path), "-u", "nobody"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=patient(20),
+            check=False,
+        )
         assert second.returncode == 1
-        assert "in use by an instance of another user" in errors
+        assert "in use by an instance of another user" in second.stderr
         assert first.rundir.stat().st_uid == os.getuid()
         assert first.said("show pid").lines == [f"pid {first.pid}"]
