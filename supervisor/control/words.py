@@ -29,8 +29,9 @@ _SECRET_LINE = re.compile(rf'["\\\s]*(?:(?:json|complete|draft["\s]+say)["\\\s]+
 """However it is quoted, and whatever stands in front of it: rather too many lines than one too few."""
 _SECRET_IN_URL = re.compile(r"(://[^\s\"/?@:]*:)[^\s\"?]*@")
 """It is refused, and was said all the same."""
+_QUOTED = r"""\\*"(?:[^"\\]|\\+[^\\])*|\\*'(?:[^'\\]|\\+[^\\])*"""
 _SECRET_VALUE = re.compile(
-    r"(?<![\w-])([\w-]*(?:pass(?:word|wd)?|pwd|secret|token|api[_-]?key))=(?:\\?[\"'][^\"']*|[^\s\"'&]+)", re.IGNORECASE
+    rf"""(?<![\w-])([\w-]*(?:pass(?:word|wd)?|pwd|secret|token|api[_-]?key))=(?:{_QUOTED}|[^\s"'&]+)""", re.IGNORECASE
 )
 """The like in the words of databases and of queries."""
 _COMMAND_IN_LINE = re.compile(r"((?:(?:json|complete|draft\s+say)\s+)*)([a-z]*)(\S*)")

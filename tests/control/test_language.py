@@ -216,6 +216,7 @@ def test_refused_survives_a_pipe() -> None:
         ('sql "postgresql://u@h/d?sslpassword=canary&x=1" a', 'sql "postgresql://u@h/d?sslpassword=****&x=1" a'),
         ('sql "host=db password=canary"', 'sql "host=db password=****"'),
         ("sql \"host=db password='canary two'\"", 'sql "host=db password=****\'"'),
+        ('sql "host=db password=\'ab\\"cd ef\' x"', 'sql "host=db password=****\' x"'),
         ("passwordfile=/etc/x", "passwordfile=/etc/x"),
         (f"show {'a-' * 4000}", f"show {'a-' * 4000}"),
     ],

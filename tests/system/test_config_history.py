@@ -109,6 +109,7 @@ def test_what_cannot_be_as_it_was_stays(tmp_path: Path, said: bool) -> None:
     (tmp_path / "start.rc").write_text("set maxsession 1000\n" if said else "set backlog 100\n")
     with Proxy(tmp_path, options=["-c", str(tmp_path / "start.rc")]) as proxy:
         wait_until(lambda: "maxsession 1000" in proxy.said("show").lines, "the start configuration is in force")
+        wait_until(lambda: proxy.json("config history"), "it is in the history")
         number = proxy.json("config history")[0]["number"]
         for line in ("set grace 3s", "set maxsession 2000"):
             proxy.said(line)

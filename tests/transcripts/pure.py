@@ -131,7 +131,7 @@ class _Session(PureSession):
             if self._watch.quit:
                 self._watch.hear(data)
             else:
-                self._watch.open = 0
+                self._watch.spoke()
             self.verbs.to_client += data
         else:
             self.backend_says(data)

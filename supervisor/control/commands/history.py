@@ -206,7 +206,7 @@ def _only_at_start(context: CommandContext, row: Variable, said: str | None) -> 
         return False
     try:
         row.check(context, value)
-    except CommandRefused:
+    except (CommandRefused, Unfit):
         return True
     return False
 
