@@ -16,7 +16,7 @@ cdef class CommandWatch:
     cpdef see(self, bytes data)
     @cython.locals(verb=cython.uint)
     cdef _command(self, bytes line)
-    cpdef spoke(self)
+    cpdef spoke(self, bytes said=*)
     cpdef hear(self, bytes data)
     @cython.locals(is_later=bint)
     cdef _tell_status(self, bytes line)

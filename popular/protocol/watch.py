@@ -9,8 +9,8 @@ in between, and who has none can be cut without harm.
 Whether QUIT was answered shows when the connection ends. Its answer is the last line of all, and a status; with
 commands sent ahead there are as many statuses after QUIT as commands that were open then. All that was sent before
 the backend last spoke is taken for answered: so nothing that it says before QUIT is looked at, and only a client that
-sends QUIT in a segment of its own, ahead of answers, could have its end taken for better than it was. If a later
-command is answered too, it was no QUIT for the backend (which closes after one), and is taken back.
+sends QUIT in a segment of its own, ahead of answers (`unsure`), could have its end taken for better than it was. If a
+later command is answered too, it was no QUIT for the backend (which closes after one), and is taken back.
 """
 
 from popular.protocol.lines import NullByte
@@ -106,10 +106,12 @@ class CommandWatch:
         elif verb == _RSET:
             self.deletes = 0
 
-    def spoke(self) -> None:
+    def spoke(self, said: bytes = b"") -> None:
         """The backend has said something, before QUIT."""
         if self.open > 1:
             self.unsure = True
+        elif self.fetches and self.open and said.startswith(b"-ERR"):
+            self.fetches = False  # no mail comes
         self.open = 0
 
     def hear(self, data: bytes) -> None:
@@ -135,10 +137,8 @@ class CommandWatch:
         is_later = self._answers > self._owed
         if self._last > self._owed and (is_later or line.startswith(b"-")):
             self._owed = self._last
-        elif (
-            is_later and self.open > self._owed and not self.unsure
-        ):  # and not: a line of a mail that was asked for ahead of QUIT
-            self._take_back()
+        elif is_later and self.open > self._owed and not self.unsure:
+            self._take_back()  # and it was no line of a mail that was asked for ahead of QUIT
 
     def _take_back(self) -> None:
         """The backend goes on: it has obeyed no QUIT."""
@@ -166,3 +166,8 @@ class CommandWatch:
     def quit_answered(self) -> bool:
         """Whether the client has had its answer to QUIT, as far as it shows; for certain only if this is the end."""
         return self.quit and self._status and not self._answer and self._answers >= self._owed
+
+    @property
+    def quit_surely_answered(self) -> bool:
+        """Whether it has while it lasts: an answer to what was sent ahead may have been counted for it."""
+        return self.quit_answered and not self.unsure

@@ -28,7 +28,7 @@ LINGER_SECONDS = 5.0
 
 
 class BulkRelay(EventTaker):
-    """One pair, as far as much is passed on, or for long."""
+    """Client and backend, as far as much is passed on, or for long."""
 
     __slots__ = (
         "_backend",
@@ -149,6 +149,11 @@ class BulkRelay(EventTaker):
     # While it lasts
 
     @property
+    def _is_in_mail(self) -> bool:
+        """The end of a mail that was asked for has not been seen; of one that the kernel moved it never is."""
+        return self.watch.fetches and self._mail_end < len(MAIL_END)
+
+    @property
     def lingers(self) -> bool:
         """The client sends nothing more, has taken all, and nothing is owed to him as far as we know: the backend goes
         on until it has been quiet for LINGER_SECONDS.
@@ -161,9 +166,8 @@ class BulkRelay(EventTaker):
         if not self._client_done or not self._reads_backend or self._for_client or self._for_backend:
             return False
         if watch.quit:
-            return watch.quit_answered and not watch.unsure
-        owes = watch.open or watch.unsure or (watch.fetches and self._mail_end < len(MAIL_END))
-        return self._backend.tls or not owes
+            return watch.quit_surely_answered
+        return self._backend.tls or not (watch.open or watch.unsure or self._is_in_mail)
 
     def cut_cost(self) -> CutCost:
         """What would be lost. A mail seems to be under way where something is held back, or was passed on just now, or
@@ -171,13 +175,13 @@ class BulkRelay(EventTaker):
         """
         watch = self.watch
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
-        if watch.quit and (holds or watch.unsure or not watch.quit_answered):
+        if watch.quit and (holds or not watch.quit_surely_answered):
             return CutCost.COMMITTING
         is_unread = self._client.pending() or unread(self._client.fd) > 0
         if watch.deletes:
             return CutCost.COMMITTING if is_unread or watch.may_become_quit else CutCost.UNCOMMITTED
         on_its_way = is_unread or watch.is_in_line
-        patience = _STALLED_SECONDS if watch.fetches and self._mail_end < len(MAIL_END) else _MOMENT_SECONDS
+        patience = _STALLED_SECONDS if self._is_in_mail else _MOMENT_SECONDS
         busy = holds or watch.awaits_answer or on_its_way or self._client.now() - self.last_activity < patience
         return CutCost.IN_TRANSFER if busy else CutCost.IDLE
 

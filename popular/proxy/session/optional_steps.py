@@ -1,5 +1,6 @@
 """What a session does that a plain login passes by: PROXY header, TLS, mail check, lease, holds, a backend that fails;
-and what its deadlines and the supervisor ask of it.
+and what each session has to wait for: entries that come late, verbs that are done after the entry, deadlines, and what
+the supervisor asks.
 
 The base class of `Session` (session.py), which sets up the parts that are worked with here, and has what follows each
 entry (`_settle`) and the end.
@@ -38,7 +39,7 @@ from supervisor.serving.session import CutCost, Whose
 
 
 class OptionalSteps(Verbs):
-    """One client connection, as far as a plain login has no need of it."""
+    """One client connection, as far as one need not know it to follow a plain login."""
 
     __slots__ = (
         "_accepted_at",

@@ -162,9 +162,7 @@ class Relay(BulkRelay):
             if self.watch.quit:
                 self.watch.hear(piece)
             else:
-                if self.watch.fetches and self.watch.open == 1 and piece.startswith(b"-ERR"):
-                    self.watch.fetches = False  # no mail comes
-                self.watch.spoke()
+                self.watch.spoke(piece)
             self._give_client(piece)
             return len(piece) == backend.most
         if piece is not None:
