@@ -30,6 +30,8 @@ class RunCommand(Job):
         # If the master is killed the move is taken back, so nothing of it goes on.
         rights.die_with_parent()
         rights.renounce()
+        # One that comes while the command begins is told when there is something to end.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         run = subprocess.Popen(
             self.words,
             stdin=subprocess.DEVNULL,
@@ -37,10 +39,11 @@ class RunCommand(Job):
             stderr=subprocess.PIPE,
             cwd="/",
             start_new_session=True,
-            preexec_fn=rights.die_with_parent,
+            preexec_fn=_begin,
         )
         try:
             signal.signal(signal.SIGTERM, self._end)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
             self._wait(run)
         except BaseException:
             with suppress(OSError):
@@ -60,6 +63,12 @@ class RunCommand(Job):
             raise Unfit(
                 f"the command {self.words[0]} ended with {code}{': ' + words if words and words.isprintable() else ''}"
             )
+
+
+def _begin() -> None:
+    """In the child, before it becomes the command."""
+    rights.die_with_parent()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 def _said_until_its_end(run: "subprocess.Popen[bytes]", seconds: float) -> bytes | None:

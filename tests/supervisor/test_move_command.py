@@ -2,10 +2,12 @@
 
 import os
 import signal
+import subprocess
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +62,22 @@ def test_what_talks_without_end_has_its_time() -> None:
     assert outcome("yes >&2 & yes >&2", 0.3) == "the command /bin/sh was not done in time, and is killed"
 
 
+def test_an_end_while_it_begins_is_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come when the command runs already, and nobody knows of it yet."""
+    popen, child = subprocess.Popen, tmp_path / "child"
+
+    def ended_meanwhile(*words: Any, **options: Any) -> Any:
+        made = popen(*words, **options)
+        wait_until(lambda: child.exists() and child.read_text().endswith("\n"), "it runs")
+        os.kill(os.getpid(), signal.SIGTERM)
+        return made
+
+    monkeypatch.setattr(subprocess, "Popen", ended_meanwhile)
+    why = outcome(f"sleep 600 & echo $! > {child}; wait", patient(60))
+    assert why == "the command /bin/sh is killed, for the program is ending"
+    wait_until(lambda: _is_gone(child), "what it has begun is gone")
+
+
 def test_the_end_of_the_job_ends_it(tmp_path: Path) -> None:
     """With all that it has begun: nothing of it goes on when the user comes in again."""
     child = tmp_path / "child"
@@ -69,5 +87,9 @@ def test_the_end_of_the_job_ends_it(tmp_path: Path) -> None:
     assert receiver.poll(patient(30))
     assert "is killed, for the program is ending" in receiver.recv()
     process.join()
+    wait_until(lambda: _is_gone(child), "what it has begun is gone")
+
+
+def _is_gone(child: Path) -> bool:
     ended = Path(f"/proc/{child.read_text().strip()}/stat")
-    wait_until(lambda: not ended.exists() or ended.read_text().split()[2] == "Z", "what it has begun is gone")
+    return not ended.exists() or ended.read_text().split()[2] == "Z"
