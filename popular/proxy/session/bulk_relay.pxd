@@ -13,7 +13,8 @@ cdef class BulkRelay(EventTaker):
     cdef public int _mail_end
     cdef public double last_activity
     cdef public long long to_client
-    cdef _set_up_bulk(self, pipes)
+    cdef _set_up(self, pipes, double now)
+    cdef _join(self, Channel client, Channel backend, bint client_done)
     cdef _read_client(self)
     cdef bint _read_backend(self) except -1
     cdef _balance(self)

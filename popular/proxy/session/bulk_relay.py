@@ -1,8 +1,8 @@
 """What a relay needs for a large mail, for what OpenSSL holds back, and while it lasts: a plain login passes it by.
 
 When a piece is as large as it can be (a large mail) and both legs are plain, the kernel moves the rest (splice). What
-is under way tells what would be lost if the two were cut now. The base class of `Relay` (relay.py), which takes the
-connections over, reads and passes on.
+is under way tells what would be lost if the two were cut now. The base class of `Relay` (relay.py), which reads and
+passes on: it holds what both work with.
 """
 
 import fcntl
@@ -48,26 +48,26 @@ class BulkRelay(EventTaker):
         "watch",
     )
 
-    # What `Relay` sets, and what it is for stands there.
-    _backend: Channel
-    _client: Channel
-    _client_done: bool
-    _for_backend: bytes
-    _for_client: bytes
-    _plain: bool
-    _reads_backend: bool
-    _reads_client: bool
-    last_activity: float
-    to_client: int
-    watch: CommandWatch
-
-    def _set_up_bulk(self, pipes: Pipes) -> None:
+    def _set_up(self, pipes: Pipes, now: float) -> None:
+        self._for_client = b""
+        self._for_backend = b""
+        self.last_activity = now
+        self.to_client = 0
+        self.watch = CommandWatch()
         self._pipes = pipes
         self._transfer: Transfer | None = None
         self._mail_end = 0
         """How many octets of a mail's end have come; all of them: the last one that was asked for is complete."""
         self._keepalive_on = False
         """The kernel watches the connection to the backend."""
+
+    def _join(self, client: Channel, backend: Channel, client_done: bool) -> None:
+        self._client = client
+        self._backend = backend
+        self._plain = not (client.tls or backend.tls)
+        self._client_done = client_done
+        self._reads_client = not client_done
+        self._reads_backend = True
 
     # What the subclass has (relay.py)
 

@@ -9,6 +9,7 @@ from popular.proxy.session.machine.verbs cimport Verbs
 from popular.proxy.session.relay cimport Relay
 from popular.proxy.session.row cimport SessionRow
 from popular.proxy.session.shared.runtime cimport VservRuntime
+from supervisor.system cimport wall
 
 cdef class OptionalSteps(Verbs):
     cdef public ClientConnection _client
@@ -22,7 +23,8 @@ cdef class OptionalSteps(Verbs):
     cdef public str _ending, _via
     cdef public double _accepted_at, _tls_began
     cdef public bint _has_deferred, _over
-    cdef _set_up_steps(self)
+    cdef _set_up_parts(self, VservRuntime runtime, long row_number, tuple peer)
+    cdef _open_client(self, int fd)
     cdef _settle(self)
     cdef _show(self)
     cpdef end(self, str ending)

@@ -2,8 +2,8 @@
 and what each session has to wait for: entries that come late, verbs that are done after the entry, deadlines, and what
 the supervisor asks.
 
-The base class of `Session` (session.py), which sets up the parts that are worked with here, and has what follows each
-entry (`_settle`) and the end.
+The base class of `Session` (session.py): it sets up the parts that both work with; what follows each entry (`_settle`)
+and the end are the subclass's.
 """
 
 import functools
@@ -36,6 +36,7 @@ from popular.proxy.session.who import Who
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.session import CutCost, Whose
+from supervisor.system import wall
 
 
 class OptionalSteps(Verbs):
@@ -61,16 +62,15 @@ class OptionalSteps(Verbs):
         "_via",
     )
 
-    # What `Session._set_up` sets up, and what it is for stands there.
-    _accepted_at: float
-    _client: ClientConnection
-    _deadlines: Deadlines
-    _login: LoginParts
-    _machine: Machine
-    _row: SessionRow
-    _runtime: VservRuntime
-
-    def _set_up_steps(self) -> None:
+    def _set_up_parts(self, runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> None:
+        self._runtime = runtime  # and not the parameter from here on: its type is known
+        self._accepted_at = self._runtime.context.clock.now
+        self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
+        self.row_number = row_number
+        self._machine = Machine(self, self._runtime.around, peer)
+        self._deadlines = Deadlines(self._runtime.context.wheel, self, self._accepted_at + self._runtime.authtimeout)
+        self._login = LoginParts(runtime, self)  # until the relay begins: most sessions are idle, and need it no more
+        self._row = SessionRow(runtime, row_number)
         self._via = ""
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
@@ -86,6 +86,10 @@ class OptionalSteps(Verbs):
         self._ending = ""
         """Why the session ends, as soon as the last reply has left."""
         self._over = False
+
+    def _open_client(self, fd: int) -> None:
+        self._client = ClientConnection(self._runtime.context, fd, self)
+        self._client.hear_of_reset()
 
     # What the subclass has (session.py)
 

@@ -1,7 +1,7 @@
 cimport cython
 
 from popular.net.channel cimport Channel
-from popular.protocol.watch cimport CommandWatch, seen_of_mail_end
+from popular.protocol.watch cimport seen_of_mail_end
 from popular.proxy.session.bulk_relay cimport BulkRelay
 from popular.proxy.session.events cimport SessionEvents
 

@@ -12,7 +12,7 @@ import socket
 from popular.net.channel import BROKEN, ENDED, Channel
 from popular.net.splice import Pipes
 from popular.protocol.lines import NullByte
-from popular.protocol.watch import CommandWatch, seen_of_mail_end
+from popular.protocol.watch import seen_of_mail_end
 from popular.proxy.session.bulk_relay import BulkRelay
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
@@ -31,26 +31,16 @@ class Relay(BulkRelay):
 
     def __init__(self, owner: SessionEvents, core: Poller, pipes: Pipes) -> None:
         """`take_over` follows at once. The owner hears of the end once, unless `close` comes first."""
-        self._set_up_bulk(pipes)
+        self._set_up(pipes, core.clock.now)
         self._owner = owner
         self._over = False
         self._flush_scheduled = False
         """What is held leaves at the end of this turn: nobody lags yet."""
-        self._for_client = b""
-        self._for_backend = b""
-        self.last_activity = core.clock.now
         self.from_client = 0
-        self.to_client = 0
-        self.watch = CommandWatch()
 
     def take_over(self, client: Channel, backend: Channel, client_done: bool) -> None:
         """From now on both channels are worked from here. `client_done`: the client sends nothing more."""
-        self._client = client
-        self._backend = backend
-        self._plain = not (client.tls or backend.tls)
-        self._client_done = client_done
-        self._reads_client = not client_done
-        self._reads_backend = True
+        self._join(client, backend, client_done)
         client.hand_to(self)
         backend.hand_to(self)
 

@@ -1,7 +1,6 @@
 cimport cython
 
 from popular.net.client cimport ClientConnection
-from popular.net.deadlines cimport Deadlines
 from popular.proxy.session.backend.backend_admission cimport BackendAdmission, BackendPlaces
 from popular.proxy.session.backend.backend_connection cimport BackendConnection
 from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
@@ -9,12 +8,11 @@ from popular.proxy.session.login_parts cimport LoginParts
 from popular.proxy.session.machine.machine cimport Machine
 from popular.proxy.session.optional_steps cimport OptionalSteps
 from popular.proxy.session.relay cimport Relay
-from popular.proxy.session.row cimport SessionRow, traffic_of
+from popular.proxy.session.row cimport traffic_of
 from popular.proxy.session.session_log cimport log_end
 from popular.proxy.session.shared.module_chain cimport ModuleChain
 from popular.proxy.session.shared.runtime cimport VservRuntime
 from supervisor.serving.context cimport WorkerContext
-from supervisor.system cimport wall
 
 cdef class Session(OptionalSteps):
     cdef public BackendPlaces _places

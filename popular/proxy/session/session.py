@@ -2,8 +2,8 @@
 
 It has the parts: a machine, deadlines, a client connection, what the login needs and a row of the table; where they
 are needed, the reader of a PROXY header and a relay. Here is what a plain login runs through, from the greeting to the
-end; what it passes by (TLS, mail check, holds, …) is the base class's (optional_steps.py). What a login has open
-meanwhile is kept, and given up, in login_parts.py.
+end. The base class (optional_steps.py) makes the parts, and has what a plain login passes by (TLS, mail check, holds,
+…). What a login has open meanwhile is kept, and given up, in login_parts.py.
 
 Each event from the loop is one entry into the machine, with `_settle` after it. No verb calls the machine (verbs.py):
 what a verb cannot do at once is deferred, one thing at a time (`_claim_turn`), and done by `_settle`. Whatever goes
@@ -16,8 +16,6 @@ what is raised, and says `fault`.
     _over       it has ended
 """
 
-from popular.net.client import ClientConnection
-from popular.net.deadlines import Deadlines
 from popular.pdm.contract import PASSWORD, Question
 from popular.pdm.decision import Decision
 from popular.proxy.session.backend.backend_admission import BackendPlaces
@@ -25,13 +23,11 @@ from popular.proxy.session.backend.backend_connection import BackendConnection, 
 from popular.proxy.session.backend.backend_race import RacingConnection
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import BackendFailure, failure_of
-from popular.proxy.session.login_parts import LoginParts
-from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import CONNECTING
 from popular.proxy.session.optional_steps import OptionalSteps
 from popular.proxy.session.relay import Relay
-from popular.proxy.session.row import SessionRow, traffic_of
+from popular.proxy.session.row import traffic_of
 from popular.proxy.session.session_log import (
     log_attempt,
     log_begin,
@@ -45,7 +41,6 @@ from popular.proxy.session.shared.module_chain import LoopQuestion
 from popular.proxy.session.shared.question_queue import PendingQuestion
 from popular.proxy.session.shared.runtime import VservRuntime
 from popular.proxy.session.tapped_relay import TappedRelay
-from supervisor.system import wall
 
 
 class Session(OptionalSteps):
@@ -61,15 +56,7 @@ class Session(OptionalSteps):
 
     def _set_up(self, runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> None:
         """A method, and not `__init__`, because for a subclass that is no call of C in the compiled form."""
-        self._set_up_steps()
-        self._runtime = runtime  # and not the parameter from here on: its type is known
-        self._accepted_at = self._runtime.context.clock.now
-        self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
-        self.row_number = row_number
-        self._machine = Machine(self, self._runtime.around, peer)
-        self._deadlines = Deadlines(self._runtime.context.wheel, self, self._accepted_at + self._runtime.authtimeout)
-        self._login = LoginParts(runtime, self)  # until the relay begins: most sessions are idle, and need it no more
-        self._row = SessionRow(runtime, row_number)
+        self._set_up_parts(runtime, row_number, peer)
         self._places: BackendPlaces | None = None
         """Its place at the backend while the relay runs; before that `_login.admission` has it."""
         self._decision: Decision | None = None
@@ -80,8 +67,7 @@ class Session(OptionalSteps):
     def begin(self, fd: int) -> None:
         """Takes the row and the connection (`fd`), and greets."""
         runtime = self._runtime
-        self._client = ClientConnection(runtime.context, fd, self)
-        self._client.hear_of_reset()
+        self._open_client(fd)
         runtime.context.register(self.row_number, self, runtime.started_cell)
         try:
             if runtime.context.log.options:
