@@ -137,8 +137,9 @@ def measure(
             if wanted.without_mail:
                 load = (*load, "-e")
             (directory / "rc").write_text(rc)
+            most = traces + 2 if of in ("backend", "vserv") else 0
             clients = Clients(load, at_once, directory / "ticket", wanted.resumed)
-            process = processes.start(_command(directory), directory / "output", cwd=BENCH.parent.parent)
+            process = processes.start(_command(directory, more=most), directory / "output", cwd=BENCH.parent.parent)
             try:
                 processes.wait_until_answering(port, process, directory / "output", patient(60))
                 for number in range(traces):
@@ -148,7 +149,7 @@ def measure(
                 processes.stop(process)
 
 
-def _command(directory: Path) -> Sequence[str | Path]:
+def _command(directory: Path, *, more: int) -> Sequence[str | Path]:
     """One worker, and nothing beside it; the hashes of names are always the same, so that dictionaries are too."""
     callgrind: list[str | Path] = [
         "valgrind",
@@ -160,6 +161,8 @@ def _command(directory: Path) -> Sequence[str | Path]:
     ]
     program = [sys.executable, Path(sys.executable).with_name("pproxy")]
     options = ["-r", directory / "run", "-l", directory / "log", "-c", directory / "rc", "-w", "1", "-n", "1000"]
+    if more:  # rows of the table that are traced: the usual number has no room for them
+        options += ["--max-backends", str(more), "--max-vservs", str(more)]
     return ["env", "PYTHONHASHSEED=0", *callgrind, *program, *options, "--metrics", "off", "--ringd", "off"]
 
 
