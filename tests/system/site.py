@@ -290,7 +290,8 @@ class Proxy:
         except subprocess.TimeoutExpired:
             self._kill()
             raise AssertionError(f"{self.name} did not end within {PATIENCE} s of `{command}`") from None
-        assert (code, self.stderr.read_text()) == (0, ""), "exit code and standard error"
+        said = self.stderr.read_text()
+        assert (code, said) == (0, ""), f"exit code {code}, standard error: {said!r}"
         wait_until(lambda: not any(map(_lives, pids)), f"no worker is left of {pids}")
         self.assert_nothing_is_left()
 
