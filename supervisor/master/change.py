@@ -164,7 +164,7 @@ class Changes:
                 self._prepare_all(change)
             else:
                 self._commit(change)
-                self._go_on()
+                self._pass_phases()
 
         self._listeners.open(copies, change.config.variables["backlog"], opened)
 
@@ -183,12 +183,12 @@ class Changes:
         for worker in self._pool.seated:
             if worker not in change.told:
                 self._prepare(change, worker)
-        self._go_on_or_await_birth(change)
+        self._pass_phases_or_await_birth(change)
 
-    def _go_on_or_await_birth(self, change: _PendingChange) -> None:
+    def _pass_phases_or_await_birth(self, change: _PendingChange) -> None:
         if not change.waiting_for and not change.is_tried:
             self._wait_at_most(change, BIRTH_SECONDS, self._nobody_to_try)
-        self._go_on()
+        self._pass_phases()
 
     def include(self, worker: WorkerProcess) -> None:
         """A worker was born with the running config; if another one is being prepared, it has to try that too."""
@@ -236,7 +236,7 @@ class Changes:
                 change.waiting_for.discard(worker)
             case _:
                 return  # such as the Leaving of a worker that is recycled: queues that are not emptied yet stay open
-        self._go_on()
+        self._pass_phases()
 
     def _tell_news(self) -> None:
         """A worker was born with the running config: what it found counts, and what only dead ones found no longer."""
@@ -258,12 +258,12 @@ class Changes:
             return
         if change.phase is not _ChangePhase.PREPARING:
             change.waiting_for.discard(worker)
-            self._go_on()
+            self._pass_phases()
         elif worker.serving and not worker.dismissed:
             self._take_back(f"worker {worker.slot} died while it tried this; nothing was changed")
         elif worker.dismissed or self._pool.seated or change.is_tried:
             change.waiting_for.discard(worker)
-            self._go_on_or_await_birth(change)
+            self._pass_phases_or_await_birth(change)
         else:
             self._nobody_to_try()
 
@@ -274,7 +274,7 @@ class Changes:
         else:
             self._pool.dismiss(worker, empty=False)
 
-    def _go_on(self) -> None:
+    def _pass_phases(self) -> None:
         """Goes through as many phases as nobody has to be waited for."""
         change = self._change
         while change is not None and change is self._change and not change.waiting_for:
@@ -353,7 +353,7 @@ class Changes:
             elif mine:
                 change.waiting_for.add(worker)
                 self._pool.ask(worker, Close(change.config.generation, tuple(mine)), self.hear)
-        self._go_on()
+        self._pass_phases()
 
     def _enter(self, change: _PendingChange, phase: _ChangePhase, **fields: object) -> None:
         change.phase = phase

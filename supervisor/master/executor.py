@@ -156,14 +156,14 @@ class Executor:
         own = Origin(self._own_peer, own=True)
         self._audit.started(own, commands)
         self._history.started(own, self._changes.running)
-        self._go_on()
+        self._begin_next_change()
 
     def end(self) -> None:
         """The listening sockets are given up: whatever would change the configuration is refused from here on."""
         self._ending = True
         self._rollback_point.forget()
         self._changes.abandon(_ENDING)
-        self._go_on()
+        self._begin_next_change()
 
     def _hear(self, origin: Origin, line: str, answer: CommandDone) -> None:
         self._log.debug("CTRL", "request", line=self._without_foreign(without_secret(line)), uid=origin.uid)
@@ -259,7 +259,7 @@ class Executor:
     def _must_wait(self, task: _Task) -> bool:
         return self._changing or (self._starting and not self._ending and not task.origin.own)
 
-    def _go_on(self) -> None:
+    def _begin_next_change(self) -> None:
         """The next change that waits begins; one that has become wrong by now is refused, and the next begins."""
         for _ in range(len(self._waiting)):
             if self._changing or not self._waiting:
@@ -280,7 +280,7 @@ class Executor:
             self._refuse(task, reason)
         else:
             self._announce(task, outcome, before)
-        self._go_on()
+        self._begin_next_change()
 
     def _announce(self, task: _Task, outcome: Change | Trial, before: Config) -> None:
         """Tells the log, the history and whoever said the command what was done and found."""

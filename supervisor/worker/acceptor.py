@@ -262,9 +262,9 @@ class Acceptor:
         """Out of descriptors or memory: to try again at once would only burn the processor."""
         self._pausing = True
         self._arm()
-        self._loop.call_later(seconds, self._go_on)
+        self._loop.call_later(seconds, self._end_pause)
 
-    def _go_on(self) -> None:
+    def _end_pause(self) -> None:
         self._pausing = False
         self._resume()
 

@@ -203,14 +203,14 @@ class _Client:
             return
         self.last_heard = time.monotonic()
         self._requests.extend(self._reader.feed(data))
-        self._go_on()
+        self._work_off_requests()
 
     def _writable(self, _events: int) -> None:
         if not self._closed:
             self.send()
-            self._go_on()
+            self._work_off_requests()
 
-    def _go_on(self) -> None:
+    def _work_off_requests(self) -> None:
         """Works off requests until one is not answered at once, a reply is not taken at once, or it is others' turn."""
         for _ in range(_REQUESTS_AT_A_TIME):
             if not self._requests or self.busy or self.out or self._closed:
@@ -230,7 +230,7 @@ class _Client:
             self.busy = False
             self._reply(ok, text, lines)
             if not at_once:
-                self._go_on()
+                self._work_off_requests()
 
         self._conduct(request, done)
         at_once = False
@@ -249,6 +249,6 @@ class _Client:
             self._loop.unwatch(self._connection)
         elif self._requests:
             self._loop.unwatch(self._connection)
-            self._loop.after(0.0, self._go_on)
+            self._loop.after(0.0, self._work_off_requests)
         else:
             self._loop.watch(self._connection, READ, self._readable)

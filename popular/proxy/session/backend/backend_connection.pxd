@@ -18,7 +18,7 @@ cdef class BackendConnection(EventTaker):
     cpdef int _dial(self, backend) except -1
     cdef _syscalls(self)
     @cython.locals(core=Poller, waits=bint)
-    cpdef _go_on(self, int fd, bint greets, extras)
+    cpdef _open_channel(self, int fd, bint greets, extras)
     cpdef str send(self, bytes data)
     cpdef turn_over(self)
     cdef str _say(self, bytes data)

@@ -62,7 +62,7 @@ class BackendConnection(EventTaker):
 
     def open(self, backend: Backend, greets: bool, extras: Extras | None) -> None:
         """Begins to connect. `greets`: the backend speaks first. Raises OSError if that fails at once."""
-        self._go_on(self._dial(backend), greets, extras)
+        self._open_channel(self._dial(backend), greets, extras)
 
     def _dial(self, backend: Backend) -> int:
         """A connection under way. Raises OSError."""
@@ -81,7 +81,7 @@ class BackendConnection(EventTaker):
         log = self._context.log
         return syscall_log_of(log, self._owner.sid, BACKEND) if log.options else None
 
-    def _go_on(self, fd: int, greets: bool, extras: Extras | None) -> None:
+    def _open_channel(self, fd: int, greets: bool, extras: Extras | None) -> None:
         """With a connection that is under way, or stands. Raises OSError."""
         self.greets = greets
         self._extras = extras

@@ -76,11 +76,11 @@ class MailRace:
 
     def _take_turn(self) -> None:
         try:
-            self._go_on()
+            self._ask_another()
         except Exception as error:
             self._owner.fault(error)
 
-    def _go_on(self) -> None:
+    def _ask_another(self) -> None:
         """One more is asked; where nobody answers any more the owner hears so."""
         self._stop_timer()
         try:
@@ -97,7 +97,7 @@ class MailRace:
         mail, self._failure = answer
         if mail is None:
             self._leave(asked)
-            self._go_on()
+            self._ask_another()
         else:
             self._stop()
             self._owner.mail_checked(mail, "")

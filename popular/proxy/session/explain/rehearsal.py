@@ -198,25 +198,25 @@ class Rehearsal:
         """The modules have answered; a client that has something to prove does. One that is told in a challenge why its
         token is no good answers to that.
         """
-        self._go_on(lambda: self.machine.decided(decision))
+        self._end_wait(lambda: self.machine.decided(decision))
         self._speak_on()
         if self.verbs.waits == DECIDE:
             assert self.verbs.decision is not None
-            self._go_on(partial(self.machine.decided, self.verbs.decision))
+            self._end_wait(partial(self.machine.decided, self.verbs.decision))
         elif not self.verbs.waits and self.reply.startswith("+ "):
             self._say(DISMISSED)
 
     def no_mail(self) -> None:
         """The mail check was answered: there is none."""
-        self._go_on(lambda: self.machine.checked(Mail.NONE, ""))
+        self._end_wait(lambda: self.machine.checked(Mail.NONE, ""))
 
     def mail(self) -> None:
         """The mail check finds some, or is not answered: the backend is asked either way."""
-        self._go_on(lambda: self.machine.checked(None, ""))
+        self._end_wait(lambda: self.machine.checked(None, ""))
 
     def fails(self, reason: str, word: str) -> None:
         """The backend cannot be reached, or breaks off; see Machine.backend_failed."""
-        self._go_on(lambda: self.machine.backend_failed(reason, word))
+        self._end_wait(lambda: self.machine.backend_failed(reason, word))
 
     def lets_in(self) -> None:
         """The backend lets him in, in however many steps; `verbs.waits` is RELAY then, if nothing hinders him."""
@@ -232,12 +232,12 @@ class Rehearsal:
                 self.verbs.waits = waits
                 return
 
-    def _go_on(self, entry: Callable[[], None]) -> None:
+    def _end_wait(self, entry: Callable[[], None]) -> None:
         self.verbs.waits = ""
         self._hear(entry)
 
     def _shake_hands(self, certificate_name: str) -> None:
-        self._go_on(lambda: self.machine.tls_up(certificate_name))
+        self._end_wait(lambda: self.machine.tls_up(certificate_name))
 
     def _say(self, line: bytes) -> None:
         word = line.partition(b" ")[0].decode()
