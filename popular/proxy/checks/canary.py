@@ -117,7 +117,7 @@ def _converse(connection: "_CanaryConnection", backend: Backend) -> Finding:
         connection.quit()
         return Finding(before=before)
     assert backend.health == LOGIN
-    if refused := _log_in(connection, backend):
+    if refused := _rejection_of_canary(connection, backend):
         return Finding(before=before, refused=refused)
     after = connection.capabilities()
     connection.say(b"STAT\r\n")
@@ -126,7 +126,7 @@ def _converse(connection: "_CanaryConnection", backend: Backend) -> Finding:
     return Finding(before=before, after=after)
 
 
-def _log_in(connection: "_CanaryConnection", backend: Backend) -> str:
+def _rejection_of_canary(connection: "_CanaryConnection", backend: Backend) -> str:
     """By the dialogue of any other login; the greeting and TLS are behind us. Tells how the canary is refused, where
     that is its own affair.
     """

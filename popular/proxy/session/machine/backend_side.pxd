@@ -13,7 +13,7 @@ cdef class BackendSide(Exchanges):
     cdef public bint _referred, counted
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     @cython.locals(known=BackendKnowledge, user=bytes, password=bytes, line=bytes, ahead=bint)
-    cdef _log_in(self, password_of_module, BackendRuntime backend)
+    cdef _begin_dialogue(self, password_of_module, BackendRuntime backend)
     cdef _open_mailbox(self, route, BackendRuntime backend)
     cpdef checked(self, mail, str reason)
     cdef _show_empty(self)

@@ -42,7 +42,7 @@ class BackendSide(Exchanges):
 
     # The mailbox
 
-    def _log_in(self, password_of_module: Secret | None, backend: BackendRuntime) -> None:
+    def _begin_dialogue(self, password_of_module: Secret | None, backend: BackendRuntime) -> None:
         """`password_of_module`: the route's."""
         secret = password_of_module or self._secret
         self._password_is_ours = password_of_module is not None or backend.trusts_us
@@ -235,7 +235,7 @@ class BackendSide(Exchanges):
             self._no_secret()
         else:
             route, _basis = self._routing
-            self._log_in(route.secret, self._backend)
+            self._begin_dialogue(route.secret, self._backend)
 
     def _takes_new(self, backend_id: str) -> bool:
         """Whether the operator lets new users in to a backend to which neither he nor a module has led this one."""

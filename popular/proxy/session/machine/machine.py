@@ -38,7 +38,7 @@ What a login carries from class to class; `_forget` (machine_state.py) lets go o
     _secret      `_password`, `_has_shown`              the limits, `_absorb`, the dialogue with the backend
     _question    `_has_shown` (not after USER, PASS)   `_prove`; whoever asks what was shown beside a password
     _hold        `_hold_back`, `_check_orders`          `_leave_hold`, which is told of the end of each wait
-    _dialogue    `_log_in`, `_open_mailbox`             `backend_says`; `telling.py`, where the backend fails
+    _dialogue    `_begin_dialogue`, `_open_mailbox`             `backend_says`; `telling.py`, where the backend fails
     _routing     `_find_backend`                        `_go_to_backend`; `_refer`, when a backend knows another
 """
 
@@ -252,7 +252,7 @@ class Machine(BackendSide):
             if basis is not FALLBACK and secret is None and not backend.trusts_us:
                 self._refusals = backend.refusals
             if not backend.absorbs or not self._absorb(backend, basis):
-                self._log_in(secret, backend)
+                self._begin_dialogue(secret, backend)
 
     def _not_in_use(self, backend: BackendRuntime) -> None:
         """The backend is configured, and not in use."""
