@@ -82,8 +82,8 @@ async def no_answer(_service: "Service", _question: object) -> object:
 class Service(Protocol):
     """One config, ready to serve connections in one worker."""
 
-    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
-        """Takes over an accepted, non-blocking connection (`fd`) and the token that it holds. Must not raise, must
+    def serve(self, row_number: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
+        """Takes over an accepted, non-blocking connection (`fd`) and the token for this row. Must not raise, must
         not block.
 
         The session gives the token back with `WorkerContext.unregister` when it is over.

@@ -20,8 +20,8 @@ cdef class WorkerContext:
     cdef public int _pipe
     cdef public bint leaving
     cdef public long _in_second, _second, pid
-    cpdef register(self, long token, session, Py_ssize_t started_cell)
-    cpdef unregister(self, long token, str ending, double seconds)
-    cpdef decline(self, long token)
-    cdef _put_back(self, long token)
+    cpdef register(self, long row_number, session, Py_ssize_t started_cell)
+    cpdef unregister(self, long row_number, str ending, double seconds)
+    cpdef decline(self, long row_number)
+    cdef _put_back(self, long row_number)
     cpdef str session_id(self, str prefix, double now)

@@ -173,39 +173,39 @@ class WorkerContext:
         used = max((block for block, birth in enumerate(births) if birth), default=0)
         self._used_cells = self._all_cells[: (max(used, self.block) + 1) * self._block_cells]
 
-    def register(self, token: int, session: Session, started_cell: int) -> None:
+    def register(self, row_number: int, session: Session, started_cell: int) -> None:
         """A session has begun, `started_cell` counts it; its first row is to be written at once."""
-        self.sessions[token] = session
+        self.sessions[row_number] = session
         self.shared.add(started_cell, 1)
 
-    def unregister(self, token: int, ending: str, seconds: float) -> None:
+    def unregister(self, row_number: int, ending: str, seconds: float) -> None:
         """The session is over after so many seconds: frees its row, counts its ending, gives the token back.
 
         Exactly once for each session that was registered.
         """
-        del self.sessions[token]
-        self.rows.free(token, self.pid)
+        del self.sessions[row_number]
+        self.rows.free(row_number, self.pid)
         self.shared.add(self._endings[ending], 1)
         self._durations.observe(seconds)
-        self._put_back(token)
+        self._put_back(row_number)
         if self.leaving:
             self._released()
 
-    def is_over(self, token: int) -> bool:
+    def is_over(self, row_number: int) -> bool:
         """Whether its last session was one of ours, and nobody has begun another one with it since."""
-        return token not in self.sessions and self._segment.reader.owner(token) == self.pid
+        return row_number not in self.sessions and self._segment.reader.owner(row_number) == self.pid
 
-    def decline(self, token: int) -> None:
+    def decline(self, row_number: int) -> None:
         """Nobody was there to be served: gives the token back. Its row says first that it was here (tokens.lost)."""
-        self.rows.free(token, self.pid)
-        self._put_back(token)
+        self.rows.free(row_number, self.pid)
+        self._put_back(row_number)
 
-    def _put_back(self, token: int) -> None:
+    def _put_back(self, row_number: int) -> None:
         """The token cell is emptied first: what is in a dead worker's cell counts as lost with it."""
         shared = self.shared
-        if shared.read(TOKEN_CELL) == token + 1:
+        if shared.read(TOKEN_CELL) == row_number + 1:
             shared.write(TOKEN_CELL, 0)
-        give_number(self._pipe, token + 1)  # as tokens.wire has it
+        give_number(self._pipe, row_number + 1)  # as tokens.wire has it
 
     def session_id(self, prefix: str, now: float) -> str:
         """`PREFIX.TIME.PID`, with `-2`, `-3`, … from the second of the same second on.

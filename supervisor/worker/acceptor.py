@@ -207,11 +207,11 @@ class Acceptor:
         if not shared.fill(TOKEN_CELL, self._tokens):
             self._starve()
             return False
-        token = shared.read(TOKEN_CELL) - 1
+        row_number = shared.read(TOKEN_CELL) - 1  # as tokens.wire has it
         try:
             fd, host, port = accept(listening_fd)
         except OSError as error:
-            self._context.decline(token)
+            self._context.decline(row_number)
             if not isinstance(error, BlockingIOError | ConnectionAbortedError):
                 self._tell_pause(error.strerror or type(error).__name__)
                 self._pause(PAUSE_SECONDS)
@@ -219,7 +219,7 @@ class Acceptor:
         service = self._retired.get(listening, self._service) if self._retired else self._service
         if host.startswith(MAPPED_IPV4):
             host = host.removeprefix(MAPPED_IPV4)
-        service.serve(token, fd, (host, port), listener_name=listener_name)
+        service.serve(row_number, fd, (host, port), listener_name=listener_name)
         shared.write(TOKEN_CELL, 0)
         self._full = False
         return True

@@ -83,10 +83,10 @@ class Waiters:
             self._leave(waiter.service)
         return bool(self._line)
 
-    def serve_first(self, token: int) -> None:
+    def serve_first(self, row_number: int) -> None:
         """Begins the session of the first one."""
         waiter = self._line.popleft()
-        waiter.service.serve(token, waiter.fd, waiter.peer, listener_name=waiter.listener_name)
+        waiter.service.serve(row_number, waiter.fd, waiter.peer, listener_name=waiter.listener_name)
         self._leave(waiter.service)
 
     def send_away(self) -> Counter[str]:

@@ -41,11 +41,11 @@ class Server:
     def __init__(self) -> None:
         self.served: list[tuple[int, int]] = []
 
-    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
+    def serve(self, row_number: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
         """See Service."""
         assert listener_name == "v"
         socket.socket(fileno=fd).close()
-        self.served.append((token, peer[1]))
+        self.served.append((row_number, peer[1]))
 
     def retire(self) -> None:
         """See Service."""

@@ -19,7 +19,7 @@ class SessionBeginner:
         self._registry = registry
         self._holders = holders
 
-    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
+    def serve(self, row_number: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
         """See Service."""
         runtime = self._vservs[listener_name]
         self._holders.acquire()
@@ -28,6 +28,6 @@ class SessionBeginner:
                 self._registry, listener_name, peer[0] if runtime.rules.trusted is None else None
             )
             if session_trace is not None:
-                session_to_trace(runtime, token, peer).begin_traceable(fd, session_trace, self._registry)
+                session_to_trace(runtime, row_number, peer).begin_traceable(fd, session_trace, self._registry)
                 return
-        Session(runtime, token, peer).begin(fd)
+        Session(runtime, row_number, peer).begin(fd)

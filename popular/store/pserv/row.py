@@ -12,12 +12,12 @@ from supervisor.serving.context import WorkerContext
 class SessionRow:
     """One session's. The row itself is freed by whoever gives the token back."""
 
-    __slots__ = ("_context", "_flags", "_mailbox", "_shown", "_sid", "_started", "_token")
+    __slots__ = ("_context", "_flags", "_mailbox", "_row_number", "_shown", "_sid", "_started")
 
-    def __init__(self, context: WorkerContext, token: int, sid: str, *, started: float) -> None:
+    def __init__(self, context: WorkerContext, row_number: int, sid: str, *, started: float) -> None:
         """`started`: seconds since 1970."""
         self._context = context
-        self._token = token
+        self._row_number = row_number
         self._sid = sid.encode()
         self._mailbox = self._flags = b""
         self._started = started
@@ -37,7 +37,7 @@ class SessionRow:
         """Writes the row."""
         self._shown = (machine.phase, client.sent)
         self._context.rows.write(
-            self._token,
+            self._row_number,
             state=machine.phase,
             pid=self._context.pid,
             started=self._started,

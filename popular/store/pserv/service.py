@@ -37,19 +37,19 @@ class StoreService:
             started_cell=context.open_counters(config.counter_indexes).cell("sessions_started", None, SERVER.name),
         )
 
-    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
+    def serve(self, row_number: int, fd: int, peer: tuple[str, int], *, listener_name: str) -> None:
         """Begins a session; who is not a trusted proxy is closed at once."""
         del listener_name  # all are served alike
         if peer[0] not in self._trusted:
-            self._refuse(token, fd, peer[0])
+            self._refuse(row_number, fd, peer[0])
             return
-        Session(context=self._context, settings=self._settings, token=token, fd=fd, peer=peer).begin()
+        Session(context=self._context, settings=self._settings, row_number=row_number, fd=fd, peer=peer).begin()
 
-    def _refuse(self, token: int, fd: int, address: str) -> None:
+    def _refuse(self, row_number: int, fd: int, address: str) -> None:
         self._context.count("untrusted_peers")
         if _TELLS():
             self._context.log(UNTRUSTED_PEER, peer=address, trusted=self._trusted)
-        self._context.decline(token)
+        self._context.decline(row_number)
         os.close(fd)
 
     def retire(self) -> None:

@@ -76,7 +76,7 @@ class Session(ClientOwner):
         "_row",
         "_settings",
         "_shaking_hands",
-        "_token",
+        "_row_number",
     )
 
     def __init__(
@@ -84,19 +84,19 @@ class Session(ClientOwner):
         *,
         context: WorkerContext,
         settings: SessionSettings,
-        token: int,
+        row_number: int,
         fd: int,
         peer: tuple[str, int],
     ) -> None:
         self._context = context
         self._settings = settings
-        self._token = token
+        self._row_number = row_number
         self._peer = peer
         wall = time.time()
         self._accepted_at = self._awaited_since = time.monotonic()
         """And since when the request could have come."""
         self.sid = context.session_id(SID_PREFIX, wall)
-        self._row = SessionRow(context, token, self.sid, started=wall)
+        self._row = SessionRow(context, row_number, self.sid, started=wall)
         self._client = ClientConnection(context, fd, self)
         self._deadlines = Deadlines(context.wheel, self, self._accepted_at + settings.requesttimeout)
         self._mailbox: Mailbox | None = None
@@ -106,7 +106,7 @@ class Session(ClientOwner):
 
     def begin(self) -> None:
         """Takes the token and waits for the request."""
-        self._context.register(self._token, self, self._settings.started_cell)
+        self._context.register(self._row_number, self, self._settings.started_cell)
         self._row.show(self._machine, self._peer, self._client)
         self._context.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
         self._deadlines.schedule()
@@ -270,7 +270,7 @@ class Session(ClientOwner):
             received=self._client.received,
             sent=self._client.sent,
         )
-        self._context.unregister(self._token, ending, seconds)
+        self._context.unregister(self._row_number, ending, seconds)
         del self._machine  # it holds us: so the session is free without the collector
 
     # The supervisor, and the table
