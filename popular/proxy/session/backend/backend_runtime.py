@@ -101,7 +101,7 @@ class BackendRuntime:
         self.note_affected = note_affected
         """Is told of whom its failures are, by namespace and user; None where nobody keeps that."""
 
-    def like(self, settings: Backend) -> "BackendRuntime":
+    def elsewhere(self, settings: Backend) -> "BackendRuntime":
         """One that is like this one, at another place: how well that is nobody knows."""
         return BackendRuntime(
             settings,
@@ -119,4 +119,4 @@ class BackendRuntime:
         """A server that is like this backend."""
         settings = placed_at(server, self.settings)
         assert settings is not None
-        return self.like(settings)
+        return self.elsewhere(settings)

@@ -132,7 +132,7 @@ class ClientSide(MachineState):
     def _announced_offer(self) -> Offer:
         """The offer as CAPA has it: less, or more, than by its set alone where backends are listened to."""
         adapted = self._rules.adapted
-        return self._offer if adapted is None else adapted.like(self._offer, self._around.in_common.capabilities())
+        return self._offer if adapted is None else adapted.counterpart(self._offer, self._around.in_common.capabilities())
 
     def _international(self) -> International:
         """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""

@@ -278,7 +278,7 @@ class Machine(BackendSide):
     def reached(self, number: int) -> None:
         """The backend has several addresses, and is connected at this one, 0 being the first."""
         assert self._backend is not None
-        self._backend = self._backend.like(self._backend.settings.at_address(number))
+        self._backend = self._backend.elsewhere(self._backend.settings.at_address(number))
         if number:
             self._verbs.count("backend_elsewhere", ELSEWHERE[number - 1], self.backend_id)
 

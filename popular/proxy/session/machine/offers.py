@@ -66,7 +66,7 @@ class AdaptedOffers:
         self._lines = lines
         self._takes = takes
 
-    def like(self, offer: Offer, shared: capabilities.Common) -> Offer:
+    def counterpart(self, offer: Offer, shared: capabilities.Common) -> Offer:
         """What an offer by the set alone becomes by what the backends have in common."""
         if shared != self._shared:
             self._shared = shared
