@@ -127,9 +127,9 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("ask", question)
 
-    def decide_without_modules(self, decision: Decision) -> None:
+    def take_as_decided(self, decision: Decision) -> None:
         assert not self.waits
-        self._write("decide_without_modules", decision)
+        self._write("take_as_decided", decision)
         self.waits = "ask"
 
     def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:

@@ -92,7 +92,7 @@ def test_a_login() -> None:
     session, client, reply = proves(KNOWN)
     assert client.trusts(base64.b64decode(reply.removeprefix(b"+ ")))
     assert session.machine.phase is EXCHANGING
-    assert session.says(b"\r\n") == [("decide_without_modules", Admitted(HERE, "users", "users", limits=LIMITS))]
+    assert session.says(b"\r\n") == [("take_as_decided", Admitted(HERE, "users", "users", limits=LIMITS))]
     assert session.machine.phase is ASKING
     verbs = session.decided(KNOWN.admits())
     assert session.machine.phase is SIMULATING
@@ -131,7 +131,7 @@ def test_who_does_not_come_in(outcome: str) -> None:
     assert len(base64.b64decode(salt[2:])) == 16
     assert iterations == b"i=4096"
     (verb,) = session.says(coded(client.final(server_first)) + b"\r\n")
-    assert verb[0] == "decide_without_modules"
+    assert verb[0] == "take_as_decided"
     verbs = session.decided(verb[1])
     assert said(verbs) == WRONG
     assert session.machine.phase is GREETED
@@ -156,7 +156,7 @@ def test_who_does_not_come_in_while_a_module_fails(decision: Decision, password:
     _nonce, salt, iterations = server_first.split(b",")
     assert (len(base64.b64decode(salt[2:])), iterations) == (16, b"i=4096")
     (verb,) = session.says(coded(client.final(server_first)) + b"\r\n")
-    assert verb[0] == "decide_without_modules"
+    assert verb[0] == "take_as_decided"
     verbs = session.decided(verb[1])
     assert said(verbs).startswith(b"-ERR [SYS/TEMP]")
     assert verbs[-1] == ("finish", "module_failed")
@@ -165,7 +165,7 @@ def test_who_does_not_come_in_while_a_module_fails(decision: Decision, password:
 def test_a_proof_that_holds_lets_in_while_another_module_fails() -> None:
     """Who is known needs nobody else."""
     session, _client, _reply = proves(KNOWN._replace(doubt="db: it is down"))
-    assert session.says(b"\r\n") == [("decide_without_modules", Admitted(HERE, "users", "users", limits=LIMITS))]
+    assert session.says(b"\r\n") == [("take_as_decided", Admitted(HERE, "users", "users", limits=LIMITS))]
 
 
 def test_one_name_has_one_salt() -> None:
@@ -242,7 +242,7 @@ def test_a_lock_does_not_tell_whether_the_password_is_right(user: str, password:
     known = KNOWN._replace(limits=UserLimits(account="ann"))
     final = client.final(challenge(session.decided(known)))
     (verb,) = session.says(coded(final) + b"\r\n")
-    assert verb == ("decide_without_modules", RefusedLogin("users", locked=True))
+    assert verb == ("take_as_decided", RefusedLogin("users", locked=True))
     assert said(session.decided(verb[1])) == WRONG
 
 
@@ -255,7 +255,7 @@ def test_a_lock_that_is_said_in_the_middle() -> None:
     entry = OrderEntry("user lock", "default:ann", {})
     operator.change([entry])
     orders.changed([entry])
-    assert session.says(coded(final) + b"\r\n") == [("decide_without_modules", RefusedLogin("users", locked=True))]
+    assert session.says(coded(final) + b"\r\n") == [("take_as_decided", RefusedLogin("users", locked=True))]
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_who_proves_nothing_is_not_let_in() -> None:
     final = client.final(challenge(verbs))
     assert session.machine.phase is EXCHANGING
     verbs = session.says(coded(final) + b"\r\n")
-    assert verbs == [("decide_without_modules", NobodyKnows())]
+    assert verbs == [("take_as_decided", NobodyKnows())]
 
 
 def test_the_fallback_is_for_passwords() -> None:
@@ -390,7 +390,7 @@ def test_a_lock_where_a_server_looks_at_the_proof(user: str, account: str) -> No
     session.decided(handed_on(b"one"))
     session.says(coded(b"two") + b"\r\n")
     (verb,) = session.decided(handed_on(b"v=three", account=account))
-    assert verb == ("decide_without_modules", RefusedLogin("dovecot", locked=True))
+    assert verb == ("take_as_decided", RefusedLogin("dovecot", locked=True))
     assert said(session.decided(verb[1])) == WRONG
 
 

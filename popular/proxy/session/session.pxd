@@ -23,7 +23,7 @@ cdef class Session(OptionalSteps):
     cpdef begin(self, int fd)
     @cython.locals(client=ClientConnection)
     cdef _settle(self)
-    cpdef decide_without_modules(self, decision)
+    cpdef take_as_decided(self, decision)
     cpdef relay(self, bytes to_client, bytes to_backend)
     @cython.locals(to_relay=tuple)
     cdef _do_deferred(self)

@@ -103,7 +103,7 @@ class Session(OptionalSteps):
 
     # What a verb cannot do at once
 
-    def decide_without_modules(self, decision: Decision) -> None:
+    def take_as_decided(self, decision: Decision) -> None:
         self._claim_turn()
         self._decision = decision
 
@@ -160,14 +160,14 @@ class Session(OptionalSteps):
         # To the fallback backend only a password leads.
         hide_unknown = not runtime.rules.fallback or question.kind != PASSWORD
         if not modules.answers_later:
-            self.decide_without_modules(modules.ask(question, hide_unknown, self.sid))
+            self.take_as_decided(modules.ask(question, hide_unknown, self.sid))
             return
         asked = modules.ask_later(question, hide_unknown, self.sid, decided=self.decided)
         if isinstance(asked, (PendingQuestion, LoopQuestion)):
             self._login.question = asked
             self._deadlines.expect_within(seconds)
         else:
-            self.decide_without_modules(asked)
+            self.take_as_decided(asked)
 
     def decided(self, decision: Decision) -> None:
         self._tell_if_open(self._tell_decision, decision)

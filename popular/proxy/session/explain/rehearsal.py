@@ -25,7 +25,7 @@ from supervisor.runtime.messages import Message
 TLS, ASK, DECIDE, HOLD, CHECK_MAIL, CONNECT = (
     "start_tls",
     "ask",
-    "decide_without_modules",
+    "take_as_decided",
     "hold",
     "check_mail",
     "connect",
@@ -80,7 +80,7 @@ class PlayedVerbs(Verbs):
         del seconds
         self.waits, self.question = ASK, question
 
-    def decide_without_modules(self, decision: Decision) -> None:
+    def take_as_decided(self, decision: Decision) -> None:
         self.waits, self.decision = DECIDE, decision
 
     def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:

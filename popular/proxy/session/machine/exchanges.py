@@ -94,7 +94,7 @@ class Exchanges(Authorization):
         """
         if proving.has_responded and isinstance(decision, ToHandOn) and self._is_locked(decision):
             self._proving = None
-            self._verbs.decide_without_modules(RefusedLogin(decision.identified_by, locked=True))
+            self._verbs.take_as_decided(RefusedLogin(decision.identified_by, locked=True))
             return
         self._move(EXCHANGING)
         self.lines.limit = sasl.LONGEST_RESPONSE
@@ -120,7 +120,7 @@ class Exchanges(Authorization):
         else:
             self._proving = None
             self._note_time()
-            self._verbs.decide_without_modules(said)
+            self._verbs.take_as_decided(said)
 
     def _is_locked(self, decision: Decision) -> bool:
         """Whether the operator has locked the user: then no proof is told to hold, since that would tell whether the

@@ -11,7 +11,7 @@ cdef class Verbs(SessionEvents):
     cpdef start_tls(self, double seconds)
     cpdef await_header(self, double seconds)
     cpdef ask(self, question, double seconds)
-    cpdef decide_without_modules(self, decision)
+    cpdef take_as_decided(self, decision)
     cpdef check_mail(self, BackendRuntime backend, str mailbox, double seconds)
     cpdef connect(self, BackendRuntime backend, bint greets, double seconds)
     cpdef expect(self, double seconds)

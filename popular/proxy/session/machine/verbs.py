@@ -51,7 +51,7 @@ class Verbs(SessionEvents):
         """Ask the modules: → `decided`."""
         raise NotImplementedError
 
-    def decide_without_modules(self, decision: Decision) -> None:
+    def take_as_decided(self, decision: Decision) -> None:
         """What was asked is known without the modules: → `decided`."""
         raise NotImplementedError
 
