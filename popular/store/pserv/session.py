@@ -74,9 +74,9 @@ class Session(ClientOwner):
         "_over",
         "_peer",
         "_row",
+        "_row_number",
         "_settings",
         "_shaking_hands",
-        "_row_number",
     )
 
     def __init__(
