@@ -130,12 +130,12 @@ def test_only_what_was_said_and_it_announces() -> None:
     one = session()
     said(one, b"LANG *")
     said(one, b"UTF8")
-    one.machine._around.backends["pop"].announced.offers = International(languages={"en": "en"})
+    one.machine._around.backend_runtimes["pop"].announced.offers = International(languages={"en": "en"})
     assert told(one) == [b"LANG *\r\n", *LOGIN]
     one = session()
     said(one, b"LANG de")
     said(one, b"UTF8")
-    one.machine._around.backends["pop"].announced.offers = International(True)
+    one.machine._around.backend_runtimes["pop"].announced.offers = International(True)
     assert told(one) == [b"UTF8\r\n", *LOGIN]
 
 

@@ -134,7 +134,7 @@ class Explanation:
     ) -> Rehearsal:
         limits = ForetoldLimits(self._runtime.limits, attempt is not None, elsewhere=lambda: self._elsewhere)
         verbs = PlayedVerbs(self._sid, blocked=self._blocked) if attempt is None else attempt
-        backends = {ident: foretold(one, takes_few) for ident, one in self._runtime.around.backends.items()}
+        backends = {ident: foretold(one, takes_few) for ident, one in self._runtime.around.backend_runtimes.items()}
         client, orders = (self._login.client_ip, 0), self._orders
         return Rehearsal(self._rules, client, verbs, backends=backends, limits=limits, orders=orders, polls=polls)
 
@@ -197,11 +197,11 @@ class Explanation:
         backend = played.verbs.backend or self._rules.backends.get(ident)
         if backend is None:
             return {"id": ident, "state": None}, None
-        admission = self._runtime.around.backends[ident].admission
+        admission = self._runtime.around.backend_runtimes[ident].admission
         assert admission is not None, "who serves counts who waits"
         about = {name: getattr(backend, name) for name in ("id", "state", "prot", "tls", "address", "port")}
         about |= {"address": ",".join(backend.addresses), "target": played.machine.target}
-        about |= {"waiting": admission.length(), "health": _health(self._runtime.around.backends[ident].health)}
+        about |= {"waiting": admission.length(), "health": _health(self._runtime.around.backend_runtimes[ident].health)}
         return about, admission.hindrance() if played.verbs.waits else None
 
     def _otherwise(self, waits: str, decided: Sequence[Decision]) -> list[dict[str, Any]]:
@@ -220,7 +220,7 @@ class Explanation:
             played.mail()
         played.fails("it cannot be reached", "connect")
         told.append({"if": "the backend cannot be reached", "reply": played.reply})
-        health = self._runtime.around.backends[played.machine.backend_id].health
+        health = self._runtime.around.backend_runtimes[played.machine.backend_id].health
         if health is not None and health.is_mending():
             played = self._decided(decided, takes_few=True)
             self._goes_well(played)

@@ -230,7 +230,7 @@ class BackendSide(Exchanges):
             return
         self._refusals = self._health = self.poll = None
         self._referred = True
-        self._backend, self.backend_id, self.target = self._around.backends[to.id].elsewhere(to), to.id, referral.user
+        self._backend, self.backend_id, self.target = self._around.backend_runtimes[to.id].elsewhere(to), to.id, referral.user
         if lacks_secret(self._routing, to, self._shows()):
             self._no_secret()
         else:

@@ -215,7 +215,7 @@ class Machine(BackendSide):
     def _find_backend(self, route: Route, basis: Basis) -> None:
         """The user may come in: is the backend there, and does it take him?"""
         name, target, _secret, _flags, server = fields_of(route)
-        backend = self._around.backends.get(name)
+        backend = self._around.backend_runtimes.get(name)
         if server is not None and backend is not None:
             backend = backend.placed(server)
         self._backend = backend

@@ -19,7 +19,7 @@ class Surroundings:
     """What the machines of one virtual server ask under one config: one value, so that a machine is not given seven."""
 
     __slots__ = (
-        "backends",
+        "backend_runtimes",
         "counts_guesses",
         "counts_sessions",
         "in_common",
@@ -33,7 +33,7 @@ class Surroundings:
     def __init__(
         self,
         rules: Rules,
-        backends: dict[str, BackendRuntime],
+        backend_runtimes: dict[str, BackendRuntime],
         *,
         limits: LoginLimits = NO_LIMITS,
         orders: LoginOrders = NO_ORDERS,
@@ -41,13 +41,13 @@ class Surroundings:
         times: RefusalTimes | None = None,
         now: Callable[[], float] = no_clock,
     ) -> None:
-        """`backends`: all that there are, by their ids. `orders`: the operator's, beside the config. `polls`: who may
+        """`backend_runtimes`: all backends that there are, by their ids. `orders`: the operator's, beside the config. `polls`: who may
         answer a login without its backend. `times`: None where refusals take as long as they take. `now` tells the time
         in seconds.
         """
         self.rules = rules
-        self.backends = backends
-        self.in_common = InCommon(backends, now)
+        self.backend_runtimes = backend_runtimes
+        self.in_common = InCommon(backend_runtimes, now)
         self.limits = limits
         self.counts_guesses, self.counts_sessions = limits.counts_guesses, limits.counts_sessions
         """What the limits do, here as numbers of C: each login looks at it."""
