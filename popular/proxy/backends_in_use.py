@@ -16,7 +16,7 @@ from popular.proxy.session.backend.full_backend import bounded
 from popular.proxy.session.backend.inquiry import Inquiry
 from popular.proxy.session.backend.mailcheck import CheckSockets, RestingRoom
 from popular.proxy.session.backend.reach import Reach
-from popular.proxy.session.backend.refusals import Refusals
+from popular.proxy.session.backend.rejections import UnexplainedRejections
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import CXPOP, Backend, waiting_limit
 from popular.proxy.settings.health import HEALTH
@@ -32,11 +32,11 @@ def backends_in_use(
     config: Config,
     counters: Counters,
     *,
-    refusals: Mapping[str, Refusals],
+    rejections: Mapping[str, UnexplainedRejections],
     backend_tls: BackendsInTls,
     check_room: RestingRoom,
 ) -> dict[str, BackendRuntime]:
-    """By id. `refusals`, `backend_tls` and `check_room` are the service's, which may have them from the one before."""
+    """By id. `rejections`, `backend_tls` and `check_room` are the service's, which may have them from the one before."""
     announced = _announced(context, config, backend_tls)
     health = _health(context, config, counters)
     reach = _reach(context, config)
@@ -57,7 +57,7 @@ def backends_in_use(
             seconds,
             announced=announced[ident],
             health=bounded(health[ident], admission),
-            refusals=refusals[ident],
+            rejections=rejections[ident],
             reach=reach.get(ident),
             admission=admission,
             check_sockets=_check_sockets(context, config, backend, room=check_room),

@@ -5,7 +5,7 @@ from popular.pdm.guarded import CACHED
 from popular.pdm.shadow import SHADOWED
 from popular.proxy.session.backend.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.backend.reach import ELSEWHERE
-from popular.proxy.session.backend.refusals import DEFERRALS
+from popular.proxy.session.backend.rejections import DEFERRALS
 from popular.proxy.session.machine.authentication import CREDENTIALS
 from popular.proxy.session.machine.endings import LOGIN_FAILURES
 from popular.proxy.session.shared.module_chain import ANSWERS

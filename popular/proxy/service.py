@@ -15,7 +15,7 @@ from popular.proxy.backends_in_use import backends_in_use
 from popular.proxy.lacking import Lacking
 from popular.proxy.open_modules import OpenModule, open_modules
 from popular.proxy.session.backend.mailcheck import RestingRoom
-from popular.proxy.session.backend.refusals import Refusals
+from popular.proxy.session.backend.rejections import UnexplainedRejections
 from popular.proxy.session.beginner import SessionBeginner
 from popular.proxy.session.explain.explain import Explanation
 from popular.proxy.session.limits.cluster import Cluster
@@ -91,9 +91,9 @@ class ProxyService:
         self.orders: WorkerOrders = (
             before.orders if before is not None else WorkerOrders(context.operator, context.loop.call_soon)
         )
-        had = {} if before is None else before.refusals
-        self.refusals: Mapping[str, Refusals] = {
-            ident: had.get(ident) or Refusals() for ident in config.things["backend"]
+        had = {} if before is None else before.rejections
+        self.rejections: Mapping[str, UnexplainedRejections] = {
+            ident: had.get(ident) or UnexplainedRejections() for ident in config.things["backend"]
         }
         self._lacking: Lacking = Lacking(config, None if before is None else before._lacking, tolerant=tolerant)
         self.cluster: Cluster | None = _cluster(
@@ -134,7 +134,7 @@ class ProxyService:
             context,
             config,
             counters,
-            refusals=self.refusals,
+            rejections=self.rejections,
             backend_tls=self.backend_tls,
             check_room=self.check_room,
         )

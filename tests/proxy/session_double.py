@@ -14,7 +14,7 @@ from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import NO_MECHANISMS, BackendKnowledge, HealthKnowledge
-from popular.proxy.session.backend.refusals import Refusals
+from popular.proxy.session.backend.rejections import UnexplainedRejections
 from popular.proxy.session.limits.contracts import NO_LIMITS, LoginLimits
 from popular.proxy.session.limits.login_orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.limits.refusal_times import RefusalTimes
@@ -29,7 +29,7 @@ from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 from tests.proxy.session_rules import LOGIN_SECONDS
 
-NONE_KNOWN: Mapping[str, Refusals] = {}
+NONE_KNOWN: Mapping[str, UnexplainedRejections] = {}
 NOTHING_ANNOUNCED: Mapping[str, BackendKnowledge] = {}
 ALL_WELL: Mapping[str, HealthKnowledge] = {}
 REPLY = "reply"
@@ -216,7 +216,7 @@ class PureSession:
         ip: str = "192.0.2.1",
         port: int = 4711,
         sid: str = "p01.1.2",
-        refusals: Mapping[str, Refusals] = NONE_KNOWN,
+        rejections: Mapping[str, UnexplainedRejections] = NONE_KNOWN,
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
         limits: LoginLimits = NO_LIMITS,
         health: Mapping[str, HealthKnowledge] = ALL_WELL,
@@ -232,7 +232,7 @@ class PureSession:
                 (rules.connecttimeout, login_seconds),
                 announced=announced.get(ident),
                 health=health.get(ident),
-                refusals=refusals.get(ident),
+                rejections=rejections.get(ident),
             )
             for ident, one in rules.backends.items()
         }

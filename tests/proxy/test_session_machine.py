@@ -18,7 +18,7 @@ from popular.protocol.commands import VERBS, State, Verb
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
 from popular.proxy.session.backend.contracts import OURS
-from popular.proxy.session.backend.refusals import ENOUGH, Refusals
+from popular.proxy.session.backend.rejections import ENOUGH, UnexplainedRejections
 from popular.proxy.session.limits.contracts import NO_LIMITS, Hindrance, LoginLimits, NoLimits
 from popular.proxy.session.machine.authorization import LINES_A_TURN
 from popular.proxy.session.machine.machine import COMMITTING, LINGERING, QUIT_ANSWERED
@@ -793,9 +793,11 @@ def test_a_backend_that_wants_tls(reply: bytes) -> None:
     assert session.backend_says(reply + b"\r\n")[1][1] == "login_failed"
 
 
-def tried(refusals: Refusals, user: str, *, reply: bytes = b"-ERR\r\n", **other: Any) -> list[tuple[Any, ...]]:
+def tried(
+    rejections: UnexplainedRejections, user: str, *, reply: bytes = b"-ERR\r\n", **other: Any
+) -> list[tuple[Any, ...]]:
     """A login of this user at a backend that answers the password so; what comes of the answer."""
-    session = PureSession(rules(**other), refusals={"pop": refusals})
+    session = PureSession(rules(**other), rejections={"pop": rejections})
     session.begin()
     session.says(f"USER {user}\r\nPASS secret\r\n".encode())
     session.decided(NobodyKnows() if other else admitted("pop"))
@@ -806,19 +808,19 @@ def tried(refusals: Refusals, user: str, *, reply: bytes = b"-ERR\r\n", **other:
 
 def test_a_backend_that_refuses_everybody_without_a_word() -> None:
     """Each of them is a wrong login as before, but from ENOUGH users on it counts as the backend's too, told once."""
-    refusals = Refusals()
+    rejections = UnexplainedRejections()
     names = [f"u{number}" for number in range(ENOUGH)]
     for name in names[:-1]:
-        assert [verb[1] for verb in tried(refusals, name)[1:3]] == ["login_failed", "login_failures"]
-    leave, note, count, *rest = tried(refusals, names[-1])
+        assert [verb[1] for verb in tried(rejections, name)[1:3]] == ["login_failed", "login_failures"]
+    leave, note, count, *rest = tried(rejections, names[-1])
     assert leave == ("leave_backend",)
     assert note[1:2] == ("backend_failed",)
     assert note[2]["reason"] == f"it refused {ENOUGH} users in a row and does not say why: -ERR"
     assert count == ("count", "backend_failures", "everybody", "pop")
     assert [verb[1] for verb in rest[:2]] == ["login_failed", "login_failures"]
-    assert tried(refusals, names[0])[1:2] == [count]
-    tried(refusals, "bob", reply=OK)
-    assert tried(refusals, names[0])[1][1] == "login_failed"
+    assert tried(rejections, names[0])[1:2] == [count]
+    tried(rejections, "bob", reply=OK)
+    assert tried(rejections, names[0])[1][1] == "login_failed"
 
 
 def test_what_does_not_show_that_a_backend_refuses_everybody() -> None:
@@ -829,21 +831,21 @@ def test_what_does_not_show_that_a_backend_refuses_everybody() -> None:
         ("", [f"u{number}" for number in range(9)], b"-ERR [AUTH]\r\n", {}),
         ("", [f"u{number}" for number in range(9)], b"-ERR\r\n", {"fallback": "pop"}),
     ):
-        refusals = Refusals()
+        rejections = UnexplainedRejections()
         if let_in:
-            tried(refusals, let_in, reply=OK)
+            tried(rejections, let_in, reply=OK)
         for name in names:
-            verbs = tried(refusals, name, reply=reply, **other)
+            verbs = tried(rejections, name, reply=reply, **other)
             assert [verb[1] for verb in verbs[1:3]] == ["login_failed", "login_failures"]
 
 
 def test_users_whom_it_has_let_in_show_it() -> None:
     """Somebody was let in long ago, and now nobody is."""
-    refusals = Refusals()
+    rejections = UnexplainedRejections()
     names = [f"u{number}" for number in range(ENOUGH)]
     for name in names:
-        tried(refusals, name, reply=OK)
-    assert [len(tried(refusals, name)) for name in names] == [4] * (ENOUGH - 1) + [6]
+        tried(rejections, name, reply=OK)
+    assert [len(tried(rejections, name)) for name in names] == [4] * (ENOUGH - 1) + [6]
 
 
 def test_a_password_of_ours_that_the_backend_refuses() -> None:

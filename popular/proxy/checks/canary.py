@@ -29,7 +29,7 @@ from popular.proxy.session.backend.backend_auth import Credentials, login_for
 from popular.proxy.session.backend.backend_login import Broken, LoggedIn, Rejected
 from popular.proxy.session.backend.contracts import OURS, failure_of
 from popular.proxy.session.backend.improper import said
-from popular.proxy.session.backend.refusals import Affair, affair
+from popular.proxy.session.backend.rejections import Cause, cause_of
 from popular.proxy.settings.backend import (
     CAPA,
     CONNECT,
@@ -155,8 +155,8 @@ def _rejection_of_canary(connection: "_CanaryConnection", backend: Backend) -> s
 
 def _is_its_own(rejected: Rejected, backend: Backend) -> bool:
     code, of_user = known_code(rejected.code), looks_at_passwords(backend)
-    whose = affair(rejected, code, in_clear=backend.tls == OFF, of_user=of_user, user=backend.healthuser)
-    return whose not in (Affair.BACKEND, Affair.TLS)
+    cause = cause_of(rejected, code, in_clear=backend.tls == OFF, of_user=of_user, user=backend.healthuser)
+    return cause not in (Cause.BACKEND, Cause.TLS)
 
 
 class _CanaryConnection:

@@ -19,7 +19,7 @@
     ourselves           where our own virtual servers listen: nobody is sent there
     reach               which address is tried first
     referral            another server that it names
-    refusals            whose affair a refusal is
+    rejections          why it rejects a login: whose cause that is
 
 Contracts, both asked by the machine: `BackendKnowledge` is kept by `Announced`; `HealthKnowledge` by `BackendHealth`
 and `BoundedHealth` (full_backend), and for `explain` by `ForetoldHealth` (explain/foretold.py).

@@ -89,7 +89,7 @@ class AuthLogin(Pop3Login):
         self._last -= 1
 
     def _refused(self, line: bytes) -> Progress:
-        """No +OK: a challenge, which is answered, or a refusal."""
+        """No +OK: a challenge, which is answered, or a rejection."""
         challenge = line[1:].strip(b" ") if line == b"+" or line.startswith(b"+ ") else None
         if challenge is None or self._step != self._last:
             return Pop3Login._refused(self, line)

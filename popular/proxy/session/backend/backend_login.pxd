@@ -7,7 +7,7 @@ from supervisor.octets cimport find, joined, namedtuple_of
 cdef bint _ends_a_line(bytes octets) except -1
 
 cdef class BackendLogin:
-    cdef public object refusal
+    cdef public object rejection
     cdef public bint greets
     cpdef bytes opening(self)
     cpdef hear(self, bytes data)

@@ -58,7 +58,7 @@ FAILURES = (
 )
 """How an attempt at a backend can fail, for the counter: the step at which it ended, or at any step `timeout`, `closed`
 and `refused` (a code says that the fault is the backend's). `everybody`: it does not say why it refuses a user, but has
-refused several in a row (refusals.py). `maxwaiting`: there was none, because too many sessions wait for the backend;
+refused several in a row (rejections.py). `maxwaiting`: there was none, because too many sessions wait for the backend;
 `maxsessions`: because as many as it may have are at it; `down`: nor was there one, because it counts as down
 (breaker.py).
 """
@@ -127,11 +127,11 @@ def _ends_a_line(octets: bytes) -> bool:
 class BackendLogin:
     """What every login dialogue has, whatever the protocol."""
 
-    __slots__ = ("greets", "refusal")
+    __slots__ = ("greets", "rejection")
 
     greets: bool
     """The backend speaks first."""
-    refusal: Rejected | None
+    rejection: Rejected | None
     """The backend has refused the user name, ahead of whose reply PASS was said: only that reply is still to come, and
     decides nothing.
     """
@@ -192,7 +192,7 @@ class Pop3Login(BackendLogin):
         NUL.
         """
         self.greets = True
-        self.refusal = None
+        self.rejection = None
         if _ends_a_line(user) or _ends_a_line(password):
             raise ValueError("a name or password with a line end in it")
         name, secret = joined(joined(b"USER ", user), b"\r\n"), joined(joined(b"PASS ", password), b"\r\n")
@@ -254,11 +254,11 @@ class Pop3Login(BackendLogin):
         try:
             line = self._lines.next_line(data)
         except PeerFault as error:
-            return Broken(fault(error), WORDS[self._steps[self._step]]) if self.refusal is None else self.refusal
+            return Broken(fault(error), WORDS[self._steps[self._step]]) if self.rejection is None else self.rejection
         if line is None:
             return None
-        if self.refusal is not None:
-            return self.refusal
+        if self.rejection is not None:
+            return self.rejection
         step = self._step
         if step == self._ahead:
             return self._hear_of_user(line)
@@ -276,14 +276,14 @@ class Pop3Login(BackendLogin):
         return self._steps[self._step] is _TELLING and line.startswith(b"-ERR")
 
     def _hear_of_user(self, line: bytes) -> Progress:
-        """The reply to USER, when PASS was said already. A refusal waits for the reply to PASS: nobody learns by the
+        """The reply to USER, when PASS was said already. A rejection waits for the reply to PASS: nobody learns by the
         clock which of the two was wrong, and the backend is not cut off while it answers.
         """
         if not is_ok(line):
             refused = self._refused(line)
             if not isinstance(refused, Rejected):
                 return refused
-            self.refusal = refused
+            self.rejection = refused
         self._step += 1
         return self.hear(b"")
 
@@ -340,7 +340,7 @@ class XpopLogin(BackendLogin):
     def __init__(self, mailbox: str, sid: str, flags: str) -> None:
         """Raises BadMailboxName."""
         self.greets = False
-        self.refusal = None
+        self.rejection = None
         self._opening = request(mailbox, sid, flags)
         self._lines = LineBuffer(LONGEST_REPLY)
 

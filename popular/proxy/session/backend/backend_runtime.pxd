@@ -1,7 +1,7 @@
 from popular.proxy.session.backend.backend_admission cimport BackendAdmission
 from popular.proxy.session.backend.contracts cimport BackendKnowledge, HealthKnowledge
 from popular.proxy.session.backend.mailcheck cimport CheckSockets
-from popular.proxy.session.backend.refusals cimport Refusals
+from popular.proxy.session.backend.rejections cimport UnexplainedRejections
 from supervisor.system cimport Observer
 
 cdef class BackendRuntime:
@@ -16,4 +16,4 @@ cdef class BackendRuntime:
     cdef public CheckSockets check_sockets
     cdef public HealthKnowledge health
     cdef public Observer connect_durations, login_durations
-    cdef public Refusals refusals
+    cdef public UnexplainedRejections rejections

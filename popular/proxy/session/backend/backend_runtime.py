@@ -6,7 +6,7 @@ from popular.proxy.session.backend.backend_admission import BackendAdmission
 from popular.proxy.session.backend.contracts import BackendKnowledge, HealthKnowledge
 from popular.proxy.session.backend.mailcheck import CheckSockets
 from popular.proxy.session.backend.reach import Reach
-from popular.proxy.session.backend.refusals import Refusals
+from popular.proxy.session.backend.rejections import UnexplainedRejections
 from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
 from supervisor.system import Observer
 
@@ -37,7 +37,7 @@ class BackendRuntime:
         "patience",
         "port",
         "reach",
-        "refusals",
+        "rejections",
         "says_user",
         "settings",
         "source",
@@ -54,7 +54,7 @@ class BackendRuntime:
         *,
         announced: BackendKnowledge | None = None,
         health: HealthKnowledge | None = None,
-        refusals: Refusals | None = None,
+        rejections: UnexplainedRejections | None = None,
         reach: Reach | None = None,
         admission: BackendAdmission | None = None,
         check_sockets: CheckSockets | None = None,
@@ -89,7 +89,7 @@ class BackendRuntime:
         self.announced = announced
         self.health = health
         """How well it is; None where a route or a referral names a server, which is not the backend itself."""
-        self.refusals = refusals
+        self.rejections = rejections
         self.reach = reach
         """Which of its addresses is tried first; None where it has but one."""
         self.admission = admission
@@ -107,7 +107,7 @@ class BackendRuntime:
             settings,
             (self.connect_seconds, self.login_seconds),
             announced=self.announced,
-            refusals=self.refusals,
+            rejections=self.rejections,
             reach=self.reach if settings.host.further else None,
             admission=self.admission,
             connect_durations=self.connect_durations,

@@ -175,8 +175,8 @@ class BackendSide(Exchanges):
 
     def _backend_accepted(self, said: LoggedIn) -> None:
         """What the client sent after PASS is the backend's now, byte for byte and exactly once."""
-        if self._refusals is not None:
-            self._refusals.note_success(self.target)
+        if self._rejections is not None:
+            self._rejections.note_success(self.target)
         if not self._passes_limits():
             return
         self._move(RELAYING)
@@ -228,9 +228,13 @@ class BackendSide(Exchanges):
         if to.id != said_by.id and not self._takes_new(to.id):
             self._end_with_err(DRAINED)
             return
-        self._refusals = self._health = self.poll = None
+        self._rejections = self._health = self.poll = None
         self._referred = True
-        self._backend, self.backend_id, self.target = self._around.backend_runtimes[to.id].elsewhere(to), to.id, referral.user
+        self._backend, self.backend_id, self.target = (
+            self._around.backend_runtimes[to.id].elsewhere(to),
+            to.id,
+            referral.user,
+        )
         if lacks_secret(self._routing, to, self._shows()):
             self._no_secret()
         else:

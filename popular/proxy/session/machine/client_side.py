@@ -132,7 +132,9 @@ class ClientSide(MachineState):
     def _announced_offer(self) -> Offer:
         """The offer as CAPA has it: less, or more, than by its set alone where backends are listened to."""
         adapted = self._rules.adapted
-        return self._offer if adapted is None else adapted.counterpart(self._offer, self._around.in_common.capabilities())
+        if adapted is None:
+            return self._offer
+        return adapted.counterpart(self._offer, self._around.in_common.capabilities())
 
     def _international(self) -> International:
         """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""

@@ -221,7 +221,7 @@ class Machine(BackendSide):
         self._backend = backend
         self.backend_id, self.target = name, target or self.user
         self._health = health = None if backend is None else backend.health
-        self._refusals = self.poll = None
+        self._rejections = self.poll = None
         self._routing = route, basis
         self._referred = False
         if backend is None:
@@ -250,7 +250,7 @@ class Machine(BackendSide):
         else:
             secret = route.secret
             if basis is not FALLBACK and secret is None and not backend.trusts_us:
-                self._refusals = backend.refusals
+                self._rejections = backend.rejections
             if not backend.absorbs or not self._absorb(backend, basis):
                 self._begin_dialogue(secret, backend)
 

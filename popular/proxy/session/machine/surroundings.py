@@ -41,9 +41,9 @@ class Surroundings:
         times: RefusalTimes | None = None,
         now: Callable[[], float] = no_clock,
     ) -> None:
-        """`backend_runtimes`: all backends that there are, by their ids. `orders`: the operator's, beside the config. `polls`: who may
-        answer a login without its backend. `times`: None where refusals take as long as they take. `now` tells the time
-        in seconds.
+        """`backend_runtimes`: all backends that there are, by their ids. `orders`: the operator's, beside the config.
+        `polls`: who may answer a login without its backend. `times`: None where refusals take as long as they take.
+        `now` tells the time in seconds.
         """
         self.rules = rules
         self.backend_runtimes = backend_runtimes

@@ -1,6 +1,6 @@
 from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
 from popular.proxy.session.backend.contracts cimport HealthKnowledge
-from popular.proxy.session.backend.refusals cimport Refusals
+from popular.proxy.session.backend.rejections cimport UnexplainedRejections
 from popular.proxy.session.machine.client_side cimport ClientSide
 from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.verbs cimport Verbs
@@ -9,7 +9,7 @@ cdef class Teller(ClientSide):
     cdef public object _denied, _own_limits
     cdef public BackendRuntime _backend
     cdef public HealthKnowledge _health
-    cdef public Refusals _refusals
+    cdef public UnexplainedRejections _rejections
     cdef public str _words, backend_id, target
     cdef public long _row_number
     cdef public unsigned int _failures

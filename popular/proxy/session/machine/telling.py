@@ -13,7 +13,7 @@ of a login and of a backend that failed.
     _service_failed        `_end_with_err`; with `softfail`    login_failures              yes; with `softfail` no
                            an empty mailbox
     _end_with_err          -ERR                                login_failures              yes
-    _rejected              one of these, as the affair is      logins_deferred, or theirs  as they do
+    _rejected              one of these, as the cause is       logins_deferred, or theirs  as they do
     backend_failed         `_service_failed`                   backend_failures            as that
 
 `_error` is in machine_state.py; what ends a session without a word calls `_end` there.
@@ -31,7 +31,15 @@ from popular.proxy.session.backend.backend_login import TLS_STEP, Rejected
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import OURS, HealthKnowledge
 from popular.proxy.session.backend.referral import Referral, referral_of
-from popular.proxy.session.backend.refusals import DEFERRALS, ENOUGH, OWN_WORDS, Affair, Refusals, affair, word_of
+from popular.proxy.session.backend.rejections import (
+    DEFERRALS,
+    ENOUGH,
+    OWN_WORDS,
+    Cause,
+    UnexplainedRejections,
+    cause_of,
+    word_of,
+)
 from popular.proxy.session.machine.client_side import ClientSide
 from popular.proxy.session.machine.holds import Hold, ThenRefuse
 from popular.proxy.session.machine.phases import CONNECTING, EXCHANGING, GREETED, HELD, LOGGING_IN
@@ -71,7 +79,7 @@ class Teller(ClientSide):
         "_health",
         "_own_limits",
         "_password_is_ours",
-        "_refusals",
+        "_rejections",
         "_row_number",
         "_words",
         "backend_id",
@@ -98,8 +106,8 @@ class Teller(ClientSide):
         """The one with the id `backend_id`; its address is another one where a route or a referral names a server."""
         self._health: HealthKnowledge | None = None
         """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
-        self._refusals: Refusals | None = None
-        """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
+        self._rejections: UnexplainedRejections | None = None
+        """The backend's, if it is told the user's own password: else its rejections say nothing of other users."""
         self._password_is_ours = False
         """The backend was told a password, or nothing, on our account: not the client's own."""
 
@@ -259,7 +267,7 @@ class Teller(ClientSide):
             self._charged = False
             self._around.limits.give_guess_back(self._whom())
 
-    # A backend that refuses, or fails
+    # A backend that rejects, or fails
 
     def _rejected(self, rejected: Rejected) -> None:
         """The backend's words go to the log; the client gets its response code and ours, which tell strangers
@@ -271,18 +279,18 @@ class Teller(ClientSide):
             return
         code = replies.known_code(rejected.code)
         of_user = not self._password_is_ours
-        whose = affair(rejected, code, in_clear=self._backend.in_clear, of_user=of_user, user=self.target)
+        cause = cause_of(rejected, code, in_clear=self._backend.in_clear, of_user=of_user, user=self.target)
         reply = rejected.reply.decode("utf-8", "replace")
         said = {"code": (rejected.code or b"").decode("utf-8", "replace")}
-        if whose is Affair.BACKEND or whose is Affair.TLS:
-            self._note_backend(rejected.step, reply, label=word_of(rejected, code, whose), said=said)
+        if cause is Cause.BACKEND or cause is Cause.TLS:
+            self._note_backend(rejected.step, reply, label=word_of(rejected, code, cause), said=said)
             self._service_failed("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
             return
         self._verbs.leave_backend()
         if self._health is not None:
             self._health.answered(self.peer_ip)
         said |= {"backend": self.backend_id, "reply": reply}
-        if whose is Affair.MAILBOX:
+        if cause is Cause.MAILBOX:
             assert code is not None
             self._verbs.note(messages.LOGIN_DEFERRED, {**self._login_fields(), **said})
             self._verbs.count("logins_deferred", DEFERRALS[code], self.backend_id)
@@ -290,8 +298,8 @@ class Teller(ClientSide):
             self._around.limits.stays_out(self._row_number)
             self._try_again(code)
             return
-        if whose is Affair.USER_UNSAID and self._refusals is not None:
-            self._doubt(self._refusals, rejected.step, reply)
+        if cause is Cause.USER_UNSAID and self._rejections is not None:
+            self._doubt(self._rejections, rejected.step, reply)
         self._wrong_login(said, label="backend")
 
     def backend_failed(self, reason: str, word: str) -> None:
@@ -301,8 +309,8 @@ class Teller(ClientSide):
         """
         dialogue = self._dialogue
         assert dialogue is not None
-        if dialogue.refusal is not None:
-            self._rejected(dialogue.refusal)
+        if dialogue.rejection is not None:
+            self._rejected(dialogue.rejection)
             return
         if word == OURS:
             fields: dict[str, object] = {"user": self.user, "step": self.phase.phrase, "reason": reason}
@@ -315,13 +323,13 @@ class Teller(ClientSide):
             self._mistrust(dialogue.step, reason)
         self._service_failed("backend_failed")
 
-    def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
-        """The backend refuses a user and does not say why: his wrong password, or does it refuse everybody (Refusals)?
+    def _doubt(self, rejections: UnexplainedRejections, step: str, reply: str) -> None:
+        """The backend rejects a user and does not say why: his wrong password, or does it reject everybody?
         If it does, this counts as a failure of the backend too, and is logged once.
         """
-        was = refusals.of_everybody
-        refusals.refused(self.target)
-        if not refusals.of_everybody:
+        was = rejections.of_everybody
+        rejections.rejected(self.target)
+        if not rejections.of_everybody:
             return
         if was:
             self._count_failure("everybody")
