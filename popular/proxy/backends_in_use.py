@@ -36,7 +36,7 @@ def backends_in_use(
     backend_tls: BackendsInTls,
     check_room: RestingRoom,
 ) -> dict[str, BackendRuntime]:
-    """By id. `rejections`, `backend_tls` and `check_room` are the service's, which may have them from the one before."""
+    """By id. `rejections`, `backend_tls` and `check_room` are the service's; it may have them from the one before."""
     announced = _announced(context, config, backend_tls)
     health = _health(context, config, counters)
     reach = _reach(context, config)

@@ -46,7 +46,7 @@ from popular.proxy.session.machine.phases import (
     STATES,
     Phase,
 )
-from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
+from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.who import Who
 from popular.proxy.settings.vserv import POP3S
 from supervisor.serving.session import COMMITTING_SECONDS

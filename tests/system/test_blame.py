@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.session.machine.telling import NO_TIME
+from popular.proxy.session.machine.failed_logins import NO_TIME
 from tests.system.site import (
     LOOPBACK,
     PATIENCE,

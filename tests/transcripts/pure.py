@@ -15,7 +15,7 @@ from popular.protocol.lines import NullByte
 from popular.protocol.mailcheck import BadPacket, CheckFailed, Mail, parse_mail_answer, question
 from popular.protocol.watch import CommandWatch
 from popular.proxy.service import kinds_taken
-from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION
+from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.rules import rules_of
 from supervisor.config import Config
 from tests.pdm.asking import ask

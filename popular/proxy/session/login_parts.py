@@ -13,7 +13,7 @@ from popular.proxy.session.backend.contracts import BackendFailure, failure_of
 from popular.proxy.session.backend.mail_race import MailRace
 from popular.proxy.session.backend.mailcheck import CheckSocket
 from popular.proxy.session.events import SessionEvents
-from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, NO_TIME
+from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, NO_TIME
 from popular.proxy.session.shared.module_chain import LoopQuestion
 from popular.proxy.session.shared.question_queue import PendingQuestion
 from popular.proxy.session.shared.runtime import VservRuntime

@@ -7,8 +7,8 @@ The response code decides (RFC 2449 section 8, RFC 3206), and the words only whe
     [AUTH]                     the user's: a wrong name or password
     another code, or none      the user's; but see UnexplainedRejections
 
-Of a backend that was told a password of ours, or none (XPOP), the user's part is the backend's. So is a rejection in the
-greeting, where nobody was named yet, and one whose words want TLS on a connection in clear: it rejects how we come.
+Of a backend that was told a password of ours, or none (XPOP), the user's part is the backend's. So is a rejection in
+the greeting, where nobody was named yet, and one whose words want TLS on a connection in clear: it rejects how we come.
 """
 
 import enum

@@ -6,6 +6,7 @@ backend_side    mail check, connection and login at the backend
 client_side     PROXY header, TLS, CAPA, the simulated mailbox
 endings         why a session is over
 exchanges       AUTH and APOP
+failed_logins   who says no, to the client and to log and counters
 holds           why a client is held back, each as what goes on after it
 machine         the machine's last class: where a user goes whom the modules let in
 machine_state   its first: fields, phase and end
@@ -13,7 +14,6 @@ offers          by what a client may log in
 phases          the phases, and which may follow which
 proving         SCRAM
 surroundings    what the machine may ask
-telling         who says no, to the client and to log and counters
 typedrules      where a config's rules lie in C
 verbs           what the machine tells its session to do
 """

@@ -2,7 +2,7 @@ cimport cython
 
 from popular.protocol.lines cimport LineBuffer
 from popular.proxy.session.machine.surroundings cimport Surroundings
-from popular.proxy.session.machine.telling cimport Teller
+from popular.proxy.session.machine.failed_logins cimport FailedLogins
 from popular.proxy.session.machine.typedrules cimport TypedRules
 from popular.proxy.session.machine.verbs cimport Verbs
 from supervisor.octets cimport find, is_plain, namedtuple_of, part, word_at
@@ -21,7 +21,7 @@ cdef dict _ANSWERS
 cdef tuple _NOT_SHOWN
 cdef bytes _SEND_PASS
 
-cdef class Authorization(Teller):
+cdef class Authorization(FailedLogins):
     cdef public unsigned int _commands
     cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     cpdef begin(self)

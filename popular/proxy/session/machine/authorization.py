@@ -16,7 +16,7 @@ from popular.proxy.session.machine.holds import ThenAsk, ThenRefuse
 from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, NAMED, SIMULATING
 from popular.proxy.session.machine.surroundings import Surroundings
-from popular.proxy.session.machine.telling import Teller
+from popular.proxy.session.machine.failed_logins import FailedLogins
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.who import who_asks
 from popular.proxy.settings.vserv import POP3S
@@ -62,13 +62,13 @@ _USER, _PASS = _COMMANDS[b"USER"], _COMMANDS[b"PASS"]
 _USER_WORD, _PASS_WORD = word_at(b"USER"), word_at(b"PASS")
 
 
-class Authorization(Teller):
+class Authorization(FailedLogins):
     """One session, as far as its client has not logged in."""
 
     __slots__ = ("_commands",)
 
     def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
-        Teller._set_up(self, verbs, around, peer)
+        FailedLogins._set_up(self, verbs, around, peer)
         self._commands = 0
 
     # The beginning

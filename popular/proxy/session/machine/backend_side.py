@@ -1,6 +1,6 @@
 """What the proxy says to a backend, and makes of what it hears: login, connection, mail check, up to the relay.
 
-That a user is to be logged in here is decided in machine.py; where a backend lets nobody in: telling.py.
+That a user is to be logged in here is decided in machine.py; where a backend lets nobody in: failed_logins.py.
 One of the classes of which the machine is made (machine.py lists them). Pure, as they all are.
 """
 

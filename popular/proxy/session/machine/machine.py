@@ -8,7 +8,7 @@
     decided, checked                   what the modules, and the mail check (backend_side.py), have answered
     reached                            at which of its addresses the backend is connected
     connected, backend_says, backend_tls_up      how it goes with the backend (backend_side.py)
-    backend_failed                     how it does not (telling.py)
+    backend_failed                     how it does not (failed_logins.py)
     released                           the operator holds the client no more
     relay_ended                        the two were joined, and are no more (backend_side.py)
     expired                            a deadline has passed
@@ -19,7 +19,7 @@ It is one object of seven classes, each the base class of the next, cut by time:
 
     MachineState     machine_state.py    the base class of all: the fields, the phase, the end
     ClientSide       client_side.py      PROXY header, TLS, CAPA, the simulated mailbox
-    Teller           telling.py          who says no: to the client, and to log and counters
+    FailedLogins     failed_logins.py    who says no: to the client, and to log and counters
     Authorization    authorization.py    the greeting, lines, USER, PASS
     Exchanges        exchanges.py        AUTH and APOP, where the client says them instead
     BackendSide      backend_side.py     the login at the backend, up to the relay
@@ -38,7 +38,7 @@ What a login carries from class to class; `_forget` (machine_state.py) lets go o
     _secret      `_password`, `_has_shown`              the limits, `_absorb`, the dialogue with the backend
     _question    `_has_shown` (not after USER, PASS)   `_prove`; whoever asks what was shown beside a password
     _hold        `_hold_back`, `_check_orders`          `_leave_hold`, which is told of the end of each wait
-    _dialogue    `_begin_dialogue`, `_open_mailbox`             `backend_says`; `telling.py`, where the backend fails
+    _dialogue    `_begin_dialogue`, `_open_mailbox`             `backend_says`; `failed_logins.py`, where the backend fails
     _routing     `_find_backend`                        `_go_to_backend`; `_refer`, when a backend knows another
 """
 
@@ -65,7 +65,7 @@ from popular.proxy.session.machine.phases import (
     bits,
 )
 from popular.proxy.session.machine.surroundings import Surroundings
-from popular.proxy.session.machine.telling import NO_ANSWER, NO_CONNECTION
+from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.who import FALLBACK, OWN_LOGIN, VOUCHED, Basis, Routing
 from popular.proxy.settings.backend import Backend, looks_at_passwords

@@ -186,8 +186,8 @@ class MachineState:
         else:
             self._verbs.send(replies.err(text))
 
-    # What a subclass has: a proof (telling.py)
+    # What a subclass has: a proof (failed_logins.py)
 
     def _give_up_proof(self) -> None:
-        """`Teller._give_up_proof`."""
+        """`FailedLogins._give_up_proof`."""
         raise NotImplementedError

@@ -5,7 +5,7 @@ from popular.proxy.session.machine.client_side cimport ClientSide
 from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.verbs cimport Verbs
 
-cdef class Teller(ClientSide):
+cdef class FailedLogins(ClientSide):
     cdef public object _denied, _own_limits
     cdef public BackendRuntime _backend
     cdef public HealthKnowledge _health

@@ -67,7 +67,7 @@ _STEPS = {
 """Steps of an attempt at a backend beside those of its login, by the word or the reason of the failure."""
 
 
-class Teller(ClientSide):
+class FailedLogins(ClientSide):
     """One session, as far as client and operator are told that a login failed, and by whose fault."""
 
     __slots__ = (
