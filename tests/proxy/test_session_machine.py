@@ -21,6 +21,7 @@ from popular.proxy.session.backend.contracts import OURS
 from popular.proxy.session.backend.rejections import ENOUGH, UnexplainedRejections
 from popular.proxy.session.limits.contracts import NO_LIMITS, Hindrance, LoginLimits, NoLimits
 from popular.proxy.session.machine.authorization import LINES_A_TURN
+from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.machine.machine import COMMITTING, LINGERING, QUIT_ANSWERED
 from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import (
@@ -46,7 +47,6 @@ from popular.proxy.session.machine.phases import (
     STATES,
     Phase,
 )
-from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.who import Who
 from popular.proxy.settings.vserv import POP3S
 from supervisor.serving.session import COMMITTING_SECONDS

@@ -24,9 +24,9 @@ from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.protocol.international import International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.machine.endings import ENDINGS
+from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.machine.machine import COMMITTING, LINGERING, QUIT_ANSWERED
 from popular.proxy.session.machine.phases import ANSWERING, Phase
-from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.rules import Rules
 from popular.proxy.settings.mechanisms import USUAL, WAYS
 from popular.proxy.settings.vserv import POP3S

@@ -10,8 +10,8 @@ from popular.pdm.decision import Admitted
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
 from popular.proxy.session.limits.login_orders import WorkerOrders
-from popular.proxy.session.machine.phases import CONNECTING, ENDED, GREETED
 from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_TIME
+from popular.proxy.session.machine.phases import CONNECTING, ENDED, GREETED
 from supervisor.operatorstate import OperatorState, OrderEntry
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules

@@ -5,8 +5,8 @@ import pytest
 from popular.pdm.contract import Route
 from popular.pdm.decision import Admitted
 from popular.proxy.session.backend.backend_admission import CROWDED
-from popular.proxy.session.machine.phases import CONNECTING, LOGGING_IN
 from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
+from popular.proxy.session.machine.phases import CONNECTING, LOGGING_IN
 from popular.proxy.session.rules import Rules
 from popular.proxy.settings.backend import waiting_limit
 from supervisor.control.words import CommandRefused

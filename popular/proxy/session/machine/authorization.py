@@ -12,11 +12,11 @@ from popular.protocol.commands import VERBS, State, parse
 from popular.protocol.lines import LONGEST_COMMAND, LineTooLong, NullByte
 from popular.protocol.sasl import LONGEST_NAME
 from popular.proxy.session.machine.client_side import BYE, HEADER_SECONDS
+from popular.proxy.session.machine.failed_logins import FailedLogins
 from popular.proxy.session.machine.holds import ThenAsk, ThenRefuse
 from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, NAMED, SIMULATING
 from popular.proxy.session.machine.surroundings import Surroundings
-from popular.proxy.session.machine.failed_logins import FailedLogins
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.who import who_asks
 from popular.proxy.settings.vserv import POP3S

@@ -38,7 +38,7 @@ What a login carries from class to class; `_forget` (machine_state.py) lets go o
     _secret      `_password`, `_has_shown`              the limits, `_absorb`, the dialogue with the backend
     _question    `_has_shown` (not after USER, PASS)   `_prove`; whoever asks what was shown beside a password
     _hold        `_hold_back`, `_check_orders`          `_leave_hold`, which is told of the end of each wait
-    _dialogue    `_begin_dialogue`, `_open_mailbox`             `backend_says`; `failed_logins.py`, where the backend fails
+    _dialogue    `_begin_dialogue`, `_open_mailbox`     `backend_says`; `failed_logins.py`, where the backend fails
     _routing     `_find_backend`                        `_go_to_backend`; `_refer`, when a backend knows another
 """
 
@@ -52,6 +52,7 @@ from popular.proxy.session.backend.reach import ELSEWHERE
 from popular.proxy.session.limits.login_orders import DRAINED, FAKE, HELD_BACK, LOCKED, moved
 from popular.proxy.session.machine.backend_side import BackendSide
 from popular.proxy.session.machine.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
+from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.machine.holds import ThenAsk, ThenChallenge, ThenObey, ThenRefuse
 from popular.proxy.session.machine.phases import (
     ASKING,
@@ -65,7 +66,6 @@ from popular.proxy.session.machine.phases import (
     bits,
 )
 from popular.proxy.session.machine.surroundings import Surroundings
-from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.who import FALLBACK, OWN_LOGIN, VOUCHED, Basis, Routing
 from popular.proxy.settings.backend import Backend, looks_at_passwords
