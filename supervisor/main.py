@@ -140,9 +140,9 @@ def _make_master(
         )
         log(messages.START_FAILED, reason=reason)
         raise CannotStart(reason)
-    limits = _limits(program, chosen)
+    ceilings = _ceilings(program, chosen)
     language = Language(program.commands)
-    first = _first_config(program, chosen, limits, logfile=log.path)
+    first = _first_config(program, chosen, ceilings, logfile=log.path)
     try:
         return Master(
             program,
@@ -150,7 +150,7 @@ def _make_master(
             language,
             rundir=rundir,
             log=log,
-            limits=limits,
+            ceilings=ceilings,
             load_files=_load_files(chosen),
             source=_source(program, chosen, rundir, notifier=notifier, log=log),
             notifier=notifier,
@@ -184,16 +184,16 @@ def _statedir(program: Program, chosen: argparse.Namespace, user: pwd.struct_pas
     return statedir
 
 
-def _limits(program: Program, chosen: argparse.Namespace) -> dict[str, int]:
+def _ceilings(program: Program, chosen: argparse.Namespace) -> dict[str, int]:
     """What nothing that is configured may go beyond."""
-    things = {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
+    things = {sort: getattr(chosen, f"max_{sort}s") for sort in program.ceilings}
     return {"sessionlimit": chosen.sessionlimit, OPEN_FILES: _raise_file_limit(), **things}
 
 
-def _first_config(program: Program, chosen: argparse.Namespace, limits: Mapping[str, int], *, logfile: str) -> Config:
+def _first_config(program: Program, chosen: argparse.Namespace, ceilings: Mapping[str, int], *, logfile: str) -> Config:
     """What the start options say, before any command."""
     given = {"logfile": logfile, "workers": chosen.workers, "grace": chosen.grace}
-    variables = initial_values(program.variables, limits, **given)
+    variables = initial_values(program.variables, ceilings, **given)
     things: dict[str, dict[str, Any]] = {sort: {} for sort in program.sorts}
     return Config(generation=1, variables=variables, things=things, debug=chosen.debug)
 
@@ -208,10 +208,12 @@ def _check(program: Program, chosen: argparse.Namespace) -> int:
         rights.become(rights.find_user(chosen.user))
     commands = commands_of(chosen.config)
     AccessFile(chosen.access, Language(program.commands)).read()
-    limits = _limits(program, chosen)
-    first = _first_config(program, chosen, limits, logfile=chosen.logfile or f"/var/log/popular/{program.name}")
+    ceilings = _ceilings(program, chosen)
+    first = _first_config(program, chosen, ceilings, logfile=chosen.logfile or f"/var/log/popular/{program.name}")
     can_listen = _check_ring(program, chosen)
-    code = try_start(Trying(program, first, limits, load_files=_load_files(chosen)), commands, ", ".join(chosen.config))
+    code = try_start(
+        Trying(program, first, ceilings, load_files=_load_files(chosen)), commands, ", ".join(chosen.config)
+    )
     sys.stderr.flush()
     os._exit(code if can_listen else code or EXIT_FAILED)  # a thread of a module may still run
 

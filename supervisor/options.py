@@ -112,7 +112,7 @@ def options(program: Program) -> argparse.ArgumentParser:
         help="the lines of sessions that are over are gathered for a quarter of a second at most and then written in "
         "one piece, or each at once; into a terminal or a pipe every line goes at once (default: %(default)s)",
     )
-    for sort, most in program.limits.items():
+    for sort, most in program.ceilings.items():
         add(
             f"--max-{sort}s",
             metavar="N",

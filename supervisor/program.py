@@ -165,7 +165,7 @@ class Program:
     standings: Sequence[ThingStanding] = ()
     remembers: bool = False
     """Whether its workers remember something together of those they serve (table/remembered.py)."""
-    limits: Mapping[str, int] = field(default_factory=dict)
+    ceilings: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""
     start_options: Sequence[StartOption] = ()
     helper: Helper | None = None

@@ -91,11 +91,11 @@ class _NotRunning:
 class Trying:
     """One draft, said line by line."""
 
-    def __init__(self, program: Program, first: Config, limits: Mapping[str, int], *, load_files: LoadFiles) -> None:
+    def __init__(self, program: Program, first: Config, ceilings: Mapping[str, int], *, load_files: LoadFiles) -> None:
         self.name = program.name
         self._program = program
         self._first = first
-        self._limits = limits
+        self._ceilings = ceilings
         self._status = _NotRunning(load_files)
         self._language = Language(program.commands)
         self._facts = Lookups()
@@ -126,7 +126,7 @@ class Trying:
                 self._program,
                 lookups=self._facts,
                 language=self._language,
-                limits=self._limits,
+                ceilings=self._ceilings,
                 status=self._status,
                 draft=self._draft,
                 starting=True,
@@ -140,16 +140,16 @@ class Trying:
         """Makes a service, and lets go of it; gives the verdict. Raises CommandRefused."""
         outcome = self._outcome(CHECK)
         assert isinstance(outcome, Trial)
-        return outcome.with_reports(_make_service(self._program, outcome.config, self._limits)).text
+        return outcome.with_reports(_make_service(self._program, outcome.config, self._ceilings)).text
 
 
-def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -> Sequence[Report]:
+def _make_service(program: Program, config: Config, ceilings: Mapping[str, int]) -> Sequence[Report]:
     """As a worker makes it; its table has one row, and its shared memory has no name any more when it is used.
 
     Raises CommandRefused.
     """
     name = f"/popular-{program.name}-check-{os.urandom(8).hex()}"  # one that nobody can have taken
-    segment = Segment.create(name, table_layout(program, _BLOCKS, {**limits, "sessionlimit": 1}))
+    segment = Segment.create(name, table_layout(program, _BLOCKS, {**ceilings, "sessionlimit": 1}))
     remove(name)
     context = WorkerContext(
         EventLoop(),

@@ -12,7 +12,7 @@ from popular.proxy.session.machine.endings import ENDINGS
 from popular.proxy.session.machine.phases import STATES, Phase
 from popular.proxy.settings import modules, resolving
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
+from popular.proxy.settings.commands import CEILINGS, COMMANDS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.drift import DRIFT
 from popular.proxy.settings.explain import LoginToExplain
@@ -216,7 +216,7 @@ PROGRAM = Program(
     standings=(STANDING, VSERV_STANDING),
     remembers=True,
     helper=CHECKER,
-    limits=LIMITS,
+    ceilings=CEILINGS,
     start_options=(TLS_GROUPS, MOVE_COMMAND),
     ways=(WAY,),
 )

@@ -44,7 +44,7 @@ have an end (seconds since 1970; 0: none has).
 """
 
 
-def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> Layout:
+def table_layout(program: Program, blocks: int, ceilings: Mapping[str, int]) -> Layout:
     """The table of a program: what the supervisor keeps of every session, and then the program's own.
 
     Of each sort there are twice as many indexes as things, so that one that is removed keeps its numbers for a while.
@@ -61,14 +61,14 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
         states=tuple(program.states),
         endings=endings_of(program),
         block_count=blocks,
-        row_count=limits["sessionlimit"],
+        row_count=ceilings["sessionlimit"],
         histograms=histograms,
-        indexes=tuple(IndexRange(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
+        indexes=tuple(IndexRange(sort, 2 * ceilings.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
         healths=program.watched.healths,
         rates=program.watched.rates,
         records=(*program.records, *(one.record for one in program.standings)),
         log_room=LOG_ROOM_OCTETS,
-        memory=memory_octets(limits["sessionlimit"]) if program.remembers else 0,
+        memory=memory_octets(ceilings["sessionlimit"]) if program.remembers else 0,
         affected=REGISTERS,
         tones=program.watched.tones,
         looks=program.watched.looks,

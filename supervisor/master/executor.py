@@ -97,7 +97,7 @@ class Executor:
         self,
         program: Program,
         language: Language,
-        limits: Mapping[str, int],
+        ceilings: Mapping[str, int],
         *,
         status: Status,
         changes: Changes,
@@ -114,7 +114,7 @@ class Executor:
         """`count` counts control_sentences and control_refusals."""
         self._program = program
         self._language = language
-        self._limits = limits
+        self._ceilings = ceilings
         self._status = status
         self._changes = changes
         self._jobs = jobs
@@ -202,7 +202,7 @@ class Executor:
             self._program,
             lookups=task.lookups,
             language=self._language,
-            limits=self._limits,
+            ceilings=self._ceilings,
             status=self._status,
             draft=task.origin.draft,
             past=self._rollback_point.past,

@@ -97,7 +97,7 @@ class ConfigHistory:
         self,
         statedir: Path,
         program: ProgramTables,
-        limits: Mapping[str, int],
+        ceilings: Mapping[str, int],
         *,
         loop: Loop,
         jobs: Jobs,
@@ -108,7 +108,7 @@ class ConfigHistory:
         """`returns`: how often a newer instance has come and gone."""
         self._statedir = statedir
         self._program = program
-        self._limits = limits
+        self._ceilings = ceilings
         self._loop = loop
         self._jobs = jobs
         self._log = log
@@ -275,7 +275,7 @@ class ConfigHistory:
         space = pending.config.variables["tracespace"] * _MIB
         if not space or self._tenure.has_successor():
             return None
-        lines = lines_of_config(pending.config, self._program, self._limits)
+        lines = lines_of_config(pending.config, self._program, self._ceilings)
         before = [*self._unwritten.values()][-1].lines if self._unwritten else self._newest[1]
         if lines == before:
             return None

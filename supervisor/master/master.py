@@ -77,7 +77,7 @@ class Master:
         *,
         rundir: RunDirectory,
         log: Log,
-        limits: Mapping[str, int],
+        ceilings: Mapping[str, int],
         load_files: LoadFiles,
         source: Source,
         notifier: Notifier,
@@ -87,7 +87,7 @@ class Master:
         statedir: StateDirectory,
         metrics_token: bytes = b"",
     ) -> None:
-        """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart, FaultyAccess."""
+        """`ceilings["sessionlimit"]` rows are made. Raises OSError, CannotStart, FaultyAccess."""
         self.pid = os.getpid()
         self._program = program
         self._rundir = rundir
@@ -98,8 +98,8 @@ class Master:
 
         self._loop = Loop()
         slots = first.variables["workers"]
-        layout = table_layout(program, block_count(slots), limits)
-        self._accounting = Accounting(rundir.make_table(layout), log, open_files=limits[OPEN_FILES])
+        layout = table_layout(program, block_count(slots), ceilings)
+        self._accounting = Accounting(rundir.make_table(layout), log, open_files=ceilings[OPEN_FILES])
         source.attach(self._loop)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._accounting.segment, slots=slots, events=self)
@@ -188,7 +188,7 @@ class Master:
         self._history = ConfigHistory(
             statedir.path,
             program,
-            limits,
+            ceilings,
             loop=self._loop,
             jobs=self._jobs,
             log=log,
@@ -209,7 +209,7 @@ class Master:
         self.executor = Executor(
             program,
             language,
-            limits,
+            ceilings,
             status=status,
             changes=self._changes,
             loop=self._loop,

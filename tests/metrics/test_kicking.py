@@ -11,7 +11,7 @@ from supervisor.control.language.language import Language
 from supervisor.control.words import split
 from supervisor.master.accounting import table_layout
 
-LAYOUT = table_layout(PROGRAM, 3, {"sessionlimit": 10, **PROGRAM.limits})
+LAYOUT = table_layout(PROGRAM, 3, {"sessionlimit": 10, **PROGRAM.ceilings})
 TARGETS = [KickTarget(("kick", "user", "joe"), 3), KickTarget((), 0), KickTarget(("kick", "user", 'a "b"'), 1)]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
+from popular.proxy.settings.commands import CEILINGS, COMMANDS, SORTS, rc_lines
 from popular.proxy.settings.moving import check_nobody_is_led_astray
 from popular.proxy.settings.variables import VARIABLES
 from popular.tls.supply import complete_change
@@ -98,9 +98,9 @@ class ProgramTables:
 class Console:
     """What the master does with commands, without other processes: jobs are run here and now."""
 
-    def __init__(self, limits: Mapping[str, int] | None = None) -> None:
-        self.limits: Mapping[str, int] = {**LIMITS, "sessionlimit": 10_000, OPEN_FILES: 1 << 20, **(limits or {})}
-        self.config = Config(0, initial_values(VARIABLES, self.limits), things={sort: {} for sort in SORTS})
+    def __init__(self, ceilings: Mapping[str, int] | None = None) -> None:
+        self.ceilings: Mapping[str, int] = {**CEILINGS, "sessionlimit": 10_000, OPEN_FILES: 1 << 20, **(ceilings or {})}
+        self.config = Config(0, initial_values(VARIABLES, self.ceilings), things={sort: {} for sort in SORTS})
         self.first = self.config
         self.draft: Draft | None = None
         self.past: Past | None = None

@@ -21,7 +21,7 @@ from supervisor.table.indexes import CounterIndexes
 from supervisor.table.segment import Segment, View
 from tests.proxy.session_rules import backend
 
-LAYOUT = table_layout(PROGRAM, 3, {"sessionlimit": 10, **PROGRAM.limits})
+LAYOUT = table_layout(PROGRAM, 3, {"sessionlimit": 10, **PROGRAM.ceilings})
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class StoreConsole(Console):
     def __init__(self) -> None:
         super().__init__()
         self.config = Config(
-            0, initial_values(PROGRAM.variables, self.limits), things={sort: {} for sort in PROGRAM.sorts}
+            0, initial_values(PROGRAM.variables, self.ceilings), things={sort: {} for sort in PROGRAM.sorts}
         )
         self.first = self.config
         self.language = Language(PROGRAM.commands)

@@ -79,4 +79,4 @@ def test_a_reader_learns_the_shape_from_the_header(tmp_path: Path) -> None:
 
 def test_a_table_for_ten_thousand_sessions_stays_small() -> None:
     """With the records and the log rooms of `pproxy`."""
-    assert table_layout(PROGRAM, 65, {"sessionlimit": 10_000, **PROGRAM.limits}).size < 32 << 20
+    assert table_layout(PROGRAM, 65, {"sessionlimit": 10_000, **PROGRAM.ceilings}).size < 32 << 20

@@ -107,7 +107,7 @@ def test_it_is_as_large_as_was_said() -> None:
     """For 10,000 sessions 8 MiB, and for a few it is small."""
     assert Geometry.of(10_000).size < 9 << 20
     assert Geometry.of(1).size < 100_000
-    layout = table_layout(PROGRAM, 65, {"sessionlimit": 10_000, **PROGRAM.limits})
+    layout = table_layout(PROGRAM, 65, {"sessionlimit": 10_000, **PROGRAM.ceilings})
     assert layout.memory == memory_octets(10_000) < 10 << 20
 
 

@@ -32,7 +32,7 @@ PRNG_CHAPTER = "Runtime configuration: the prng command"
 SORTS = ("prng", "capa", "backend", "pdm", "vserv", TLS_SORT)
 """The sorts of things in a config, in the order in which an rc file makes them."""
 
-LIMITS = {"vserv": 32, "backend": 32}
+CEILINGS = {"vserv": 32, "backend": 32}
 
 _SEED_OCTETS = 1024
 _MOST_SEED_OCTETS = 1_048_576

@@ -45,11 +45,11 @@ def _fallback_note(context: CommandContext, value: str) -> str | None:
     return None if not value or backend is not None else f'no backend "{value}" is configured yet'
 
 
-def _host_id(_limits: Any) -> str:
+def _host_id(_ceilings: Any) -> str:
     return socket.gethostname().partition(".")[0][:64] or "localhost"
 
 
-def _package_directory(_limits: Any) -> str:
+def _package_directory(_ceilings: Any) -> str:
     return os.path.dirname(os.path.abspath(popular.pdm.__file__))
 
 

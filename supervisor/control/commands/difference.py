@@ -14,7 +14,7 @@ from typing import Any
 from supervisor.config import Config
 from supervisor.control.commands.things import in_effect, moved_hosts
 from supervisor.control.files.rcfile import COMES, GOES, NOTHING_DIFFERS
-from supervisor.control.language.context import CommandContext, Limits, ProgramTables, Variable, context_with
+from supervisor.control.language.context import Ceilings, CommandContext, ProgramTables, Variable, context_with
 from supervisor.control.words import phrase
 
 _MOST_NAMES = 20
@@ -23,17 +23,17 @@ _SAID = "said otherwise"
 
 def config_lines(context: CommandContext) -> list[str]:
     """The running configuration as an rc file."""
-    return lines_of_config(context.config, context.program, context.limits)
+    return lines_of_config(context.config, context.program, context.ceilings)
 
 
-def lines_of_config(config: Config, program: ProgramTables, limits: Limits) -> list[str]:
+def lines_of_config(config: Config, program: ProgramTables, ceilings: Ceilings) -> list[str]:
     """A configuration as an rc file: variables that were set, or that a start option keeps from their default; things,
     debug options.
     """
     lines = [
         phrase(["set", row.name, row.kind.format(config.variables[row.name])])
         for row in _settable(program)
-        if _is_said(row, config, limits)
+        if _is_said(row, config, ceilings)
     ]
     lines += program.rc_lines(config)
     if config.debug:
@@ -45,9 +45,9 @@ def _settable(program: ProgramTables) -> Iterator[Variable]:
     return (row for row in program.variables if not row.read_only)
 
 
-def _is_said(row: Variable, config: Config, limits: Limits) -> bool:
+def _is_said(row: Variable, config: Config, ceilings: Ceilings) -> bool:
     """A default follows start option and host; what was set does not, also where it is the default now."""
-    return row.name in config.given or config.variables[row.name] != row.first(limits)
+    return row.name in config.given or config.variables[row.name] != row.first(ceilings)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def difference(context: CommandContext, config: Config) -> Difference:
     said = [
         f"variable {row.name}"
         for row in _settable(context.program)
-        if _is_said(row, running, context.limits) != _is_said(row, config, context.limits)
+        if _is_said(row, running, context.ceilings) != _is_said(row, config, context.ceilings)
         and running.variables[row.name] == config.variables[row.name]
     ]
     for sort, old in running.things.items():

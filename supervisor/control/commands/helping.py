@@ -65,7 +65,7 @@ def variable_help(row: Variable, context: CommandContext) -> list[str]:
     first = (
         []
         if row.read_only
-        else [f"Default: {quote(row.kind.format(row.first(context.limits)))}. Counts for: {row.when}."]
+        else [f"Default: {quote(row.kind.format(row.first(context.ceilings)))}. Counts for: {row.when}."]
     )
     access = "read-only" if row.read_only else "read-write"
     return [f"{row.name}  {row.kind.describe()}, {access}", row.help, *first, f"Source: {row.source}."]

@@ -7,7 +7,7 @@ import argparse
 import re
 from collections.abc import Iterable, Sequence
 
-from supervisor.control.language.context import ControlCommand, Limits, Variable
+from supervisor.control.language.context import Ceilings, ControlCommand, Variable
 from supervisor.control.language.kinds import Kind
 from supervisor.control.words import quote
 
@@ -57,17 +57,17 @@ def _as_command(text: str) -> str:
     return escape(begun if not begun or begun.endswith(".") else f"{begun}.")
 
 
-def variables(rows: Sequence[Variable], limits: Limits) -> str:
+def variables(rows: Sequence[Variable], ceilings: Ceilings) -> str:
     """All variables, with type, range, default and when they count."""
-    return "\n".join(_variable(row, limits) for row in rows)
+    return "\n".join(_variable(row, ceilings) for row in rows)
 
 
-def _variable(row: Variable, limits: Limits) -> str:
+def _variable(row: Variable, ceilings: Ceilings) -> str:
     head = f".TP\n\\fB{escape(row.name)}\\fR  {escape(row.kind.describe())}"
     if row.read_only:
         return f"{head}\n{escape(row.help)} Read\\-only."
-    # A default that depends on the host or the limits would be wrong on another one.
-    default = "" if callable(row.default) else f" Default: {escape(quote(row.kind.format(row.first(limits))))}."
+    # A default that depends on the host or the ceilings would be wrong on another one.
+    default = "" if callable(row.default) else f" Default: {escape(quote(row.kind.format(row.first(ceilings))))}."
     return f"{head}\n{escape(row.help)}{default} Counts for: {escape(row.when)}."
 
 

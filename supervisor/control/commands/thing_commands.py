@@ -38,8 +38,8 @@ def ids(sort: str) -> Completer:
 
 
 def room_for_one_more(sort: str, title: str, context: CommandContext) -> None:
-    """Raises CommandRefused if there are as many things of a sort as the limits allow."""
-    most = context.limits.get(sort)
+    """Raises CommandRefused if there are as many things of a sort as the ceilings allow."""
+    most = context.ceilings.get(sort)
     if most is not None and len(context.config.things[sort]) >= most:
         raise CommandRefused(
             f"there are {most} {title}s already, which is the limit (the start option --max-{sort}s raises it)"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from supervisor.control.language.context import CommandContext, Limits, Variable
+from supervisor.control.language.context import Ceilings, CommandContext, Variable
 from supervisor.control.language.kinds import Bool, Dir, File, Id, Int, String, Time
 from supervisor.control.language.lookups import Unfit
 from supervisor.control.words import CommandRefused
@@ -23,11 +23,11 @@ HOUR = 60 * 60
 DAY = 24 * HOUR
 
 
-def initial_values(variables: Iterable[Variable], limits: Limits, **given: Any) -> dict[str, Any]:
+def initial_values(variables: Iterable[Variable], ceilings: Ceilings, **given: Any) -> dict[str, Any]:
     """The values of all read-write variables at the start; `given` are those that a start option has set."""
     rows = [variable for variable in variables if not variable.read_only]
     assert given.keys() <= {variable.name for variable in rows}
-    return {row.name: given.get(row.name, row.first(limits)) for row in rows}
+    return {row.name: given.get(row.name, row.first(ceilings)) for row in rows}
 
 
 def processors() -> int:
@@ -41,7 +41,7 @@ def files_wanted(sessions: int) -> int:
 
 
 def _only_upwards(context: CommandContext, value: int) -> str | None:
-    now, most = context.in_force.variables["maxsession"], context.limits["sessionlimit"]
+    now, most = context.in_force.variables["maxsession"], context.ceilings["sessionlimit"]
     if value == now or (context.starting and value <= most):
         return None
     if now == most:
@@ -50,7 +50,7 @@ def _only_upwards(context: CommandContext, value: int) -> str | None:
         raise CommandRefused(f"it is {now} and can only be increased; allowed: {now} to {most} (sessionlimit)")
     if value > most:
         raise CommandRefused(f"it cannot be more than sessionlimit; allowed: {now} to {most}")
-    files, wanted = context.limits[OPEN_FILES], files_wanted(value)
+    files, wanted = context.ceilings[OPEN_FILES], files_wanted(value)
     if files >= wanted:
         return None
     return (
@@ -107,7 +107,7 @@ def common_variables(program: str) -> tuple[Variable, ...]:
             "sessionlimit",
             Int(1, MOST_TOKENS),
             "The highest value that maxsession may have (option --sessionlimit).",
-            read=lambda context: context.limits["sessionlimit"],
+            read=lambda context: context.ceilings["sessionlimit"],
         ),
         Variable("version", String(), "Version of the program.", read=lambda context: context.program.version),
         Variable(
@@ -164,7 +164,7 @@ def common_variables(program: str) -> tuple[Variable, ...]:
             Int(1, MOST_TOKENS),
             "How many sessions there may be at once, over all workers. A start configuration can set any number up to "
             "sessionlimit; later it can only be increased. Default: 1000, or sessionlimit if that is less.",
-            default=lambda limits: min(1000, limits["sessionlimit"]),
+            default=lambda ceilings: min(1000, ceilings["sessionlimit"]),
             check=_only_upwards,
         ),
         Variable(
@@ -180,7 +180,7 @@ def common_variables(program: str) -> tuple[Variable, ...]:
             Int(1, MOST_WORKERS),
             "How many workers there are (option --workers). Those that are too many finish their sessions first. "
             "Default: one for each processor.",
-            default=lambda _limits: processors(),
+            default=lambda _ceilings: processors(),
             source=BESIDE,
         ),
         Variable(

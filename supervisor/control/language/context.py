@@ -24,7 +24,8 @@ from supervisor.table.sightings import Sighting
 CHAPTER = "Runtime configuration: the show and set commands"
 
 Arguments = Mapping[str, Any]
-Limits = Mapping[str, int]
+Ceilings = Mapping[str, int]
+"""What nothing that is configured may go beyond, by name: how many things of a sort, `sessionlimit`, open files."""
 
 
 class Status(Protocol):
@@ -116,7 +117,7 @@ class CommandContext(Protocol):
     def language(self) -> "Vocabulary": ...
 
     @property
-    def limits(self) -> Mapping[str, int]:
+    def ceilings(self) -> Mapping[str, int]:
         """How many things of a sort there may be, and `sessionlimit`."""
 
     @property
@@ -145,9 +146,9 @@ Completer = Callable[[CommandContext, Arguments], Iterable[str]]
 class Variable:
     """One row of `show` and `set`.
 
-    `default` is a value, or a function of the limits. `when` says when a new value counts ("at once", "new sessions").
-    `read` makes the variable read-only. `check(context, value)` raises CommandRefused if the value cannot be set now;
-    it may give back a note that is added to the reply.
+    `default` is a value, or a function of the ceilings. `when` says when a new value counts ("at once",
+    "new sessions"). `read` makes the variable read-only. `check(context, value)` raises CommandRefused if the value
+    cannot be set now; it may give back a note that is added to the reply.
     """
 
     name: str
@@ -167,9 +168,9 @@ class Variable:
         """The value now."""
         return context.config.variables[self.name] if self.read is None else self.read(context)
 
-    def first(self, limits: Limits) -> Any:
+    def first(self, ceilings: Ceilings) -> Any:
         """The value at the start."""
-        return self.default(limits) if callable(self.default) else self.default
+        return self.default(ceilings) if callable(self.default) else self.default
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,7 @@ class FrozenContext:
     program: ProgramTables
     lookups: Lookups
     language: Vocabulary
-    limits: Mapping[str, int]
+    ceilings: Mapping[str, int]
     status: Status
     draft: Draft | None = None
     past: Past | None = None
@@ -320,7 +321,7 @@ def context_with(context: CommandContext, config: Config, *, starting: bool = Fa
         context.program,
         lookups=context.lookups,
         language=context.language,
-        limits=context.limits,
+        ceilings=context.ceilings,
         status=context.status,
         running=context.in_force,
         starting=starting or context.starting,
