@@ -60,7 +60,7 @@ def log_connecting(runtime: VservRuntime, sid: str, backend: BackendRuntime) -> 
 
 
 def log_connected(runtime: VservRuntime, sid: str, backend: str, *, channel: Channel, seconds: float) -> None:
-    """It stands (debug options NET and TLS)."""
+    """The connection to the backend stands (debug options NET and TLS)."""
     host, port = local_end(channel.connection) or ("", 0)
     facts = {"backend": backend, "local": host, "local_port": port, "seconds": round(seconds, 6)}
     runtime.context.log.debug("NET", "connected", sid, **facts)

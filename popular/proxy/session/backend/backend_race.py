@@ -22,7 +22,8 @@ HEAD_START_SECONDS = 0.25
 
 
 class RacingConnection(BackendConnection):
-    """One. After `close` it is silent."""
+    """A connection to a backend of several addresses: tried side by side, the first that is ready is it. After `close` it
+    is silent."""
 
     __slots__ = ("_attempts", "_backend", "_failures", "_left", "_reach", "_stands", "_timer", "_word")
 
@@ -56,14 +57,14 @@ class RacingConnection(BackendConnection):
 
     @property
     def connected(self) -> bool:
-        """Whether any is."""
+        """Whether it stands, or any of its attempts is connected."""
         if self._stands:
             return super().connected
         return any(one.connection.connected for one in self._attempts.values())
 
     @property
     def shaking_hands(self) -> bool:
-        """Whether any does."""
+        """Whether TLS is being begun, on it or on any of its attempts."""
         if self._stands:
             return super().shaking_hands
         return any(one.connection.shaking_hands for one in self._attempts.values())
@@ -108,14 +109,14 @@ class RacingConnection(BackendConnection):
             self._owner.fault(error)
 
     def has_failed(self, number: int, reason: str, word: str) -> None:
-        """An attempt did, whose connection is closed."""
+        """An attempt (the address of this number) has failed; its connection is closed."""
         self._attempts.pop(number).let_go()
         self._failures[number] = reason
         self._word = word or self._word
         self._take_turn()
 
     def is_ready(self, number: int, greeting: bytes) -> None:
-        """An attempt is: what it has reached is the backend. `greeting`: all that was heard of it."""
+        """An attempt has won: what it has reached is the backend. `greeting`: all that was heard of it."""
         won = self._attempts.pop(number).let_go()
         self._failures |= {other: one.missing() for other, one in self._attempts.items()}
         self._give_up_attempts()
@@ -132,7 +133,7 @@ class RacingConnection(BackendConnection):
             self._owner.backend_connected()
 
     def passes_on(self, error: Exception) -> None:
-        """A fault of ours."""
+        """Hands an error of ours, in an attempt, to the owner."""
         self._owner.fault(error)
 
     def _give_up_attempts(self) -> None:
@@ -177,7 +178,7 @@ class _Contender(SessionEvents):
         return f"no {what} within {HEAD_START_SECONDS:g} s"
 
     def backend_connected(self) -> None:
-        """It does not greet."""
+        """The backend does not greet: to be connected is enough to win."""
         self._race.is_ready(self._number, b"")
 
     def backend_says(self, data: bytes) -> None:

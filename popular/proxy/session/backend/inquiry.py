@@ -108,7 +108,7 @@ class Inquiry(SessionEvents):
     __slots__ = ("_announced", "_connection", "_context", "_deadline", "_question")
 
     def __init__(self, context: WorkerContext, announced: Announced, tls: BackendsInTls) -> None:
-        """Begins. `tls`: what backends need for it."""
+        """Begins to connect. `tls`: what each backend needs for TLS, by id."""
         self._context = context
         self._announced = announced
         backend: Backend = announced.backend
@@ -132,7 +132,7 @@ class Inquiry(SessionEvents):
         return RacingConnection(context, self, Reach(backend, context.clock))
 
     def backend_reached(self, number: int) -> None:
-        """All are the same one."""
+        """It makes no difference which address was reached: all are the same backend."""
 
     def backend_connected(self) -> None:
         """It greets: that it is connected is told by its greeting."""

@@ -105,7 +105,7 @@ class CheckSockets:
         return None
 
     def rest(self, answered: "CheckSocket") -> None:
-        """It was answered."""
+        """Keeps a socket whose question was answered for the next one, if there is room."""
         if self._room.left <= 0:
             answered.close()
             return
@@ -117,7 +117,7 @@ class CheckSockets:
             self._loop.call_later(self._seconds, self._tidy)
 
     def wakes(self, resting: "CheckSocket") -> None:
-        """It has heard something that nobody asked."""
+        """Lets go of a resting socket that has heard something that nobody asked."""
         self._resting.remove(resting)
         self._room.left += 1
         resting.close()

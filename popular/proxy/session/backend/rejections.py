@@ -38,7 +38,7 @@ OWN_WORDS = {
 
 
 class Cause(enum.Enum):
-    """For whose sake a backend rejects a login."""
+    """Why a backend rejects a login."""
 
     USER = enum.auto()
     """By the backend's own word."""

@@ -55,7 +55,7 @@ class ModulesSaid(NamedTuple):
 
 
 async def asked(modules: ModuleChain, question: Question, hide_unknown: bool, *, sid: str) -> ModulesSaid:
-    """With a password: it counts as a login."""
+    """Asks the modules with a password: it counts as a login."""
     used = modules.in_use()
     cached = {guard.ident: _found(guard, how, question) for guard, how in used}
     decision, record = await modules.ask_on_loop(question, hide_unknown, sid)
@@ -67,7 +67,7 @@ async def asked(modules: ModuleChain, question: Question, hide_unknown: bool, *,
 
 
 async def looked_up(modules: ModuleChain, question: Question) -> ModulesSaid:
-    """Without one: all at once, those on trial too."""
+    """Asks the modules without a password: all at once, those on trial too."""
     used, on_trial = modules.in_use(), modules.on_trial()
     taking = [(guard, how) for guard, how in (*used, *on_trial) if takes(guard.module, question.kind)]
     said = await asyncio.gather(*(_looked_up(guard, how, question) for guard, how in taking))
@@ -194,7 +194,7 @@ def _row(guard: Guarded, how: Asking, answer: object, *, seconds: float, cache: 
 
 
 def _route(route: Route) -> dict[str, Any]:
-    """Without the secret: only whose it is."""
+    """A route as JSON has it: of its secret only whose it is."""
     return {
         "backend": route.backend,
         "server": None if route.server is None else f"{_bracketed(route.server[0])}:{route.server[1]}",

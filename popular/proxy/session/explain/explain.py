@@ -63,7 +63,7 @@ class Explanation:
         self._orders = ToldOrders(runtime.orders)
 
     async def made(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Plays the login, and gives the explanation as JSON has it."""
         rules, login, times = self._rules, self._login, self._runtime.around.times
         data: dict[str, Any] = {
             "user": login.user,
@@ -230,7 +230,7 @@ class Explanation:
 
     @staticmethod
     def _goes_well(played: Rehearsal) -> None:
-        """There is mail, and the backend lets him in."""
+        """Plays on as if there were mail and the backend let him in."""
         if played.verbs.waits == CHECK_MAIL:
             played.mail()
         played.lets_in()

@@ -53,7 +53,7 @@ class ForetoldLimits:
         return usage.wait if usage.mode == ENFORCE else 0.0
 
     def comes_in(self, row_number: int, who: Who, own: UserLimits | None) -> Hindrance | None:
-        """The first limit in force that is reached."""
+        """Counts nothing: tells the first limit in force that is reached."""
         del row_number
         self.give_guess_back(who)
         for usage in limit_usages(self._limits.entries, who, own, elsewhere=self._elsewhere()):
@@ -62,7 +62,7 @@ class ForetoldLimits:
         return None
 
     def stays_out(self, row_number: int) -> None:
-        """Nothing was taken."""
+        """Nothing to give back: nothing was counted."""
 
     def _usage(self, limit: str, who: Who) -> LimitUsage:
         return next(one for one in limit_usages(self._limits.entries, who) if one.limit == limit)
@@ -106,19 +106,19 @@ class ForetoldHealth(HealthKnowledge):
         self._takes_few = takes_few
 
     def takes(self, address: str) -> int:
-        """By that, where it recovers."""
+        """Whether the backend would take this login; where it recovers `takes_few` decides."""
         del address
         health = self._health
         return NOT_NOW if health.is_down() or (self._takes_few and health.is_mending()) else WELCOME
 
     def failed(self, address: str, reason: str, *, user: str) -> None:
-        """Nothing has."""
+        """Notes nothing: a login that is only played has not failed."""
 
     def answered(self, address: str) -> None:
-        """Nothing was."""
+        """Notes nothing: the backend was not asked."""
 
     def came_to_nothing(self, address: str) -> None:
-        """Nobody was let through."""
+        """Nothing to give back: `takes` has let nobody through."""
 
     def is_down(self) -> bool:
         """As it is."""

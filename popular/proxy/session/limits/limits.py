@@ -139,7 +139,7 @@ class Limits:
                 change(self.entries.network(who), charged)
 
     def _tell(self, who: Who, what: str, *, of_network: bool = False) -> None:
-        """The other proxies, not the password."""
+        """Tells the other proxies that he came in, or failed; not the password."""
         if self.cluster is not None:
             words = {"address": who.address, "namespace": who.namespace, "user": who.user}
             self.cluster.tell(what, **words, of_network=str(int(of_network)))

@@ -51,7 +51,7 @@ class TraceFilter:
         return not self.by_network or address in self.strangers
 
     def found_elsewhere(self, address: str) -> None:
-        """No trace by network does."""
+        """Remembers that no trace by network concerns this client."""
         if len(self.strangers) >= MOST_STRANGERS:
             self.strangers.clear()
         self.strangers.add(address)

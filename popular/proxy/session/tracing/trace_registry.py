@@ -46,7 +46,7 @@ class OrderedTrace:
 
     @classmethod
     def ordered(cls, context: WorkerContext, ident: str, value: Mapping[str, Any]) -> "OrderedTrace":
-        """By the operator."""
+        """The trace that an order of the operator asks for."""
         of, name = value["of"], value["name"]
         name = user_key(namespace_of(value), name) if of == USER else name
         whose = {"trace": ident, "of": of, "name": name}

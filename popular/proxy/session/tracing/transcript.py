@@ -121,13 +121,13 @@ def to_silent_backend(data: bytes) -> Iterator[str]:
 
 
 def from_backend(data: bytes) -> Iterator[str]:
-    """Replies to it, before it has heard a secret."""
+    """Replies of the backend to the login, before it has heard a secret."""
     for line in data.splitlines():
         yield _printable(line)
 
 
 def from_told_backend(data: bytes) -> Iterator[str]:
-    """And afterwards: it may repeat it."""
+    """Replies of the backend when it has heard a secret, which it may repeat: only the status is shown."""
     for line in data.splitlines():
         yield status(line)
 

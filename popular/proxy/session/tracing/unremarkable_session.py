@@ -67,7 +67,7 @@ class UnremarkableSession(Session):
         self._name_at = self._pass_at = self._asked_at = self._decided_at = 0.0
 
     def _note_command_if_unremarkable(self, data: bytes) -> bool:
-        """What has come of the client."""
+        """Keeps USER or PASS for a record made later; False: this is more than that, and must be recorded now."""
         if single_line(data) <= 4 or data[4] != _BLANK or not self._machine.answers():
             return False
         word = word_at(data)
@@ -82,7 +82,7 @@ class UnremarkableSession(Session):
         return True
 
     def _note_reply_if_unremarkable(self, data: bytes) -> bool:
-        """Our reply."""
+        """Keeps a reply of ours in the same way."""
         if self._greeting is None:
             self._greeting = data
             return True
