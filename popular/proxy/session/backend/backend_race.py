@@ -22,8 +22,7 @@ HEAD_START_SECONDS = 0.25
 
 
 class RacingConnection(BackendConnection):
-    """A connection to a backend of several addresses: tried side by side, the first that is ready is it. After `close` it
-    is silent."""
+    """A connection to a backend of several addresses, the first that is ready of them. After `close` it is silent."""
 
     __slots__ = ("_attempts", "_backend", "_failures", "_left", "_reach", "_stands", "_timer", "_word")
 
