@@ -113,6 +113,9 @@ not be.
 """
 
 
+CLOSE_SECONDS = 5.0
+"""For a module to give back what it holds; where the worker ends it has less."""
+
 CANNOT_BE_TOLD = "it cannot be told where a user's mail is"
 
 _VOUCHES_FOR_NOBODY = (Module.authenticate, AsyncModule.authenticate)
@@ -365,9 +368,22 @@ class Guarded:
             self._told = None
         for threads in self._threads.values():
             threads.close()
-        closed = self.module.close()
-        if closed is not None:
-            await closed
+        await closed(self.module)
+
+
+async def closed(module: Any) -> None:
+    """A module gives back what it holds, on the loop, and within CLOSE_SECONDS. Raises whatever it raises, and
+    TimeoutError.
+    """
+    closing = module.close()
+    if not isinstance(closing, Awaitable):
+        return
+    task = asyncio.get_running_loop().create_task(outcome_on_loop(closing))
+    await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+    if not task.done():
+        task.cancel()
+        raise TimeoutError
+    returned(task.result())
 
 
 async def _awaitable(reply: object) -> object:

@@ -119,7 +119,10 @@ class Ldap(Module):
             self.files = {**self.files, **files}
         self._defaults = Defaults.of("ldap", words)
         self._attributes = {field: words[f"{field}attribute"] for field in _FIELDS if f"{field}attribute" in words}
-        self._gone = self._ldap.SERVER_DOWN, self._ldap.CONNECT_ERROR, self._ldap.TIMEOUT
+        self._gone = self._ldap.SERVER_DOWN, self._ldap.CONNECT_ERROR
+        """What is said of a kept connection that has vanished. TIMEOUT is not: by then the kernel would have found out
+        (ldapconnection.py), so the directory is slow, and to ask it once more would make it slower.
+        """
         self._local = threading.local()
         self._times_gone = 0
         """How often a kept connection was gone: those from before it are not used again."""

@@ -28,7 +28,7 @@ from importlib.machinery import (
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 from popular.pdm.contract import AnyModule, AsyncModule, Module, ModuleFailed
 from supervisor.runtime.directory import FileOwner, why_not_trusted
@@ -84,14 +84,24 @@ _LOADERS = (
 )
 
 
-def load(directory: Path | str, name: str, ident: str, *, arguments: Sequence[str]) -> AnyModule:
+Unwanted: TypeAlias = Callable[[Any], None]
+"""Is given what was opened and is not to be used, to close it."""
+
+
+def _left_alone(_opened: Any) -> None:
+    """For who ends soon."""
+
+
+def load(
+    directory: Path | str, name: str, ident: str, *, arguments: Sequence[str], unwanted: Unwanted = _left_alone
+) -> AnyModule:
     """Opens module `name` from this directory under the id `ident`. Raises ModuleFailed."""
     path = _find(Path(directory), name)
     _refuse_if_strangers_write(path)
     module = _import(path)
     try:
         opened = _open(module, path, ident, arguments=arguments)
-        _hold_to_contract(opened, path, ident=ident)
+        _keep_if_sound(opened, path, ident=ident, unwanted=unwanted)
     except ModuleFailed:
         sys.modules.pop(module.__name__, None)
         raise
@@ -109,13 +119,13 @@ def code_of(directory: Path | str, name: str) -> str:
         return ""
 
 
-def successor(module: AnyModule) -> AnyModule:
+def successor(module: AnyModule, unwanted: Unwanted = _left_alone) -> AnyModule:
     """What `reload` of a module gives, if it keeps the contract as one that is opened must. Raises ModuleFailed, or
     whatever the module does.
     """
     ident = module.ident
     made = module.reload()
-    _hold_to_contract(made, "its successor", ident=ident)
+    _keep_if_sound(made, "its successor", ident=ident, unwanted=_left_alone if made is module else unwanted)
     return made
 
 
@@ -217,6 +227,14 @@ def _place(error: BaseException, path: Path) -> str:
             line = trace.tb_lineno
         trace = trace.tb_next
     return f" in line {line}" if line else ""
+
+
+def _keep_if_sound(opened: object, path: Path | str, *, ident: str, unwanted: Unwanted) -> None:
+    try:
+        _hold_to_contract(opened, path, ident=ident)
+    except BaseException:
+        unwanted(opened)
+        raise
 
 
 def _hold_to_contract(opened: object, path: Path | str, *, ident: str) -> None:

@@ -1,15 +1,18 @@
 """The authentication modules in use: a config has them opened, or takes them over from the one before.
 
-Each is held by the services that use it, and closed when the last lets go of it.
+Each is held by the services that use it, and closed when the last lets go of it. One that was opened and is not to be
+used (it breaks the contract, or its list is empty all at once) is closed likewise: on the event loop, in bounded time.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from popular.pdm import loader
 from popular.pdm.contract import LEAD, PASSWORD, AnyModule, ModuleFailed
-from popular.pdm.guarded import CANNOT_BE_TOLD, Guarded
+from popular.pdm.guarded import CANNOT_BE_TOLD, Guarded, closed
+from popular.pdm.threads import outcome_on_loop
 from popular.pdm.unopened import Unopened
 from popular.proxy.settings.modulefiles import (
     Stamp,
@@ -89,7 +92,7 @@ class OpenModule:
         """From whatever thread: it is closed on the event loop, which it may need for that."""
         self.holders -= 1
         if self.holders == 0:
-            asyncio.run_coroutine_threadsafe(self.guard.close(), context.loop)
+            _begin_on_loop(self.guard.close(), context)
 
 
 def open_modules(
@@ -99,48 +102,100 @@ def open_modules(
     opened is none that could tell.
     """
     had = {held.spec.id: held for held in before}
+    opener = _Opener(context, config)
     opened: list[OpenModule] = []
     try:
         for spec in config.things["pdm"].values():
-            opened.append(_open_if_possible(spec, config) if tolerant else _open_module(spec, had.get(spec.id), config))
+            opened.append(opener.if_possible(spec) if tolerant else opener.module(spec, had.get(spec.id)))
             opened[-1].holders += 1
             if spec.terms.moves and not tolerant and not opened[-1].guard.leads:
                 why = f"no `{LEAD}`; or sql without `update`, or with :vserv or :address in its query"
                 raise ModuleFailed(f"moves: {CANNOT_BE_TOLD} ({why})")
-    except ModuleFailed as error:
+    except BaseException as error:
         for held in opened:
             held.release(context)
-        raise CommandRefused(f"module {spec.id}: {error}") from None
+        if isinstance(error, ModuleFailed):
+            raise CommandRefused(f"module {spec.id}: {error}") from None
+        raise
     return opened
 
 
-def _open_if_possible(spec: ModuleSpec, config: Config) -> OpenModule:
-    try:
-        held = _open_module(spec, None, config)
-        if is_other_code(config, spec.id, held.code):
-            held.is_newer()
-        return held
-    except BaseException as error:  # what a module raises must not keep the others from being asked
-        takes = kinds_taken_by(config, spec.id)
-        knew = has_known_somebody(config, spec.id)
-        opens = partial(_load, spec, knew)
-        unopened = Unopened(spec.id, spec.args, _reason(error), takes=takes, knows_nobody=not knew, opens=opens)
-        return OpenModule(spec, unopened, code="", files=awaited(config, spec.id))
+def _begin_on_loop(closing: Coroutine[Any, Any, None], context: WorkerContext) -> None:
+    """From whatever thread. Nobody waits for it, so what it raises is nobody's."""
+    asyncio.run_coroutine_threadsafe(outcome_on_loop(closing), context.loop)
 
 
-def _load(spec: ModuleSpec, knew_somebody: bool) -> AnyModule:
-    return _unless_emptied(
-        loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args), knew_somebody=knew_somebody
-    )
+class _Opener:
+    """Opens the modules of a config."""
 
+    def __init__(self, context: WorkerContext, config: Config) -> None:
+        self._context, self._config = context, config
 
-def _unless_emptied(module: AnyModule, *, knew_somebody: bool) -> AnyModule:
-    """The module; or ModuleFailed if all users are gone: `fallback` would be shown the passwords of all of them."""
-    if knew_somebody and _knows_nobody(module):
-        module.close()
-        (path, *_) = getattr(module, "files", None) or (module.ident,)
-        raise ModuleFailed(f"{path}: all users are gone; if that is meant, `pdm del` and `pdm add` the module")
-    return module
+    def if_possible(self, spec: ModuleSpec) -> OpenModule:
+        """A new one; or one that cannot tell, if it cannot be opened."""
+        config = self._config
+        try:
+            held = self.module(spec, None)
+            if is_other_code(config, spec.id, held.code):
+                held.is_newer()
+            return held
+        except BaseException as error:  # what a module raises must not keep the others from being asked
+            takes = kinds_taken_by(config, spec.id)
+            knew = has_known_somebody(config, spec.id)
+            opens = partial(self._load, spec, knew)
+            unopened = Unopened(spec.id, spec.args, _reason(error), takes=takes, knows_nobody=not knew, opens=opens)
+            return OpenModule(spec, unopened, code="", files=awaited(config, spec.id))
+
+    def module(self, spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
+        """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
+        if had is None or not had.spec.is_same(spec):
+            return self._loaded(spec, had is None and has_known_somebody(self._config, spec.id))
+        if had.spec.reloads != spec.reloads:
+            try:
+                made = self._successor(spec, had)
+                if spec.lenient and is_other_code(self._config, spec.id, made.code):
+                    made.is_newer()
+                return made
+            except BaseException as error:  # what a module raises must not stop the change of all others
+                reason = _reason(error)
+                if not spec.lenient:
+                    raise ModuleFailed(reason) from None
+                had.stays(reason)
+        had.flush(spec.flushed)
+        return had
+
+    def _successor(self, spec: ModuleSpec, had: OpenModule) -> OpenModule:
+        """After `pdm reload`: of the code that is there now. After `pdm check`, which only looks at what a module
+        reads, of the same code: what is edited counts when the operator says so.
+        """
+        knew_somebody = not _knows_nobody(had.module)
+        is_edited = loader.code_of(spec.directory, spec.mod) not in ("", had.code)
+        if isinstance(had.module, Unopened) or (is_edited and not spec.lenient):
+            return self._loaded(spec, knew_somebody)
+        made = loader.successor(had.module, self._discard)
+        if made is not had.module:
+            self._refuse_if_emptied(made, knew_somebody)
+        return OpenModule(spec, made, code=had.code)
+
+    def _loaded(self, spec: ModuleSpec, knew_somebody: bool) -> OpenModule:
+        code = loader.code_of(spec.directory, spec.mod)  # first: what is written meanwhile counts as a change
+        return OpenModule(spec, self._load(spec, knew_somebody), code=code)
+
+    def _load(self, spec: ModuleSpec, knew_somebody: bool) -> AnyModule:
+        made = loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args, unwanted=self._discard)
+        self._refuse_if_emptied(made, knew_somebody)
+        return made
+
+    def _refuse_if_emptied(self, made: AnyModule, knew_somebody: bool) -> None:
+        """ModuleFailed if all users are gone: `fallback` would be shown the passwords of all of them."""
+        if knew_somebody and _knows_nobody(made):
+            (path, *_) = getattr(made, "files", None) or (made.ident,)
+            self._discard(made)
+            raise ModuleFailed(f"{path}: all users are gone; if that is meant, `pdm del` and `pdm add` the module")
+
+    def _discard(self, opened: Any) -> None:
+        """Nobody has asked it, and nobody is to."""
+        _begin_on_loop(closed(opened), self._context)
 
 
 def _knows_nobody(module: AnyModule) -> bool:
@@ -149,38 +204,3 @@ def _knows_nobody(module: AnyModule) -> bool:
 
 def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, ModuleFailed) else type(error).__name__
-
-
-def _loaded(spec: ModuleSpec, knew_somebody: bool) -> OpenModule:
-    code = loader.code_of(spec.directory, spec.mod)  # first: what is written meanwhile counts as a change
-    return OpenModule(spec, _load(spec, knew_somebody), code=code)
-
-
-def _successor(spec: ModuleSpec, had: OpenModule) -> OpenModule:
-    """After `pdm reload`: of the code that is there now. After `pdm check`, which only looks at what a module reads, of
-    the same code: what is edited counts when the operator says so.
-    """
-    knew_somebody = not _knows_nobody(had.module)
-    is_edited = loader.code_of(spec.directory, spec.mod) not in ("", had.code)
-    if isinstance(had.module, Unopened) or (is_edited and not spec.lenient):
-        return _loaded(spec, knew_somebody)
-    return OpenModule(spec, _unless_emptied(loader.successor(had.module), knew_somebody=knew_somebody), code=had.code)
-
-
-def _open_module(spec: ModuleSpec, had: OpenModule | None, config: Config) -> OpenModule:
-    """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
-    if had is None or not had.spec.is_same(spec):
-        return _loaded(spec, had is None and has_known_somebody(config, spec.id))
-    if had.spec.reloads != spec.reloads:
-        try:
-            made = _successor(spec, had)
-            if spec.lenient and is_other_code(config, spec.id, made.code):
-                made.is_newer()
-            return made
-        except BaseException as error:  # what a module raises must not stop the change of all others
-            reason = _reason(error)
-            if not spec.lenient:
-                raise ModuleFailed(reason) from None
-            had.stays(reason)
-    had.flush(spec.flushed)
-    return had

@@ -114,13 +114,15 @@ class ModuleChain:
         return Asking(terms, self._heard, self._heard.compute)
 
     def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
-        """The answer, at once: for modules that do not block."""
+        """The answer, at once: for modules that do not block. Raises nothing, as the other ways to ask."""
         record = self._record
         try:
             decision = self._asker.ask(question, record, hide_unknown)
             self._count(record)
             if self._log.options:
                 self._tell(question, record, decision, sid=sid)
+        except Exception as error:  # ours; a session ends by its own faults only
+            decision = self._fault(error, sid)
         finally:  # what one login has left there would be counted, and told, as the next one's
             record.forget()
         return decision
