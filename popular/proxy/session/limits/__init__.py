@@ -1,6 +1,7 @@
 """Limits on logins: what is counted, how fast somebody may guess, and the leases of a cluster (`cluster.py`).
 
     cluster         in a cluster: leases for those who are there
+    cluster_listing who is logged in here, as the cluster's list has it
     cluster_server  the cluster's server, as one worker asks it
     contracts       what the machine may ask
     counting        how many sessions somebody has, and when he may come again
