@@ -1,5 +1,5 @@
-"""Who is logged in here, as the cluster's list has it (`sessions cluster`): all sessions of this worker, whether a limit
-counts them or not.
+"""Who is logged in here, as the cluster's list has it (`sessions cluster`): all sessions of this worker, whether a
+limit counts them or not.
 
 No login tells it, or waits for it. Once a second the sessions of the worker are compared with what was told of them:
 who is new comes into the list, who has gone is taken out, and who is still there is told again before that ends by
