@@ -82,7 +82,7 @@ class ClusterListing:
 
     async def _tell(self, gone: Sequence[str], due: Sequence[tuple[int, str, str]], *, again: float) -> None:
         for place in range(0, max(len(gone), len(due)), MOST_IN_COMMAND):
-            ended, there = (part[place : place + MOST_IN_COMMAND] for part in (gone, due))
+            ended, there = gone[place : place + MOST_IN_COMMAND], due[place : place + MOST_IN_COMMAND]
             members = [member for _row, _sid, member in there]
             if await self._server.ask(partial(self._renewed, ended, members)) is None:
                 return
