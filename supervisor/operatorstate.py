@@ -88,10 +88,10 @@ def difference(before: Iterable[OrderEntry], after: Iterable[OrderEntry]) -> lis
     return [*ends, *(entry for key, entry in new.items() if old.get(key) != entry)]
 
 
-def given_anew(before: Iterable[OrderEntry], changes: Iterable[OrderEntry]) -> list[OrderKey]:
-    """Which orders have ended, or are others than before. One that the cluster knows of by now is the same one."""
+def said_elsewhere(before: Iterable[OrderEntry], changes: Iterable[OrderEntry]) -> list[OrderEntry]:
+    """Which of these are new orders, others than before, or ends. One of which a cluster knows by now is the same."""
     old = {entry[:2]: _as_given(entry) for entry in before}
-    return [entry[:2] for entry in changes if entry[:2] in old and old[entry[:2]] != _as_given(entry)]
+    return [entry for entry in changes if entry[:2] not in old or old[entry[:2]] != _as_given(entry)]
 
 
 def _as_given(entry: OrderEntry) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from supervisor import compiled
 from supervisor.config import Config, Report
 from supervisor.control.commands.things import OFFLINE
 from supervisor.control.language.context import CommandContext, ControlCommand, Variable
-from supervisor.control.language.outcome import Change
+from supervisor.control.language.outcome import Change, SessionSweep
 from supervisor.exporterline import ExporterInheritance
 from supervisor.helperline import HelperInheritance
 from supervisor.metric import Metric, Things
@@ -154,6 +154,8 @@ class Program:
     """
     unheeded: Callable[[Iterable[OrderEntry]], Sequence[OrderEntry]] = lambda _entries: ()
     """Which of the orders that were kept are none that it could carry out."""
+    sweeps_of: Callable[[Iterable[OrderEntry], float], Sequence[SessionSweep]] = lambda _entries, _now: ()
+    """The sweeps that orders want which were said at another instance (now: seconds since 1970)."""
     finish: Callable[[Service], None] = lambda _service: None
     """At the end of a worker, when its loop turns no more: what a service still has to write. May block, for a moment.
     """

@@ -3,7 +3,7 @@ news of who guesses and who is kicked. What is ordered at all of them: cluster_o
 
     popular:{USER}:s     sorted set: a member for each session, scored by when its lease ends (milliseconds since 1970)
     popular:{USER}:d     there as long as this user may not log in again; the session by which that is so
-    popular:sessions     sorted set: all sessions that are counted, as JSON, scored alike
+    popular:sessions     sorted set: all sessions of users who are logged in, as JSON, scored alike
     popular:news         stream: what has happened at one proxy that the others are to know, the last of it
 
 USER is a digest, so that no name chooses a slot of a cluster or has to be escaped. All times are the server's: clocks
@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -77,13 +77,20 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = tonumber(ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-for at = 2, #ARGV do redis.call('ZADD', KEYS[1], now + lease, ARGV[at]) end
+local ended = 2 + tonumber(ARGV[2])
+for at = 3, ended do redis.call('ZREM', KEYS[1], ARGV[at]) end
+for at = ended + 1, #ARGV do redis.call('ZADD', KEYS[1], now + lease, ARGV[at]) end
 redis.call('PEXPIRE', KEYS[1], lease)
 return 0
 """
-"""KEYS: a sorted set. ARGV: milliseconds of the lease, and the members of the set whose leases a worker renews."""
+"""KEYS: a sorted set. ARGV: see `renewal`."""
 
 ALL = "popular:sessions"
+
+
+def renewal(there: Sequence[str], ended: Sequence[str] = ()) -> list[str | int]:
+    """The arguments of RENEW: members of the set whose leases a worker renews, and others that are taken out of it."""
+    return [int(1000 * LEASE_SECONDS), len(ended), *ended, *there]
 
 
 def keys_of(namespace: str, user: str) -> tuple[str, str]:

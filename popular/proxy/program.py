@@ -28,6 +28,7 @@ from popular.proxy.settings.order_sorts import (
     MOVING_USER,
     ROUTED_USER,
 )
+from popular.proxy.settings.order_sweeps import sweeps_of
 from popular.proxy.settings.standing import STANDING, VSERV_STANDING
 from popular.proxy.settings.tracing import TRACE
 from popular.proxy.settings.unheeded import unheeded
@@ -209,6 +210,7 @@ PROGRAM = Program(
     answer=_answer,
     ordered=_ordered,
     unheeded=unheeded,
+    sweeps_of=sweeps_of,
     finish=_finish,
     close=_close,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC, resolving.PERIODIC),

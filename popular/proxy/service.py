@@ -194,8 +194,11 @@ class ProxyService:
         self._sessions.retire()
 
     async def close(self) -> None:
-        """The worker goes: its modules are let go of."""
-        await asyncio.gather(*(held.guard.close() for held in self._open), return_exceptions=True)
+        """The worker goes: the cluster hears who has left, and its modules are let go of."""
+        closing = [held.guard.close() for held in self._open]
+        if self.cluster is not None:
+            closing.append(self.cluster.listing.finish())
+        await asyncio.gather(*closing, return_exceptions=True)
 
     def reports(self) -> list[Report]:
         """What was found in the modules and the virtual servers, for the master to keep and to tell."""

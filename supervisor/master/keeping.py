@@ -29,8 +29,8 @@ from supervisor.operatorstate import (
     difference,
     files_of,
     from_octets,
-    given_anew,
     is_over,
+    said_elsewhere,
     to_octets,
     unfinished,
 )
@@ -112,11 +112,11 @@ class StateKeeper:
         jobs: Jobs,
         has_successor: Callable[[], bool],
         returns: Callable[[], int],
-        took_up: Callable[[list[OrderEntry], list[OrderKey]], None],
+        took_up: Callable[[list[OrderEntry], list[OrderEntry]], None],
         unheeded: Callable[[Iterable[OrderEntry]], Sequence[OrderEntry]] = lambda _entries: (),
     ) -> None:
-        """`returns`: how often a newer instance has come and gone. `took_up` hears what reading has changed, and which
-        orders that were in force have ended by it, or were given anew. `unheeded`: see Program.
+        """`returns`: how often a newer instance has come and gone. `took_up` hears what reading has changed, and what
+        of that somebody has said: new orders, ones that were said anew, ends. `unheeded`: see Program.
         """
         self._directory = directory
         self._loop = loop
@@ -208,7 +208,7 @@ class StateKeeper:
         changes = difference(before, kept.entries(now))
         if changes:
             self._put_in_force(_Unkept(tuple(changes), lambda _done, _unkept: None, surely=False))
-            self._took_up(changes, given_anew(before, changes))
+            self._took_up(changes, said_elsewhere(before, changes))
             self._tell_unheeded(changes)
         return len(changes)
 

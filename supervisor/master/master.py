@@ -7,7 +7,7 @@ control socket, the table and the tokens, and it is the only one that gives birt
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from supervisor.config import Config
@@ -39,7 +39,7 @@ from supervisor.master.status import RunningStatus
 from supervisor.master.sweeping import Sweeps
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
-from supervisor.operatorstate import OrderEntry, OrderKey
+from supervisor.operatorstate import OrderEntry
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
 from supervisor.runtime.descriptors import close_all_but
@@ -152,8 +152,13 @@ class Master:
             stays=self._changes.stays,
             ended=self._move_ended,
         )
-        orders = OrderKeeping(
-            self._keeper, self._sweeps, has_company=rundir.has_company, company=rundir.company, jobs=self._jobs
+        self._orders = OrderKeeping(
+            self._keeper,
+            self._sweeps,
+            has_company=rundir.has_company,
+            company=rundir.company,
+            jobs=self._jobs,
+            sweeps_of=program.sweeps_of,
         )
         self._audit = Audit(program.name, audit_file, log)
         self._performer = Performer(
@@ -164,7 +169,7 @@ class Master:
             shutdown=self._shutdown,
             recycling=self._recycling,
             moves=self._moves,
-            orders=orders,
+            orders=self._orders,
             log=log,
             audit=self._audit,
         )
@@ -351,10 +356,10 @@ class Master:
         self._shutdown.closed(worker)
         self._shutdown.look_whether_done()
 
-    def _took_up(self, changes: Iterable[OrderEntry], given_anew: Iterable[OrderKey]) -> None:
+    def _took_up(self, changes: Iterable[OrderEntry], said: Sequence[OrderEntry]) -> None:
         """Orders came, or ended, at a newer instance that is gone."""
         self._accounting.block_again(changes)
-        self._sweeps.end_of(given_anew)
+        self._orders.take_up(said)
 
     def _tell_accepting(self) -> None:
         self._pool.tell_all(Accept(self._watchdog.accepting))

@@ -1,6 +1,7 @@
 """Carries out what the operator orders: kept and in force first (keeping.py), then the sessions that it is about."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from supervisor.control.language.lookups import Result
 from supervisor.control.language.outcome import Action, CommandDone, Ordered, SessionSweep
@@ -13,6 +14,7 @@ from supervisor.serving.session import COMMITTING_SECONDS, CutCost
 from supervisor.workerline import Cut, SweepFound
 
 Told = Callable[[tuple[OrderEntry, ...], str], None]
+SweepsOf = Callable[[Iterable[OrderEntry], float], Sequence[SessionSweep]]
 
 _COMPANY = "another instance serves here too, and its sessions are not among them"
 _NOT_THERE = "not in force at another instance, which serves here too"
@@ -34,6 +36,11 @@ def _when_gone(found: SweepFound, seconds: float | None) -> str:
     return f"; {found.left} left, ended in {seconds:g} s at the latest" + f", after QUIT in {of_quit}" * commits
 
 
+def _cut_of(action: SessionSweep) -> Cut:
+    """Whom a sweep ends before its deadline."""
+    return Cut.GENTLE if action.gentle else Cut.NONE
+
+
 class OrderKeeping:
     """Puts orders into force: the other proxies know of them, then the disk, then every worker; then it is answered."""
 
@@ -45,13 +52,17 @@ class OrderKeeping:
         has_company: Callable[[], bool],
         company: Callable[[], str],
         jobs: Jobs,
+        sweeps_of: SweepsOf,
     ) -> None:
-        """`has_company`: whether there may be sessions that nobody here sees; `company`: who has them, for people."""
+        """`has_company`: whether there may be sessions that nobody here sees; `company`: who has them, for people.
+        `sweeps_of`: see Program.
+        """
         self._jobs = jobs
         self._keeper = keeper
         self._sweeps = sweeps
         self._has_company = has_company
         self._company = company
+        self._sweeps_of = sweeps_of
 
     def tell_others(self, action: Action, entries: tuple[OrderEntry, ...], answer: CommandDone, *, then: Told) -> None:
         """Others are told first, if there are any; `then` goes on with what is to be kept after that, and a note.
@@ -96,9 +107,26 @@ class OrderKeeping:
 
         self._keeper.change(entries, kept)
 
+    def take_up(self, said: Sequence[OrderEntry]) -> None:
+        """Orders that were said, or ended, at a newer instance which is gone: they are in force here by now, and who is
+        here is swept as they want it. Nobody waits for an answer.
+        """
+        self._sweeps.end_of(entry[:2] for entry in said)
+        for action in self._sweeps_of((entry for entry in said if entry.value is not None), time.time()):
+            if self._sweeps.is_full():
+                break
+            self._sweeps.begin(
+                action.sort,
+                action.id,
+                cut=_cut_of(action),
+                seconds=action.deadline,
+                first=lambda _found: None,
+                orders=[entry[:2] for entry in action.entries],
+            )
+
     def sweep(self, action: SessionSweep, answer: CommandDone) -> None:
         """Something is ordered by which sessions are to end; the answer tells what there was in the first round."""
-        if len(self._sweeps.listed()) >= MOST_SWEEPS:
+        if self._sweeps.is_full():
             answer(False, f"{MOST_SWEEPS} sweeps are under way, more cannot be; nothing was changed", ())
             return
         self.tell_others(
@@ -117,11 +145,10 @@ class OrderKeeping:
                 told = action.with_finding(noted(line, *action.notes, note, unkept, company), data, line)
                 answer(True, told.text, told.data_lines())
 
-            cut = Cut.GENTLE if action.gentle else Cut.NONE
             self._sweeps.begin(
                 action.sort,
                 action.id,
-                cut=cut,
+                cut=_cut_of(action),
                 seconds=action.deadline,
                 first=first,
                 over=nobody_is_left,

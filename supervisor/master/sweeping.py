@@ -103,6 +103,10 @@ class Sweeps:
         sweep = self._sweeps.get(number)
         return sweep.found if sweep is not None else None
 
+    def is_full(self) -> bool:
+        """Whether no more can be begun."""
+        return len(self._sweeps) >= MOST_SWEEPS
+
     def count_left(self) -> int:
         """How many sessions all of them wait for."""
         return sum(one.found.left for one in self._sweeps.values() if one.found is not None)

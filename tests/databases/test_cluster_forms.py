@@ -12,6 +12,7 @@ from popular.proxy.session.limits.contracts import Hindrance
 from tests.databases.servers import SERVER_SECRET, RedisServer
 from tests.databases.test_redis_forms import RedisBehindSentinel, RedisCluster
 from tests.proxy.test_cluster_alone import Worker
+from tests.proxy.test_cluster_listing import Person
 from tests.system.wire import LOOPBACK
 
 pytestmark = pytest.mark.nightly
@@ -37,6 +38,7 @@ def test_a_limit_in_each_form(form: type[RedisServer]) -> None:
 
         async def two_at_once() -> list[Hindrance | None]:
             worker: Any = Worker()
+            worker.sessions = {0: Person("sid0")}
             cluster = Cluster(worker, url, str(secret), proxy="p")
             cluster.holders += 1
             said: list[Hindrance | None] = []
@@ -50,9 +52,12 @@ def test_a_limit_in_each_form(form: type[RedisServer]) -> None:
                 cluster.take_lease(row, Lease(f"sid{row}", "default", "joe", sessions=1, delay=0), hear)
                 await answered.wait()
             await asyncio.gather(*cluster._tasks)
+            await cluster.listing.look()
             listed = await asyncio.to_thread(leases.read_sessions, url, str(secret))
             assert [row["sid"] for row in listed] == ["sid0"]
             cluster.leave(0)
+            worker.sessions.clear()
+            await cluster.listing.finish()
             cluster.release()
             await asyncio.sleep(0.01)
             await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))  # type: ignore[arg-type]

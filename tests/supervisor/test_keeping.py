@@ -66,7 +66,7 @@ class Place:
             jobs=cast(Jobs, nobody),
             has_successor=lambda: self.is_older,
             returns=lambda: 0,
-            took_up=lambda _changes, _given_anew: None,
+            took_up=lambda _changes, _said: None,
         )
         self.answers: list[tuple[bool, str]] = []
 

@@ -13,7 +13,7 @@ import pytest
 from supervisor.control.language.lookups import Job, Result, run
 from supervisor.master import keeping
 from supervisor.master.keeping import StateKeeper
-from supervisor.operatorstate import OperatorState, OrderEntry, OrderKey, from_octets, to_octets
+from supervisor.operatorstate import OperatorState, OrderEntry, from_octets, to_octets
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.statedir import StateDirectory
 from tests.patience import patient
@@ -35,7 +35,7 @@ class Upgrade:
         self.returns = 0
         self.told: list[OrderEntry] = []
         self.took_up: list[OrderEntry] = []
-        self.given_anew: list[OrderKey] = []
+        self.said: list[OrderEntry] = []
         self.held: list[Callable[[], None]] | None = None
         """Jobs that are done when a test wants, and not at once."""
         self.answers: list[tuple[bool, str]] = []
@@ -59,9 +59,9 @@ class Upgrade:
         else:
             self.held.append(lambda: done(run(job)))
 
-    def _take_up(self, changes: list[OrderEntry], given_anew: list[OrderKey]) -> None:
+    def _take_up(self, changes: list[OrderEntry], said: list[OrderEntry]) -> None:
         self.took_up += changes
-        self.given_anew += given_anew
+        self.said += said
 
     def _unheeded_of(self, entries: Iterable[OrderEntry]) -> list[OrderEntry]:
         self.unheeded += entries
@@ -119,18 +119,21 @@ def test_a_newer_instance_that_leaves_nothing_to_read_ends_no_order(tmp_path: Pa
     assert upgrade.in_force() == upgrade.kept() == {BLOCK.id, LOCK.id}
 
 
-def test_which_orders_a_newer_instance_has_ended_or_given_anew(tmp_path: Path) -> None:
-    """What was to come of them ends with them. That the cluster was told of one meanwhile is no end of it."""
+def test_which_orders_were_said_at_a_newer_instance(tmp_path: Path) -> None:
+    """New ones, those that were said anew, and ends: by these the sweeps here end, and begin. That the cluster was told
+    of one meanwhile is none of it.
+    """
     upgrade = Upgrade(tmp_path)
     held, drain = (
         OrderEntry("user hold", "default:ann", {"cluster": "not told yet"}),
         OrderEntry("drain", "b", {"to": 1}),
     )
     upgrade.order(BLOCK, LOCK, held, drain)
-    anew = [LOCK, held._replace(value={"cluster": True}), drain._replace(value={"to": 2})]
+    other = OrderEntry("drain", "c", {"to": 1})
+    anew = [LOCK, held._replace(value={"cluster": True}), drain._replace(value={"to": 2}), other]
     upgrade.newer(*anew)
     upgrade.keeper.look()
-    assert set(upgrade.given_anew) == {BLOCK[:2], drain[:2]}
+    assert upgrade.said == [OrderEntry(*BLOCK[:2]), anew[2], other]
     assert sorted(upgrade.unheeded) == sorted(anew[1:]), "what nothing comes of is told, each once"
 
 

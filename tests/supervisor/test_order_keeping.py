@@ -34,8 +34,8 @@ class Around:
         self.kept: list[OrderEntry] = []
         self._under_way = under_way
 
-    def listed(self) -> list[dict[str, Any]]:
-        return [{}] * self._under_way
+    def is_full(self) -> bool:
+        return self._under_way + len(self.wanted_by) >= MOST_SWEEPS
 
     def end_of(self, orders: Iterable[tuple[str, str]]) -> None:
         self.ended += orders
@@ -45,7 +45,13 @@ class Around:
         kept(True, "")
 
     def begin(
-        self, _sort: str, _ident: str, *, first: Callable[[SweepFound], None], over: Callable[[], None], **more: Any
+        self,
+        _sort: str,
+        _ident: str,
+        *,
+        first: Callable[[SweepFound], None],
+        over: Callable[[], None] = lambda: None,
+        **more: Any,
     ) -> None:
         self.wanted_by.append(list(more["orders"]))
         first(self.found)
@@ -56,6 +62,10 @@ class Around:
         self.dones.append(done)
 
 
+def sweep_for(order: OrderEntry) -> SessionSweep:
+    return SessionSweep("", entries=(order,), sort="user", id=order.id, gentle=True, deadline=None)
+
+
 def order_keeping_of(around: Around, company: bool = False) -> OrderKeeping:
     made = cast(Any, around)
     return OrderKeeping(
@@ -64,6 +74,7 @@ def order_keeping_of(around: Around, company: bool = False) -> OrderKeeping:
         has_company=lambda: company,
         company=lambda: "process 7",
         jobs=cast(Jobs, made),
+        sweeps_of=lambda entries, _now: [sweep_for(one) for one in entries],
     )
 
 
@@ -160,3 +171,13 @@ def test_a_kick_that_is_refused_here_is_told_to_nobody() -> None:
     alone.dones[0](Result(failure="the server of the cluster: TimeoutError"))
     assert alone.wanted_by == []
     assert [(done, "nothing was changed" in text) for done, text in answers] == [(False, True)] * 2
+
+
+@pytest.mark.parametrize(("under_way", "begun"), [(0, 2), (MOST_SWEEPS - 1, 1), (MOST_SWEEPS, 0)])
+def test_what_was_said_at_a_newer_instance_has_its_sweep_here(under_way: int, begun: int) -> None:
+    """An end has none; whatever was wanted before ends, and no more begin than there may be."""
+    around = Around(under_way)
+    ended, other = OrderEntry("user lock", "default:ann"), OrderEntry("user lock", "default:eve", {"until": None})
+    order_keeping_of(around).take_up([LOCK, ended, other])
+    assert around.ended == [LOCK[:2], ended[:2], other[:2]]
+    assert around.wanted_by == [[LOCK[:2]], [other[:2]]][:begun]

@@ -25,6 +25,7 @@ moving           `user move`, `user unmove`
 moving_together  what a move does at the other proxies
 operating        drains, kicks, holds, locks, `state list`
 order_sorts      the sorts of orders about logins
+order_sweeps     which sessions are to end by orders that were said elsewhere
 pairs            pairs of a word and a value
 reports          `report cleartext`, `report tls`
 resolving        `backend resolve`, `backend lookup`

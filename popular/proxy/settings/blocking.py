@@ -127,6 +127,7 @@ def blocking_commands() -> list[ControlCommand]:
             "report limits",
             _report,
             "Lists whom limits on trial (`report:VALUE`) would have concerned of late, the newest first.\nAt most the "
-            "last 256; the metric popular_limit_reports_total counts them all.",
+            "last 256, and of this proxy alone, also in a cluster: on trial each counts for itself. The metric "
+            "popular_limit_reports_total counts them all.",
         ),
     ]

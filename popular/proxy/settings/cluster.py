@@ -244,8 +244,8 @@ def cluster_commands() -> list[ControlCommand]:
         ControlCommand(
             "sessions cluster",
             _sessions,
-            "Lists the sessions of all proxies of the cluster that limits of users count.\nA session of a proxy that "
-            "has died is listed for 30 seconds more.",
+            "Lists who is logged in at which proxy of the cluster, by user and session.\nWho has come or gone is "
+            "listed so a second later; a session of a proxy that has died is listed for 30 seconds more.",
             source=BESIDE,
         )
     ]

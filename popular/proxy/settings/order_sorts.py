@@ -48,8 +48,8 @@ def hold_seconds(said: object) -> float:
 
 
 def seconds_to_deadline(sort: str, value: Mapping[str, Any], now: float) -> float | None:
-    """In how many seconds all sessions of a user are ended of whom another proxy has told; None: they end by
-    themselves. A proxy whose clock is another one keeps nobody for longer than may be said.
+    """In how many seconds all sessions are ended by an order that another proxy, or instance, has told; None: they end
+    by themselves. A proxy whose clock is another one keeps nobody for longer than may be said.
     """
     deadline = value.get("deadline")
     if not isinstance(deadline, int | float):

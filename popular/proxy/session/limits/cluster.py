@@ -9,7 +9,7 @@ import asyncio
 import functools
 import itertools
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ from popular import messages
 from popular.protocol.replies import Code
 from popular.proxy import cluster_order_store, leases
 from popular.proxy.cluster_order_store import StoredOrder, stored_order
-from popular.proxy.leases import FREE, FULL, LEASE_SECONDS, HeldInCluster
+from popular.proxy.leases import FULL, LEASE_SECONDS, HeldInCluster
 from popular.proxy.namesakes import NAMED_SECONDS, Named, namesakes, out_of_use
+from popular.proxy.session.limits.cluster_listing import ClusterListing
 from popular.proxy.session.limits.cluster_server import AGAIN_SECONDS, ASK_SECONDS, MOST_AT_ONCE, ClusterServer
 from popular.proxy.session.limits.contracts import Hindrance
 from popular.proxy.settings.limits import LOGINDELAY, USER_SESSIONS
@@ -71,6 +72,8 @@ class Cluster:
         self.run = run
         self._server = ClusterServer(context, url, passwordfile, proxy=proxy)
         self._client = self._server.client
+        self.listing = ClusterListing(context, self._server, proxy=proxy)
+        """Looked at by the services that are to have their sessions listed (news.py)."""
         self.holders = 0
         """Services that use it; after the last one it is closed."""
         self._take = self._client.register_script(leases.TAKE)
@@ -236,8 +239,6 @@ class Cluster:
         if said in _HINDRANCES:
             del self._held[row_number]
         answered(None if said is None else _HINDRANCES.get(said))
-        if said == FREE and self._held.get(row_number) is lease:
-            await self._server.ask(lambda: self._renew_leases(leases.ALL, [self._member(lease)]))
 
     async def _has_given_back(self, sid: str) -> bool:
         """Waits until nothing is left of what the session held before: else it would be given back what it is to get
@@ -266,7 +267,6 @@ class Cluster:
             await self._client.zrem(keys[0], lease.sid)
         else:
             await self._stay_out(keys=keys, args=[lease.sid])
-        await self._client.zrem(leases.ALL, self._member(lease))
 
     def _renew_all(self) -> None:
         """Until it is done `_renewing` stays: nobody begins another one."""
@@ -280,7 +280,7 @@ class Cluster:
         loop = self._context.loop
         began = loop.time()
         renewed = [lease for row_number, lease in self._held.items() if row_number not in self._unanswered]
-        by_key: dict[str, list[str]] = {leases.ALL: [self._member(lease) for lease in renewed]}
+        by_key: dict[str, list[str]] = {}
         for lease in renewed:
             by_key.setdefault(leases.keys_of(lease.namespace, lease.user)[0], []).append(lease.sid)
         rest = iter(by_key.items())
@@ -300,12 +300,9 @@ class Cluster:
                 return False
         return True
 
-    def _renew_leases(self, key: str, members: Iterable[str]) -> Awaitable[int]:
-        renewed: Awaitable[int] = self._renew(keys=[key], args=[int(1000 * LEASE_SECONDS), *members])
+    def _renew_leases(self, key: str, members: Sequence[str]) -> Awaitable[int]:
+        renewed: Awaitable[int] = self._renew(keys=[key], args=leases.renewal(members))
         return renewed
-
-    def _member(self, lease: Lease) -> str:
-        return leases.member(lease.sid, self.proxy, namespace=lease.namespace, user=lease.user)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._context.loop.create_task(work)

@@ -1,4 +1,5 @@
-"""What the proxies of a cluster tell each other: who guesses, who has logged in, who is kicked, that orders changed.
+"""What the proxies of a cluster tell each other: who guesses, who has logged in, who is kicked, that orders changed;
+and, for people, who is there (limits/cluster_listing.py).
 
 Each worker looks for news a few times a second; whoever comes first takes them, for all workers of its proxy, into what
 these remember together. So nobody waits for the server: each decision is made by what is remembered here, which is what
@@ -116,6 +117,7 @@ class News:
         while not self._over:
             try:
                 await self._orders.look()
+                await self._cluster.listing.look()
                 full = await self._look()
             except Exception as error:
                 self._context.log(SESSION_BUG, "-", error=kind_and_location_of(error))
