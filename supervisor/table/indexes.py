@@ -94,6 +94,7 @@ class CounterIndexes:
 
     def _set_baseline(self, sort: str, index: int) -> None:
         """What falls by itself needs none: who is still counted there will be taken off."""
+        assert not self._names[sort][index], "nobody's numbers may fall"
         baseline = self._segment.block(self._layout.baseline)
         rows = [row for row in self._layout.counted if isinstance(row, Histogram) or not row.falls]
         for cell in self._cells(sort, index, rows):

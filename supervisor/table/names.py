@@ -48,6 +48,7 @@ def _newest(data: Any, cells: tuple[int, int]) -> Name:
 
 def write_name(layout: Layout, data: memoryview, sort: str, *, index: int, ident: str) -> None:
     """Replaces the older cell, in one assignment."""
+    assert 0 <= index < layout.index_counts[sort] - 1, "the last index of a sort has no name"
     cells = _cells(layout, sort, index)
     serials = [int.from_bytes(data[cell + 8 : cell + 16], "little") for cell in cells]
     older = cells[serials[0] > serials[1]]

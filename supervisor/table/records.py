@@ -20,6 +20,7 @@ class Records:
     def __init__(self, layout: Layout, data: Any, name: str) -> None:
         self._shape: RecordShape = next(row for row in layout.records if row.name == name)
         self._data = data
+        self._count = layout.index_counts[self._shape.by]
         self._first = layout.record_offsets[name]
         self._size = self._shape.cell_size
         self._struct = self._shape.cell_struct
@@ -33,6 +34,7 @@ class Records:
 
     def write(self, index: int, columns: Mapping[str, object]) -> None:
         """Replaces the older cell, in one assignment. Takes every column by its name; text is cut to its width."""
+        assert 0 <= index < self._count, "behind the last record is another's"
         one, other = self._cells(index)
         serials = [int.from_bytes(self._data[cell + 8 : cell + 16], "little") for cell in (one, other)]
         start = other if serials[0] > serials[1] else one

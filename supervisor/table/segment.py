@@ -96,20 +96,24 @@ class Segment:
         finally:
             shared.close_fd()
         header = layout.header(time.time(), os.getpid())
+        assert len(header) <= layout.header_size, "the names stand behind it"
         memory[: len(header)] = header
         return cls(name, layout, memory)
 
     def row_writer(self, block: int) -> RowWriter:
         """Writes rows for the owner of a block."""
+        assert 0 <= block < self.layout.block_count, "the baseline has no owner, and no draft"
         return RowWriter(self.layout, self.map, block)
 
     def block(self, index: int) -> memoryview:
         """The cells of one block, to be written by its owner."""
+        assert 0 <= index <= self.layout.baseline, "rows stand behind the last block"
         start = self.layout.block_offset(index) // 8
         return self.cells[start : start + self.layout.block_size // 8]
 
     def log_room(self, index: int) -> memoryview:
         """Where the owner of a block gathers lines of the log."""
+        assert 0 <= index < self.layout.block_count, "the baseline has no owner, and no log room"
         return self.map[self.layout.log_room_slice(index)]
 
     def remembered(self) -> Remembered:

@@ -29,6 +29,7 @@ class TokenPipe:
 
         A page more than the tokens need: what was read of the pipe's first page is not free again until all of it is.
         """
+        assert 0 < most <= MOST_TOKENS, "a token that found no room in the pipe would be lost"
         self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         room = most * TOKEN_SIZE + _PAGE
         if room > fcntl.fcntl(self.read_end, fcntl.F_GETPIPE_SZ):

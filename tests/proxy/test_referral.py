@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from popular import messages
 from popular.pdm.contract import Route, Secret
 from popular.pdm.decision import Admitted, NobodyKnows
 from popular.pdm.servers import servers
@@ -88,17 +89,29 @@ def test_nobody_is_sent_into_somebody_elses_mailbox(said_by: str, to: str, user:
 
 def at(reply: bytes, under: Rules | None = None, **route: object) -> PureSession:
     """A session whose backend has answered so to PASS."""
+    session = before(under, **route)
+    session.backend_says(reply)
+    return session
+
+
+def before(under: Rules | None = None, **route: object) -> PureSession:
+    """A session whose backend is to answer to PASS."""
     session = PureSession(under or rules())
     session.begin()
     session.says(b"USER ann\r\nPASS s3cret\r\n")
     session.decided(Admitted(Route("pop", **route), "m", "m", vouched="secret" in route))
     session.backend_says(OK)
     session.backend_says(OK)
-    session.backend_says(reply)
     return session
 
 
 REFERRAL = b"-ERR [REFERRAL/joe@127.0.0.2:1111] Referral\r\n"
+
+
+def test_it_is_told_to_the_operator() -> None:
+    """From where, to where, and by which name."""
+    fields = {"user": "ann", "backend": "pop", "to": "127.0.0.2 port 1111", "as": "joe"}
+    assert ("note", messages.REFERRED.name, fields) in before().backend_says(REFERRAL)
 
 
 @pytest.mark.parametrize("secret", [None, b"0urs"])

@@ -177,6 +177,16 @@ def test_cram_md5_and_apop() -> None:
     assert proof.proves(Secret(b"secret"))
 
 
+@pytest.mark.parametrize(
+    "argument", [b"ann", b"ann " + b"a" * 31, b" " + b"a" * 32], ids=["no digest", "short", "no name"]
+)
+def test_an_apop_that_shows_nothing(argument: bytes) -> None:
+    """It is a faulty command: nobody is asked, and it is answered."""
+    session = begun(apop=True)
+    assert said(session.says(b"APOP " + argument + b"\r\n")).startswith(b"-ERR ")
+    assert session.machine.phase is GREETED
+
+
 def test_external() -> None:
     """The certificate says who it is, unless the client says for whom it comes; the module is told both."""
     for response, user in {b"=": "ann@example.org", coded(b"bob"): "bob"}.items():

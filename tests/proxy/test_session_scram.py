@@ -25,7 +25,7 @@ from popular.protocol.scram import LONGEST_MESSAGE, ScramClient, ScramKeys, inve
 from popular.proxy.session.explain.rehearsal import ASK, PlayedVerbs, Rehearsal
 from popular.proxy.session.limits.contracts import NO_LIMITS
 from popular.proxy.session.limits.login_orders import NO_ORDERS, LoginOrders, WorkerOrders
-from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED, LEGAL, SIMULATING
+from popular.proxy.session.machine.phases import ASKING, CONNECTING, EXCHANGING, GREETED, LEGAL, SIMULATING
 from supervisor.operatorstate import OperatorState, OrderEntry
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
@@ -403,6 +403,18 @@ def test_who_gives_up_behind_the_proof_of_a_server_is_told() -> None:
             session.says(coded(b"two") + b"\r\n")
             session.decided(handed_on(b"v=three"))
         assert ("note" in [verb[0] for verb in session.says(b"*\r\n")]) is told
+
+
+def test_whom_a_server_has_let_in_has_not_given_up() -> None:
+    """Not even if he hangs up before his mailbox is open."""
+    session, _client = asked()
+    session.decided(handed_on(b"one"))
+    session.says(coded(b"two") + b"\r\n")
+    session.decided(handed_on(b"v=three"))
+    session.says(b"\r\n")
+    session.decided(Admitted(Route("xpop"), "dovecot", "dovecot"))
+    assert session.machine.phase is CONNECTING
+    assert "note" not in [verb[0] for verb in session.leaves()]
 
 
 def test_explain_plays_an_exchange_of_a_server_to_its_end() -> None:

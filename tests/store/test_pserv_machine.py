@@ -375,6 +375,7 @@ def test_updates_that_fail() -> None:
     assert note == ("note", UPDATE_FAILED, {"mailbox": "3/joe", "reason": "EROFS"})
     assert reply[1].startswith(LATER)
     assert_ends(script, "update_failed")
+    assert script.machine.deleted == 0
 
 
 # The end
