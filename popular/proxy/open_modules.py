@@ -6,6 +6,7 @@ Each is held by the services that use it, and closed when the last lets go of it
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
+from time import monotonic
 
 from popular.pdm import loader
 from popular.pdm.contract import LEAD, PASSWORD, AnyModule, ModuleFailed
@@ -24,7 +25,11 @@ from popular.proxy.settings.modulefiles import (
 from popular.proxy.settings.modules import ModuleSpec
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
+from supervisor.runtime.together import together
 from supervisor.serving.context import WorkerContext
+
+FAULTY_SECONDS = 20.0
+"""So long, at most, others are opened when one cannot be, to tell all faults at once: the master waits for a minute."""
 
 
 class OpenModule:
@@ -100,17 +105,23 @@ def open_modules(
     """
     had = {held.spec.id: held for held in before}
     opened: list[OpenModule] = []
-    try:
-        for spec in config.things["pdm"].values():
+    faults: list[str] = []
+    until = monotonic() + FAULTY_SECONDS
+    for spec in config.things["pdm"].values():
+        if faults and monotonic() > until:
+            break
+        try:
             opened.append(_open_if_possible(spec, config) if tolerant else _open_module(spec, had.get(spec.id), config))
             opened[-1].holders += 1
             if spec.terms.moves and not tolerant and not opened[-1].guard.leads:
                 why = f"no `{LEAD}`; or sql without `update`, or with :vserv or :address in its query"
                 raise ModuleFailed(f"moves: {CANNOT_BE_TOLD} ({why})")
-    except ModuleFailed as error:
+        except ModuleFailed as error:
+            faults.append(f"module {spec.id}: {error}")
+    if faults:
         for held in opened:
             held.release(context)
-        raise CommandRefused(f"module {spec.id}: {error}") from None
+        raise CommandRefused(together(faults))
     return opened
 
 
