@@ -30,7 +30,7 @@ class CertificateUser(Protocol):
         """The names of their files, without `.pem`."""
 
     def without_certificates(self) -> Self:
-        """The same as if it needed none."""
+        """What it would be if it needed none."""
 
 
 class TlsServer(CertificateUser, Protocol):

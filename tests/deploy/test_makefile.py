@@ -59,7 +59,7 @@ def test_a_folder_with_a_blank_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_gone_is_a_change(clone: Path) -> None:
-    """Of what is to be compiled; a second time, and with nothing gone, there is nothing to do."""
+    """A `.pxd` that was deleted has the core compiled anew; a second time there is nothing to do."""
     for name in ("a.py", "a.pxd", "b.py", "b.pxd"):
         (clone / "popular").mkdir(exist_ok=True)
         (clone / "popular" / name).touch()

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.patience import FACTOR
@@ -74,7 +75,7 @@ def main() -> int:
     _timed("the core, compiled", lambda: build.build() or "")
     with tempfile.TemporaryDirectory(prefix="popular-asan-") as made:
         log = Path(made) / "report"
-        failed = [name for name, where in PARTS.items() if _timed(name, lambda where=where: run_tests(log, where))]
+        failed = [name for name, where in PARTS.items() if _timed(name, partial(run_tests, log, where))]
         _timed("mutated dialogues", lambda: f"{fuzz(log, given.minutes * 60, seed=given.seed)} of them")
         found = build.reports(log)
     print(*found, f"{len(found)} reports of the sanitizers", *(f"failed: {name}" for name in failed), sep="\n")
