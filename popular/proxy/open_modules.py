@@ -98,14 +98,14 @@ class OpenModule:
 
 
 def open_modules(
-    context: WorkerContext, config: Config, before: Sequence[OpenModule], *, tolerant: bool
+    context: WorkerContext, config: Config, before: Sequence[OpenModule], *, tolerant: bool, lacking: Sequence[str] = ()
 ) -> list[OpenModule]:
     """All of them, each held once more; or none, with CommandRefused. Where the config is in force, one that cannot be
-    opened is none that could tell.
+    opened is none that could tell. `lacking`: for what else it is refused, whatever the modules are.
     """
     had = {held.spec.id: held for held in before}
     opened: list[OpenModule] = []
-    faults: list[str] = []
+    faults = list(lacking)
     until = monotonic() + FAULTY_SECONDS
     for spec in config.things["pdm"].values():
         if faults and monotonic() > until:

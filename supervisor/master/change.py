@@ -15,9 +15,9 @@ What no worker has tried is never in force: where none sits, a change waits for 
 comes. Only what takes things away and leaves the rest as it is may pass: it must be possible to get rid of a thing with
 which no worker can live.
 
-A trial goes as far as PREPARING and is taken back then; so does what cannot have its sockets, to tell with that what
-else is wrong. What joins a port in use comes that late because a client that
-the kernel has put into its queue would be lost if it were taken back.
+A trial goes as far as PREPARING and is taken back then; so does a change that cannot have its sockets, to tell what
+else is wrong. What joins a port in use comes that late because a client that the kernel has put into its queue would be
+lost if it were taken back.
 """
 
 import enum

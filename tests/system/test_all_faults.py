@@ -26,6 +26,9 @@ BESIDE = {
     "backend conf b host 127.0.0.1 tls starttls tlscert mine": "backend b: TLS needs the certificate mine.pem",
     "pdm add users passwd {place}/nobody": "module users: {place}/nobody cannot be read",
     "pdm add others nosuch": "module others: no module 'nosuch'",
+    "set saltfile {place}/salt": "saltfile: {place}/salt cannot be read",
+    "set cluster redis://127.0.0.1:1/": "",
+    "set clusterpasswordfile {place}/password": "cluster: {place}/password cannot be read",
 }
 PORTS = {
     "vserv conf v iface 127.0.0.1 port {taken} state online": "v: 127.0.0.1 port {taken} is in use",
