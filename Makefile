@@ -23,11 +23,11 @@ FEW ?= 0
 MINUTES ?= 10
 BESIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]' 2>/dev/null)
+TYPED  := $(sort $(shell find supervisor popular -name '*.p[xy][dx]' 2>/dev/null))
 SOURCES := $(wildcard setup.py supervisor/compiled.py) $(TYPED) $(addsuffix .py,$(basename $(TYPED)))
 TELL   := @$(BIN)/python -c 'from supervisor import compiled; compiled.tell()'
 
-.PHONY: run programs quick test pure core trained coverage check sanitize deb nightly bench bench-quick man dashboards diagrams clean
+.PHONY: run programs quick test pure core trained coverage check sanitize deb nightly bench bench-quick man dashboards diagrams clean always
 
 # The first line of a script can name no interpreter with a blank in its path.
 ifneq ($(words $(CURDIR)),1)
@@ -72,8 +72,9 @@ check: $(VENV)/.tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Watched code is slow, in whatever part of it.
 sanitize: $(VENV)/.tools $(VENV)/.core
-	$(BIN)/python -m tests.sanitize --minutes $(MINUTES)
+	POPULAR_TEST_PATIENCE=$${POPULAR_TEST_PATIENCE:-5} $(BIN)/python -m tests.sanitize --minutes $(MINUTES)
 
 deb:
 	deploy/debian/build
@@ -109,21 +110,26 @@ $(VENV)/.ready: pyproject.toml
 	$(TELL)
 	@touch $@
 
+# The names of what is compiled: a file that is gone is younger than nothing, so their list is a source as well, looked at
+# each time and written when it is another.
+$(VENV)/.sources: always | $(VENV)/.ready
+	@echo $(TYPED) > $@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
 # After `git pull`, too: a compiled form that is older than its sources is not used.
-$(VENV)/.programs: $(SOURCES) $(VENV)/.ready
+$(VENV)/.programs: $(SOURCES) $(VENV)/.sources $(VENV)/.ready
 	@$(BIN)/python -c 'from supervisor import compiled; raise SystemExit(not (compiled.hindrance() or compiled.up_to_date()))' || \
 	    { $(BIN)/python -m pip install --quiet --editable . && $(BIN)/python -c 'from supervisor import compiled; compiled.tell()'; }
 	@touch $@
 
 # The hot modules, compiled; without a compiler or Python's headers nothing is made, and that is said.
-$(VENV)/.core: $(SOURCES) $(VENV)/.tools
+$(VENV)/.core: $(SOURCES) $(VENV)/.sources $(VENV)/.tools
 	@$(BIN)/python -c 'from supervisor import compiled; raise SystemExit(not compiled.up_to_date())' || \
 	    { $(BIN)/python setup.py --quiet build_ext --inplace && $(BIN)/python -c 'from supervisor import compiled; compiled.tell()'; }
 	@touch $@
 
 # The same, by what was counted in the sessions of a small site (deploy/training); .core is then up to date, too. Where
 # nothing can be compiled, or POPULAR_PURE=1 is set, there is nothing to train.
-$(VENV)/.trained: $(SOURCES) $(wildcard deploy/training/*.py) $(VENV)/.tools
+$(VENV)/.trained: $(SOURCES) $(VENV)/.sources $(wildcard deploy/training/*.py) $(VENV)/.tools
 	@set -e; if $(BIN)/python -c 'from supervisor import compiled; raise SystemExit(not compiled.hindrance())'; then exit; fi; \
 	set -x; rm -rf build/counting; \
 	POPULAR_PROFILE=collect $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/counting .; \

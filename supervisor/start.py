@@ -15,6 +15,7 @@ from supervisor.master.master import Master
 from supervisor.master.whole import WholeConfiguration
 from supervisor.runtime.daemon import EXIT_FAULTY, Daemon
 from supervisor.runtime.rundir import CannotStart
+from supervisor.runtime.together import apart
 
 
 class StartConfiguration:
@@ -38,7 +39,7 @@ class StartConfiguration:
 
     def _applied(self, faults: Sequence[str], text: str, *, master: Master) -> None:
         if faults:
-            self._give_up(master, [f"{self._names}: {text}"] if text else faults)
+            self._give_up(master, [f"{self._names}: {fault}" for fault in apart(text)] if text else faults)
         elif master.exit_code == 0:
             master.started(command.text for command in self._commands)
             self._in_force()

@@ -26,6 +26,7 @@ from supervisor.operatorstate import OperatorState
 from supervisor.program import Program
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
+from supervisor.runtime.together import apart, together
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.eventloop import EventLoop
 from supervisor.table.blocked import Network
@@ -140,7 +141,14 @@ class Trying:
         """Makes a service, and lets go of it; gives the verdict. Raises CommandRefused."""
         outcome = self._outcome(CHECK)
         assert isinstance(outcome, Trial)
-        return outcome.with_reports(_make_service(self._program, outcome.config, self._ceilings)).text
+        faults = [outcome.faults] if outcome.faults else []
+        try:
+            reports = _make_service(self._program, outcome.config, self._ceilings)
+        except CommandRefused as refused:
+            faults.append(str(refused))
+        if faults:
+            raise CommandRefused(together(faults))
+        return outcome.with_reports(reports).text
 
 
 def _make_service(program: Program, config: Config, ceilings: Mapping[str, int]) -> Sequence[Report]:
@@ -175,7 +183,7 @@ def try_start(trial: Trying, commands: Sequence[FileCommand], names: str) -> int
         try:
             verdict = trial.serve()
         except CommandRefused as refused:
-            faults = [f"{names}: {refused}"]
+            faults = [f"{names}: {fault}" for fault in apart(str(refused))]
     for fault in faults:
         print(fault, file=sys.stderr)
     if not faults:

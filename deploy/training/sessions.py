@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 HOST = "127.0.0.1"  # not from the demo, which is installed: what lies here may not be compiled
 ROUNDS = 150
-SECONDS = 20.0
+SECONDS = 100.0
 
 
 class SitePorts(NamedTuple):

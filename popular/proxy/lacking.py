@@ -16,7 +16,6 @@ from popular.proxy.settings.cluster import CLUSTER, PASSWORDFILE
 from popular.proxy.settings.modulefiles import lack_report
 from popular.proxy.settings.variables import SALT_FILE
 from supervisor.config import Config, Report
-from supervisor.control.words import CommandRefused
 from supervisor.serving.context import WorkerContext
 
 _Made = TypeVar("_Made")
@@ -48,22 +47,23 @@ class Lacking:
         self._key_before: bytes = before._key if before is not None and SALT_FILE in self._had else b""
         self._key: bytes = b""
         self._reports: list[Report] = []
+        self.faults: list[str] = []
+        """Why the config cannot be served."""
 
     def attempt(self, what: str, make: Callable[[], _Made], *, without: _Made) -> _Made:
-        """What is made, or what does instead of it. Raises CommandRefused, where the config in force had it not."""
+        """What is made, or what does instead of it: a fault of the config, where the one in force had it not."""
         try:
             return make()
         except ModuleFailed as error:
             if what not in self._had:
-                raise CommandRefused(f"{what}: {error}") from None
+                self.faults.append(f"{what}: {error}")
+                return without
             file = self._settings[what][-1]
             self._reports.append(lack_report(what, f"{error}; {_NEEDS[what].meanwhile}", file))
             return without
 
     def salt_key(self, context: WorkerContext) -> bytes:
-        """The key of which salts are made, equal in all workers and all proxies with this file. Raises
-        CommandRefused.
-        """
+        """The key of which salts are made, equal in all workers and all proxies with this file."""
         (path,) = self._settings[SALT_FILE]
         of_this_run = context.open_remembered().key_of("salts")
         self._key = of_this_run

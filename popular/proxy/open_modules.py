@@ -7,6 +7,7 @@ used (it breaks the contract, or its list is empty all at once) is closed likewi
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from popular.pdm import loader
@@ -27,7 +28,11 @@ from popular.proxy.settings.modulefiles import (
 from popular.proxy.settings.modules import ModuleSpec
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
+from supervisor.runtime.together import together
 from supervisor.serving.context import WorkerContext
+
+FAULTY_SECONDS = 20.0
+"""So long, at most, others are opened when one cannot be, to tell all faults at once: the master waits for a minute."""
 
 
 class OpenModule:
@@ -96,26 +101,33 @@ class OpenModule:
 
 
 def open_modules(
-    context: WorkerContext, config: Config, before: Sequence[OpenModule], *, tolerant: bool
+    context: WorkerContext, config: Config, before: Sequence[OpenModule], *, tolerant: bool, lacking: Sequence[str] = ()
 ) -> list[OpenModule]:
     """All of them, each held once more; or none, with CommandRefused. Where the config is in force, one that cannot be
-    opened is none that could tell.
+    opened is none that could tell. `lacking`: for what else it is refused, whatever the modules are.
     """
     had = {held.spec.id: held for held in before}
     opener = _Opener(context, config)
     opened: list[OpenModule] = []
+    faults = list(lacking)
+    until = monotonic() + FAULTY_SECONDS
     try:
         for spec in config.things["pdm"].values():
-            opened.append(opener.if_possible(spec) if tolerant else opener.module(spec, had.get(spec.id)))
-            opened[-1].holders += 1
-            if spec.terms.moves and not tolerant and not opened[-1].guard.leads:
-                why = f"no `{LEAD}`; or sql without `update`, or with :vserv or :address in its query"
-                raise ModuleFailed(f"moves: {CANNOT_BE_TOLD} ({why})")
-    except BaseException as error:
+            if faults and monotonic() > until:
+                break
+            try:
+                opened.append(opener.if_possible(spec) if tolerant else opener.module(spec, had.get(spec.id)))
+                opened[-1].holders += 1
+                if spec.terms.moves and not tolerant and not opened[-1].guard.leads:
+                    why = f"no `{LEAD}`; or sql without `update`, or with :vserv or :address in its query"
+                    raise ModuleFailed(f"moves: {CANNOT_BE_TOLD} ({why})")
+            except ModuleFailed as error:
+                faults.append(f"module {spec.id}: {error}")
+        if faults:
+            raise CommandRefused(together(faults))
+    except BaseException:
         for held in opened:
             held.release(context)
-        if isinstance(error, ModuleFailed):
-            raise CommandRefused(f"module {spec.id}: {error}") from None
         raise
     return opened
 

@@ -105,7 +105,7 @@ class ProxyService:
         self.last_logins.most = config.variables[USERS]
         # After whatever may fail, so that nothing needs to be closed then.
         self._open: list[OpenModule] = open_modules(
-            context, config, before._open if before is not None else [], tolerant=tolerant
+            context, config, before._open if before is not None else [], tolerant=tolerant, lacking=self._lacking.faults
         )
         self._sessions = RefCount(Holdings(context, self._open, self.cluster).let_go)
         self._times: RefusalTimes | None = None if before is None else before._times
@@ -207,7 +207,7 @@ class ProxyService:
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None, *, lacking: Lacking) -> Cluster | None:
-    """The one that the config wants: as it is, if it is the same. Raises CommandRefused."""
+    """The one that the config wants: as it is, if it is the same."""
     url, passwordfile = config.variables[CLUSTER], config.variables[PASSWORDFILE]
     name = config.variables["sidprefix"]
     if before is not None and (*before.settings, before.proxy) == (url, passwordfile, name):

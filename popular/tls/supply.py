@@ -11,13 +11,20 @@ from popular import messages
 from popular.tls.authorities import Authorities, troubles_of
 from popular.tls.certificate import Certificate, moment
 from popular.tls.directory import CertificateStore, ReadAll, merged
-from popular.tls.users import OF_CLIENTS, SORT, authorities_in, certificate_store_of, needed_certificates
+from popular.tls.users import (
+    OF_CLIENTS,
+    SORT,
+    authorities_in,
+    certificate_store_of,
+    needed_certificates,
+    without_certificates,
+)
 from supervisor.config import Config
-from supervisor.control.language.context import CommandContext
+from supervisor.control.language.context import CommandContext, Incomplete
 from supervisor.control.language.lookups import Unfit
 from supervisor.control.language.outcome import Change, LogEntry, Replacement
 from supervisor.control.language.replytext import noted
-from supervisor.control.words import CommandRefused
+from supervisor.runtime.together import together
 
 _MOST_NOTES = 3
 
@@ -39,7 +46,8 @@ def complete_change(context: CommandContext, change: Change) -> Change:
         try:
             after = merged(before, context.lookups.find(ReadAll(config.variables["tlsdir"])), needed)
         except Unfit as unfit:
-            raise CommandRefused(f"TLS needs a certificate, and tlsdir cannot be read: {unfit}") from None
+            rest = without_certificates(config, needed)
+            raise Incomplete(f"TLS needs a certificate, and tlsdir cannot be read: {unfit}", rest) from None
         config = with_store(config, after)
         change = replace(
             change, text=with_notes(change.text, after), entries=[*change.entries, *news_of(before, after)]
@@ -78,13 +86,17 @@ def with_store(config: Config, store: CertificateStore) -> Config:
 
 
 def _check_users(config: Config) -> None:
-    """Raises CommandRefused if somebody would have no certificate to show."""
+    """Raises Incomplete if somebody would have no certificate to show."""
     store = certificate_store_of(config)
-    for whom, name in needed_certificates(config):
-        if store is None or name in store.certificates:
-            continue
-        reason = store.faults.get(name, f"{name}.pem is not there")
-        raise CommandRefused(f"{whom}: TLS needs the certificate {name}.pem in {store.directory}: {reason}")
+    if store is None or needed_names(config) <= store.certificates.keys():
+        return
+    lacking = [(whom, name) for whom, name in needed_certificates(config) if name not in store.certificates]
+    faults = [
+        f"{whom}: TLS needs the certificate {name}.pem in {store.directory}: "
+        f"{store.faults.get(name, f'{name}.pem is not there')}"
+        for whom, name in lacking
+    ]
+    raise Incomplete(together(faults), without_certificates(config, {name for _whom, name in lacking}))
 
 
 def with_notes(text: str, store: CertificateStore, others: Sequence[str] = ()) -> str:

@@ -4,8 +4,8 @@ The config holds what was read of `tlsdir`, under `things["tls"]` by directory, 
 more than the one of `tlsdir`.
 """
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Collection, Iterator
+from typing import Any, Protocol, Self
 
 from popular.tls.authorities import Authorities
 from popular.tls.directory import CertificateStore
@@ -28,6 +28,9 @@ class CertificateUser(Protocol):
     @property
     def needed_certificates(self) -> tuple[str, ...]:
         """The names of their files, without `.pem`."""
+
+    def without_certificates(self) -> Self:
+        """What it would be if it needed none."""
 
 
 class TlsServer(CertificateUser, Protocol):
@@ -70,6 +73,15 @@ def needed_certificates(config: Config) -> Iterator[tuple[str, str]]:
         for thing in config.things.get(sort, {}).values():
             whom = sort if thing.id == sort else f"{sort} {thing.id}"
             yield from ((whom, name) for name in thing.needed_certificates)
+
+
+def without_certificates(config: Config, names: Collection[str]) -> Config:
+    """The config as it would be if nothing needed these."""
+    for sort in CA_PARAMETERS:
+        for thing in config.things.get(sort, {}).values():
+            if any(name in names for name in thing.needed_certificates):
+                config = config.with_thing(sort, thing.id, thing.without_certificates())
+    return config
 
 
 def described(config: Config) -> list[dict[str, Any]]:

@@ -15,8 +15,9 @@ What no worker has tried is never in force: where none sits, a change waits for 
 comes. Only what takes things away and leaves the rest as it is may pass: it must be possible to get rid of a thing with
 which no worker can live.
 
-A trial goes as far as PREPARING and is taken back then. What joins a port in use comes that late because a client that
-the kernel has put into its queue would be lost if it were taken back.
+A trial goes as far as PREPARING and is taken back then; so does a change that cannot have its sockets, to tell what
+else is wrong. What joins a port in use comes that late because a client that the kernel has put into its queue would be
+lost if it were taken back.
 """
 
 import enum
@@ -34,6 +35,7 @@ from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
+from supervisor.runtime.together import together
 from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
 from supervisor.table.indexes import CounterIndexes
@@ -70,6 +72,9 @@ class _PendingChange:
     told: set[WorkerProcess] = field(default_factory=set)
     surplus: list[ListenerCopy] = field(default_factory=list)
     waiting_for: set[Any] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+    """Why it comes to nothing, whatever the workers say: they are asked all the same, so that all can be told at once.
+    """
     is_tried: bool = False
     """A worker can serve it; or it takes away only, and need not be tried."""
     found: dict[WorkerProcess, tuple[Report, ...]] = field(default_factory=dict)
@@ -155,7 +160,11 @@ class Changes:
                 self._listeners.close(copies if reason is None else [])
                 return
             if reason is not None:
-                self._take_back(reason)
+                if change.phase is _ChangePhase.OPENING and not change.is_tried:
+                    change.faults.append(reason)
+                    self._prepare_all(change)
+                else:
+                    self._take_back(reason)
                 return
             change.opened += copies
             if change.trial:
@@ -281,7 +290,7 @@ class Changes:
             match change.phase:
                 case _ChangePhase.PREPARING if not change.is_tried:
                     return
-                case _ChangePhase.PREPARING if change.trial:
+                case _ChangePhase.PREPARING if change.trial or change.faults:
                     self._take_back(None)
                 case _ChangePhase.PREPARING if change.joining:
                     self._join(change)
@@ -373,7 +382,8 @@ class Changes:
             if worker in change.told:
                 self._pool.tell(worker, Abort(change.config.generation))
         self._listeners.close(change.opened)
-        self._finish(reason)
+        faults = [*change.faults, *([reason] if reason is not None else [])]
+        self._finish(together(faults) if faults else None)
 
     def _finish(self, reason: str | None) -> None:
         change, self._change = self._change, None
@@ -393,6 +403,10 @@ class Changes:
         change.done(reason)
 
     def _nobody_to_try(self) -> None:
+        assert self._change is not None
+        if self._change.faults:
+            self._take_back(None)
+            return
         why = f": {self._pool.trouble}" if self._pool.trouble else ""
         self._take_back(f"no worker lives that could try this{why}; nothing was changed")
 

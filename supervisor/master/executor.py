@@ -61,6 +61,7 @@ from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.messages import Message
+from supervisor.runtime.together import together
 
 PerformAction = Callable[[Action, CommandDone], None]
 
@@ -276,8 +277,10 @@ class Executor:
     def _change_done(self, task: _Task, outcome: Change | Trial, reason: str | None, *, before: Config) -> None:
         """It is in force, or tried; or nothing was changed, for this reason."""
         self._changing = False
-        if reason is not None:
-            self._refuse(task, reason)
+        faults = [outcome.faults] if isinstance(outcome, Trial) and outcome.faults else []
+        faults += [reason] if reason is not None else []
+        if faults:
+            self._refuse(task, together(faults))
         else:
             self._announce(task, outcome, before)
         self._begin_next_change()

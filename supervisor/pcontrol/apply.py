@@ -44,6 +44,7 @@ from supervisor.pcontrol.connection import (
     json_error,
 )
 from supervisor.runtime.plural import count_of
+from supervisor.runtime.together import apart
 
 Connect = Callable[[], Connection]
 
@@ -100,7 +101,9 @@ class Told(NamedTuple):
 def bring(connection: Connection, commands: Sequence[FileCommand], options: Namespace) -> Told:
     """Does with a file's commands what the options say. Raises NotTaken, NoConnection, TimedOut."""
     draft(connection, commands)
-    shown = _asked(connection, "json draft show" if options.json else "draft show")
+    shown = connection.say("json draft show" if options.json else "draft show")
+    if not shown.ok and (options.subcommand == "drift" or options.dry_run):
+        raise NotTaken(shown.text)  # else the next command is refused, too, and may tell more
     if options.subcommand == "drift":
         same = shown.text.startswith(NOTHING_DIFFERS)
         return Told(shown.lines, shown.text, EXIT_DONE if same else EXIT_DIFFERS)
@@ -202,8 +205,8 @@ def show(lines: Iterable[str]) -> None:
 def tell(message: str, quiet: bool) -> None:
     """Prints a message for people."""
     if not quiet:
-        for line in message.split("\n"):
-            print(f"pcontrol: {line}", file=sys.stderr, flush=True)
+        for told in (one for line in message.split("\n") for one in apart(line)):
+            print(f"pcontrol: {told}", file=sys.stderr, flush=True)
 
 
 def tell_refusal(error: NotTaken, options: Namespace) -> None:

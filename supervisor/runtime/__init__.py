@@ -24,6 +24,7 @@
     statedir     what the operator has ordered outlives the program there
     statespace   how much it may hold
     throttle     how many lines of one kind a minute
+    together     several faults as one text
 
 Contract: `HasFileno` (loop) is kept by sockets and pipes.
 """

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from supervisor.runtime.loop import Loop
+from supervisor.runtime.together import together
 from supervisor.sockets.listener import Address, Listener, ListenerCopy
 from supervisor.sockets.silence import silence
 
@@ -76,6 +77,7 @@ class Binding:
     def open(self, copies: Sequence[ListenerCopy], backlog: int, opened: Opened) -> None:
         """See Source; answers at once."""
         sockets: list[socket.socket] = []
+        faults: list[str] = []
         ours = self._our_ports()
         for address in dict.fromkeys(Address.of(listener) for listener, _slot in copies):
             if address.address[1] not in ours:
@@ -84,10 +86,12 @@ class Binding:
             try:
                 sockets.append(listen(Address.of(listener), backlog))
             except OSError as error:
-                for one in sockets:
-                    one.close()
-                opened(None, explain(listener, error))
-                return
+                faults.append(explain(listener, error))
+        if faults:
+            for one in sockets:
+                one.close()
+            opened(None, together(faults))
+            return
         self._held |= set(copies)
         opened([[one] for one in sockets], "")
 

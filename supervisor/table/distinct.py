@@ -35,7 +35,7 @@ def note(registers: Any, digest: int) -> None:
         registers[register] = rank
 
 
-def estimate(registers: bytes) -> int:
+def estimate(registers: bytes | bytearray) -> int:
     """How many different ones were noted, about; 0 is exact. What no `note` has written counts as its most."""
     if not any(registers):
         return 0

@@ -27,7 +27,7 @@ def _functions(node: ast.AST, name: str) -> Iterator[tuple[str, Function]]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, Function):
             yield f"{name}.{child.name}", child
-        inner = f"{name}.{child.name}" if isinstance(child, (*Function.__args__, ast.ClassDef)) else name
+        inner = f"{name}.{child.name}" if isinstance(child, Function | ast.ClassDef) else name
         yield from _functions(child, inner)
 
 

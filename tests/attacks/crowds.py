@@ -80,7 +80,7 @@ def say_nothing(directory: Path) -> Findings:
             trickle(those, pieces),
             contextlib.ExitStack() as clients,
         ):
-            wait_until(lambda here=proxy: len(here.state().sessions()) == SESSIONS, "all are taken")  # type: ignore[misc]
+            wait_until(lambda here=proxy: len(here.state().sessions()) == SESSIONS, "all are taken")
             time.sleep(3.5)
             waits = [
                 seconds_of(functools.partial(victims._greeted, clients, client))

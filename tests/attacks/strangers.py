@@ -35,7 +35,7 @@ def plant(directory: Path) -> Findings:
         plants[what](directory / "victim", run / name)
         options = ["-r", run, "-l", run / "log", "-w", "1", "--metrics", "off", "--ringd", "off"]
         options += ["-u", user] if user else []
-        said = planted._try([program("pproxy"), *options], lambda here=run: (here / "pproxy.ctrl").is_socket())  # type: ignore[misc]
+        said = planted._try([program("pproxy"), *options], lambda here=run: (here / "pproxy.ctrl").is_socket())
         starts += 1
         touched += not planted._untouched(directory)
         traces += "Traceback" in said

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench import processes
+from tests.patience import patient
 
 BENCH = Path(__file__).parent
 BIN = BENCH / "bin"
 PROJECT = BENCH.parent.parent
 WORKERS = 2
-START_SECONDS = 30  # also where a compiler's run goes on beside
+START_SECONDS = patient(30)  # also where a compiler's run goes on beside
 DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 CONNECTIONS = min(6000, (DESCRIPTORS - 100) // 2)
 """How many each contestant has room for; each takes two descriptors."""
@@ -199,7 +200,7 @@ def _nginx_modules() -> Path | None:
     nginx = _which("nginx")()
     if nginx is None:
         return None
-    built = subprocess.run([nginx, "-V"], capture_output=True, text=True, timeout=10, check=True).stderr
+    built = subprocess.run([nginx, "-V"], capture_output=True, text=True, timeout=patient(10), check=True).stderr
     paths = [word.partition("=")[2] for word in built.split() if word.startswith("--modules-path=")]
     return Path(paths[0]) / "ngx_mail_module.so" if paths else None
 
@@ -244,7 +245,7 @@ def knows_pipelining(program: str) -> bool:
         rc = Path(directory) / "rc"
         rc.write_text("backend conf b1 host 127.0.0.1 port 110 prot POP3 pipelining on state online\n")
         asked = [program, "--check", "-c", str(rc)]
-        return subprocess.run(asked, capture_output=True, timeout=60, check=False).returncode == 0
+        return subprocess.run(asked, capture_output=True, timeout=patient(60), check=False).returncode == 0
 
 
 def _pproxy(program: str, place: Place) -> list[str | Path]:
@@ -306,7 +307,7 @@ def version_of(contestant: Contestant, program: str) -> str:
         [program, *contestant.version],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=True,
         env={**os.environ, **contestant.environment},
     )

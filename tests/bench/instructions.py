@@ -123,7 +123,7 @@ def measure(
     compile_programs(BENCH)
     with tempfile.TemporaryDirectory(prefix="instructions-") as name:
         directory = Path(name)
-        sink = [BIN / "pop3sink", *(["-x"] if wanted.prot != "POP3" else [])]
+        sink: list[str | Path] = [BIN / "pop3sink", *(["-x"] if wanted.prot != "POP3" else [])]
         with processes.helper(sink, directory / "sink.log") as backend:
             port, tls = processes.free_port(), processes.free_port()
             rc = _RC.format(backend=backend, port=port, prot=wanted.prot, state=wanted.state) + _others(of, traces)
@@ -159,8 +159,9 @@ def _command(directory: Path, *, more: int) -> Sequence[str | Path]:
         "--instr-atstart=no",
         "--quiet",
     ]
-    program = [sys.executable, Path(sys.executable).with_name("pproxy")]
-    options = ["-r", directory / "run", "-l", directory / "log", "-c", directory / "rc", "-w", "1", "-n", "1000"]
+    program: list[str | Path] = [sys.executable, Path(sys.executable).with_name("pproxy")]
+    options: list[str | Path] = ["-r", directory / "run", "-l", directory / "log", "-c", directory / "rc"]
+    options += ["-w", "1", "-n", "1000"]
     if more:  # rows of the table that are traced: the usual number has no room for them
         options += ["--max-backends", str(more), "--max-vservs", str(more)]
     return ["env", "PYTHONHASHSEED=0", *callgrind, *program, *options, "--metrics", "off", "--ringd", "off"]

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.bench import processes
 from tests.bench.contestants import BIN, Running
+from tests.patience import patient
 
 MICRO, MILLION = 1_000_000, 1_000_000
 KIB = 1024
@@ -65,7 +66,7 @@ def _load(running: Running, in_tls: bool, *options: str | int | Path) -> list[st
 
 
 def _run(command: list[str]) -> Figures:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_SECONDS + 20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(LOAD_SECONDS + 20), check=False)
     if done.returncode != 0:
         raise processes.NotReady(f"the clients say: {done.stderr.strip()}")
     told: Figures = json.loads(done.stdout)

@@ -21,7 +21,7 @@ from tests.bench.contestants import BENCH, BIN
 from tests.bench.measures import KIB, LOAD_SECONDS, MICRO
 from tests.databases import servers
 from tests.patience import patient
-from tests.system.site import LOOPBACK, Proxy, free_port
+from tests.system.site import LOOPBACK, Proxy, free_port, need
 
 USERS = 400_000
 PAGE = BENCH / "MODULES.md"
@@ -143,7 +143,7 @@ class ManyInSlapd(servers.Slapd):
         with (self.home / "many").open("w") as entries:
             entries.writelines(_ENTRY.format(number=number) for number in range(USERS))
         command = [
-            servers.site.need("slapadd"),
+            need("slapadd"),
             "-q",
             "-f",
             str(self.home / "slapd.conf"),

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.patience import PATIENCE, patient
 
@@ -44,12 +44,14 @@ def _die_with_parent() -> None:
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def start(command: Sequence[str | Path], log: Path, **options: object) -> subprocess.Popen[str]:
+def start(command: Sequence[str | Path], log: Path, **options: Any) -> subprocess.Popen[str]:
     """Starts a program in a process group of its own, with standard error (and output, unless told) in `log`."""
     with log.open("ab") as file:
-        return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+        all_options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file, **options}
+        return subprocess.Popen(
             [str(word) for word in command],
-            **{"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file, "text": True, **options},
+            **all_options,
+            text=True,
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
@@ -125,7 +127,7 @@ def memory_bytes(pids: Sequence[int]) -> dict[str, int]:
 
 def _name(process: subprocess.Popen[str]) -> str:
     """The last part of the program's path: what failed is shown to others too."""
-    return Path(process.args[0]).name  # type: ignore[index, arg-type]
+    return Path(process.args[0]).name  # type: ignore[arg-type]
 
 
 def wait_until_answering(port: int, process: subprocess.Popen[str], log: Path, seconds: float = PATIENCE) -> None:

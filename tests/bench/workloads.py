@@ -22,6 +22,7 @@ from tests.bench.measures import (
     latency,
     memory,
 )
+from tests.patience import patient
 
 IDLE = 10_000
 DESCRIPTORS_FOR_IDLE = 15_000
@@ -136,11 +137,13 @@ def compile_programs(source: Path) -> None:
         newest = max((source / file).stat().st_mtime, headers)
         if not program.exists() or program.stat().st_mtime < newest:
             new = program.with_name(f"{name}.{os.getpid()}")  # somebody may be running the old one
-            subprocess.run(["cc", *_WARNINGS, "-o", str(new), str(source / file), *more], timeout=60, check=True)
+            subprocess.run(
+                ["cc", *_WARNINGS, "-o", str(new), str(source / file), *more], timeout=patient(60), check=True
+            )
             new.rename(program)
 
 
 def has_tls() -> bool:
     """Whether the clients can be compiled to speak TLS: the compiler is asked for OpenSSL's headers."""
     asked = ["cc", "-E", "-include", "openssl/ssl.h", "-x", "c", "/dev/null"]
-    return subprocess.run(asked, capture_output=True, timeout=60, check=False).returncode == 0
+    return subprocess.run(asked, capture_output=True, timeout=patient(60), check=False).returncode == 0

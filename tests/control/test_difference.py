@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.control.commands.difference import COMES, GOES, compare, difference
+from supervisor.control.commands.difference import compare, difference
+from supervisor.control.files.rcfile import COMES, GOES
 from tests.proxy.console import Console
 
 LINES = st.lists(st.sampled_from("abcdef"), max_size=9)

@@ -44,7 +44,7 @@ class Terminal:
         while not re.search(pattern, self.seen):
             assert select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0], self.seen
             self.seen += os.read(self.fd, 4096).decode(errors="replace")
-        self.seen = self.seen[re.search(pattern, self.seen).end() :]  # type: ignore[union-attr]
+        self.seen = self.seen[re.search(pattern, self.seen).end() :]
 
     def end(self) -> int:
         while True:

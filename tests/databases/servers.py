@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -48,7 +48,7 @@ class Server:
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Self:
         if self.library and importlib.util.find_spec(self.library) is None:
             assert "CI" not in os.environ, f"{self.library} must be installed where CI is set"
             pytest.skip(f"{self.library} is not installed")
@@ -103,7 +103,7 @@ class Server:
             )
         wait_until(self.answers, f"{type(self).__name__} takes connections", patient(30))
 
-    def rights(self) -> dict[str, object]:
+    def rights(self) -> dict[str, Any]:
         """Keyword arguments of Popen."""
         return {}
 
@@ -150,7 +150,7 @@ class Server:
             self._signal(signal.SIGCONT)
 
 
-def _as_nobody() -> dict[str, object]:
+def _as_nobody() -> dict[str, Any]:
     if os.getuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")
@@ -190,11 +190,11 @@ class Postgresql(Server):
             check=True,
             capture_output=True,
             timeout=patient(60),
-            **_as_nobody(),  # type: ignore[call-overload]
+            **_as_nobody(),
         )
         os.chown(self.home / "secret", os.getuid(), os.getgid())
 
-    def rights(self) -> dict[str, object]:
+    def rights(self) -> dict[str, Any]:
         return _as_nobody()
 
     def command(self) -> Sequence[str]:
@@ -242,7 +242,7 @@ class Postgresql(Server):
         import psycopg
 
         with psycopg.connect(self._url("mail"), password=SERVER_SECRET) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+            return connection.execute(query).fetchall()
 
     def _url(self, database: str) -> str:
         return f"postgresql://popular@{LOOPBACK}:{self.port}/{database}"

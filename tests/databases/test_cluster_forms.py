@@ -60,7 +60,7 @@ def test_a_limit_in_each_form(form: type[RedisServer]) -> None:
             await cluster.listing.finish()
             cluster.release()
             await asyncio.sleep(0.01)
-            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))  # type: ignore[arg-type]
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
             assert (worker.lost, dict(worker.said)) == (0, {})
             return said
 

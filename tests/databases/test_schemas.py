@@ -193,7 +193,7 @@ def test_odd_letters_of_a_name_are_compared_as_they_are(engine: Engine) -> None:
     query = "SELECT pw AS password FROM odd WHERE name = :user"
     for name, decision in zip(NAMES, asked(engine, query, list(NAMES)), strict=True):
         assert isinstance(decision, Admitted), (name, decision)
-    for name, decision in zip(STRANGERS, asked(engine, query, list(STRANGERS)), strict=True):
-        assert isinstance(decision, (NobodyKnows, CannotTell)), (name, decision)
+    for stranger, decision in zip(STRANGERS, asked(engine, query, list(STRANGERS)), strict=True):
+        assert isinstance(decision, (NobodyKnows, CannotTell)), (stranger, decision)
     likes = asked(engine, "SELECT pw AS password FROM odd WHERE name LIKE 'joe' AND :user <> ''", ["whoever"])
     assert isinstance(likes[0], Admitted), "a percent sign or a quote in the query itself is nobody's parameter"

@@ -230,12 +230,12 @@ def test_a_real_crowdsec_bans_exactly_the_guilty(tmp_path: Path) -> None:
     shutil.copytree("/etc/crowdsec/patterns", home / "patterns")
     config = home / "config.yaml"
     config.write_text(_CROWDSEC_CONFIG.format(home=home, port=free_port()))
-    said = [
+    heard = [
         subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=True)
         for command in (
             [need("cscli"), "-c", str(config), "machines", "add", "tester", "--auto", "--force"],
             [need("crowdsec"), "-c", str(config), "-type", "popular", "-dsn", f"file://{log}"],
         )
     ]
-    found = re.findall(r"Ip (\S+) performed '(\S+)'", said[1].stdout + said[1].stderr)
-    assert set(found) == {(address, "popular/pproxy-bf") for address in GUILTY}, said[1].stdout + said[1].stderr
+    found = re.findall(r"Ip (\S+) performed '(\S+)'", heard[1].stdout + heard[1].stderr)
+    assert set(found) == {(address, "popular/pproxy-bf") for address in GUILTY}, heard[1].stdout + heard[1].stderr

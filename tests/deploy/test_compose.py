@@ -92,7 +92,7 @@ def test_addresses_agree() -> None:
 
 def test_haproxy_takes_its_file() -> None:
     """HAProxy finds nothing wrong with it but that the proxies' names are those of another network."""
-    check = [need("haproxy"), "-c", "-f", COMPOSE / "haproxy/haproxy.cfg"]
+    check: list[str | Path] = [need("haproxy"), "-c", "-f", COMPOSE / "haproxy/haproxy.cfg"]
     done = subprocess.run(check, capture_output=True, text=True, timeout=patient(60))
     assert done.returncode == 0, done.stderr
     warned = [line for line in done.stderr.splitlines() if "[WARNING]" in line]
@@ -112,7 +112,7 @@ def test_prometheus_scrapes_what_there_is(tmp_path: Path) -> None:
         if place.startswith("/etc/prometheus/rules/"):
             (rules / Path(place).name).write_text((COMPOSE / source).read_text())
     (tmp_path / "prometheus.yml").write_text(file.read_text().replace("/etc/prometheus/rules", str(rules)))
-    check = [need("promtool"), "check", "config", tmp_path / "prometheus.yml"]
+    check: list[str | Path] = [need("promtool"), "check", "config", tmp_path / "prometheus.yml"]
     assert subprocess.run(check, capture_output=True, timeout=patient(60)).returncode == 0
 
 
@@ -225,7 +225,8 @@ class FromElsewhere(poplib.POP3_SSL):
 
     def _create_socket(self, timeout: float) -> ssl.SSLSocket:
         plain = socket.create_connection((self.host, self.port), timeout, source_address=("127.0.0.5", 0))
-        return self.context.wrap_socket(plain, server_hostname="localhost")
+        context: ssl.SSLContext = self.context  # type: ignore[attr-defined]
+        return context.wrap_socket(plain, server_hostname="localhost")
 
 
 def _log_in(site: Site) -> poplib.POP3_SSL:

@@ -37,7 +37,7 @@ def production() -> list[Resource]:
 
 def quantity(text: str) -> int:
     """Octets of `64Mi`, seconds of `10m`."""
-    number, unit = re.fullmatch(r"(\d+)(\w+)", text).groups()  # type: ignore[union-attr]
+    number, unit = re.fullmatch(r"(\d+)(\w+)", text).groups()
     return int(number) * {"Mi": 2**20, "Gi": 2**30, "s": 1, "m": 60}[unit]
 
 
@@ -167,14 +167,14 @@ def test_nobody_is_lost_in_a_rollout(production: list[Resource]) -> None:
     for one in (proxy, find(production, "StatefulSet", "pserv")):
         main = containers(one)[0]
         text = " ".join(main["lifecycle"]["preStop"]["exec"]["command"])
-        grace, deadline = re.search(r"grace (\d+\w*) deadline (\d+m)", text).groups()  # type: ignore[union-attr]
+        grace, deadline = re.search(r"grace (\d+\w*) deadline (\d+m)", text).groups()
         (timeout,) = re.findall(r"--timeout=(\d+)", text)
         accepting = 0 if grace == "0" else quantity(grace)
         assert (
             accepting + quantity(deadline) + max(PATIENCE_SECONDS.values()) + 20
             <= int(timeout)
             < pod(one)["spec"]["terminationGracePeriodSeconds"]
-        )  # type: ignore[index]
+        )
 
 
 @pytest.mark.parametrize(("kind", "name"), [("Deployment", "pproxy"), ("StatefulSet", "pserv")])
@@ -185,7 +185,7 @@ def test_the_table_fits(production: list[Resource], tmp_path: Path, kind: str, n
     chosen = [word for word in main["args"] if word.startswith(("--sessionlimit", "--workers"))]
     with Proxy(tmp_path, options=chosen, name=name) as running:
         size = (running.rundir / f"{name}.state").stat().st_size
-    (shm,) = [_room(volume) for volume in pod(one)["spec"]["volumes"] if volume["name"] == "shm"]  # type: ignore[index]
+    (shm,) = [_room(volume) for volume in pod(one)["spec"]["volumes"] if volume["name"] == "shm"]
     assert 2**20 < 2 * size < shm
     assert 4 * shm <= quantity(main["resources"]["limits"]["memory"])
 
@@ -200,7 +200,7 @@ def test_the_state_fits(production: list[Resource], kind: str, name: str, progra
     (main,) = [one for one in containers(find(production, kind, name)) if one["name"] == name]
     (statedir,) = [Path(word.partition("=")[2]) for word in main["args"] if word.startswith("--statedir=")]
     (volume,) = [mount["name"] for mount in main["volumeMounts"] if Path(mount["mountPath"]) == statedir.parent]
-    (place,) = [one["emptyDir"] for one in template["spec"]["volumes"] if one["name"] == volume]  # type: ignore[index]
+    (place,) = [one["emptyDir"] for one in template["spec"]["volumes"] if one["name"] == volume]
     assert tracespace.first({}) * 2**20 * 2 <= quantity(place["sizeLimit"])
     assert "medium" not in place
 

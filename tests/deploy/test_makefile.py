@@ -19,6 +19,7 @@ def clone(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".sources").write_text("\n")  # nothing is to be compiled
     for stamp in (".ready", ".tools", ".core"):
         (tmp_path / ".venv" / stamp).touch()
     return tmp_path
@@ -55,6 +56,27 @@ def test_a_folder_with_a_blank_is_refused(tmp_path: Path) -> None:
     done = make(blank, "programs")
     assert done.returncode != 0
     assert f'"{blank}", has a blank in it' in done.stderr
+
+
+def test_a_source_that_is_gone_is_a_change(clone: Path) -> None:
+    """A `.pxd` that was deleted has the core compiled anew; a second time there is nothing to do."""
+    for name in ("a.py", "a.pxd", "b.py", "b.pxd"):
+        (clone / "popular").mkdir(exist_ok=True)
+        (clone / "popular" / name).touch()
+    python = clone / ".venv" / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f"#!/bin/sh\necho compiled >> {clone}/done\n")
+    python.chmod(0o755)
+    for stamp in (".ready", ".tools"):
+        (clone / ".venv" / stamp).touch()
+    counts = []
+    for gone in (None, None, "b.pxd", None):
+        if gone:
+            (clone / "popular" / gone).unlink()
+        done = make(clone, "core")
+        assert done.returncode == 0, done
+        counts.append(len((clone / "done").read_text().split()))
+    assert counts == [1, 1, 2, 2]
 
 
 def test_running_needs_no_tools(clone: Path) -> None:

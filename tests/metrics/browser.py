@@ -37,12 +37,12 @@ class Browser:
 
     def errors(self) -> list[str]:
         """Messages of the console since the last call."""
-        log: list[dict[str, Any]] = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        log: list[dict[str, Any]] = self.driver.get_log("browser")
         return [entry["message"] for entry in log]
 
     def run(self, script: str, *arguments: object) -> Any:
         """What a script gives, run in the page."""
-        return self.driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
+        return self.driver.execute_script(script, *arguments)
 
     def dress(self, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
         """The window's size and the colours that its user prefers."""

@@ -40,9 +40,9 @@ def program() -> Iterator[ProgramSeen]:
         ):
             block[BASE_CELLS.index(cell)] = value
         counters = Counters(segment.layout, block, places)
-        for row in segment.layout.histograms:
-            for ident in names.get(row.by, [""]):
-                counters.observe(row.name, 0.01, ident)
+        for histogram in segment.layout.histograms:
+            for ident in names.get(histogram.by, [""]):
+                counters.observe(histogram.name, 0.01, ident)
     for row in range(SESSIONS):
         vserv, backend = names["vserv"][row % THINGS], names["backend"][row // 7 % THINGS]
         segment.rows.write(

@@ -24,7 +24,7 @@ class OneLeg(EventTaker):
     """Whose connection it is: it writes down what it is told."""
 
     def __init__(self, core: Any, fd: int) -> None:
-        self.channel = Channel(core, fd, self)  # type: ignore[arg-type]
+        self.channel = Channel(core, fd, self)
         self.heard = 0.0
         self.told: list[object] = []
 

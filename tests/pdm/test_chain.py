@@ -1,6 +1,7 @@
 """The chain: who is asked, in which order, and what comes of it."""
 
 import itertools
+from functools import partial
 
 import pytest
 
@@ -90,14 +91,16 @@ CASES = [
 @pytest.mark.parametrize(("replies", "decision", "asked"), CASES)
 def test_two_rounds(replies, decision, asked):
     """Each case of the table ends as it says, with exactly these questions in this order."""
-    record = []
-    modules = [Scripted(ident, *reply, asked=record) for ident, reply in zip("abc", replies, strict=False)]
+    record: list[str] = []
+    modules = [
+        Scripted(ident, check, vouches, asked=record) for ident, (check, vouches) in zip("abc", replies, strict=False)
+    ]
     assert ask(modules, QUESTION) == decision
     assert " ".join(record) == asked
     assert CANARY not in repr(decision)
 
 
-REPLIES = [YES, NO, NOT_ME, DOWN, KeyError(CANARY), None, True, "yes", Authenticated(None), Refused("b1")]
+REPLIES = [YES, NO, NOT_ME, DOWN, KeyError(CANARY), None, True, "yes", Authenticated(None), Refused("b1")]  # type: ignore[arg-type]
 VOUCHES = [True, False, DOWN, ValueError(CANARY), None, 1, "yes"]
 
 
@@ -151,8 +154,8 @@ def test_whatever_a_module_raises_is_its_failure(kind):
 )
 def test_a_decoy_is_spent_once_and_only_on_a_user_whom_nobody_knows(others, spent):
     """Two modules offer one, the first is called, and only if no module knows the user."""
-    calls = []
-    offers = [Scripted(ident, Unknown(lambda ident=ident: calls.append(ident))) for ident in "ab"]
+    calls: list[str] = []
+    offers = [Scripted(ident, Unknown(partial(calls.append, ident))) for ident in "ab"]
     ask([*offers, *(Scripted("c", reply) for reply in others)], QUESTION)
     assert calls == ["a"] * spent
 

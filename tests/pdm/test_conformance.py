@@ -71,7 +71,8 @@ def test_what_was_not_tried_is_told(capsys, users):
     """Without a user nobody knows whether it lets one in; what it takes no part in is no merit of it."""
     directory, known = users
     told = {}
-    for words in ([], known):
+    nothing: list[str] = []
+    for words in (nothing, known):
         assert ptestpdm.main([*words, "--conformance", "passwd", str(directory / "users")]) == 0
         lines = capsys.readouterr().out.splitlines()
         told[bool(words)] = [line for line in lines if not line.startswith("ok ")]

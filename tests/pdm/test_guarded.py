@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,8 @@ def question(user="joe", password=CANARY, **more):
 
 def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_try():
     """An answer in between begins the count anew; a trial that fails begins the pause anew."""
-    breaker, rules = Breaker(), {"most": 3, "pause": 10.0}
+    breaker = Breaker()
+    rules: dict[str, Any] = {"most": 3, "pause": 10.0}
     assert not breaker.failed(0, **rules)
     breaker.answered()
     assert [breaker.failed(1, **rules) for _ in range(3)] == [False, False, True]
@@ -434,10 +436,10 @@ def test_a_thread_that_was_given_to_somebody_who_has_gone_is_given_on():
             give(events)
             second.cancel()
 
-        threads._pass_on = and_cancel
+        threads._pass_on = and_cancel  # type: ignore[method-assign]
         gate.set()
         await first
-        threads._pass_on = give
+        threads._pass_on = give  # type: ignore[method-assign]
         assert await third == 3
         await asyncio.sleep(0.05)
         assert (heard.held, heard.waiting) == (0, 0)

@@ -27,7 +27,7 @@ def master(tmp_path):
         path.write_text("".join(f"{line}\n" for line in lines))
         return load(OWN_DIRECTORY, "master", "m", arguments=[str(path), *more])
 
-    opened.path = tmp_path / "masterauth.conf"
+    opened.path = tmp_path / "masterauth.conf"  # type: ignore[attr-defined]
     return opened
 
 

@@ -18,7 +18,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 import popular.pdm
 from popular.pdm import loader
-from popular.pdm.conformance import Trials
+from popular.pdm.conformance import Trials, Tried
 from popular.pdm.contract import (
     PASSWORD,
     TOKEN,
@@ -155,8 +155,8 @@ def test_a_token_that_is_signed_lets_in(issuer: Issuer, key: Any, kid: str | Non
 
 def test_why_a_token_is_refused_is_told(issuer: Issuer, tmp_path: Path) -> None:
     """In the same words, however it is judged; it is for the log, and quotes nothing of the token."""
-    faults = {"expired": {"exp": 1}, "for another audience": {"aud": "canary"}, "another user's": {"email": "canary"}}
-    faults["without a user"] = {"email": "canary\n"}
+    faults: dict[str, dict[str, Any]] = {"expired": {"exp": 1}, "for another audience": {"aud": "canary"}}
+    faults |= {"another user's": {"email": "canary"}, "without a user": {"email": "canary\n"}}
     for number, said in enumerate(faults.values()):
         issuer.opaque[f"t{number}"] = {"aud": "popular", "email": "ann@example.org", **said}
     by_issuer = [*by_asking(issuer, tmp_path), "userclaim", "email", "audience", "popular"]
@@ -211,7 +211,8 @@ def test_what_a_token_must_say(issuer: Issuer) -> None:
 
 def test_a_token_of_another_issuer_is_for_another_module(issuer: Issuer) -> None:
     """Such a user is not known here, nor is one whose token is none."""
-    tokens = [signed(iss="https://other.example.org"), signed(iss=None), "opaque", "a.b.c", "", b"\xff\x00", "...."]
+    tokens: list[str | bytes] = [signed(iss="https://other.example.org"), signed(iss=None)]
+    tokens += ["opaque", "a.b.c", "", b"\xff\x00", "...."]
     deep = raw({"alg": "RS256", "kid": "k1"}, b'{"iss":' + b"[" * 5000)
     for answer in answers(by_keys(issuer), *tokens, deep):
         assert isinstance(answer, Unknown)
@@ -526,7 +527,7 @@ def test_it_keeps_the_contract(issuer: Issuer, tmp_path: Path) -> None:
     issuer.opaque["opaque-4711"] = {"username": "ann@example.org"}
     for words, token in ((by_keys(issuer), signed()), (by_asking(issuer, tmp_path), "opaque-4711")):
 
-        async def run(words: list[str] = words, token: str = token) -> list[tuple[str, str]]:
+        async def run(words: list[str] = words, token: str = token) -> list[Tried]:
             opened = lambda: loader.load(MODULES, "oauth2", "tried", arguments=words)  # noqa: E731
             trials = Trials(opened, ("ann@example.org", Secret(token.encode())))
             return [trial async for trial in trials.all() if trial[1]]

@@ -34,7 +34,7 @@ def passwd(tmp_path):
         path.write_text("".join(line + end for line in lines), encoding="utf-8", newline="")
         return load(OWN_DIRECTORY, "passwd", "main", arguments=[str(path), *more])
 
-    opened.path = tmp_path / "users"
+    opened.path = tmp_path / "users"  # type: ignore[attr-defined]
     return opened
 
 
@@ -84,7 +84,7 @@ def test_others_are_unknown(passwd, namespace, user):
 
 def test_names_of_one_checksum_are_told_apart(passwd):
     """The index is by checksum; two names that share one have each their own line."""
-    seen = {}
+    seen: dict[int, str] = {}
     for number in range(400_000):
         two = hashlib.sha256(b"%d" % number).hexdigest()[:12]
         one = seen.setdefault(zlib.crc32(f"default:{two}".encode()), two)
@@ -302,7 +302,7 @@ def test_it_vouches_for_nobody(passwd):
 
 def medians(modules, users):
     """Seconds of the processor that the chain takes for each of these users with a wrong password, in turns."""
-    times = {user: [] for user in users}
+    times: dict[str, list[float]] = {user: [] for user in users}
     for _ in range(15):
         for user in users:
             begin = time.process_time()

@@ -273,7 +273,7 @@ def test_other_threads_run_while_a_password_is_verified(make):
 def test_many_threads_verify_at_once():
     """Each has its own workspace: no right password fails and no wrong one fits."""
     stored = [(f"word{number}", by_crypt("$5$", f"word{number}", 1000)) for number in range(4)]
-    wrong = []
+    wrong: list[str] = []
 
     def work(word, hashed):
         for _ in range(20):

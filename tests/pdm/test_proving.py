@@ -51,7 +51,7 @@ from tests.system.certificates import Authority
 CHALLENGE_SAID = b"<1.2@pop.example.org>"
 HASHED = "$6$decoydecoy$" + "." * 86
 SALT = bytes(range(64))
-KEYS = keys_of(b"pencil", bytes.fromhex("5b6d99689d12358eeca04b141236fa81"))
+KEYS = cast(ScramKeys, keys_of(b"pencil", bytes.fromhex("5b6d99689d12358eeca04b141236fa81")))
 assert KEYS is not None
 _KEYS_IN_BASE64 = (
     "W22ZaJ0SNY7soEsUEjb6gQ==",

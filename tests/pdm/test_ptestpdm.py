@@ -31,7 +31,7 @@ def ptestpdm(tmp_path):
         assert "Traceback" not in done.stderr
         return done
 
-    run.directory = tmp_path
+    run.directory = tmp_path  # type: ignore[attr-defined]
     return run
 
 

@@ -110,7 +110,7 @@ def test_a_field_that_cannot_be_understood_is_one_users_fault(record: dict[objec
 
 
 def test_names_are_taken_in_any_case_and_others_passed_over() -> None:
-    record = {"PASSWORD": "{PLAIN}x", b"Backend": b"store2", "shell": "/bin/sh", "sessions": 3}
+    record: dict[object, object] = {"PASSWORD": "{PLAIN}x", b"Backend": b"store2", "shell": "/bin/sh", "sessions": 3}
     user = stored_user("joe", record, STORE)
     assert (user.hash, user.route.backend, user.route.secret) == ("{PLAIN}x", "store2", None)
     assert user.limits is not None

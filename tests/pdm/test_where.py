@@ -16,7 +16,7 @@ class _OnLoop(AsyncModule):
 
 def called(**said: bool) -> Module:
     """A module that is called, and says this of itself."""
-    return type("Called", (Module,), said)()  # type: ignore[no-any-return]
+    return type("Called", (Module,), said)()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import base64
 import time
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -132,8 +133,8 @@ def test_what_is_shown_is_not_shown_in_a_text() -> None:
     talk.begin(None)
     talk.answer(b"ann")
     talk.answer(b"secret")
-    frame = talk._dialogue.gi_frame
-    assert frame is None
+    dialogue: Any = talk._dialogue
+    assert dialogue.gi_frame is None
 
 
 def test_apop() -> None:

@@ -110,6 +110,7 @@ class Console:
         self.lookups = Lookups()
         self.known: dict[Job, Result] = {}
         self.starting = False
+        self.secret: bytes | None = None
 
     @property
     def in_force(self) -> Config:

@@ -62,7 +62,7 @@ def dialogue(
         ("external", {}, b"AUTH EXTERNAL " + told(b"ann")),
     ],
 )
-def test_one_line_says_it(login: str, other: dict[str, str], said: bytes) -> None:
+def test_one_line_says_it(login: str, other: dict[str, Any], said: bytes) -> None:
     """AUTH with its response, after STLS and XCLIENT; what comes after +OK is the client's."""
     made = dialogue(login, **other)
     assert made.hear(b"+OK hi\r\n") == said + b"\r\n"

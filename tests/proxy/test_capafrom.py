@@ -1,5 +1,7 @@
 """`vserv … capafrom backends`: CAPA says what all backends do, as far as they were asked."""
 
+from typing import Any
+
 import pytest
 
 from popular.protocol.capabilities import (
@@ -54,7 +56,7 @@ def test_a_set_as_servers_keep_it(shared: Common, said: tuple[str, ...]) -> None
     assert as_common(SET, shared) == said
 
 
-def capa(lines: dict[str, tuple[str, ...] | None], **of_vserv: str) -> list[bytes]:
+def capa(lines: dict[str, tuple[str, ...] | None], **of_vserv: Any) -> list[bytes]:
     """What a client is told, when the backends have announced that."""
     announced = {name: Known("off", lines=lines.get(name)) for name in BACKENDS}
     session = PureSession(rules(**of_vserv), announced=announced)

@@ -98,7 +98,8 @@ def test_a_server_that_has_lost_all_ends_nothing() -> None:
 
 def test_a_server_that_has_lost_its_last_writes_changes_nothing() -> None:
     """What was ordered here, said anew or ended is told again where that is newer than what lies there."""
-    key, old, new = ("user route", JOE), {"to": "one", "since": 1.0}, {"to": "two", "since": 2.0, SHARED: True}
+    key, new = ("user route", JOE), {"to": "two", "since": 2.0, SHARED: True}
+    old: dict[str, Any] = {"to": "one", "since": 1.0}
     assert made({key: new}, stored(*key, **old)).told == []
     assert [one.value for one in made({key: new}, stored(*key, **old), follows=False).told] == [new]
     newer = stored(*key, to="three", since=3.0)

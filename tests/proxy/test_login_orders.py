@@ -7,7 +7,7 @@ import pytest
 
 from popular.pdm.contract import Route, Secret, UserLimits
 from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
-from popular.proxy.session.backend.contracts import HealthKnowledge
+from popular.proxy.session.backend.contracts import BackendFailure, HealthKnowledge
 from popular.proxy.session.limits.login_orders import AskedLogin, WorkerOrders
 from popular.proxy.session.machine.phases import (
     ASKING,
@@ -287,7 +287,7 @@ def test_whose_password_nobody_has_looked_at_opens_no_mailbox_elsewhere(to: str,
         def takes(self, _address: str) -> bool:
             return False
 
-        def failed(self, address: str, reason: str) -> None: ...
+        def failed(self, address: str, reason: str, *, user: str) -> None: ...
 
         def answered(self, address: str) -> None: ...
 
@@ -296,8 +296,8 @@ def test_whose_password_nobody_has_looked_at_opens_no_mailbox_elsewhere(to: str,
         def is_down(self) -> bool:
             return True
 
-        def why_not(self) -> tuple[str, str]:
-            return "it is down", "down"
+        def why_not(self) -> BackendFailure:
+            return BackendFailure("it is down", "down")
 
     master: dict[str, Any] = {
         "id": "master",

@@ -209,7 +209,7 @@ def test_news_that_were_written_twice_are_taken_once(sites: tuple[Site, Site]) -
         site.loop = asyncio.get_running_loop()  # type: ignore[assignment]
         me: Any = site
         one, two = (News(me, server, site.rules) for _ in range(2))
-        counts = []
+        counts: list[float] = []
         for more in ([], [told], [{**told, NEWS_MARK: "m2"}]):
             server.told += Server(*server_fields(server), *more).told[len(server.told) :]
             for worker in (one, two, one):

@@ -1,6 +1,7 @@
 """A backend that refers a user to another server: what is understood, where it is allowed, what the machine does."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_what_is_understood(said: bytes, meant: tuple[str, str, int] | None) -> 
     assert referral_of(b"-ERR " + said) == (meant and Referral(*meant))
 
 
-def kept(login: str, name: str = "pop", **other: object) -> Backend:
+def kept(login: str, name: str = "pop", **other: Any) -> Backend:
     return replace(backend(name), login=login, masteruser="boss", mastersecret=KeptSecret("/m", b"m4ster"), **other)
 
 
@@ -61,7 +62,7 @@ def test_where_it_is_allowed() -> None:
 
     def place(host: str, port: int) -> tuple[str, str, int] | None:
         to = referred_to(Referral("ann", host, port), said_by, backends, target="ann")
-        return to and (to.id, to.address, to.port)
+        return (to.id, to.address, to.port) if to is not None else None
 
     assert place("127.0.0.2", 1111) == ("other", "127.0.0.2", 1111)
     assert place("192.0.2.7", 1110) == ("pop", "192.0.2.7", 1110)
@@ -87,7 +88,7 @@ def test_nobody_is_sent_into_somebody_elses_mailbox(said_by: str, to: str, user:
     assert found == (there if allowed else None)
 
 
-def at(reply: bytes, under: Rules | None = None, **route: object) -> PureSession:
+def at(reply: bytes, under: Rules | None = None, **route: Any) -> PureSession:
     """A session whose backend has answered so to PASS."""
     session = before(under, **route)
     session.backend_says(reply)
@@ -119,7 +120,7 @@ def test_it_is_followed_once(secret: bytes | None) -> None:
     """With the name that was said and the same password; the client notices nothing. A second referral is a fault of
     the backend, and no user's.
     """
-    session = at(REFERRAL, **({"secret": Secret(secret)} if secret else {}))
+    session = at(REFERRAL, secret=Secret(secret)) if secret else at(REFERRAL)
     assert session.verbs.waits == "connect"
     assert session.verbs.asked == ("other", True)
     assert (session.machine.backend_id, session.machine.target) == ("other", "joe")

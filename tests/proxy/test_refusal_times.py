@@ -24,7 +24,11 @@ from tests.proxy.session_rules import rules
 
 WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
 KNOWN, UNKNOWN, LOCKED = RefusedLogin("first"), NobodyKnows(), RefusedLogin("first", locked=True)
-BY_ITSELF = {"wrong": (KNOWN, 0.01), "locked": (LOCKED, 0.02), "unknown": (UNKNOWN, 0.33)}
+BY_ITSELF: dict[str, tuple[Decision, float]] = {
+    "wrong": (KNOWN, 0.01),
+    "locked": (LOCKED, 0.02),
+    "unknown": (UNKNOWN, 0.33),
+}
 """What is decided, and after how many seconds, where the first module is quick and the second one slow."""
 
 

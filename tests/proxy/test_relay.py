@@ -111,7 +111,7 @@ def in_tls(core: Any, fd: int, one: Joined) -> Channel:
         assert time.monotonic() < deadline
         if waits[0]:
             with contextlib.suppress(ssl.SSLWantReadError):
-                waits[0] = one.client.do_handshake()  # type: ignore[func-returns-value]
+                waits[0] = one.client.do_handshake()
         waits[1] = waits[1] and channel.handshake()
     one.client.settimeout(PATIENCE)
     return channel

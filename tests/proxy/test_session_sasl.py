@@ -58,7 +58,8 @@ def coded(octets: bytes) -> bytes:
 def begun(*, tls: bool = False, certificate: str = "", **other: Any) -> PureSession:
     """A session whose client may use whatever there is."""
     given: dict[str, Any] = {"takes": ALL, "mechanisms": WAYS, "clientcert": "optional", **other}
-    session = PureSession(rules(**given, **({"protocol": "POP3s"} if tls else {})))
+    given |= {"protocol": "POP3s"} if tls else {}
+    session = PureSession(rules(**given))
     session.begin()
     if tls:
         session.tls_up(certificate)
@@ -155,7 +156,7 @@ def test_tokens() -> None:
 
 def test_cram_md5_and_apop() -> None:
     """A challenge that is another one each time; the answer is asked, and proves who has the password."""
-    challenges = set()
+    challenges: set[bytes] = set()
     for _ in range(2):
         session = begun()
         session.machine._commands = len(challenges)
@@ -316,7 +317,7 @@ def test_a_password_by_auth_leads_to_the_backend() -> None:
     ]
 
 
-WITHOUT_PASSWORD = {
+WITHOUT_PASSWORD: dict[str, tuple[bytes, dict[str, Any]]] = {
     "XOAUTH2": (TOKEN_SAID, {"tls": True}),
     "EXTERNAL": (b"ann", {"tls": True, "certificate": "ann"}),
 }

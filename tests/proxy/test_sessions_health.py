@@ -8,7 +8,7 @@ import pytest
 from popular.pdm.contract import Route
 from popular.pdm.decision import Admitted
 from popular.protocol.mailcheck import Mail
-from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, WELCOME, HealthKnowledge
+from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, WELCOME, BackendFailure, HealthKnowledge
 from popular.proxy.session.limits.login_orders import WorkerOrders
 from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_TIME
 from popular.proxy.session.machine.phases import CONNECTING, ENDED, GREETED
@@ -42,8 +42,8 @@ class Ill(HealthKnowledge):
     def is_down(self) -> bool:
         return self._down
 
-    def why_not(self) -> tuple[str, str]:
-        return "it is down since noon (no answer)", "down"
+    def why_not(self) -> BackendFailure:
+        return BackendFailure("it is down since noon (no answer)", "down")
 
 
 def led(known: Ill, route: Route, **other: Any) -> tuple[PureSession, list[tuple[Any, ...]]]:

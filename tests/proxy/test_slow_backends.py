@@ -1,5 +1,7 @@
 """How long a backend may take, and how many may wait for it: what the machine does, and what the settings say."""
 
+from typing import Any
+
 import pytest
 
 from popular.pdm.contract import Route
@@ -67,7 +69,8 @@ def test_a_late_greeting_is_in_time() -> None:
 
 def test_no_connection_in_time_is_the_end_of_it() -> None:
     """And so is no greeting, where the login has no more time than the connection."""
-    for limits, missing in (({}, NO_CONNECTION), ({"connecttimeout": 30}, NO_ANSWER)):
+    cases: list[tuple[dict[str, Any], Any]] = [({}, NO_CONNECTION), ({"connecttimeout": 30}, NO_ANSWER)]
+    for limits, missing in cases:
         session = at_backend("pop", rules(**limits))
         assert ("count", "backend_failures", "timeout", "pop") in session.expired("step", missing)
         assert session.verbs.ending == "backend_failed"

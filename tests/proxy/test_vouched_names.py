@@ -101,7 +101,12 @@ def test_where_the_client_has_no_say_a_name_is_a_name() -> None:
 @pairs
 def test_a_token(vouched: str, said: str, same: bool, tmp_path: Path) -> None:
     """By itself, and where it is to vouch for a user whom another module has found."""
-    claims = {"iss": "https://id.example.org", "aud": "popular", "email": vouched, "exp": int(time.time()) + 300}
+    claims: dict[str, Any] = {
+        "iss": "https://id.example.org",
+        "aud": "popular",
+        "email": vouched,
+        "exp": int(time.time()) + 300,
+    }
     token = jwt.encode(claims, KEY, "ES256", {"kid": "k1"})
     told = {**json.loads(ECAlgorithm.to_jwk(KEY.public_key())), "kid": "k1", "use": "sig"}
     (tmp_path / "keys").write_text(json.dumps({"keys": [told]}))

@@ -263,7 +263,7 @@ def test_sessions_by_mailbox(console: Console) -> None:
     class Status:
         pid, rundir, metrics = 4711, "/run/popular", "127.0.0.1:9111"
         sessions = staticmethod(lambda: SESSIONS)
-        workers = staticmethod(list)
+        workers = staticmethod(lambda: list[str]())
 
     console.status = Status()  # type: ignore[assignment]
     assert [row["sid"] for row in console.say("sessions mailbox 3/joe").data] == ["p.1.1", "p.1.3"]

@@ -118,7 +118,7 @@ def test_the_number_of_a_phase_is_its_state_in_the_table() -> None:
 def test_a_request_may_come_in_pieces(cuts: list[int]) -> None:
     """However the three lines are cut, the mailbox is asked for once, when they are there."""
     script = Script()
-    done = []
+    done: list[Any] = []
     for start, end in itertools.pairwise([0, *sorted(cuts), len(REQUEST)]):
         assert (done, script.machine.wants) == ([], Want.OCTETS)
         done = script.says(REQUEST[start:end])

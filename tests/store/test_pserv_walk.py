@@ -16,8 +16,8 @@ from hypothesis.stateful import (
 from popular.protocol.transaction import LINES_OF_A_PIECE
 from popular.store.maildir.listing import CUR, NEW, ListingNote, StoredMessage
 from popular.store.messages import NOT_A_MESSAGE
-from popular.store.pserv.machine import ENOUGH, Machine, Want
-from popular.store.pserv.phases import Phase
+from popular.store.pserv.machine import ENOUGH, Machine
+from popular.store.pserv.phases import Phase, Want
 
 REQUEST = b"joe\r\np.1\r\n\r\n"
 LINES = [b"joe\r\n", b"p.1\r\n", b"\r\n", b"M\r\n", REQUEST, b"STAT\r\n", b"UIDL\r\n", b"LIST\r\n"]
@@ -111,7 +111,7 @@ class Walked(Machine):
     """The machine, which also writes down its moves."""
 
     def __init__(self, driver: Driver, moves: Counter[tuple[Phase, Phase]]) -> None:
-        super().__init__(driver, ("TOP", "UIDL"))
+        super().__init__(driver, ("TOP", "UIDL"))  # type: ignore[arg-type]
         self.moves = moves
         self.path = [self.phase]
 

@@ -34,7 +34,7 @@ def listener(name: str, port: int) -> Listener:
 
 def config(listeners: Iterable[Listener], workers: int) -> Config:
     """One that wants these listeners in so many slots."""
-    return Config(0, {"workers": workers, "backlog": 50}, things={"listener": dict.fromkeys(listeners)})
+    return Config(0, {"workers": workers, "backlog": 50}, things={"listener": dict.fromkeys(listeners)})  # type: ignore[arg-type]
 
 
 class Clock:
@@ -118,7 +118,7 @@ class SimulatedSource:
         sockets = [SimulatedSocket(copy, {MASTER}, was_in_force=copy[0].address[1] in used) for copy in copies]
         self.all += sockets
         first = len(self.all) - len(sockets)
-        opened([[Descriptor(listening, first + number)] for number, listening in enumerate(sockets)], "")
+        opened([[Descriptor(listening, first + number)] for number, listening in enumerate(sockets)], "")  # type: ignore[list-item]
 
     def silence(self, _places: Sequence[ListenerCopy], sockets: Sequence[Descriptor]) -> None:
         for descriptor in sockets:

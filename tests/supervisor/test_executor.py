@@ -27,7 +27,7 @@ class Saying:
         self.performed: list[Action] = []
         self.answers: list[tuple[bool, str]] = []
         self.running = self.first = Config(1, {}, things={"store": dict.fromkeys(STORES)})
-        self.reports: tuple[()] = ()
+        self.reports: tuple[Any, ...] = ()
         self._next: Config | None = None
         self._done: Callable[[str | None], None] = lambda _reason: None
         played = cast(Any, self)
@@ -56,7 +56,7 @@ class Saying:
     def execute_line(self, line: str, context: Any) -> Outcome:
         what, store = line.split()
         if what == "err":
-            return Change("", config=cast(Config, self.reports[1]))
+            return Change("", config=self.reports[1])
         if store not in context.config.things["store"]:
             raise CommandRefused(f"there is no {store}")
         if what == "del":

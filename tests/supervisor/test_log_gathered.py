@@ -159,7 +159,7 @@ def test_a_full_disk_costs_what_did_not_fit(tmp_path: Path) -> None:
         log = _log(path, _room())
         for number in range(10):
             _end(log, number)
-        line = path.stat().st_size + len(log._own_room.lines()) // 10  # type: ignore[union-attr]
+        line = path.stat().st_size + len(log._own_room.lines()) // 10
         _soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (3 * line + line // 2, hard))

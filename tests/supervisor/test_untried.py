@@ -20,14 +20,14 @@ def simulation() -> Simulation:
     return simulation
 
 
-def _do_all(simulation: Simulation, worker: SimulatedWorker) -> None:
+def _do_all(simulation: Simulation, worker: SimulatedWorker, refuses: bool = False) -> None:
     while worker.busy:
         if worker.notes:
             simulation.hear(worker)
         elif worker.orders:
             worker.obey()
         else:
-            worker.try_out(refuses=False)
+            worker.try_out(refuses)
 
 
 def _answers(simulation: Simulation) -> list[str | None]:
@@ -88,3 +88,28 @@ def test_nor_has_it_to_wait_for_who_dies_at_birth(simulation: Simulation) -> Non
     simulation.die(newborn)
     simulation.turn()
     assert _answers(simulation) == [None]
+
+
+IN_USE = "the port is in use by another program"
+
+
+@pytest.mark.parametrize("trial", [True, False])
+@pytest.mark.parametrize(
+    ("comes", "refuses", "told"),
+    [(True, True, f"{IN_USE}; also: no such module"), (True, False, IN_USE), (False, False, IN_USE)],
+)
+def test_what_has_no_port_is_tried_all_the_same(
+    simulation: Simulation, comes: bool, refuses: bool, told: str, *, trial: bool
+) -> None:
+    """So that all that is wrong with it is told at once; in force it never is, whatever a worker says."""
+    simulation.source.at_once = False
+    simulation.begin(config([ONE, TWO], 1), trial=trial)
+    simulation.source.answer(False)
+    assert _answers(simulation) == []
+    if comes:
+        _do_all(simulation, simulation.give_birth(0), refuses)
+    else:
+        assert simulation.turn()
+    assert _answers(simulation) == [told]
+    assert simulation.attempt is not None
+    assert not simulation.attempt.committed

@@ -51,7 +51,7 @@ def start_sessions(port: int, count: int, at_once: int) -> "subprocess.Popen[str
 
 def finish(load: "subprocess.Popen[str]") -> dict[str, Any]:
     """What the clients saw: sessions, errors, seconds."""
-    told, _ = load.communicate(timeout=LOAD_SECONDS + 10)
+    told, _ = load.communicate(timeout=patient(LOAD_SECONDS + 10))
     answer: dict[str, Any] = json.loads(told)
     return answer
 

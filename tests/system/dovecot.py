@@ -17,9 +17,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.system import site
 from tests.system.certificates import Leaf
-from tests.system.wire import LOOPBACK, PATIENCE, free_port, wait_until
+from tests.system.wire import LOOPBACK, free_port, wait_until
 
 _CONFIGURATION = """\
 base_dir = {home}/run

@@ -246,7 +246,7 @@ def _with_openssl(account: Account, directory: Path, delete: bool) -> list[bytes
     ours, theirs = socket.socketpair()
     errors = directory / "errors"
     with errors.open("wb") as stderr, theirs:
-        process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=stderr, cwd=directory)
+        process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=stderr, cwd=directory)
     try:
         greeting = b"" if account.tls.implicit else b"kept by s_client"
         with Conversation(ours, _SECONDS, greeting) as client:

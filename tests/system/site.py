@@ -20,17 +20,16 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pytest
 
 from supervisor.pcontrol.connection import ControlReply, ReplyReader, encode_request
 from supervisor.table.segment import View
 from tests.bench import processes
-from tests.patience import patient
+from tests.patience import PATIENCE, patient
 from tests.system.wire import (
     LOOPBACK,
-    PATIENCE,
     CheckServer,
     Conversation,
     Peer,
@@ -174,7 +173,7 @@ class Proxy:
         self._orphans: list[int] = []
         self.pid = 0
 
-    def __enter__(self) -> "Proxy":
+    def __enter__(self) -> Self:
         STARTED.add(self.rundir)
         with self.stderr.open("ab") as stderr:
             self.process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stderr=stderr)

@@ -110,7 +110,7 @@ class Storm:
     def end(self) -> None:
         """Nobody new comes; waits until the last has left."""
         seconds = time.monotonic() - self._began
-        told, _ = self._clients.communicate(timeout=LONGEST_SECONDS + 10)
+        told, _ = self._clients.communicate(timeout=patient(LONGEST_SECONDS + 10))
         self.fared = Fared(**json.loads(told), seconds=seconds)
 
 

@@ -9,7 +9,8 @@ import contextlib
 import socket
 import threading
 
-from tests.system.wire import LOOPBACK, PATIENCE
+from tests.patience import PATIENCE
+from tests.system.wire import LOOPBACK
 
 
 class Tap:

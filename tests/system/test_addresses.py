@@ -88,7 +88,7 @@ def test_logins_go_where_there_is_a_connection(tmp_path: Path) -> None:
         failed = proxy.log("backend_failed")[-1].fields
         assert failed["address"] == f"{REFUSES},{GONE}"
         assert f"{REFUSES}: Connection refused; {GONE}: Connection refused" in failed["reason"]
-        assert proxy.state().counters()["backend_elsewhere"]["second"] >= 3  # type: ignore[index]
+        assert proxy.state().counters()["backend_elsewhere"]["second"] >= 3
         shown = proxy.said("backend show refuses")
         assert f"host {REFUSES},{LOOPBACK} " in str(shown)
         wait_until(lambda: "announces" in str(proxy.said("backend show deaf")), "it was asked, at its other address")
@@ -251,7 +251,7 @@ def test_where_none_greets_the_log_says_so_of_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", ["sendproxy v2", "tls implicit verify off", "prot XPOP tls implicit verify off"])
 def test_what_is_said_before_the_greeting_is_no_login(tmp_path: Path, words: str) -> None:
     """A PROXY header, and TLS. Also of one that does not greet, where TLS tells that it is there."""
-    play = introduced
+    play: Play = introduced
     if "tls" in words:
         context = server_context(Authority().issue("store.example.org"), tmp_path)
         play = in_tls(context, xpop_server([]) if "XPOP" in words else greets)

@@ -21,7 +21,7 @@ class Watch:
     """A pcontrol that watches a file; what it says is kept."""
 
     def __init__(self, rundir: Path, file: Path, *options: str) -> None:
-        command = [program("pcontrol"), "-r", rundir, "apply", file, *(options or ("--watch", "0.1"))]
+        command: list[str | Path] = [program("pcontrol"), "-r", rundir, "apply", file, *(options or ("--watch", "0.1"))]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.said = ""
 
@@ -39,7 +39,9 @@ class Watch:
 
     def stays_silent(self, seconds: float) -> None:
         assert self._process.stderr is not None
-        assert not select.select([self._process.stderr], [], [], seconds)[0], self._process.stderr.read1()  # type: ignore[union-attr]
+        assert not select.select([self._process.stderr], [], [], seconds)[0], os.read(
+            self._process.stderr.fileno(), 4096
+        )
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Its exit code."""
@@ -190,7 +192,7 @@ def test_a_watch_may_name_the_file_behind_its_option(site: Site) -> None:
     file = site.directory / "my.rc"
     file.write_text(site.text("one"))
     with site.proxy():
-        command = [program("pcontrol"), "-r", site.rundir, "apply", "--watch", file]
+        command: list[str | Path] = [program("pcontrol"), "-r", site.rundir, "apply", "--watch", file]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             wait_until(lambda: bool(_greets(site)), "the file is in force")

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def issuer() -> Iterator[Issuer]:
 @pytest.fixture(scope="module")
 def dovecot(issuer: Issuer) -> Iterator[Dovecot]:
     url = issuer.url.replace("//", f"//{issuer.client_id}:{issuer.client_secret}@")
-    files = {"masters": f"boss:{{PLAIN}}{MASTERS}\n", "oauth2": _OAUTH2.format(url=url)}
+    files: dict[str, Any] = {"masters": f"boss:{{PLAIN}}{MASTERS}\n", "oauth2": _OAUTH2.format(url=url)}
     with Dovecot(extra=_EXTRA, **files) as made:
         made.add_user("ann", OWN, [MAIL])
         yield made

@@ -308,7 +308,7 @@ def test_the_proxy_says_goodbye(site: Site, leaf: Leaf, ca: Path, tmp_path: Path
             peer.say(b"+OK\r\n")
         connection = peer.connection
         assert isinstance(connection, ssl.SSLSocket)
-        connection.suppress_ragged_eofs = False
+        connection.suppress_ragged_eofs = False  # type: ignore[attr-defined]
         ends.append(connection.recv(100))
 
     with ScriptedBackend(in_tls(server_context(leaf, tmp_path), play)) as backend:
@@ -553,9 +553,10 @@ def test_a_client_that_vanishes_quietly(site: Site, leaf: Leaf, ca: Path, tmp_pa
         for _ in range(3):
             peer.say(b"+OK slowly\r\n")
             time.sleep(1)
-        assert isinstance(peer.connection, ssl.SSLSocket)
-        peer.connection.suppress_ragged_eofs = False
-        ends.append(peer.connection.recv(100))
+        connection = peer.connection
+        assert isinstance(connection, ssl.SSLSocket)
+        connection.suppress_ragged_eofs = False  # type: ignore[attr-defined]
+        ends.append(connection.recv(100))
 
     with ScriptedBackend(in_tls(server_context(leaf, tmp_path), play)) as backend:
         site.backend(backend.port, f"tls implicit tlsname {NAME} tlsca {ca}")

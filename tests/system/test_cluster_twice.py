@@ -101,7 +101,7 @@ def test_a_move_that_is_told_twice_begins(tmp_path: Path) -> None:
         with pytest.raises(ModuleFailed, match="another proxy of the cluster is moving him"):
             tell(server.url, secret, arguments_of([], "p", begins=[other]), by="p")
         with redis.Redis(port=server.port, password="hidden") as client:
-            assert b'"m1"' in (client.hget(ORDERS, '["user hold", "default:joe"]') or b"")  # type: ignore[operator]
+            assert b'"m1"' in (client.hget(ORDERS, '["user hold", "default:joe"]') or b"")
 
 
 def test_news_that_are_told_twice_have_one_mark(tmp_path: Path) -> None:

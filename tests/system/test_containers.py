@@ -57,8 +57,8 @@ def _container(rundir: Path, name: str) -> Iterator["subprocess.Popen[bytes]"]:
 
 def _say(socket: Path, command: str) -> str:
     """What is answered, or what is wrong."""
-    command = [program("pcontrol"), "-s", str(socket), "-c", command]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(20))
+    words = [program("pcontrol"), "-s", str(socket), "-c", command]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=patient(20))
     return done.stdout + done.stderr
 
 

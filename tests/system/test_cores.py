@@ -107,7 +107,8 @@ def _is_forbidden(attempt: Callable[[], object]) -> bool:
 
 def test_a_crash_leaves_no_core(place: Path) -> None:
     """The kernel tells of the master, and of ptestpdm, that they left none; and of one with --cores that it did."""
-    pproxy = [program("pproxy"), "-r", place / "run", "-l", place / "log", "-w", "1", "--metrics", "off"]
+    pproxy: list[str | Path] = [program("pproxy"), "-r", place / "run", "-l", place / "log", "-w", "1"]
+    pproxy += ["--metrics", "off"]
     assert not _core_of(pproxy, place, lambda: _runs(place, 1))
     commands, data = place / "commands", place / "data"
     os.mkfifo(commands)

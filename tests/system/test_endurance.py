@@ -93,7 +93,7 @@ def _is_whole(row: dict[str, object]) -> bool:
 
 def flat(counters: dict[str, int | dict[str, int]]) -> dict[str, int]:
     """All counters by one name each."""
-    numbers = {}
+    numbers: dict[str, int] = {}
     for name, value in counters.items():
         numbers |= {f"{name}[{label}]": n for label, n in value.items()} if isinstance(value, dict) else {name: value}
     return numbers

@@ -336,7 +336,7 @@ def with_password(site: Site, command: str, password: bytes) -> Any:
         control.settimeout(PATIENCE)
         control.connect(str(site.proxy.rundir / "pproxy.ctrl"))
         reader = control.makefile("rb")
-        replies = []
+        replies: list[Any] = []
         for line in (f"secret {base64.b64encode(password).decode()}", f"json {command}"):
             control.sendall(line.encode() + b"\n")
             replies.append([])

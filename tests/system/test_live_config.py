@@ -245,7 +245,7 @@ def test_a_mechanism_that_nobody_can_use_is_told(tmp_path: Path) -> None:
         assert "note: " not in proxy.said("vserv conf v bannerok ready").text, "it was told"
         for command in (["pcontrol", "-r", proxy.rundir, "check", rc], ["pproxy", "--check", "-c", rc]):
             done = subprocess.run(
-                [program(str(command[0])), *command[1:]], capture_output=True, text=True, timeout=patient(30)
+                [program(str(command[0])), *map(str, command[1:])], capture_output=True, text=True, timeout=patient(30)
             )
             assert done.returncode == 0
             assert note in done.stdout + done.stderr

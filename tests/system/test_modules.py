@@ -256,7 +256,8 @@ def worst_answer(site: OddSite, user: str) -> float:
             client.ask(f"USER {user}")
         for client in logging_in:
             client.say(b"PASS right\r\n")
-        took, waiting = [], set(logging_in)
+        took: list[float] = []
+        waiting = set(logging_in)
         while waiting or len(took) < 50:
             began = time.monotonic()
             other.say(b"CAPA\r\n")

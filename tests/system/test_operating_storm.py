@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -172,7 +172,8 @@ def assert_quits_were_answered(fared: Counter[str]) -> None:
 def moved(directory: Path, users: int) -> tuple[float, float, int]:
     """Moves so many users while their clients poll: the longest login, the seconds of all moves, and the logins."""
     names = [f"u{number}" for number in range(users)]
-    site, seen = Site(directory, names=names), {name: [] for name in names}
+    site = Site(directory, names=names)
+    seen: dict[str, list[Any]] = {name: [] for name in names}
     turns, left = itertools.cycle(names), iter(names)
     done: dict[str, float] = {}
     lock = threading.Lock()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,7 @@ sys.exit(main())
 PLANTS: dict[str, Callable[[Path, Path], None]] = {"symbolic link": _link, "second name": lambda a, b: b.hardlink_to(a)}
 
 
-def _try(command: list[str | Path], started: Callable[[], bool] = lambda: False) -> str:
+def _try(command: Sequence[object], started: Callable[..., bool] = lambda: False) -> str:
     """Runs a program that does not start, or ends it when it has started; what it said on standard error."""
     process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:

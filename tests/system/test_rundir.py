@@ -267,8 +267,8 @@ def test_a_faulty_start_configuration(tmp_path: Path, daemon: bool) -> None:
     done = _start("-r", tmp_path / "run", "-l", tmp_path / "log", "-c", rc, *(["-d"] if daemon else []))
 
     assert (done.returncode, done.stdout) == (1, "")
-    told = done.stderr.splitlines()
-    assert [line.split(": ")[0] for line in told] == [f"{rc}:4:7", f"{rc}:5:13", f"{rc}:7:16"], "all faults, in order"
+    lines = done.stderr.splitlines()
+    assert [line.split(": ")[0] for line in lines] == [f"{rc}:4:7", f"{rc}:5:13", f"{rc}:7:16"], "all faults, in order"
     assert (tmp_path / "log").read_text().count(" ERR 0215 start_failed ") == 3
     wait_until(lambda: list((tmp_path / "run").iterdir()) == [], "nothing is left in the run directory")
     assert "checkport" not in (tmp_path / "log").read_text()
@@ -277,7 +277,7 @@ def test_a_faulty_start_configuration(tmp_path: Path, daemon: bool) -> None:
 def test_starts_that_fail_early_leave_nothing(tmp_path: Path) -> None:
     """A start configuration or a log directory that is not there, text that is none, an unknown user."""
     (tmp_path / "binary.rc").write_bytes(b"set backlog 100\n\xff\xfe\n")
-    attempts = [
+    attempts: list[list[str | Path]] = [
         ["-l", tmp_path / "log", "-c", tmp_path / "missing.rc"],
         ["-l", tmp_path / "log", "-c", tmp_path / "binary.rc"],
         ["-l", tmp_path / "nowhere" / "log"],

@@ -96,7 +96,8 @@ def _curl(site: SaslSite, way: str, secret: str) -> Sequence[str | Path]:
     in_tls = way in ("XOAUTH2", "OAUTHBEARER", "EXTERNAL")
     port = site.xoauth2 if way == "XOAUTH2" else site.tls
     url = f"pop3s://localhost:{port}/" if in_tls else f"pop3://{LOOPBACK}:{site.clear}/"
-    command = [need("curl"), "-q", "-sS", "--cacert", site.directory / "ca.pem", "--login-options", f"AUTH={way}", url]
+    command: list[str | Path] = [need("curl"), "-q", "-sS"]
+    command += ["--cacert", site.directory / "ca.pem", "--login-options", f"AUTH={way}", url]
     if way == "EXTERNAL":
         cert = site.directory / "ann.pem"
         return [*command, "-u", f"{'ann' if secret == PASSWORD else 'bob'}:", "--cert", cert, "--key", _key(cert)]
@@ -163,7 +164,7 @@ def _snail(site: SaslSite, way: str, secret: str) -> Sequence[str | Path]:
     host = f"localhost:{site.tls}" if in_tls else f"{LOOPBACK}:{site.clear}"
     options = {"v15-compat": "yes", "pop3-auth": {"apop": "plain", "xoauth2": "oauthbearer"}.get(way, way)}
     if in_tls:
-        options |= {"tls-ca-file": site.directory / "ca.pem", "tls-ca-no-defaults": "", "tls-verify": "strict"}
+        options |= {"tls-ca-file": str(site.directory / "ca.pem"), "tls-ca-no-defaults": "", "tls-verify": "strict"}
     user = "ann"
     if way == "external":
         cert = site.directory / "ann.pem"

@@ -250,8 +250,8 @@ def test_all_sends_away_who_waits(tmp_path: Path) -> None:
         for client in inside:
             client.greeted()
         waiting = [clients.enter_context(socket.create_connection((LOOPBACK, port), patient(10))) for _ in range(10)]
-        for client in waiting[:5]:
-            client.sendall(b"CAPA\r\n")
+        for one in waiting[:5]:
+            one.sendall(b"CAPA\r\n")
         proxy.said("shutdown all")
         let_in = sum(client.makefile("rb").read().startswith(b"+OK") for client in waiting)
         assert proxy.process.wait(patient(10)) == 0

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,7 +113,7 @@ def test_the_users_of_others_notice_nothing(tmp_path: Path) -> None:
     users = tmp_path / "users"
     users.write_text("".join(f"n:u{number}:{{PLAIN}}secret:b{number}:x\n" for number in range(scale.backends)))
     users.chmod(0o600)
-    servers = [ScriptedBackend(lambda peer, n=number: sick.play(n, peer)) for number in range(scale.backends)]
+    servers = [ScriptedBackend(partial(sick.play, number)) for number in range(scale.backends)]
     for server in servers:
         server.__enter__()
     try:

@@ -468,7 +468,7 @@ def test_a_flood_of_key_updates(make_site: MakeSite, tmp_path: Path) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with unharmed(site), ours, heard.open("wb") as output:
         with theirs:
-            process = subprocess.Popen(command, stdin=theirs, stdout=output, stderr=output)
+            process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=output, stderr=output)
         ours.settimeout(PATIENCE)
         try:
             for line in (b"USER ann\r\n", b"PASS secret\r\n"):

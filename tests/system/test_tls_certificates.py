@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,8 +66,10 @@ def test_names_that_are_none(site: TlsSite) -> None:
     """A server name with characters that no host name has gets the default certificate; stderr stays silent."""
     openssl = need("openssl")
     for name in ("b\xfccher.example", "a b", "-" * 250, "..", "localhost."):
-        command = [openssl, "s_client", "-connect", f"127.0.0.1:{site.port}", "-servername", name.encode("latin-1")]
-        told = subprocess.run([*command, "-quiet"], input=b"QUIT\r\n", capture_output=True, timeout=patient(20)).stdout
+        command = [openssl, "s_client", "-quiet", "-connect", f"127.0.0.1:{site.port}", "-servername"]
+        told = subprocess.run(
+            [*command, name.encode("latin-1"), "-quiet"], input=b"QUIT\r\n", capture_output=True, timeout=patient(20)
+        ).stdout
         assert told.startswith(b"+OK"), name
 
 
@@ -144,7 +147,8 @@ def test_a_faulty_renewal(site: TlsSite) -> None:
 
 def test_an_invalid_renewal(site: TlsSite) -> None:
     """One that is not valid yet, or no more, replaces none that is: note, log and list tell why."""
-    for step, (reason, how) in enumerate({"not valid before": {"begins": 2}, "expired on": {"days": -0.5}}.items()):
+    invalid: dict[str, dict[str, Any]] = {"not valid before": {"begins": 2}, "expired on": {"days": -0.5}}
+    for step, (reason, how) in enumerate(invalid.items()):
         AUTHORITY.issue("localhost", **how).write(site.tlsdir, "default")
         reply = site.said("tls reload")
         assert f"note: default.pem: {reason} " in reply.text

@@ -6,6 +6,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -287,6 +288,6 @@ def test_it_ends_by_itself(site: Site) -> None:
     assert [one["id"] for one in site.proxy.json("trace list") if one["octets"]] == [1], "the newest file"
 
 
-def row(site: Site, ident: str) -> dict[str, object] | None:
+def row(site: Site, ident: str) -> dict[str, Any] | None:
     rows = site.proxy.json("trace list")
     return next((one for one in rows if one["id"] == int(ident)), None)

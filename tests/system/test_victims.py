@@ -67,7 +67,7 @@ def crowd(count: int, deed: Callable[[], None]) -> Iterator[None]:
             stranger.join(patient(30))
 
 
-def seconds_of(deed: Callable[[], None]) -> float:
+def seconds_of(deed: Callable[[], object]) -> float:
     began = time.monotonic()
     deed()
     return time.monotonic() - began

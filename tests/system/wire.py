@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from tests.patience import PATIENCE
 
@@ -45,7 +45,7 @@ def free_port() -> int:
     raise AssertionError("no free port in a thousand tries")
 
 
-def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+def wait_until(true: Callable[..., Any], what: str, seconds: float = PATIENCE) -> Any:
     """Asks again and again until the answer is true, and gives it; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -67,7 +67,7 @@ class Peer:
         self.heard = b""
         """What came in and was not yet taken."""
 
-    def __enter__(self) -> "Peer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -174,7 +174,7 @@ class PopClient(Conversation):
             raise
         super().__init__(connection, patience)
 
-    def __enter__(self) -> "PopClient":
+    def __enter__(self) -> Self:
         return self
 
 
@@ -201,7 +201,7 @@ class ScriptedBackend:
         self._over = False
         self._accepting = threading.Thread(target=self._accept, daemon=True)
 
-    def __enter__(self) -> "ScriptedBackend":
+    def __enter__(self) -> Self:
         self._accepting.start()
         return self
 
@@ -319,7 +319,7 @@ class CheckServer:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self) -> "CheckServer":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

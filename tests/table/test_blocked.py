@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.table.blocked import BLOCKED_OCTETS, MOST_BLOCKED, Blocked
+from supervisor.table.blocked import BLOCKED_OCTETS, MOST_BLOCKED, Blocked, Network
 from supervisor.table.notes import MOST_NOTES, NOTES_OCTETS, Note, Notes
 
 NOW = 1000.0
@@ -61,7 +61,7 @@ NETWORKS = st.one_of(
 
 
 @given(st.dictionaries(NETWORKS, st.floats(0, 1e10), max_size=20))
-def test_what_is_written_is_what_is_listed(networks: dict[ipaddress.IPv4Network, float]) -> None:
+def test_what_is_written_is_what_is_listed(networks: dict[Network, float]) -> None:
     """Whatever networks there are, each blocks its first address and its last one."""
     memory = memoryview(bytearray(BLOCKED_OCTETS))
     Blocked(memory).write(networks)

@@ -114,7 +114,7 @@ def _audit(world: World, dead: int, living: set[int]) -> Iterator[None]:
     assert len(in_pipe) == len(world.pipe), "a token twice in the pipe"
     world.pipe.clear()
     yield
-    hands = set()
+    hands: set[int | None] = set()
     for worker in sorted(living):
         hands.add(world.hands.get(worker))
         yield
@@ -122,7 +122,9 @@ def _audit(world: World, dead: int, living: set[int]) -> Iterator[None]:
     for token in world.tokens:
         owners[token] = world.owners.get(token, 0)
         yield
-    missing = lost(world.tokens, in_pipe, hands - {None}, owners=owners, living=living, dropped=dropped)
+    missing = lost(
+        world.tokens, in_pipe, {one for one in hands if one is not None}, owners=owners, living=living, dropped=dropped
+    )
     for token in missing:
         world.owners[token] = MASTER
         yield

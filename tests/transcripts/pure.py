@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from popular.pdm import loader
-from popular.pdm.contract import Module
+from popular.pdm.contract import AnyModule
 from popular.protocol.international import International, international
 from popular.protocol.lines import NullByte
 from popular.protocol.mailcheck import BadPacket, CheckFailed, Mail, parse_mail_answer, question
@@ -40,7 +40,7 @@ def play(directory: Path, script: Script, pace: str) -> None:
     perform(script, _Player(console, words, pace, offers=international(script.announces, script.speaks)))
 
 
-def _modules(config: Config) -> list[Module]:
+def _modules(config: Config) -> list[AnyModule]:
     specs = config.things["pdm"].values()
     return [loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args) for spec in specs]
 

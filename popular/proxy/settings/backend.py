@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from popular.pdm.servers import Servers
 from popular.proxy.settings.kinds import (
@@ -268,6 +268,10 @@ class Backend(Thing):
     @property
     def needed_certificates(self) -> tuple[str, ...]:
         return (self.tlscert,) if self.tlscert and self.tls != OFF else ()
+
+    def without_certificates(self) -> Self:
+        """See popular.tls.users."""
+        return replace(self, tlscert="")
 
     def resolved(self) -> Mapping[str, tuple[str, str]]:
         names, addresses = str(self.host), ",".join(self.addresses)

@@ -3,8 +3,8 @@
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from popular.net.networks import NetworkList, Networks
 from popular.protocol.lines import LONGEST_REPLY
@@ -165,6 +165,10 @@ class Vserv(Thing):
     def needed_certificates(self) -> tuple[str, ...]:
         """See popular.tls.users: where it is in use and clients may speak TLS with it."""
         return (self.certificate or DEFAULT,) if self.state != OFFLINE and self.has_tls else ()
+
+    def without_certificates(self) -> Self:
+        """See popular.tls.users."""
+        return replace(self, prot=POP3 if self.prot == POP3S else self.prot, starttls="off")
 
     @property
     def has_tls(self) -> bool:

@@ -1,6 +1,7 @@
 """The address that `pserv` listens on: there is one, and the commands about it need no name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from popular.net.networks import LOOPBACK, NetworkList, Networks
 from popular.tls.authorities import Authorities, CaFile
@@ -71,6 +72,10 @@ class ServerThing(Thing):
     def needed_certificates(self) -> tuple[str, ...]:
         """The names of those without which it cannot serve (popular/tls/users.py)."""
         return (self.certificate or DEFAULT,) if self.state != OFFLINE and self.prot == XPOPS else ()
+
+    def without_certificates(self) -> Self:
+        """See popular.tls.users."""
+        return replace(self, prot=XPOP)
 
 
 def _check(_context: CommandContext, _config: Config, server: ServerThing) -> str | None:

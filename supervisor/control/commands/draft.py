@@ -18,7 +18,14 @@ from supervisor.config import Config
 from supervisor.control.commands.difference import Difference, difference
 from supervisor.control.commands.variables import BESIDE, DAY
 from supervisor.control.files.rcfile import FOLLOWS, NOTHING_DIFFERS, ROLLBACK
-from supervisor.control.language.context import Arguments, CommandContext, ControlCommand, context_with, made_ready
+from supervisor.control.language.context import (
+    Arguments,
+    CommandContext,
+    ControlCommand,
+    Incomplete,
+    context_with,
+    made_ready,
+)
 from supervisor.control.language.kinds import Choice, Time, shown
 from supervisor.control.language.lookups import Unfit
 from supervisor.control.language.outcome import (
@@ -38,6 +45,7 @@ from supervisor.control.language.outcome import (
 )
 from supervisor.control.language.replytext import noted
 from supervisor.control.words import CommandRefused, Word, phrase, split
+from supervisor.runtime.together import together
 
 _BEGIN_FIRST = "no draft is begun on this connection; say `draft begin` first"
 
@@ -157,14 +165,20 @@ def _show(context: CommandContext, _arguments: Arguments) -> Outcome:
 
 
 def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
-    _, found = _applicable(context)
+    try:
+        _, found = _applicable(context)
+    except Incomplete as lacking:
+        return Trial(config=lacking.rest, faults=lacking.text)
     # As a start would do it: what runs may have read a certificate that is not there any more.
     anew = made_ready(_as_in_force(context, context.first), Change(config=_draft(context).config))
     return Trial(f"good, {found.summary()}; nothing was changed{anew.text}", config=anew.config)
 
 
 def _apply(context: CommandContext, arguments: Arguments) -> Outcome:
-    change, found = _applicable(context)
+    try:
+        change, found = _applicable(context)
+    except Incomplete as lacking:
+        return Trial(config=lacking.rest, faults=lacking.text)
     if not found:
         text = f"{NOTHING_DIFFERS}; generation {context.config.generation} stays in force{change.text}"
         return Drafted(text, found.data(), (), draft=None)
@@ -189,8 +203,8 @@ def _applicable(context: CommandContext) -> tuple[Change, Difference]:
     Raises NeedsLookup, and CommandRefused where it cannot be so now.
     """
     change = made_ready(context, Change(config=_as_running(_draft(context).config, context.config)))
-    for name, why in _not_now(context, change.config).items():
-        raise CommandRefused(f"{name}: {why}")
+    if stuck := _not_now(context, change.config):
+        raise CommandRefused(together(f"{name}: {why}" for name, why in stuck.items()))
     return change, difference(context, change.config)
 
 

@@ -15,7 +15,7 @@ from supervisor.control.language.kinds import Choice, Kind
 from supervisor.control.language.lookups import Lookups
 from supervisor.control.language.outcome import Change, Draft, Outcome, Past
 from supervisor.control.language.shape import Shape
-from supervisor.control.words import Word
+from supervisor.control.words import CommandRefused, Word
 from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network
 from supervisor.table.notes import Note
@@ -284,6 +284,14 @@ class Vocabulary(Protocol):
 
     def complete(self, text: str, context: CommandContext) -> list[str]:
         """Candidates for the last word of an unfinished line, each as it must be written. Never refuses."""
+
+
+class Incomplete(CommandRefused):
+    """A config lacks something from outside; `rest` is what can be tried of it, to find what else is wrong."""
+
+    def __init__(self, text: str, rest: Config) -> None:
+        super().__init__(text)
+        self.rest = rest
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,12 @@ class Comparison(Change):
 
 @dataclass(frozen=True)
 class Trial(Outcome):
-    """A config to be tried in full, and taken back."""
+    """A config to be tried in full, and taken back. `faults`: why it is no good, whatever comes of that; what they are
+    about is not in it.
+    """
 
     config: Config = field(kw_only=True)
+    faults: str = field(kw_only=True, default="")
 
 
 @dataclass(frozen=True)

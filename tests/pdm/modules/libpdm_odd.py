@@ -7,6 +7,7 @@ answers all questions, or how it misbehaves. It counts in FILE.asked how often i
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 
 from popular.pdm.contract import (
     PASSWORD,
@@ -31,6 +32,8 @@ FOREVER = 3600
 
 class _Odd:
     """What both kinds have in common."""
+
+    arguments: Sequence[str]
 
     def __init__(self, ident, arguments):
         if len(arguments) != 3:
