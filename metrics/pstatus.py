@@ -31,6 +31,7 @@ from metrics.terminal import Terminal
 from metrics.things import duration_cells, seen
 from supervisor.commandline import CommandLine
 from supervisor.pcontrol.connection import DEFAULT_RUNDIR, Connection, NoConnection, TimedOut
+from supervisor.runtime.standard import hold_standard_descriptors
 from supervisor.version import VERSION
 
 EXIT_SHOWN = 0
@@ -103,6 +104,7 @@ def _is_number(text: str) -> bool:
 
 def main(argv: Sequence[str] | None = None, programs: Sequence[str] = ()) -> int:
     """The command. `programs` are the names of those that there are to look at, in the order of trying."""
+    hold_standard_descriptors()
     chosen = options(programs).parse_args(argv)
     paths = candidates(chosen.file, programs if chosen.program is None else [chosen.program], chosen.rundir)
     choice = SessionChoice(chosen.rows, tuple(chosen.filters), SortOrder(chosen.sort, chosen.reverse))

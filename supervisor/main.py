@@ -32,6 +32,7 @@ from supervisor.runtime.load import LoadFiles, pressure_file
 from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.rundir import CannotStart, RunDirectory
+from supervisor.runtime.standard import hold_standard_descriptors
 from supervisor.runtime.statedir import DEFAULT_STATEDIR, StateDirectory
 from supervisor.sockets.listener import Address
 from supervisor.sockets.sources import Binding, Source
@@ -45,6 +46,7 @@ EXIT_USAGE = 2
 
 def main(program: Program, argv: Sequence[str] | None = None) -> int:
     """Starts a program and runs it; returns the exit code of the process."""
+    hold_standard_descriptors()
     parser = options(program)
     chosen = parser.parse_args(argv)
     if not chosen.cores:

@@ -36,6 +36,7 @@ from supervisor.pcontrol.connection import (
 )
 from supervisor.pcontrol.options import SUBCOMMANDS, files_parser, options_parser, parse_subcommand
 from supervisor.runtime.plural import count_of
+from supervisor.runtime.standard import hold_standard_descriptors
 
 _LOOK_SECONDS = 0.25
 """How often --wait looks how many sessions are left."""
@@ -53,6 +54,7 @@ def main(
     """The command. `programs` are the names of those that there are to speak to, in the order of trying; beyond the
     first of them nothing is changed that was not told to go there.
     """
+    hold_standard_descriptors()
     options = _parse(argv, programs)
     options.is_read_only = is_read_only
     try:

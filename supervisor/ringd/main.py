@@ -34,6 +34,7 @@ from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import LONGEST_SOCKET_PATH, CannotStart
+from supervisor.runtime.standard import hold_standard_descriptors
 from supervisor.sockets.systemd import Notifier
 from supervisor.version import VERSION
 
@@ -153,6 +154,7 @@ def _is_served(path: str) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
+    hold_standard_descriptors()
     chosen = options().parse_args(argv)
     try:
         return _run(chosen)

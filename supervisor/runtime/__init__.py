@@ -21,6 +21,7 @@
     rundir       lock, pid file, control socket, state file
     signals      pending signals
     sparingly    how often something is told
+    standard     standard descriptors that are closed
     statedir     what the operator has ordered outlives the program there
     statespace   how much it may hold
     throttle     how many lines of one kind a minute

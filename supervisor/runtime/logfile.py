@@ -5,6 +5,7 @@ were gathered, are one `write` in append mode.
 import errno
 import os
 import pwd
+import select
 import stat
 from bisect import bisect_right
 from pathlib import Path
@@ -27,14 +28,15 @@ class LogFile:
         Raises OSError if it cannot be opened.
         """
         self.path = path
-        self._fd, self.doubt = _open_for(path, user)
+        fd, self.doubt = _open_for(path, user)
         """`doubt`: why others than its user can write the directory that the log is in; empty if they cannot."""
+        self._fd = _without_waiting(fd)
         self._unended = False
         """The last line in the file was cut off, and could not be given a line end."""
 
     def write(self, lines: bytes) -> int:
-        """Writes finished lines, one or more. How many of them are lost, or a part of them: a full disk must not stop
-        the service.
+        """Writes finished lines, one or more. How many of them are lost, or a part of them: neither a full disk nor
+        somebody who reads no more at the other end of a pipe may stop the service.
         """
         ends = int(self._unended)
         if ends:
@@ -42,7 +44,7 @@ class LogFile:
         written = 0
         try:
             while written < len(lines):
-                written += os.write(self._fd, lines[written:])
+                written += self._write_some(lines[written:])
         except OSError:
             torn = lines[lines.rfind(b"\n", 0, written) + 1 : written]
             if written:
@@ -50,6 +52,14 @@ class LogFile:
             return lines.count(b"\n", max(written, ends))
         self._unended = False
         return 0
+
+    def _write_some(self, data: bytes) -> int:
+        """How much of it has gone. Raises OSError."""
+        if self._fd not in _STANDARD.values() or stat.S_ISREG(os.fstat(self._fd).st_mode):
+            return os.write(self._fd, data)
+        if not select.select((), (self._fd,), (), 0)[1]:
+            raise BlockingIOError
+        return os.write(self._fd, data[: select.PIPE_BUF])
 
     @property
     def gathers(self) -> bool:
@@ -100,8 +110,10 @@ class LogFile:
 
     def reopen(self, path: str | None = None) -> None:
         """Opens the file anew, or another one from now on. Raises OSError; the old one then stays in use."""
+        if self.path in _STANDARD and path in (None, self.path):
+            return  # there is nothing that could have been moved away
         fd, _doubt = _open(path or self.path, FileOwner.present())
-        old, self._fd = self._fd, fd
+        old, self._fd = self._fd, _without_waiting(fd)
         self.path = path or self.path
         if not os.path.samestat(os.fstat(old), os.fstat(fd)):
             self._unended = False
@@ -110,6 +122,23 @@ class LogFile:
 
     def fileno(self) -> int:
         return self._fd
+
+
+def _without_waiting(fd: int) -> int:
+    """A descriptor of this file by which no write waits for a reader (pipe, terminal, device).
+
+    Standard error is others' as well, so it is opened anew. The kernel allows that for no socket, and for no pipe of
+    another user's: then `LogFile` asks before each write whether there is room.
+    """
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    if fd not in _STANDARD.values():
+        os.set_blocking(fd, False)
+        return fd
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return fd
 
 
 def _open_for(path: str, user: pwd.struct_passwd | None) -> tuple[int, str]:

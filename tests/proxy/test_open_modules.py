@@ -12,7 +12,8 @@ import pytest
 from popular.pdm import guarded
 from popular.pdm.contract import AsyncModule
 from popular.proxy.open_modules import OpenModule, open_modules
-from popular.proxy.settings.modules import ModuleSpec, ModuleTerms
+from popular.proxy.settings.modules import ModuleSpec
+from popular.proxy.settings.moduleterms import ModuleTerms
 from supervisor.config import Config
 from supervisor.control.words import CommandRefused
 from tests.patience import patient

@@ -95,7 +95,7 @@ def at(reply: bytes, under: Rules | None = None, **route: Any) -> PureSession:
     return session
 
 
-def before(under: Rules | None = None, **route: object) -> PureSession:
+def before(under: Rules | None = None, **route: Any) -> PureSession:
     """A session whose backend is to answer to PASS."""
     session = PureSession(under or rules())
     session.begin()

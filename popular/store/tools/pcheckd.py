@@ -47,6 +47,7 @@ from supervisor.runtime.load import LOADAVG, read_load
 from supervisor.runtime.log import Log
 from supervisor.runtime.messages import DIRECTORY_SHARED, START, Message
 from supervisor.runtime.sparingly import Sparingly
+from supervisor.runtime.standard import hold_standard_descriptors
 from supervisor.sockets.systemd import Notifier
 
 EXIT_FAILED = 1
@@ -222,6 +223,7 @@ def _networks(text: str) -> Networks:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs pcheckd; returns its exit code."""
+    hold_standard_descriptors()
     chosen = options().parse_args(argv)
     root = Path(chosen.mailboxdir).absolute()
     try:
