@@ -227,6 +227,8 @@ class ConfigHistory:
             self.load()
             self._come_back()
         self._queue_pending()
+        if self._tenure.has_successor():
+            self._leave_out()
         self._failing = False
         while self._waiting and not self._failing and not self._must_read():
             last = self._begin(self._waiting.pop(0))
@@ -256,7 +258,7 @@ class ConfigHistory:
         before what has to be read is; and that waits for those that are on their way, which have numbers already.
         """
         if self._tenure.has_successor():
-            self._waiting.clear()  # by now a newer instance keeps it
+            self._leave_out()
         elif self._must_read() and not self._reading and not self._unwritten:
             self._read_anew()
         tried = False
@@ -269,6 +271,15 @@ class ConfigHistory:
                 self._jobs.send(one.job, partial(self._heard, one))
         if self._failing and not self._waiting and not self._unwritten:
             self._failing, self._trouble = False, ""
+
+    def _leave_out(self) -> None:
+        """A newer instance keeps the history by now, and knows nothing of what was changed here: the log has it."""
+        for pending in self._waiting:
+            said = "; ".join(pending.commands)
+            if said not in (_START, _BACK):
+                reason = f"a newer instance keeps it, and does not know of: {said}"
+                self._log(messages.HISTORY_NOT_KEPT, directory=self._statedir / HISTORY, reason=reason)
+        self._waiting.clear()
 
     def _begin(self, pending: _Pending) -> _Unwritten | None:
         """What is to be written now, which is in the list from here on; None: nothing."""

@@ -53,7 +53,7 @@ def config(grace: int) -> Config:
     return Config(0, {"tracespace": 64, "grace": grace}, things={})
 
 
-def history_in(statedir: Path, clock: Clock | None = None) -> ConfigHistory:
+def history_in(statedir: Path, clock: Clock | None = None, log: Any = QUIET) -> ConfigHistory:
     """As a program has it that was started just now."""
     program, loop = SimpleNamespace(name="pproxy"), cast(Loop, clock or Clock())
     kept = ConfigHistory(
@@ -62,7 +62,7 @@ def history_in(statedir: Path, clock: Clock | None = None) -> ConfigHistory:
         {},
         loop=loop,
         jobs=JOBS,
-        log=QUIET,
+        log=log,
         has_successor=lambda: NEWER[0],
         returns=lambda: RETURNS[0],
     )
@@ -127,6 +127,23 @@ def test_what_a_newer_instance_keeps_is_not_missing(tmp_path: Path) -> None:
     NEWER[0] = True
     clock.turn()
     assert (kept.kept.waiting, kept.kept.trouble) == (0, "")
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_a_newer_instance_is_too_quick_for_is_told(tmp_path: Path, ends: bool) -> None:
+    """It has read what was kept, and a change was said here before that and is not written yet."""
+    clock, told = Clock(), list[str]()
+    kept = history_in(tmp_path, clock, log=lambda _message, **fields: told.append(fields["reason"]))
+    kept.started(Origin(Peer(0, 1), own=True), config(1))
+    assert len(kept.kept.entries) == 1
+    kept.changed(ANN, "set grace 7s", config(7))
+    NEWER[0] = True
+    if ends:
+        kept.close()
+    else:
+        clock.turn()
+    assert told == ["a newer instance keeps it, and does not know of: set grace 7s"]
+    assert len(history_in(tmp_path).kept.entries) == 1
 
 
 @pytest.mark.parametrize("first", ["look", "change", "close"])
