@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from supervisor.control.commands.difference import compare, difference
 from supervisor.control.files.rcfile import COMES, GOES
+from tests.patience import patient
 from tests.proxy.console import Console
 
 LINES = st.lists(st.sampled_from("abcdef"), max_size=9)
@@ -40,13 +41,15 @@ def test_a_changed_line_goes_before_it_comes() -> None:
 
 
 def test_long_files_are_compared_quickly() -> None:
-    """20,000 lines of which every second one is another one, and 20,000 in reverse: well under a second."""
+    """20,000 lines of which every second one is another one, and 20,000 in reverse: hundredths of a second,
+    where one that compared each with each would need minutes.
+    """
     old = [f"line {number}" for number in range(20_000)]
     new = [line if number % 2 else f"other {number}" for number, line in enumerate(old)]
     began = time.process_time()
     assert len(list(compare(old, new))) == 20_000
     assert len(list(compare(old, old[::-1]))) == 2 * 19_999
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < patient(10.0)
 
 
 def test_names_tell_what_it_means() -> None:
