@@ -30,6 +30,7 @@ from popular.pdm.contract import ModuleFailed
 from popular.pdm.redisclient import LIBRARY, Connected, place_of, reason_of
 
 LEASE_SECONDS = 30.0
+RENEW_SECONDS = LEASE_SECONDS / 3
 ANSWER_SECONDS = 1.0
 """For a connect, and for an answer."""
 _COMMAND_SECONDS = 4.0

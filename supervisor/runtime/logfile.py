@@ -31,6 +31,7 @@ class LogFile:
         fd, self.doubt = _open_for(path, user)
         """`doubt`: why others than its user can write the directory that the log is in; empty if they cannot."""
         self._fd = _without_waiting(fd)
+        self._may_wait = _may_wait(self._fd)
         self._unended = False
         """The last line in the file was cut off, and could not be given a line end."""
 
@@ -55,7 +56,7 @@ class LogFile:
 
     def _write_some(self, data: bytes) -> int:
         """How much of it has gone. Raises OSError."""
-        if self._fd not in _STANDARD.values() or stat.S_ISREG(os.fstat(self._fd).st_mode):
+        if not self._may_wait:
             return os.write(self._fd, data)
         if not select.select((), (self._fd,), (), 0)[1]:
             raise BlockingIOError
@@ -114,6 +115,7 @@ class LogFile:
             return  # there is nothing that could have been moved away
         fd, _doubt = _open(path or self.path, FileOwner.present())
         old, self._fd = self._fd, _without_waiting(fd)
+        self._may_wait = _may_wait(self._fd)
         self.path = path or self.path
         if not os.path.samestat(os.fstat(old), os.fstat(fd)):
             self._unended = False
@@ -124,8 +126,13 @@ class LogFile:
         return self._fd
 
 
+def _may_wait(fd: int) -> bool:
+    """Whether a write waits where nobody reads."""
+    return os.get_blocking(fd) and not stat.S_ISREG(os.fstat(fd).st_mode)
+
+
 def _without_waiting(fd: int) -> int:
-    """A descriptor of this file by which no write waits for a reader (pipe, terminal, device).
+    """A descriptor of this file by which no write waits for a reader (pipe, terminal, device), if there can be one.
 
     Standard error is others' as well, so it is opened anew. The kernel allows that for no socket, and for no pipe of
     another user's: then `LogFile` asks before each write whether there is room.

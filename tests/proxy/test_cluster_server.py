@@ -12,8 +12,9 @@ from redis import exceptions
 from popular.pdm import redisclient
 from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases
+from popular.proxy.leases import RENEW_SECONDS
 from popular.proxy.session.limits import cluster_server
-from popular.proxy.session.limits.cluster import RENEW_SECONDS, Cluster, Lease
+from popular.proxy.session.limits.cluster import Cluster, Lease
 from popular.proxy.session.limits.cluster_server import AGAIN_SECONDS, MOST_AT_ONCE, ClusterServer
 from popular.proxy.session.limits.contracts import Hindrance
 from tests.patience import patient, within

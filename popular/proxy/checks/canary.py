@@ -127,8 +127,8 @@ def _converse(connection: "_CanaryConnection", backend: Backend) -> Finding:
 
 
 def _rejection_of_canary(connection: "_CanaryConnection", backend: Backend) -> str:
-    """By the dialogue of any other login; the greeting and TLS are behind us. Tells how the canary is refused, where
-    that is its own affair.
+    """Logs it in, by the dialogue of any other login; the greeting and TLS are behind us. Tells how it is rejected,
+    where that is its own fault.
     """
     secret = Secret(backend.healthsecret.octets) if backend.healthsecret.path else None
     shown = Credentials(backend.healthuser, secret)

@@ -29,6 +29,7 @@ from popular.proxy.settings.order_sorts import (
     iso,
     user_key,
 )
+from popular.proxy.settings.order_sweeps import sweep_by
 from popular.proxy.settings.pairs import OF_NAMESPACE, Said, listed_user, time_of, user_notes, user_of
 from supervisor.control.commands.thing_commands import ids, named
 from supervisor.control.commands.variables import BESIDE, DAY
@@ -78,14 +79,7 @@ def _drain(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
     if new not in ("refuse", "hold", "fake"):
         raise CommandRefused(f"{NEW}: {shown(new)} is unknown; allowed: hold, fake, refuse", said[NEW].column)
     value = {"since": time.time(), NEW: new, "deadline": None if deadline is None else time.time() + deadline}
-    return SessionSweep(
-        f"{sort} {ident} is drained",
-        entries=(OrderEntry(_DRAINS[sort], ident, value),),
-        sort=sort,
-        id=ident,
-        gentle=False,
-        deadline=deadline,
-    )
+    return sweep_by(OrderEntry(_DRAINS[sort], ident, value), f"{sort} {ident} is drained", deadline=deadline)
 
 
 def _undrain(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
@@ -191,9 +185,8 @@ def _lock(context: CommandContext, arguments: Arguments) -> Outcome:
     deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
     deadline = LOCK_SECONDS if deadline is None else deadline
     value = {"since": now, "until": None if seconds is None else now + seconds, "deadline": now + deadline}
-    words = shared(context, OrderEntry(LOCKED_USER, key, value))
-    sweep = partial(SessionSweep, f"user {key} is locked", sort=USER, id=key, gentle=True, deadline=deadline)
-    return sweep(notes=notes, **words)
+    entry = OrderEntry(LOCKED_USER, key, value)
+    return sweep_by(entry, f"user {key} is locked", deadline=deadline, notes=notes, **shared(context, entry))
 
 
 def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:

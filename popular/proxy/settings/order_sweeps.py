@@ -1,7 +1,7 @@
-"""Which sessions are to end by orders that were said elsewhere, and when: as if they had been said here."""
+"""Which sessions are to end by an order, said here or elsewhere, and when."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from popular.proxy.settings.order_sorts import (
     BACKEND,
@@ -31,17 +31,16 @@ _SWEEPING = {
 """The orders by which sessions end. A hold ends none but in a move, which is no order for long."""
 
 
+def sweep_by(entry: OrderEntry, text: str, **more: Any) -> SessionSweep:
+    """The sweep by one of these orders; `more`: see SessionSweep."""
+    sort, gentle = _SWEEPING[entry.sort]
+    return SessionSweep(text, sort=sort, id=entry.id, gentle=gentle, **{"entries": (entry,), **more})
+
+
 def sweeps_of(entries: Iterable[OrderEntry], now: float) -> list[SessionSweep]:
     """See Program."""
     return [
-        SessionSweep(
-            f"{entry.sort} {entry.id}",
-            entries=(entry,),
-            sort=_SWEEPING[entry.sort].sort,
-            id=entry.id,
-            gentle=_SWEEPING[entry.sort].gentle,
-            deadline=seconds_to_deadline(entry.sort, entry.value or {}, now),
-        )
+        sweep_by(entry, f"{entry.sort} {entry.id}", deadline=seconds_to_deadline(entry.sort, entry.value or {}, now))
         for entry in entries
         if entry.sort in _SWEEPING
     ]

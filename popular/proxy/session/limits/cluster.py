@@ -17,7 +17,7 @@ from popular import messages
 from popular.protocol.replies import Code
 from popular.proxy import cluster_order_store, leases
 from popular.proxy.cluster_order_store import StoredOrder, stored_order
-from popular.proxy.leases import FULL, LEASE_SECONDS, HeldInCluster
+from popular.proxy.leases import FULL, LEASE_SECONDS, RENEW_SECONDS, HeldInCluster
 from popular.proxy.namesakes import NAMED_SECONDS, Named, namesakes, out_of_use
 from popular.proxy.session.limits.cluster_listing import ClusterListing
 from popular.proxy.session.limits.cluster_server import AGAIN_SECONDS, ASK_SECONDS, MOST_AT_ONCE, ClusterServer
@@ -27,7 +27,6 @@ from popular.proxy.storeseen import KnownChange, StoreState
 from supervisor.operatorstate import OrderEntry
 from supervisor.serving.context import WorkerContext
 
-RENEW_SECONDS = LEASE_SECONDS / 3
 _ASIDE = MOST_AT_ONCE // 4
 """So much at once of each sort that no login waits for: leases given back, leases renewed, news. However much there is
 of these, logins have the last quarter for themselves.

@@ -13,15 +13,13 @@ from functools import partial
 from typing import NamedTuple
 
 from popular.proxy import leases
-from popular.proxy.leases import LEASE_SECONDS
+from popular.proxy.leases import RENEW_SECONDS
 from popular.proxy.session.limits.cluster_server import ClusterServer
 from popular.proxy.settings.order_sorts import USER
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.session import CutCost, Session
 
 LOOK_SECONDS = 1.0
-AGAIN_SECONDS = LEASE_SECONDS / 3
-"""After which somebody who is still there is told again."""
 MOST_IN_COMMAND = 500
 """So many are told of in one command, who have come and who have gone each: a millisecond of the server's time."""
 _OUTSIDE = (CutCost.NOT_LOGGED_IN, CutCost.COMING_IN)
@@ -57,7 +55,7 @@ class ClusterListing:
             return
         self._next = float("inf")
         try:
-            await self._tell(self._gone(), self._due(now), again=now + AGAIN_SECONDS)
+            await self._tell(self._gone(), self._due(now), again=now + RENEW_SECONDS)
         finally:
             self._next = now + LOOK_SECONDS
 
