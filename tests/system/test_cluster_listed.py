@@ -40,13 +40,24 @@ def test_who_has_no_limit_is_listed_too(tmp_path: Path) -> None:
 
         server.signal(signal.SIGSTOP)
         assert stack.enter_context(PopClient(one.port)).log_in("eve").startswith(b"+OK")
-        wait_until(lambda: one.alone(), "the server is lost")
+        wait_until(lambda: one.alone() and other.alone(), "the server is lost")
         assert stack.enter_context(PopClient(one.port)).log_in("bob").startswith(b"+OK")
         server.signal(signal.SIGCONT)
         found = {"ann": "p1", "eve": "p0", "bob": "p0"}
         wait_until(lambda: listed(other) == found, "all who came meanwhile are listed", patient(20))
+
+
+def test_a_proxy_that_ends_takes_its_sessions_out(tmp_path: Path) -> None:
+    """Also if the server did not answer just now, and that it does again was not found out yet."""
+    with cluster(tmp_path, 2) as (server, (one, other)), contextlib.ExitStack() as stack:
+        other.proxy.said("set usersessions off")
+        assert stack.enter_context(PopClient(other.port)).log_in("ann").startswith(b"+OK")
+        wait_until(lambda: listed(one) == {"ann": "p1"}, "she is listed")
+        server.signal(signal.SIGSTOP)
+        wait_until(lambda: other.alone(), "the server is lost")
+        server.signal(signal.SIGCONT)
         other.proxy.said("shutdown all")
-        wait_until(lambda: "ann" not in listed(one), "a proxy that ends takes its sessions out", LEASE / 2)
+        wait_until(lambda: listed(one) == {}, "she is taken out", LEASE / 2)
 
 
 @pytest.mark.nightly

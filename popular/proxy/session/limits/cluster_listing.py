@@ -87,8 +87,9 @@ class ClusterListing:
             self._told |= {row: _ListedSession(sid, member, again) for row, sid, member in there}
 
     async def finish(self) -> None:
-        """The worker goes: who was the last to leave it is told, too."""
+        """The worker goes: who was the last to leave it is told, too, if the server answers by now."""
         self._next = 0.0
+        self._server.let_through()
         await self.look()
 
     def _renewed(self, ended: Sequence[str], there: Sequence[str]) -> Awaitable[int]:
