@@ -38,7 +38,7 @@ class ListServer:
         self.lengths: list[tuple[int, int]] = []
         """How many had come, or were there still, and how many had gone, in each command."""
         self.listed: dict[str, str] = {}
-        server: Any = SimpleNamespace(client=self, ask=self._ask, is_left_alone=lambda: False)
+        server: Any = SimpleNamespace(client=self, ask=self._ask, is_left_alone=lambda: False, let_through=lambda: None)
         self.listing = ClusterListing(self, server, proxy="p")  # type: ignore[arg-type]
 
     def register_script(self, _script: str) -> Any:
