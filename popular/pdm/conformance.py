@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from math import inf
 from time import monotonic
 from typing import NamedTuple
 
@@ -50,6 +51,7 @@ SECONDS = 5.0
 """What an answer may take."""
 LONGEST_LAG = 0.25
 """For how long, in seconds, a module may hold the event loop."""
+_LAG_ROUNDS = 3
 AT_ONCE = 50
 _CANARY = "canary4711"
 _MOST_CHALLENGES = 3
@@ -293,6 +295,16 @@ class Trials:
         await self._put(secrets.token_hex(8))
 
     async def _lag(self) -> None:
+        """A machine that is busy holds it up now and then; a module does so each time."""
+        shortest = inf
+        for _ in range(_LAG_ROUNDS):
+            shortest = min(shortest, await self._longest_hold())
+            if shortest <= LONGEST_LAG:
+                return
+        raise _Wrong(f"it was held for {shortest:.2f} s, where {LONGEST_LAG} s are allowed")
+
+    async def _longest_hold(self) -> float:
+        """In seconds, while many ask at once."""
         longest = 0.0
 
         async def beat() -> None:
@@ -305,8 +317,7 @@ class Trials:
         beating = asyncio.ensure_future(beat())
         await asyncio.gather(*(self._put(secrets.token_hex(8)) for _ in range(AT_ONCE)))
         beating.cancel()
-        if longest > LONGEST_LAG:
-            raise _Wrong(f"it was held for {longest:.2f} s, where {LONGEST_LAG} s are allowed")
+        return longest
 
     async def _lookup(self) -> None:
         lookup = getattr(self._guard.module, LOOKUP, None)
