@@ -7,6 +7,8 @@ a certificate that is read anew, makes no entry, since an rc file shows no diffe
 What cannot be written waits, and the list says so; it is tried again with the next change and every AGAIN_SECONDS, in
 its order, so that each entry differs from the one before it. Where a newer instance has kept the history meanwhile
 (tenure.py), or it could not be read, it is read before anything is written: else a number would be given twice.
+
+What was answered is missing nowhere: a newer instance that starts is held back until it is written (`hold_back`).
 """
 
 import os
@@ -33,7 +35,7 @@ from supervisor.control.language.lookups import Result, run
 from supervisor.master.history_files import FoundHistory, KeepConfiguration, ReadHistory
 from supervisor.master.jobs import Jobs
 from supervisor.master.origin import Origin
-from supervisor.master.tenure import Tenure
+from supervisor.master.tenure import Succession, Tenure
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
@@ -102,17 +104,16 @@ class ConfigHistory:
         loop: Loop,
         jobs: Jobs,
         log: Log,
-        has_successor: Callable[[], bool],
-        returns: Callable[[], int],
+        succession: Succession,
     ) -> None:
-        """`returns`: how often a newer instance has come and gone."""
         self._statedir = statedir
         self._program = program
         self._ceilings = ceilings
         self._loop = loop
         self._jobs = jobs
         self._log = log
-        self._tenure = Tenure(has_successor, returns)
+        self._succession = succession
+        self._tenure = Tenure(succession.has_successor, succession.returns)
         self._unread = False
         """What is kept could not be read."""
         self._reading = False
@@ -188,7 +189,9 @@ class ConfigHistory:
         if not self._unread:
             self._come_back()
             self._send()
-        elif self._timer is None:
+            return
+        self._let_come()
+        if self._timer is None:
             self._wait(AGAIN_SECONDS)
 
     def _come_back(self) -> None:
@@ -217,6 +220,8 @@ class ConfigHistory:
             self._pending = _pending(origin, config, command)
         else:
             self._pending.add(command, config)
+        if command != _START:
+            self._succession.hold_back()
         self._wait(min(REST_SECONDS, self._pending.since + LONGEST_SECONDS - time.monotonic()))
 
     def close(self) -> None:
@@ -234,6 +239,7 @@ class ConfigHistory:
             last = self._begin(self._waiting.pop(0))
             if last is not None:
                 self._written(last, run(last.job))
+        self._succession.let_come()
 
     def _wait(self, seconds: float) -> None:
         if self._timer is not None:
@@ -271,6 +277,14 @@ class ConfigHistory:
                 self._jobs.send(one.job, partial(self._heard, one))
         if self._failing and not self._waiting and not self._unwritten:
             self._failing, self._trouble = False, ""
+        self._let_come()
+
+    def _let_come(self) -> None:
+        """A newer instance is held back no more when all is written, or what remains cannot be now."""
+        on_its_way = bool(self._unwritten) or self._reading
+        stuck = self._failing or self._unread
+        if not on_its_way and (stuck or not (self._waiting or self._pending)):
+            self._succession.let_come()
 
     def _leave_out(self) -> None:
         """A newer instance keeps the history by now, and knows nothing of what was changed here: the log has it."""
@@ -326,7 +340,9 @@ class ConfigHistory:
         self._written(one, result)
         if not self._failing:
             self._send()
-        elif self._timer is None:
+            return
+        self._let_come()
+        if self._timer is None:
             self._wait(AGAIN_SECONDS)
 
     def _written(self, one: _Unwritten, result: Result) -> None:

@@ -197,8 +197,7 @@ class Master:
             loop=self._loop,
             jobs=self._jobs,
             log=log,
-            has_successor=rundir.has_successor,
-            returns=rundir.returns,
+            succession=rundir,
         )
         status = RunningStatus(
             self._accounting,
@@ -233,7 +232,7 @@ class Master:
         self._pending_signals = signals.PendingSignals(self._loop, self._on_signal)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.executor.converse)
         self._watchers.open()
-        rundir.publish_state()
+        rundir.publish()
         self._show_gauges()
 
     # The loop

@@ -8,6 +8,23 @@ is read, and what is late is not written.
 """
 
 from collections.abc import Callable
+from typing import Protocol
+
+
+class Succession(Protocol):
+    """What the run directory (runtime/rundir.py) knows of newer instances."""
+
+    def has_successor(self) -> bool:
+        """Whether there is one."""
+
+    def returns(self) -> int:
+        """How often one has come and gone."""
+
+    def hold_back(self) -> None:
+        """None begins its tenure before `let_come`, or for some seconds."""
+
+    def let_come(self) -> None:
+        """What it is to read is there."""
 
 
 class Tenure:

@@ -18,7 +18,7 @@ import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -298,8 +298,9 @@ class Directory:
         it was, and this gives False.
         """
         fresh = f".{name}.{os.urandom(4).hex()}"
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
+            fd = os.open(fresh, flags, 0o600, dir_fd=self.fd)
             with open(fd, "wb") as file:
                 file.write(content)
                 file.flush()
@@ -310,9 +311,11 @@ class Directory:
                     self.remove(fresh)
                     return False
                 os.replace(fresh, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
-        except OSError:
-            self.remove(fresh)
-            raise
+        except OSError as error:
+            with suppress(OSError):  # such as a file system that is read-only by now
+                self.remove(fresh)
+            # Under its own name: whoever tells a trouble once compares the texts.
+            raise OSError(error.errno, error.strerror, str(self.path / name)) from None
         if durable:
             itself = self.opened()
             try:
@@ -350,8 +353,9 @@ def _descend(path: Path, make: bool) -> tuple[int, bool, bool]:
             except FileNotFoundError:
                 if not make:
                     raise
-                os.mkdir(step, 0o755 if steps else 0o700, dir_fd=fd)
-                made = made or not steps
+                with suppress(FileExistsError):  # another one starts at the same moment
+                    os.mkdir(step, 0o755 if steps else 0o700, dir_fd=fd)
+                    made = made or not steps
                 steps.appendleft(step)
                 continue
             found = os.fstat(below)

@@ -10,6 +10,9 @@
     NAME.state       link to the newest instance's session table
     NAME.N.table     link to the table of instance N, where somebody else had taken the name that it usually has
 
+All links are set at one stroke (`publish`), and not while what the one before is to leave to this one is on its way to
+the disk (`hold_back`): that holds octet 0 of its lock file, which the kernel frees with it.
+
 When the newest instance ends, the links lead to the next one that lives; when its master was killed, that one takes
 them (`look`).
 
@@ -26,8 +29,9 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from supervisor.runtime import rights
@@ -39,6 +43,9 @@ from supervisor.table.layout import Layout
 from supervisor.table.segment import NameTaken, Segment
 
 _MOST_INSTANCES = 64
+_HELD_BACK_SECONDS = 15.0
+"""So long a newer instance lets itself be held back; a change of the config goes to the disk within ten."""
+_LOOK_SECONDS = 0.02
 LONGEST_SOCKET_PATH = 107
 """Octets (unix(7)); whoever connects names the whole path."""
 
@@ -165,21 +172,20 @@ class RunDirectory:
                 os.close(fd)
 
     def open_control_socket(self) -> socket.socket:
-        """Binds and publishes the control socket, mode 0600. Raises CannotStart."""
+        """Binds the control socket, mode 0600. Raises CannotStart."""
         control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
             with self._directory.alone():
                 self.control_path = self._bind_first_free(control)
                 if self._readers is not None:
                     self._let_in(self._readers, self.control_path.name)
-                self._directory.link(f"{self.name}{CONTROL}", self.control_path.name)
         except OSError as error:
             control.close()
             raise CannotStart(f"control socket in {self.path}: {error.strerror or error}") from None
         return control
 
     def open_http_socket(self) -> socket.socket:
-        """Binds and publishes the exporter's socket; whoever may connect to the control socket may connect to it too.
+        """Binds the exporter's socket; whoever may connect to the control socket may connect to it too.
 
         To be called when there is a control socket. Raises CannotStart.
         """
@@ -192,7 +198,6 @@ class RunDirectory:
                 _bind_private(listening, self._directory.reached(name))
                 if self._readers is not None:
                     self._let_in(self._readers, name)
-                self._directory.link(f"{self.name}{HTTP}", name)
                 self._http_name = name
         except OSError as error:
             listening.close()
@@ -240,13 +245,43 @@ class RunDirectory:
             raise Untrusted(f"it is root's, below a directory that others can write; chown {user.pw_name} {self.path}")
         os.chown(".", user.pw_uid, user.pw_gid, dir_fd=self._directory.fd)
 
-    def publish_state(self) -> None:
-        """Leads readers to the pid, and last to the table: who sees that has all there is. Only then is read what is
-        kept (tenure.py).
+    def publish(self) -> None:
+        """Leads everybody here: to the sockets, then to the pid, and last to the table: who sees that has all there is.
+        Only then is read what is kept (tenure.py). Where two start at the same moment, all links lead to one of them.
         """
-        self._directory.link(f"{self.name}.pid", self._instances.lock_name(self.instance))
-        self._published = self._link_to_here()
-        self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
+        with self._directory.alone():
+            for end in (CONTROL, HTTP):
+                if target := self._targets()[end]:
+                    self._directory.link(f"{self.name}{end}", target)
+            with self._held_back_by_none():
+                self._directory.link(f"{self.name}.pid", self._instances.lock_name(self.instance))
+                self._published = self._link_to_here()
+            self._directory.link(f"{self.name}.state", self._targets()[".state"])
+
+    def hold_back(self) -> None:
+        """What a newer instance is to read is on its way to the disk: none takes over before `let_come`, or for
+        _HELD_BACK_SECONDS. Where one takes over just now it is too late for that.
+        """
+        with suppress(OSError):
+            fcntl.lockf(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+
+    def let_come(self) -> None:
+        """What a newer instance is to read is there."""
+        with suppress(OSError):
+            fcntl.lockf(self.lock_fd, fcntl.LOCK_UN, 1)
+
+    @contextmanager
+    def _held_back_by_none(self) -> Iterator[None]:
+        """Meanwhile none of the others begins to, either; one that is stopped is waited for no longer than it may."""
+        until = time.monotonic() + _HELD_BACK_SECONDS
+        with ExitStack() as opened:
+            for number in self._instances.numbers(besides=self.instance):
+                with suppress(OSError):  # gone meanwhile, or a stranger's
+                    fd = self._directory.open_file(self._instances.lock_name(number), os.O_RDONLY)
+                    opened.callback(os.close, fd)
+                    while not _is_shared(fd) and time.monotonic() < until:
+                        time.sleep(_LOOK_SECONDS)
+            yield
 
     @property
     def identity(self) -> str:
@@ -309,15 +344,18 @@ class RunDirectory:
             for name, here in elsewhere.items():
                 self._directory.link(name, here)
 
-    def _links_elsewhere(self) -> dict[str, str]:
-        """Those that do not lead to this instance, and where to they would."""
-        links = {
+    def _targets(self) -> dict[str, str]:
+        """Where each link would lead, if it led to this instance; "": it has none."""
+        return {
             CONTROL: self.control_path.name if self.control_path is not None else "",
             HTTP: self._http_name,
             ".state": str(segment.path_of(self.segment_name)),
             ".pid": self._instances.lock_name(self.instance),
         }
-        here = {f"{self.name}{end}": target for end, target in links.items() if target}
+
+    def _links_elsewhere(self) -> dict[str, str]:
+        """Those that do not lead to this instance, and where to they would."""
+        here = {f"{self.name}{end}": target for end, target in self._targets().items() if target}
         return {name: target for name, target in here.items() if self._directory.target(name) != target}
 
     def returns(self) -> int:
@@ -398,6 +436,15 @@ def _ignoring_strangers(remove: Callable[[str], None], name: str) -> None:
         remove(name)
     except PermissionError:
         pass
+
+
+def _is_shared(fd: int) -> bool:
+    """Whether its octet 0 could be locked beside others who share it."""
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def _bind_private(control: socket.socket, path: str) -> None:

@@ -27,12 +27,14 @@ RETURNS = [0]
 """How often a newer instance has ended."""
 NEWER = [False]
 """Whether there is one."""
+HELD_BACK = [False]
+"""Whether one that starts would wait."""
 ANN = Origin(Peer(1000, 2), own=False)
 
 
 @pytest.fixture(autouse=True)
 def _one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    RETURNS[:], NEWER[:], SLOW[:], CANNOT[:] = [0], [False], [False], [False]
+    RETURNS[:], NEWER[:], SLOW[:], CANNOT[:], HELD_BACK[:] = [0], [False], [False], [False], [False]
     HELD.clear()
     monkeypatch.setattr(history, "lines_of_config", lambda config, *_: [f"set grace {config.variables['grace']}s"])
 
@@ -49,6 +51,22 @@ def _send(job: Job, done: Callable[[Result], None]) -> None:
 JOBS: Any = SimpleNamespace(send=_send)
 
 
+class Newer:
+    """As `NEWER`, `RETURNS` and `HELD_BACK` say."""
+
+    def has_successor(self) -> bool:
+        return NEWER[0]
+
+    def returns(self) -> int:
+        return RETURNS[0]
+
+    def hold_back(self) -> None:
+        HELD_BACK[0] = True
+
+    def let_come(self) -> None:
+        HELD_BACK[0] = False
+
+
 def config(grace: int) -> Config:
     return Config(0, {"tracespace": 64, "grace": grace}, things={})
 
@@ -63,8 +81,7 @@ def history_in(statedir: Path, clock: Clock | None = None, log: Any = QUIET) -> 
         loop=loop,
         jobs=JOBS,
         log=log,
-        has_successor=lambda: NEWER[0],
-        returns=lambda: RETURNS[0],
+        succession=Newer(),
     )
     kept.load()
     return kept
@@ -96,10 +113,10 @@ def test_the_start_can_be_come_back_to(tmp_path: Path, is_there: bool) -> None:
 
 def test_what_cannot_be_written_waits(tmp_path: Path) -> None:
     """It is in no list until it is there, and the list says so; then all come in their order, each with what differs
-    from the one before it.
+    from the one before it. The log has one line of it.
     """
-    clock = Clock()
-    kept = history_in(tmp_path, clock)
+    clock, told = Clock(), list[str]()
+    kept = history_in(tmp_path, clock, log=lambda _message, **fields: told.append(fields["reason"]))
     kept.started(Origin(Peer(0, 1), own=True), config(1))
     assert said(kept) == [(1, ("(start)",), 1, 0)]
     in_the_way = tmp_path / "history" / "pproxy.000002.rc"
@@ -108,6 +125,7 @@ def test_what_cannot_be_written_waits(tmp_path: Path) -> None:
         kept.changed(ANN, f"set grace {seconds}s", config(seconds))
         assert [one.number for one in kept.kept.entries] == [1]
         assert (kept.kept.waiting, "directory" in kept.kept.trouble) == (waiting, True)
+    assert told == [f'"{in_the_way}": Is a directory']
     in_the_way.rmdir()
     assert said(kept) == [(1, ("(start)",), 1, 0)], "it is not tried at each look"
     assert clock.turn(), "it is tried again by itself"
@@ -127,6 +145,46 @@ def test_what_a_newer_instance_keeps_is_not_missing(tmp_path: Path) -> None:
     NEWER[0] = True
     clock.turn()
     assert (kept.kept.waiting, kept.kept.trouble) == (0, "")
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_newer_instance_waits_for_what_was_answered(tmp_path: Path, ends: bool) -> None:
+    """Until it is on the disk; not for the start, which nobody has said."""
+    clock = Clock()
+    kept = history_in(tmp_path, clock)
+    kept.started(Origin(Peer(0, 1), own=True), config(1))
+    assert not HELD_BACK[0]
+    SLOW[0] = not ends
+    kept.changed(ANN, "set grace 7s", config(7))
+    assert HELD_BACK[0]
+    if ends:
+        kept.close()
+    else:
+        HELD.pop()()
+        assert HELD_BACK[0], "this was the start"
+        clock.turn()
+        assert HELD_BACK[0], "it is being written"
+        HELD.pop()()
+    assert not HELD_BACK[0]
+    assert said(history_in(tmp_path))[-1] == (2, ("set grace 7s",), 1, 1)
+
+
+def test_a_newer_instance_does_not_wait_for_a_full_disk(tmp_path: Path) -> None:
+    """What cannot be written, or has nowhere to go before something is read, is told."""
+    clock = Clock()
+    kept = history_in(tmp_path, clock)
+    in_the_way = tmp_path / "history" / "pproxy.000001.rc"
+    in_the_way.mkdir(parents=True)
+    kept.changed(ANN, "set grace 7s", config(7))
+    assert HELD_BACK[0]
+    clock.turn()
+    assert (HELD_BACK[0], kept.kept.waiting) == (False, 1)
+    in_the_way.rmdir()
+    _newer_comes_and_goes(tmp_path)
+    CANNOT[0] = True
+    kept.changed(ANN, "set grace 8s", config(8))
+    clock.turn()
+    assert (HELD_BACK[0], kept.kept.waiting) == (False, 2)
 
 
 @pytest.mark.parametrize("ends", [False, True])

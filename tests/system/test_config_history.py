@@ -1,6 +1,9 @@
 """The history of configurations: who brought each about and why, what differed, and any of them back again."""
 
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -169,3 +172,51 @@ def test_what_had_to_make_room_is_listed_no_more(tmp_path: Path) -> None:
         proxy.said("trace stop 1")
         proxy.said("set grace 6s")
         assert [entry["number"] for entry in proxy.json("config history")] == [numbers[0] + 1, numbers[0]]
+
+
+@contextmanager
+def _beside(first: Proxy, tmp_path: Path) -> Iterator[int]:
+    """Another instance, in the run directory and with the state directory of the first one; the links lead to it."""
+    options = ["-r", str(first.rundir), "--statedir", str(tmp_path / "state"), "-l", str(tmp_path / "second.log")]
+    command = [program("pproxy"), *options, "-w", "1", "-n", "100", "--metrics", "off"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as second:
+        try:
+            link, newest = first.rundir / "pproxy.ctrl", f"pproxy.{second.pid}.ctrl"
+            wait_until(lambda: str(link.readlink()) == newest, "the links lead to the newest")
+            yield second.pid
+            first.said("shutdown all")
+            assert second.wait(patient(20)) == 0
+        finally:
+            second.kill()
+
+
+def test_a_newer_instance_knows_what_was_answered_before_it(tmp_path: Path) -> None:
+    """However soon it starts after that; what is said to the older one afterwards is told by its log."""
+    with Proxy(tmp_path, options=["-n", "100"]) as first:
+        first.said("set grace 7s")
+        with _beside(first, tmp_path):
+            there = [["(start)"], ["set grace 7s"]]
+            wait_until(
+                lambda: [entry["commands"] for entry in first.json("config history 2")] == there, "it has read that"
+            )
+            assert not first.log("history_not_kept")
+            old = str(first.rundir / f"pproxy.{first.pid}.ctrl")
+            assert _pcontrol(first, "-s", old, "-c", "set grace 8s").returncode == 0
+            wait_until(lambda: first.log("history_not_kept"), "it is told")
+
+
+@pytest.mark.nightly
+def test_one_that_is_stopped_holds_no_newer_one_back_for_ever(tmp_path: Path) -> None:
+    """The newer one starts without it, overwrites nothing, and what it lacks is told when the older one goes on."""
+    with Proxy(tmp_path, options=["-n", "100"]) as first:
+        first.said("set grace 7s")
+        first.process.send_signal(signal.SIGSTOP)
+        try:
+            with _beside(first, tmp_path) as newest:
+                assert first.control("show pid", patient(40)).lines == [f"pid {newest}"]
+                first.process.send_signal(signal.SIGCONT)
+                wait_until(lambda: "set grace 7s" in str(first.log("history_not_kept")), "it is told")
+                wait_until(lambda: first.json("config history"), "the start of the newer one is there")
+                assert "7s" not in str(first.json("config history"))
+        finally:
+            first.process.send_signal(signal.SIGCONT)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.runtime.directory import Directory
 from supervisor.runtime.instances import Instances, Neighbour
 from supervisor.runtime.rundir import CannotStart, RunDirectory
 from supervisor.table.segment import Segment, View, path_of
@@ -58,6 +59,8 @@ def test_instances_with_one_pid_each_have_a_socket(tmp_path: Path, same_pid: int
     """Containers that share a mounted run directory all have pid 1: each gets a socket, and none takes another's."""
     places = [RunDirectory(tmp_path / "run", "pproxy") for _ in range(same_pid)]
     sockets = [place.open_control_socket() for place in places]
+    for place in places:
+        place.publish()
     try:
         names = [place.control_path.name for place in places if place.control_path is not None]
         own = os.getpid()
@@ -92,7 +95,6 @@ def test_what_the_dead_left_is_replaced(tmp_path: Path) -> None:
     assert sorted(file.name for file in path.iterdir()) == [
         "pproxy.1.lock",
         f"pproxy.{os.getpid()}.ctrl",
-        "pproxy.ctrl",
     ]
     alive.withdraw_all()
     assert list(path.iterdir()) == []
@@ -121,10 +123,10 @@ def test_who_had_the_links_meanwhile_is_seen_afterwards(tmp_path: Path) -> None:
     """A newer instance comes and goes between two looks: what it has kept in the state directory is the newest."""
     old, new = (RunDirectory(tmp_path / "run", "pproxy") for _ in range(2))
     with old.open_control_socket():
-        old.publish_state()
+        old.publish()
         assert old.returns() == 0
         with new.open_control_socket():
-            new.publish_state()
+            new.publish()
             assert (old.has_successor(), old.returns(), new.returns()) == (True, 0, 0)
             new.withdraw_control()
         assert not old.has_successor()
@@ -146,7 +148,7 @@ def test_the_newest_that_lives_takes_the_links_of_one_that_was_killed(
     for age, place in enumerate(places):
         controls.append(place.open_control_socket())
         os.utime(path / f"pproxy.{place.instance}.lock", (age, age))
-        place.publish_state()
+        place.publish()
     for place in places:
         place.look()
     assert (path / "pproxy.ctrl").readlink() == Path(f"pproxy.{os.getpid()}-{living + 1}.ctrl"), "it lives"
@@ -171,13 +173,46 @@ def test_the_newest_that_lives_takes_the_links_of_one_that_was_killed(
         place.withdraw_all()
 
 
-def test_one_that_was_killed_while_it_started_keeps_no_link(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_that_start_at_the_same_moment_one_has_all_links(tmp_path: Path, order: tuple[int, int]) -> None:
+    """In whatever order they come: the other one is the older, and has them when this one ends."""
+    path, own = tmp_path / "run", os.getpid()
+    places = [RunDirectory(path, "pproxy") for _ in range(2)]
+    controls = [place.open_control_socket() for place in places]
+    https = [place.open_http_socket() for place in places]
+    for turn in order:
+        places[turn].publish()
+    older, newer = (places[turn] for turn in order)
+    for place in places:
+        place.look()
+    assert (older.has_successor(), newer.has_successor()) == (True, False)
+
+    def links() -> set[str]:
+        return {os.readlink(path / f"pproxy.{name}") for name in ("ctrl", "http", "pid", "state")}
+
+    assert links() == _all_links(newer, ["", "-2"][order[1]], own)
+    newer.withdraw_all()
+    assert links() == _all_links(older, ["", "-2"][order[0]], own)
+    older.withdraw_all()
+    for each in (*controls, *https):
+        each.close()
+
+
+def _all_links(place: RunDirectory, suffix: str, pid: int) -> set[str]:
+    sockets = {f"pproxy.{pid}{suffix}.{end}" for end in ("ctrl", "http")}
+    return {*sockets, f"pproxy.{place.instance}.lock", str(path_of(place.segment_name))}
+
+
+def test_one_that_was_killed_while_it_started_keeps_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands reach the one that serves; what is kept is not read anew for that."""
     old = RunDirectory(tmp_path / "run", "pproxy")
     with old.open_control_socket():
-        old.publish_state()
+        old.publish()
         new = RunDirectory(tmp_path / "run", "pproxy")
         with new.open_control_socket():
+            with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+                patched.setattr(RunDirectory, "_held_back_by_none", _killed)
+                new.publish()
             old.look()
             assert os.readlink(tmp_path / "run/pproxy.ctrl") == f"pproxy.{os.getpid()}-2.ctrl"
         old.look()
@@ -185,6 +220,27 @@ def test_one_that_was_killed_while_it_started_keeps_no_link(tmp_path: Path) -> N
         assert old.returns() == 0
     for place in (new, old):
         place.withdraw_all()
+
+
+def _killed(_place: RunDirectory) -> None:
+    raise KeyboardInterrupt
+
+
+def test_of_two_that_make_the_directory_at_the_same_moment_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that comes second opens what the other has made."""
+    make = os.mkdir
+
+    def makes_just_then(path: str, mode: int = 0o777, **place: int) -> None:
+        make(path, mode, **place)
+        make(path, mode, **place)
+
+    monkeypatch.setattr("os.mkdir", makes_just_then)
+    opened = Directory.open(tmp_path / "new/run", make=True, strict=True)
+    assert (tmp_path / "new/run").is_dir()
+    assert not opened.made
+    opened.close()
 
 
 def test_who_else_is_there_can_always_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
