@@ -5,11 +5,12 @@ successor uses them.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm.contract import PASSWORD, AnyModule
+from popular.pdm.threads import outcome_on_loop
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.backends_in_use import backends_in_use
 from popular.proxy.lacking import Lacking
@@ -103,18 +104,22 @@ class ProxyService:
         self.registry: TraceRegistry = before.registry if before is not None else TraceRegistry(context)
         self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
         self.last_logins.most = config.variables[USERS]
-        # After whatever may fail, so that nothing needs to be closed then.
+        # After whatever may fail by what others have said, so that nothing needs to be closed then.
         self._open: list[OpenModule] = open_modules(
             context, config, before._open if before is not None else [], tolerant=tolerant, lacking=self._lacking.faults
         )
         self._sessions = RefCount(Holdings(context, self._open, self.cluster).let_go)
         self._times: RefusalTimes | None = None if before is None else before._times
-        self._vservs = self._runtimes(context, config)
+        self._news: News | None = None
+        try:
+            self._vservs = self._runtimes(context, config)
+            if self.cluster is not None:
+                self._news = News(context, self.cluster, limit_rules(variables), backends=config.things["backend"])
+        except BaseException:  # such as what a module raises when it is looked at
+            self._sessions.retire()
+            raise
         self.serve = SessionBeginner(self._vservs, self.registry, self._sessions).serve
         """Begins a session, which holds this service until it is over. (A method would cost a frame of Python.)"""
-        self._news: News | None = None
-        if self.cluster is not None:
-            self._news = News(context, self.cluster, limit_rules(variables), backends=config.things["backend"])
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
         counters = context.open_counters(config.counter_indexes)
@@ -195,7 +200,7 @@ class ProxyService:
 
     async def close(self) -> None:
         """The worker goes: the cluster hears who has left, and its modules are let go of."""
-        closing = [held.guard.close() for held in self._open]
+        closing: list[Coroutine[Any, Any, object]] = [outcome_on_loop(held.guard.close()) for held in self._open]
         if self.cluster is not None:
             closing.append(self.cluster.listing.finish())
         await asyncio.gather(*closing, return_exceptions=True)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from popular.pdm.contract import Answer, Authenticated, CannotTell, Module, Question, Refused, Route, Secret
-from popular.pdm.decision import Admitted
+from popular.pdm.decision import Admitted, RefusedLogin
 from popular.pdm.guarded import Guarded, Terms
 from popular.proxy.program import PROGRAM
-from popular.proxy.session.shared.module_chain import ModuleChain
+from popular.proxy.session.shared.module_chain import ModuleChain, word_of
 from supervisor.master.accounting import table_layout
 from supervisor.runtime.logline import Lines
 from supervisor.runtime.oftenlog import OftenLog
@@ -25,23 +25,33 @@ NAME = f"/popular-test-chain-{os.getpid()}"
 
 
 class Heard(OftenLog):
-    """A log whose lines nobody reads."""
+    """A log whose lines nobody reads. About one user it fails, as only an error of ours can."""
 
     def __call__(self, *_line: object, **_fields: object) -> None: ...
 
+    def debug(self, *_line: object, **fields: object) -> None:
+        if fields.get("user") == "odd":
+            raise ZeroDivisionError
 
-class Odd(Refused):
-    """An answer that the contract lets pass, and that has no word."""
+
+class Locked(Refused):
+    """A module's own kind of refusal."""
+
+
+class Guest(Authenticated):
+    """A module's own kind of user."""
 
 
 class Users(Module):
-    """Knows everybody, and says of one of them what nobody can count."""
+    """Knows everybody, and refuses some."""
 
     ident = "users"
     blocking = False
 
     def check(self, question: Question) -> Answer:
-        return Odd() if question.user == "odd" else Authenticated(Route("b1", question.user))
+        if question.user == "locked":
+            return Locked()
+        return (Guest if question.user == "guest" else Authenticated)(Route("b1", question.user))
 
 
 @pytest.fixture
@@ -51,7 +61,9 @@ def chain(request: pytest.FixtureRequest) -> Iterator[ModuleChain]:
     counters = Counters(segment.layout, segment.block(1), CounterIndexes(segment).settle({"pdm": {"users": None}}))
     observers = {"users": counters.observer("module_duration", "users")}
     loop: Any = SimpleNamespace(create_task=lambda work: asyncio.get_running_loop().create_task(work))
-    context: Any = SimpleNamespace(log=Heard(Lines("pproxy"), True), loop=loop)
+    log = Heard(Lines("pproxy"), True)
+    log.options = frozenset({"AUTH"})
+    context: Any = SimpleNamespace(log=log, loop=loop)
     queue: Any = None
     guards = [(Guarded(Users()), getattr(request, "param", Terms()))]
     yield ModuleChain(guards, queue, context, threads=1, counters=counters, observers=observers)
@@ -72,6 +84,21 @@ def test_a_login_that_went_wrong_spoils_no_other(chain: ModuleChain) -> None:
     """
     assert ask(chain, "odd") == CannotTell("an error of ours")
     assert ask(chain, "ann") == Admitted(Route("b1", "ann"), "users", "users")
+
+
+@pytest.mark.parametrize("chain", [Terms(), Terms(cache=60.0)], indirect=True)
+@pytest.mark.parametrize("way", ["by calls", "on the loop"])
+def test_a_modules_own_kinds_of_answers_count_as_those_of_the_contract(chain: ModuleChain, way: str) -> None:
+    """They are no fault of anybody."""
+
+    def asked(user: str) -> object:
+        if way == "by calls":
+            return ask(chain, user)
+        return asyncio.run(chain.ask_on_loop(asked_by(user), True, "p01.1.2"))[0]
+
+    assert asked("locked") == RefusedLogin("users", False, "")
+    assert asked("guest") == Admitted(Route("b1", "guest"), "users", "users")
+    assert [word_of(answer) for answer in (Locked(), Guest(Route("b1")))] == ["refused", "authenticated"]
 
 
 @pytest.mark.parametrize("chain", [Terms(cache=60.0)], indirect=True)

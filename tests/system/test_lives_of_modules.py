@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
 _MODULE = """
@@ -49,6 +50,79 @@ def test_each_worker_that_ends_closes_its_modules_once(tmp_path: Path, base: str
             left = wait_until(lambda before=before, more=more: _left(proxy, before, more), "they have ended")
             ended |= left
             assert sorted(closed.read_text().split()) == sorted(map(str, ended)), command
+
+
+_QUITS = """
+import sys
+from popular.pdm.contract import UNKNOWN, AsyncModule
+
+class Quits(AsyncModule):
+    def __init__(self, ident, arguments):
+        self.ident, self.arguments = ident, tuple(arguments)
+
+    async def check(self, question):
+        return UNKNOWN
+
+    async def close(self):
+        sys.exit()
+
+open_module = Quits
+"""
+
+
+def test_a_module_that_quits_in_its_close_keeps_no_other_from_it(tmp_path: Path) -> None:
+    """The one after it still has what it wants to wait for."""
+    closed = tmp_path / "closed"
+    (tmp_path / "libpdm_quits.py").write_text(_QUITS)
+    mortal = _MODULE.format(base="AsyncModule", word="async ", hangs="pass")
+    (tmp_path / "libpdm_mortal.py").write_text(mortal.replace("with open", "await asyncio.sleep(0.1)\n        with open"))
+    rc = [f"set pdmdir {tmp_path}", "pdm add quits quits", f"pdm add mortal mortal {closed}"]
+    with Proxy(tmp_path, rc, workers=1) as proxy:
+        (worker,) = proxy.workers()
+        proxy.said("shutdown all")
+        assert proxy.process.wait(patient(10)) == 0
+    assert closed.read_text().split() == [str(worker)]
+
+
+_SHY = """
+import os
+import sys
+from popular.pdm.contract import UNKNOWN, Module
+
+class Shy(Module):
+    def __init__(self, ident, arguments):
+        self.ident, self.arguments = ident, tuple(arguments)
+
+    @property
+    def takes(self):
+        frame = sys._getframe()
+        while frame is not None:
+            if frame.f_code.co_name == "kinds_taken":
+                raise ZeroDivisionError
+            frame = frame.f_back
+        return ("password",)
+
+    def check(self, question):
+        return UNKNOWN
+
+    def close(self):
+        with open(self.arguments[0], "a") as file:
+            file.write(f"{os.getpid()}\\n")
+
+open_module = Shy
+"""
+
+
+def test_a_module_that_fails_when_it_is_put_to_use_is_closed(tmp_path: Path) -> None:
+    """It was opened, and the service that was to have it cannot be made."""
+    closed = tmp_path / "closed"
+    (tmp_path / "libpdm_shy.py").write_text(_SHY)
+    with Proxy(tmp_path, [f"set pdmdir {tmp_path}"]) as proxy:
+        refused = proxy.control(f"pdm add shy shy {closed}")
+        assert (refused.ok, "ZeroDivisionError" in refused.text) == (False, True)
+        workers = sorted(map(str, proxy.workers()))
+        wait_until(lambda: closed.exists() and sorted(closed.read_text().split()) == workers, "all have let go of it")
+        assert proxy.said("pdm list").lines == []
 
 
 def _left(proxy: Proxy, before: set[int], most: int) -> set[int]:

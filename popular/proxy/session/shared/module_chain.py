@@ -223,7 +223,13 @@ class ModuleChain:
 
 def word_of(answer: object) -> str:
     """What a module answered, in the word of the counter."""
-    return _WORDS[answer if isinstance(answer, bool) else type(answer)]
+    kind = answer if isinstance(answer, bool) else type(answer)
+    return _WORDS[kind if kind in _WORDS else _of_the_contract(type(answer))]
+
+
+def _of_the_contract(kind: type) -> type:
+    """What a module's own kind of answer is one of."""
+    return next(one for one in kind.__mro__ if one in _WORDS)
 
 
 def _words(answer: object) -> str:
