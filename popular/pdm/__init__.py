@@ -17,6 +17,7 @@
     guarded            a module with cache, breaker, deadline and threads in front of it
     httpclient         how modules speak HTTP
     jwtkeys            the public keys of an identity provider
+    keptsocket         the options of a connection that is kept, and may vanish
     ldapconnection     a connection to a directory, made and in TLS within a bound time
     libpdm_any         knows everyone: the shortest module
     libpdm_cdb         users in a constant database

@@ -16,6 +16,8 @@ from time import monotonic
 from typing import Any
 from urllib.parse import SplitResult
 
+from popular.pdm import keptsocket
+
 NOWHERE = "ldapi://%2Fnonexistent%2F"
 SECONDS = 1.5
 """For a connect, for the way into TLS, and for an answer."""
@@ -23,18 +25,7 @@ SECONDS = 1.5
 LDAPS, LDAPI = "ldaps", "ldapi"
 _PORTS = {"ldap": 389, LDAPS: 636}
 _AT_ONCE = 1 << 16
-_GONE_MS = 500
-"""A connection is gone when the server's kernel has given no sign for so long, counted from the first packet that is
-sent again: after about a second. That is less than `SECONDS`; so where an answer does not come in time, and the
-connection stands, the directory is slow.
-"""
-_TCP = {
-    socket.TCP_NODELAY: 1,
-    socket.TCP_KEEPIDLE: 60,
-    socket.TCP_KEEPINTVL: 10,
-    socket.TCP_KEEPCNT: 3,
-    socket.TCP_USER_TIMEOUT: _GONE_MS,
-}
+_TCP = {socket.TCP_NODELAY: 1, **keptsocket.OPTIONS}
 
 _START_TLS = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037"
 """An ExtendedRequest with the message id 1 (RFC 4511 sections 4.12 and 4.14.1)."""

@@ -34,7 +34,7 @@ return 1
 """
 """Lua, run by the server. KEYS: a user's hash. ARGV: where he is from now on."""
 _SECONDS = 2.0
-"""For a connect, and for an answer; the module's own deadline is after it."""
+"""For a connect, and for an answer; the module's own deadline is after it, and keptsocket.py's is before."""
 _MOST_CONNECTIONS = 64
 
 
@@ -75,7 +75,7 @@ class Redis(AsyncModule):
 
     async def ready(self) -> None:
         """See AsyncModule. Nothing is connected yet: the client does that when it is asked, and anew by itself."""
-        self._connected = Connected(self._place, self._settings)
+        self._connected = Connected(self._place, self._settings, once_if_slow=True)
 
     async def check(self, question: Question) -> Answer:
         """See AsyncModule."""

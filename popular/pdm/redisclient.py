@@ -6,14 +6,17 @@ The module `redis` names the form by its words; the variable `cluster` in its UR
     redis+sentinel://[USER@]HOST[:PORT],…/NAME[/DB]          the master NAME of sentinels (rediss+sentinel://)
     redis+cluster://[USER@]HOST[:PORT]                       a node of a cluster (rediss+cluster://)
 
-Nothing is connected by making a client: it does that when it is asked, and anew by itself.
+Nothing is connected by making a client: it does that when it is asked, and anew by itself. A question is sent once more
+where its connection was gone; in a cluster that is the library's to say.
 """
 
+import errno
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from popular.pdm import keptsocket
 from popular.pdm.arguments import is_at_host, needs
 from popular.pdm.contract import ModuleFailed
 
@@ -23,6 +26,8 @@ LIBRARY = "redis.asyncio"
 _PORT, _SENTINEL_PORT = 6379, 26379
 _TIMES = ("socket_timeout", "socket_connect_timeout")
 """All sentinels share them: they are asked one after the other, each once. One that is away keeps nobody waiting."""
+_KEPT = {"socket_keepalive": True, "socket_keepalive_options": keptsocket.OPTIONS}
+"""By them a connection that has vanished is told from a server that is slow."""
 _MOST_OF_REASON = 200
 _OF_SENTINELS = ("ssl", "ssl_ca_certs")
 """Settings that count for the sentinels, too; they know neither user nor password."""
@@ -80,9 +85,15 @@ class Connected:
     """A client with what belongs to it. `client` is the library's own."""
 
     def __init__(
-        self, place: RedisPlace, settings: Mapping[str, Any], *, password: Callable[[], str] | None = None
+        self,
+        place: RedisPlace,
+        settings: Mapping[str, Any],
+        *,
+        password: Callable[[], str] | None = None,
+        once_if_slow: bool = False,
     ) -> None:
-        """`settings`: of a connection. `password`: asked for each new connection; it may raise OSError. Raises
+        """`settings`: of a connection. `password`: asked for each new connection; it may raise OSError. `once_if_slow`:
+        what is not answered in time is not sent again; an answer may then take longer than keptsocket.py does. Raises
         ModuleFailed where the library is missing.
         """
         self._library = needs(LIBRARY, extra="redis")
@@ -90,10 +101,13 @@ class Connected:
             settings = {**settings, "credential_provider": _provider(place.user, password)}
             place = place.without_user()  # the library wants the one or the other
         self._sentinels: Any = None
+        again = _retries(1)
+        if once_if_slow:
+            again = _twice_if_vanished() | (_KEPT if place.parts.scheme != "unix" else {})
         if place.form and place.parts.scheme == "rediss":
             settings = {**settings, "ssl": True}  # elsewhere the library takes it from the URL
         if place.form == SENTINEL:
-            self.client = self._master(place, settings)
+            self.client = self._master(place, {**again, **settings})
         elif place.form == CLUSTER:
             self.client = self._library.RedisCluster(
                 host=place.parts.hostname or "", port=place.parts.port or _PORT, **_user(place), **settings
@@ -102,21 +116,16 @@ class Connected:
             url = place.url
             if place.parts.scheme == "unix" and not url.startswith("unix://"):
                 url = url.replace("unix:", "unix://", 1)  # half of the library wants it so
-            self.client = self._library.Redis.from_url(url, **self._retries(1), **settings)
+            self.client = self._library.Redis.from_url(url, **again, **settings)
 
     def _master(self, place: RedisPlace, settings: Mapping[str, Any]) -> Any:
         nodes = [_host_and_port(node) for node in place.parts.netloc.rpartition("@")[2].split(",")]
         theirs = {name: settings[name] for name in _OF_SENTINELS if name in settings}
         theirs |= {name: settings[name] / len(nodes) for name in _TIMES if name in settings}
         library = importlib.import_module(f"{LIBRARY}.sentinel")
-        self._sentinels = library.Sentinel(nodes, sentinel_kwargs={**theirs, **self._retries(0)})
+        self._sentinels = library.Sentinel(nodes, sentinel_kwargs={**theirs, **_retries(0)})
         db = int(place.parts.path.lstrip("/") or "0")
-        return self._sentinels.master_for(place.master, db=db, **_user(place), **self._retries(1), **settings)
-
-    def _retries(self, count: int) -> dict[str, Any]:
-        """So often more, at once: a connection that stood unused may be gone. The library's ten times take too long."""
-        retry = importlib.import_module(f"{LIBRARY}.retry").Retry
-        return {"retry": retry(needs("redis.backoff", extra="redis").NoBackoff(), count)}
+        return self._sentinels.master_for(place.master, db=db, **_user(place), **settings)
 
     async def aclose(self) -> None:
         """Closes all connections."""
@@ -127,6 +136,34 @@ class Connected:
 
 def _user(place: RedisPlace) -> dict[str, str]:
     return {"username": place.user} if place.user else {}
+
+
+def _retries(count: int) -> dict[str, Any]:
+    """So often more, at once: a connection that stood unused may be gone. The library's ten times take too long."""
+    retry = importlib.import_module(f"{LIBRARY}.retry").Retry
+    return {"retry": retry(needs("redis.backoff", extra="redis").NoBackoff(), count)}
+
+
+def _twice_if_vanished() -> dict[str, Any]:
+    """Once more, at once, where the connection was gone. That it has vanished is the kernel's word, which the library
+    tells by the same error as that an answer takes too long.
+    """
+    errors = needs("redis.exceptions", extra="redis")
+
+    class TwiceIfVanished(importlib.import_module(f"{LIBRARY}.retry").Retry):  # type: ignore[misc]
+        async def call_with_retry(self, do: Callable[[], Awaitable[Any]], *more: Any, **named: Any) -> Any:
+            async def asked() -> Any:
+                try:
+                    return await do()
+                except errors.TimeoutError as error:
+                    if getattr(error.__context__, "errno", None) == errno.ETIMEDOUT:
+                        raise errors.ConnectionError(str(error)) from error
+                    raise
+
+            return await super().call_with_retry(asked, *more, **named)
+
+    no_pause = needs("redis.backoff", extra="redis").NoBackoff()
+    return {"retry": TwiceIfVanished(no_pause, 1, supported_errors=(errors.ConnectionError,))}
 
 
 def _provider(user: str, password: Callable[[], str]) -> Any:

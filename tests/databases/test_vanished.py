@@ -7,7 +7,7 @@ import contextlib
 import select
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,9 +15,10 @@ import pytest
 from popular.pdm import mysql
 from popular.pdm.contract import Authenticated, ModuleFailed, Question, Secret
 from popular.pdm.libpdm_ldap import Ldap
+from popular.pdm.libpdm_redis import open_module as redis_module
 from popular.pdm.sqlquery import Query
 from supervisor.system import IP_MINTTL
-from tests.databases.servers import PASSWORD, SERVER_SECRET, Mariadb, Server, Slapd
+from tests.databases.servers import PASSWORD, SERVER_SECRET, Mariadb, RedisServer, Server, Slapd
 from tests.patience import patient
 from tests.system.wire import LOOPBACK
 
@@ -222,3 +223,33 @@ def test_mariadb_is_asked_on_a_connection_that_is_there(
     with behind(server) as way:
         asyncio.run(dialogue(way))
         assert way.swallowed.count(b"SLEEP") == bool(fresh_seconds)
+
+
+@contextlib.contextmanager
+def _in_redis() -> Iterator[tuple[Callable[[], object], ForgetfulWay]]:
+    """What asks it of a user, who is there, by one kept connection."""
+    with RedisServer() as started, behind(started) as way, asyncio.Runner() as runner:
+        url, *words = started.arguments()
+        module = redis_module("m", [url.replace(str(started.port), str(way.port)), *words, "connections", "1"])
+
+        def asked() -> object:
+            question = Question("192.0.2.1", "POP3", "default", "joe", Secret(PASSWORD.encode()), "v")
+            return runner.run(asyncio.wait_for(module.check(question), patient(10)))
+
+        runner.run(module.ready())
+        assert isinstance(asked(), Authenticated)
+        yield asked, way
+        runner.run(module.close())
+
+
+def test_redis_is_asked_again_where_the_connection_has_vanished() -> None:
+    """And once where it is slow: nothing is known of the user then, and the next one has a connection of his own."""
+    with _in_redis() as (asked, way):
+        way.drop()
+        assert isinstance(asked(), Authenticated)
+        way.hold()
+        with pytest.raises(ModuleFailed, match="TimeoutError"):
+            asked()
+        assert way.swallowed.count(b"HGETALL") == 1
+        way.go_on()
+        assert isinstance(asked(), Authenticated)
