@@ -38,5 +38,5 @@
     whole          a whole configuration, said by the program itself as one draft
 
 Contracts: `PoolEvents` (pool) and `ChangeEvents` (change) are kept by `Master`; `ChildEvents` (child) by `Exporter` and
-`HelperProcess`.
+`HelperProcess`; `Succession` (tenure) by `RunDirectory`.
 """

@@ -13,7 +13,7 @@ What was answered is missing nowhere: a newer instance that starts is held back 
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path

@@ -75,7 +75,8 @@ def test_a_module_that_quits_in_its_close_keeps_no_other_from_it(tmp_path: Path)
     closed = tmp_path / "closed"
     (tmp_path / "libpdm_quits.py").write_text(_QUITS)
     mortal = _MODULE.format(base="AsyncModule", word="async ", hangs="pass")
-    (tmp_path / "libpdm_mortal.py").write_text(mortal.replace("with open", "await asyncio.sleep(0.1)\n        with open"))
+    waits = mortal.replace("with open", "await asyncio.sleep(0.1)\n        with open")
+    (tmp_path / "libpdm_mortal.py").write_text(waits)
     rc = [f"set pdmdir {tmp_path}", "pdm add quits quits", f"pdm add mortal mortal {closed}"]
     with Proxy(tmp_path, rc, workers=1) as proxy:
         (worker,) = proxy.workers()
