@@ -33,6 +33,7 @@
     status         what the handlers of commands may see of the running program
     sweeping       sessions that are to be gone, gently
     tenure         whether a newer instance has what is kept
+    vacancies      slots in which nobody serves, and who accepts their clients meanwhile
     watchdog       once a second: load, number of sessions, whether every worker's loop turns
     watchers       what those who watch are told: gauges, exporter, service manager
     whole          a whole configuration, said by the program itself as one draft

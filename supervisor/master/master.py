@@ -37,6 +37,7 @@ from supervisor.master.reopening import Files
 from supervisor.master.shutdown import Means, ShutdownSequence
 from supervisor.master.status import RunningStatus
 from supervisor.master.sweeping import Sweeps
+from supervisor.master.vacancies import Vacancies
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
 from supervisor.operatorstate import OrderEntry
@@ -51,6 +52,7 @@ from supervisor.runtime.logroom import LogRoom
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import RunDirectory
 from supervisor.runtime.statedir import StateDirectory
+from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
 from supervisor.worker.worker import Inheritance
@@ -116,6 +118,7 @@ class Master:
             listeners=self._listeners,
             events=self,
         )
+        self._vacancies = Vacancies(self._pool, self._listeners, log, wanted=self._wanted_copies)
         self._recycling = Recycling(self._pool, self._changes.dismiss)
         means = Means(
             self._loop,
@@ -269,8 +272,10 @@ class Master:
         self._history.look()
         self._watchdog.look(self._changes.running)
         self._watchers.look(self._changes.running)
+        self._vacancies.look(time.monotonic(), changing=self._changes.under_way)
         now = time.time()
         self._accounting.set_gauges(
+            **self._vacancies.gauges(time.monotonic()),
             orders=len(self._keeper.state.entries(now)),
             orders_not_kept=self._keeper.count_not_kept(now),
             sessions_leaving=self._sweeps.count_left(),
@@ -281,11 +286,9 @@ class Master:
     # The workers (pool.py, PoolEvents)
 
     def inherit(self, slot: int, block: int, lifeline: Any, *, tolerant: bool) -> Inheritance:
-        running = self._changes.running
-        wanted = self._listeners.copies(self._program.listeners(running))
         return Inheritance(
             self._program,
-            running,
+            self._changes.running,
             self._log,
             segment=self._accounting.segment,
             tokens=self._accounting.tokens,
@@ -293,13 +296,16 @@ class Master:
             slot=slot,
             tolerant=tolerant,
             lifeline=lifeline,
-            listeners=self._listeners.of_slot(slot, wanted),
+            listeners=self._listeners.of_slot(slot, self._wanted_copies()),
             shared=self._listeners.shared,
             accepting=self._watchdog.accepting,
             operator=self._keeper.state,
             statedir=self._keeper.directory,
             withdraw_if_last=self._rundir.withdraw_if_last,
         )
+
+    def _wanted_copies(self) -> list[ListenerCopy]:
+        return self._listeners.copies(self._program.listeners(self._changes.running))
 
     def forget_all(self, keep: set[int]) -> None:
         """In a fresh child: lets go of everything of the master's. The lock stays: it tells that the instance lives."""
