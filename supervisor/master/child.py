@@ -135,14 +135,20 @@ class Child:
         """To be called once a second."""
         if self._lifeline is None:
             return
-        self._tell_facts()
-        if self._is_attentive():
+        if self.tell_now(pulse):
             self._missed = 0
-            self._tell(pulse)
             return
         self._missed += 1
         if self._missed == LONGEST_SILENCE_PULSES and self._process.exitcode is None:
             self._process.kill()
+
+    def tell_now(self, pulse: object) -> bool:
+        """A pulse out of turn; says whether it is taken."""
+        self._tell_facts()
+        if not self._is_attentive():
+            return False
+        self._tell(pulse)
+        return True
 
     def _is_attentive(self) -> bool:
         """Whether it has taken everything so far; if not, nothing is added: the master's memory is not its queue."""

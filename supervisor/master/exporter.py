@@ -73,6 +73,15 @@ class Exporter:
         """To be called once a second."""
         self._child.pulse(pulse)
 
+    def tell_now(self, pulse: Pulse) -> None:
+        """Something has changed that is not to wait for the next second."""
+        self._child.tell_now(pulse)
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether it will perhaps answer in a moment: it has not said that it does, or cannot."""
+        return self._child.lives and self.address is None and not self._waiting_for
+
     def heard(self, message: object) -> None:
         """See ChildEvents."""
         match message:

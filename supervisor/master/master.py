@@ -320,6 +320,7 @@ class Master:
         if isinstance(message, Born):
             self._log.debug("MAIN", "serving", slot=worker.slot, worker=worker.pid, seconds=worker.age())
             self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
+            self._watchers.tell_serving()
             self._recycling.serving(worker)
         if isinstance(message, Leaving):
             self._shutdown.closed(worker)
@@ -431,6 +432,10 @@ class Master:
             self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {control} shutdown delayed")
         for one in (each for each in self._rundir.orphans() if each.sessions):
             self._log(messages.ORPHANS, workers=one.pids, sessions=one.sessions, command=one.command)
+
+    def when_watched(self, call: Callable[[], None]) -> None:
+        """Calls when whoever asks whether we are ready hears it; soon, whatever comes of the exporter."""
+        self._watchers.when_open(call)
 
     def fail(self, code: int, reasons: Iterable[str]) -> None:
         """The start configuration cannot be put into force: the program ends with this exit code."""

@@ -36,6 +36,9 @@ from supervisor.table.contents import BASE_CELLS
 from supervisor.table.segment import path_of
 from supervisor.usage import show_usage
 
+OPENING_SECONDS = 2.0
+"""A start waits so long for the exporter, which takes a tenth of that, and is nobody's reason not to serve."""
+_LOOK_SECONDS = 0.02
 _HEARTBEAT = BASE_CELLS.index("heartbeat_ns")
 
 
@@ -61,6 +64,7 @@ class Watchers:
     ) -> None:
         """`in_child(keep)`: see `Master.forget_all`. `metrics`: where the exporter listens; None: there is none."""
         self._program = program
+        self._loop = loop
         self._log = log
         self._rundir = rundir
         self._accounting = accounting
@@ -151,6 +155,22 @@ class Watchers:
     def _beat(self) -> None:
         """Who has the table only sees by it that the master lives."""
         self._accounting.segment.block(0)[_HEARTBEAT] = time.monotonic_ns()
+
+    def tell_serving(self) -> None:
+        """A worker serves now: /readyz is not to wait for the next second."""
+        self._exporter.tell_now(self._pulse())
+
+    def when_open(self, call: Callable[[], None]) -> None:
+        """Calls when the exporter answers, at once if there is none or it cannot, and after OPENING_SECONDS anyhow."""
+        limit = self._loop.now + OPENING_SECONDS
+
+        def look() -> None:
+            if self._exporter.is_opening and self._loop.now < limit:
+                self._loop.after(_LOOK_SECONDS, look)
+            else:
+                call()
+
+        look()
 
     def look(self, config: Config) -> None:
         """Each second."""
