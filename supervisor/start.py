@@ -24,7 +24,9 @@ class StartConfiguration:
     def __init__(
         self, names: Sequence[str], daemon: Daemon | None, in_force: Callable[[], object] = lambda: None
     ) -> None:
-        """`in_force` is called when all is, and can be seen. Raises CannotStart if a file cannot be read or is no text."""
+        """`in_force` is called when all is, and is seen to be. Raises CannotStart if a file cannot be read or is no
+        text.
+        """
         self._names = ", ".join(names)
         self._daemon = daemon
         self._in_force = in_force

@@ -15,6 +15,7 @@
     jobs           short-lived children that do what might block
     keeping        keeps what the operator has ordered
     listeners      the listening sockets, one for each listener and slot, lent to the workers
+    lost_sockets   the sockets in the run directory, made anew where somebody has deleted them
     master         puts the parts together and runs the loop
     move_command   the operator's command in a move
     moving         moves: something happens while nobody is there, and the way leads elsewhere after it

@@ -25,6 +25,7 @@ from supervisor.master.history import ConfigHistory
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.listeners import Listeners
+from supervisor.master.lost_sockets import LostSockets
 from supervisor.master.moving import Moves
 from supervisor.master.order_keeping import OrderKeeping
 from supervisor.master.performing import Performer
@@ -45,6 +46,7 @@ from supervisor.program import Program
 from supervisor.runtime import messages, signals
 from supervisor.runtime.descriptors import close_all_but
 from supervisor.runtime.httpaddress import HttpAddress
+from supervisor.runtime.instances import CONTROL, HTTP
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
 from supervisor.runtime.logfile import LogFile
@@ -236,6 +238,8 @@ class Master:
         self._pending_signals = signals.PendingSignals(self._loop, self._on_signal)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.executor.converse)
         self._watchers.open()
+        takers = {CONTROL: self._server.listen_at, HTTP: self._watchers.take_http}
+        self._lost_sockets = LostSockets(rundir, log, takers)
         rundir.publish_state()
         self._show_gauges()
 
@@ -267,6 +271,7 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._audit.tell_left_out()
+        self._lost_sockets.look()
         self._rundir.look()
         self._keeper.look()
         self._history.look()

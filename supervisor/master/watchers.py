@@ -79,6 +79,8 @@ class Watchers:
         self._address = metrics
         self._token = metrics_token
         self._http: socket.socket | None = None
+        self._has_http = True
+        """Whether the exporter has it, or is born with it."""
         inherit = None if metrics is None else self._inherit
         self._pid = os.getpid()
         self._exporter = Exporter(
@@ -100,6 +102,12 @@ class Watchers:
         """Opens the exporter's socket in the run directory, beside the control socket. Raises CannotStart."""
         if self._address is not None:
             self._http = self._rundir.open_http_socket()
+
+    def take_http(self, http: socket.socket) -> None:
+        """The exporter's socket is another one from now on."""
+        if self._http is not None:
+            self._http.close()
+        self._http, self._has_http = http, False
 
     def start(self) -> None:
         """The exporter is born, and the helper, if it is wanted."""
@@ -183,6 +191,8 @@ class Watchers:
         in_queues = sum(queue.length for queue in pulse.queues)
         self._accounting.set_gauges(waiting=in_queues + self._accounting.count_waiters())
         self._exporter.pulse(pulse)
+        if self._http is not None and not self._has_http:
+            self._has_http = self._exporter.hand(self._http)
         if self._helper is not None:
             self._helper.pulse()
         if self._shutdown.final and self._exporter.address is not None and self._rundir.has_successor():

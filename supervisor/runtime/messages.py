@@ -86,6 +86,18 @@ SLOT_TAKEN_BACK = Message(
     "slot_taken_back",
     "That worker accepts for the slot no longer: somebody serves there again, or another one does it.",
 )
+SOCKET_AGAIN = Message(
+    0x0225,
+    "ADM",
+    "socket_again",
+    "Somebody had deleted a socket of this program in the run directory; it was made anew.",
+)
+SOCKET_GONE = Message(
+    0x0226,
+    "ADM",
+    "socket_gone",
+    "A socket of this program in the run directory is gone and cannot be made anew; it is tried each second.",
+)
 TOKENS_RECOVERED = Message(0x0204, "INF", "tokens_recovered", "Tokens and rows of a dead worker were taken back.")
 COMMAND = Message(0x0205, "INF", "sentence", "A command that changes something was carried out; `uid` is the peer's.")
 COMMAND_REFUSED = Message(0x0206, "INF", "sentence_refused", "A command was refused; nothing has changed.")
