@@ -109,6 +109,9 @@ def concerns(
     if orders := gauges.get("orders_not_kept", 0):
         text = f"{count_of(orders, 'order')} {noun(orders, 'is', 'are')} not kept on disk"
         yield Concern(text, "A restart would forget them; state_not_kept in the log says why.")
+    if lines := gauges.get("audit_not_written", 0):
+        text = f"{count_of(lines, 'line')} of the audit log could not be written"
+        yield Concern(text, "The changes were made; audit_lost in the log has them.")
     if end := gauges.get("soonest_end", 0):
         days = int((end - now) // _DAY)
         if days < 0:

@@ -270,7 +270,7 @@ class Master:
 
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
-        self._audit.tell_left_out()
+        self._audit.look()
         self._lost_sockets.look()
         self._rundir.look()
         self._keeper.look()
@@ -281,6 +281,7 @@ class Master:
         now = time.time()
         self._accounting.set_gauges(
             **self._vacancies.gauges(time.monotonic()),
+            audit_not_written=self._audit.not_written,
             orders=len(self._keeper.state.entries(now)),
             orders_not_kept=self._keeper.count_not_kept(now),
             sessions_leaving=self._sweeps.count_left(),

@@ -153,6 +153,7 @@ def test_failing_backends_are_in_the_headline() -> None:
         ({"soonest_end": int(NOW) + 22 * 86400}, GOOD, "Serving 1 session"),
         ({"orders_not_kept": 1}, BUSY, "Serving 1 session; 1 order is not kept on disk"),
         ({"orders_not_kept": 3}, BUSY, "Serving 1 session; 3 orders are not kept on disk"),
+        ({"audit_not_written": 1}, BUSY, "Serving 1 session; 1 line of the audit log could not be written"),
         ({"soonest_end": int(NOW) - 60}, BUSY, "Serving 1 session; a certificate has expired"),
         ({"waiting": 17, "draining": 1}, CLOSED, "Draining, 1 left"),
     ],
