@@ -29,7 +29,7 @@ from metrics.collector import scrape
 from metrics.http import BadHttpRequest, Handler, HttpRequest, HttpResponse, encode, parse, text
 from metrics.programseen import ProgramSeen
 from metrics.watch import Moment
-from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, Listening, Pulse, Waiting
+from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, HttpSocket, Listening, Pulse, Waiting
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.httpaddress import HttpAddress
@@ -187,14 +187,15 @@ class _Process:
         self._lifeline = lifeline
         self._over = asyncio.Event()
         self._faults: set[str] = set()
+        routes = {path: partial(answer, self._program) for path, answer in ROUTES.items()}
+        self._server = HttpServer(routes, self._tell_fault)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def live(self, address: HttpAddress, http: socket.socket | None) -> None:
         asyncio.get_running_loop().add_reader(self._lifeline.socket, self._hear)
-        routes = {path: partial(answer, self._program) for path, answer in ROUTES.items()}
-        server = HttpServer(routes, self._tell_fault)
         if http is not None:
-            await server.listen_at(http)
-        opening = asyncio.create_task(self._open(server, address))
+            await self._server.listen_at(http)
+        opening = asyncio.create_task(self._open(self._server, address))
         await self._over.wait()
         opening.cancel()
 
@@ -212,10 +213,13 @@ class _Process:
 
     def _hear(self) -> None:
         try:
-            for message, _fds in self._lifeline.receive():
+            for message, fds in self._lifeline.receive():
                 match message:
                     case DescribedConfig(described):
                         self._program.facts = described
+                    case HttpSocket():
+                        http = [socket.socket(fileno=fd) for fd in fds]
+                        self._tasks |= {asyncio.create_task(self._server.listen_at(one)) for one in http}
                     case Pulse():
                         self._program.hear(message)
                         self._do_each_second()

@@ -62,6 +62,8 @@ def headline(
     if gauges.get("load_state") == Level.MAX:
         return _overloaded(readings(gauges, facts))
     found = [*more, *concerns(gauges, healths, now)]
+    if gauges.get("workers_missing", 0) >= gauges.get("workers_configured", 0) > 0:
+        return _concerned(Headline(CLOSED, "Not accepting: no worker serves", "Clients wait."), found)
     if servers is not None and servers.are_closed:
         closed = Headline(CLOSED, f"Not serving: no {servers.one} is online", _instead(servers.states))
         return _concerned(closed, found)

@@ -146,7 +146,7 @@ _HUNDREDTHS = "_hundredths"
 _GAUGES: dict[str, Callable[[int], str]] = {
     "session_state": _level,
     "load_state": _level,
-    "soonest_end": lambda value: _date(value) if value else "-",
+    **dict.fromkeys(("soonest_end", "workers_missing_since"), lambda value: _date(value) if value else "-"),
 }
 """Gauges whose number is the state of a warning machine, or a moment."""
 

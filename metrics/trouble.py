@@ -96,6 +96,7 @@ def concerns(
     gauges: Mapping[str, int], healths: Mapping[str, Sequence[HealthReading]], now: float
 ) -> Iterator[Concern]:
     """All of them, the most important first."""
+    yield from _missing_workers(gauges, now)
     for sort, found in healths.items():
         failing = [one for one in failing_first(found) if is_failing(one)]
         if failing:
@@ -108,12 +109,24 @@ def concerns(
     if orders := gauges.get("orders_not_kept", 0):
         text = f"{count_of(orders, 'order')} {noun(orders, 'is', 'are')} not kept on disk"
         yield Concern(text, "A restart would forget them; state_not_kept in the log says why.")
+    if lines := gauges.get("audit_not_written", 0):
+        text = f"{count_of(lines, 'line')} of the audit log could not be written"
+        yield Concern(text, "The changes were made; audit_lost in the log has them.")
     if end := gauges.get("soonest_end", 0):
         days = int((end - now) // _DAY)
         if days < 0:
             yield Concern("a certificate has expired")
         elif days < SOON_DAYS:
             yield Concern(f"a certificate ends in {count_of(days, 'day')}")
+
+
+def _missing_workers(gauges: Mapping[str, int], now: float) -> Iterator[Concern]:
+    if missing := gauges.get("workers_missing", 0):
+        configured = gauges["workers_configured"]
+        others = "; the others accept who comes" if missing < configured else ""
+        text = f"{missing} of {count_of(configured, 'worker')} {noun(missing, 'is', 'are')} missing"
+        since = age(now - gauges["workers_missing_since"])
+        yield Concern(text, f"Since {since}{others}; no_birth or worker_retry in the log says why.")
 
 
 def lost_lines(count: int, *, of_late: bool) -> list[Concern]:

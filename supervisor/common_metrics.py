@@ -62,6 +62,12 @@ _PROGRAM = (
         Counts("log_lines_lost"),
     ),
     Metric(
+        "popular_audit_not_written",
+        "Lines of the audit log (--auditlog) that are lost since the last one that could be written. It is tried "
+        "again every ten seconds.",
+        MasterGauge("audit_not_written"),
+    ),
+    Metric(
         "popular_draining",
         "1 while the program is shutting down and finishes its sessions, else 0.",
         MasterGauge("draining"),

@@ -49,6 +49,11 @@ class Pulse:
 
 
 @dataclass(frozen=True)
+class HttpSocket:
+    """Down: answer at this Unix socket, too, whose descriptor comes with it."""
+
+
+@dataclass(frozen=True)
 class Listening:
     """Up: it has its address."""
 

@@ -24,7 +24,7 @@ from supervisor.master.accessfile import AccessFile
 from supervisor.master.master import Master
 from supervisor.options import DEFAULT_RUNDIR, options
 from supervisor.program import Program
-from supervisor.ringd.client import Ring, absent, why_unserved
+from supervisor.ringd.client import Ring, absent, answers, why_unserved
 from supervisor.runtime import messages, rights
 from supervisor.runtime.daemon import BACKGROUND_WITHOUT_LOG, Daemon
 from supervisor.runtime.httptoken import read_digest
@@ -42,6 +42,8 @@ from supervisor.trial import Trying, try_start
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+RINGD_SECONDS = 2.0
+"""So long `--check` waits for ringd."""
 
 
 def main(program: Program, argv: Sequence[str] | None = None) -> int:
@@ -251,8 +253,14 @@ def _ring_path(chosen: argparse.Namespace) -> Path | None:
 def _check_ring(program: Program, chosen: argparse.Namespace) -> bool:
     """Tells if the ringd that is to lend sockets is not there; whether a start could go on."""
     path = _ring_path(chosen)
-    reason = why_unserved(path) if path is not None else ""
-    if path is None or not reason:
+    if path is None:
+        return True
+    reason = why_unserved(path)
+    if not reason and not answers(path, RINGD_SECONDS):
+        told = f"ringd at {path} does not answer within {RINGD_SECONDS:g} s: it was stopped, or hangs"
+        print(f"{program.name}: {told}; a start would get no socket from it", file=sys.stderr)
+        return False
+    if not reason:
         return True
     if chosen.ringd is None:
         print(f"{program.name}: note: nobody serves {path} ({reason}): a start binds the ports itself", file=sys.stderr)

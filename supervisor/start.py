@@ -24,7 +24,9 @@ class StartConfiguration:
     def __init__(
         self, names: Sequence[str], daemon: Daemon | None, in_force: Callable[[], object] = lambda: None
     ) -> None:
-        """`in_force` is called when all is. Raises CannotStart if a file cannot be read or is no text."""
+        """`in_force` is called when all is, and is seen to be. Raises CannotStart if a file cannot be read or is no
+        text.
+        """
         self._names = ", ".join(names)
         self._daemon = daemon
         self._in_force = in_force
@@ -42,9 +44,12 @@ class StartConfiguration:
             self._give_up(master, [f"{self._names}: {fault}" for fault in apart(text)] if text else faults)
         elif master.exit_code == 0:
             master.started(command.text for command in self._commands)
-            self._in_force()
-            if self._daemon is not None:
-                self._daemon.report(0)
+            master.when_watched(self._report)
+
+    def _report(self) -> None:
+        self._in_force()
+        if self._daemon is not None:
+            self._daemon.report(0)
 
     def _give_up(self, master: Master, lines: Sequence[str]) -> None:
         for line in lines:

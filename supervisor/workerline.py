@@ -138,6 +138,20 @@ class Close:
 
 
 @dataclass(frozen=True)
+class Lend:
+    """Down: accept on these listening sockets, too, whose slot is vacant. The descriptors belong to them, in order."""
+
+    listeners: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class TakeBack:
+    """Down: what was lent is accepted from by another; who waits there is his."""
+
+    listeners: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
 class Leave:
     """Down: accept nothing more, finish the sessions, then go. `empty`: first accept who waits in the queues."""
 

@@ -15,6 +15,7 @@
     jobs           short-lived children that do what might block
     keeping        keeps what the operator has ordered
     listeners      the listening sockets, one for each listener and slot, lent to the workers
+    lost_sockets   the sockets in the run directory, made anew where somebody has deleted them
     master         puts the parts together and runs the loop
     move_command   the operator's command in a move
     moving         moves: something happens while nobody is there, and the way leads elsewhere after it
@@ -33,6 +34,7 @@
     status         what the handlers of commands may see of the running program
     sweeping       sessions that are to be gone, gently
     tenure         whether a newer instance has what is kept
+    vacancies      slots in which nobody serves, and who accepts their clients meanwhile
     watchdog       once a second: load, number of sessions, whether every worker's loop turns
     watchers       what those who watch are told: gauges, exporter, service manager
     whole          a whole configuration, said by the program itself as one draft

@@ -38,9 +38,9 @@ without its name.
 """
 
 
-WATCHED_GAUGES = ("waiting", "soonest_end")
-"""For readers who have the table only: how many clients wait to be accepted, and when the first of the things ends that
-have an end (seconds since 1970; 0: none has).
+WATCHED_GAUGES = ("waiting", "soonest_end", "workers_missing", "workers_missing_since")
+"""For readers who have the table only: how many clients wait to be accepted, when the first of the things ends that
+have an end (seconds since 1970; 0: none has), and how many slots have been vacant for some time, and since when.
 """
 
 

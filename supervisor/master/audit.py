@@ -5,6 +5,9 @@ not in it, as little as in the log; what others have typed cannot end its line.
 
 Whoever can connect may try as often as he likes what he has no right to: so of what is denied each account has so many
 lines a minute, here as in the log of the program, and how many more there were is one line. Changes are all there.
+
+What cannot be written (the disk is full, the file was deleted and its directory with it) is in the log of the program,
+and as soon as writing is possible an entry says how many lines are missing before it.
 """
 
 import json
@@ -18,11 +21,13 @@ from supervisor.runtime.log import Log
 from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.throttle import MINUTE, Throttle
 
-CHANGE, DENIED, START, TOLD, LEFT_OUT = "change", "denied", "start", "told", "left_out"
+CHANGE, DENIED, START, TOLD, LEFT_OUT, LOST = "change", "denied", "start", "told", "left_out", "lost"
 DENIED_A_MINUTE = 300
 """Denials of one account that are recorded in a minute: more than there are commands, so that each has its record."""
 COMMAND_DENIED = messages.COMMAND_REFUSED._replace(most=DENIED_A_MINUTE, by="uid")
 """As the log has it: the same entry as of what is refused for another reason, but not without end."""
+AGAIN_SECONDS = 10.0
+"""After so many it is tried again to write, if only how many lines are missing."""
 _LONGEST_DENIED = 400
 """Characters of a command that was denied."""
 
@@ -35,6 +40,9 @@ class Audit:
         self._file = file
         self._log = log
         self._throttle = Throttle()
+        self.not_written = 0
+        """Lines that are lost since the last one that could be written."""
+        self._again = 0.0
 
     def done(self, origin: Origin, command: str, generation: int, *, names: Mapping[str, Sequence[str]]) -> None:
         """A command was carried out; `names` says what is new, gone and changed, of a whole configuration."""
@@ -46,6 +54,12 @@ class Audit:
         if self._throttle.admits(COMMAND_DENIED, str(origin.uid)):
             cut = command if len(command) <= _LONGEST_DENIED else f"{command[:_LONGEST_DENIED]}…"
             self._write(DENIED, origin, command=cut)
+
+    def look(self) -> None:
+        """Each second."""
+        self.tell_left_out()
+        if self.not_written and time.monotonic() >= self._again:
+            self._tell_lost()
 
     def tell_left_out(self, *, at_last: bool = False) -> None:
         """To be called once in a while: when a minute is over, or `at_last`, of each account how much was too much."""
@@ -78,10 +92,27 @@ class Audit:
     def _put(self, fields: Mapping[str, object]) -> None:
         if self._file is None:
             return
-        told = {"time": _now(), "program": self._program, **fields}
-        line = json.dumps(told, ensure_ascii=True).encode() + b"\n"
-        if self._file.write(line):
+        if self.not_written:
+            self._tell_lost()
+        if self.not_written or not self._is_written(fields):
+            self.not_written += 1
             self._log(messages.AUDIT_LOST, file=self._file.path, line=fields.get("command", fields["event"]))
+
+    def _tell_lost(self) -> None:
+        """In the place of the lines that are missing, so that who reads the file knows of them."""
+        self._again = time.monotonic() + AGAIN_SECONDS
+        if self._is_written({"event": LOST, "lines": self.not_written}):
+            self.not_written = 0
+
+    def _is_written(self, fields: Mapping[str, object]) -> bool:
+        assert self._file is not None
+        told = {"time": _now(), "program": self._program, **fields}
+        if self._file.is_deleted:
+            try:
+                self._file.reopen()
+            except OSError:
+                return False
+        return not self._file.write(json.dumps(told, ensure_ascii=True).encode() + b"\n")
 
 
 def _now() -> str:

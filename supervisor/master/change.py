@@ -78,6 +78,7 @@ class _PendingChange:
     is_tried: bool = False
     """A worker can serve it; or it takes away only, and need not be tried."""
     found: dict[WorkerProcess, tuple[Report, ...]] = field(default_factory=dict)
+    more_workers: bool = False
     timer: Timer | None = None
 
 
@@ -123,6 +124,11 @@ class Changes:
         """Who goes when the change is over: until then only they can empty the queues of the sockets that it closes."""
         self._events = events
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a change, or a trial, has begun and is not over."""
+        return self._change is not None
+
     def stays(self, thing: ThingName) -> bool:
         """Whether it is there, and also when the change that is under way is over."""
         coming = self._change.config if self._change is not None and not self._change.trial else self.running
@@ -143,6 +149,8 @@ class Changes:
             numbered = replace(numbered, counter_indexes=indexes)
         change = self._change = _PendingChange(numbered, seed, done, trial=trial)
         change.is_tried = not trial and (proven or _takes_away_only(self.running, config))
+        more = change.config.variables["workers"] > self.running.variables["workers"]
+        change.more_workers = more and not trial
         wanted = self._program.listeners(change.config)
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
@@ -388,7 +396,7 @@ class Changes:
     def _finish(self, reason: str | None) -> None:
         change, self._change = self._change, None
         assert change is not None
-        self.reports = _each_once(change.found.values())
+        self.reports = _each_once([*change.found.values(), self._not_born(change)])
         if change.timer is not None:
             change.timer.cancel()
         self._log.debug("MAIN", "change_over", generation=change.config.generation, reason=reason or "")
@@ -401,6 +409,11 @@ class Changes:
             if reason is not None:
                 self._events.taken_back()
         change.done(reason)
+
+    def _not_born(self, change: _PendingChange) -> tuple[Report, ...]:
+        """The workers that this change wants, and that are not to be had."""
+        shortage = self._pool.shortage if change.more_workers else ""
+        return (Report("workers", (shortage,)),) if shortage else ()
 
     def _nobody_to_try(self) -> None:
         assert self._change is not None

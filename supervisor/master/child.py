@@ -8,7 +8,7 @@ dies it is born again, after a pause that grows; when the master dies it sees th
 import multiprocessing
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from supervisor.lifeline import Lifeline, LifelineLost
@@ -135,23 +135,29 @@ class Child:
         """To be called once a second."""
         if self._lifeline is None:
             return
-        self._tell_facts()
-        if self._is_attentive():
+        if self.tell_now(pulse):
             self._missed = 0
-            self._tell(pulse)
             return
         self._missed += 1
         if self._missed == LONGEST_SILENCE_PULSES and self._process.exitcode is None:
             self._process.kill()
 
+    def tell_now(self, message: object, fds: Sequence[int] = ()) -> bool:
+        """Something that is not to wait for the next pulse; says whether it is taken."""
+        self._tell_facts()
+        if not self._is_attentive():
+            return False
+        self._tell(message, fds)
+        return True
+
     def _is_attentive(self) -> bool:
         """Whether it has taken everything so far; if not, nothing is added: the master's memory is not its queue."""
         return self._lifeline is not None and not self._lifeline.wants_write
 
-    def _tell(self, message: object) -> None:
+    def _tell(self, message: object, fds: Sequence[int] = ()) -> None:
         assert self._lifeline is not None
         try:
-            self._lifeline.send(message)
+            self._lifeline.send(message, fds)
         except LifelineLost:
             return  # its sentinel tells the rest
         if self._lifeline.wants_write:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, Listening, Pulse, Waiting
+from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, HttpSocket, Listening, Pulse, Waiting
 from supervisor.master.child import Child
 from supervisor.runtime import messages
 from supervisor.runtime.httpaddress import OFF, HttpAddress
@@ -72,6 +72,19 @@ class Exporter:
     def pulse(self, pulse: Pulse) -> None:
         """To be called once a second."""
         self._child.pulse(pulse)
+
+    def tell_now(self, pulse: Pulse) -> None:
+        """Something has changed that is not to wait for the next second."""
+        self._child.tell_now(pulse)
+
+    def hand(self, http: socket.socket) -> bool:
+        """A socket of its own that is new; says whether it has it. A successor is born with it."""
+        return not self._child.lives or self._child.tell_now(HttpSocket(), [http.fileno()])
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether it will perhaps answer in a moment: it has not said that it does, or cannot."""
+        return self._child.lives and self.address is None and not self._waiting_for
 
     def heard(self, message: object) -> None:
         """See ChildEvents."""

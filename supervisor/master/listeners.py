@@ -14,6 +14,9 @@ from supervisor.sockets.listener import Listener, ListenerCopy, queue_of
 from supervisor.sockets.silence import turn_away
 from supervisor.sockets.sources import Source
 
+_MOST_SPARES = 1 << 16
+"""So many a copy has at most; what is borrowed from another slot is told apart by numbers beyond."""
+
 
 class Listeners:
     """All listening sockets, by copy: one each, and the spares that a forerunner with more slots has left."""
@@ -21,6 +24,8 @@ class Listeners:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._sockets: dict[ListenerCopy, list[socket.socket]] = {}
+        self.deputies: dict[int, int] = {}
+        """Vacant slots, each with the slot whose worker accepts for it (vacancies.py)."""
 
     @property
     def shared(self) -> bool:
@@ -58,14 +63,27 @@ class Listeners:
         self._source.open(copies, backlog, opened)
 
     def of_slot(self, slot: int, among: Iterable[ListenerCopy] | None = None) -> dict[Listener, socket.socket]:
-        """What the worker in a slot is lent: everything, or what is among these copies."""
-        chosen = self._sockets if among is None else among
-        return {
-            listener._replace(spare=spare): one
-            for listener, its_slot in chosen
-            if its_slot == slot
-            for spare, one in enumerate(self._sockets[listener, its_slot])
-        }
+        """What the worker in a slot is lent: everything, or what is among these copies; with what he accepts for a
+        vacant slot.
+        """
+        lent: dict[Listener, socket.socket] = {}
+        for copy in self._sockets if among is None else among:
+            if slot in (copy[1], self.deputies.get(copy[1])):
+                lent |= self._lent(copy, borrowed=copy[1] != slot)
+        return lent
+
+    def borrowed_from(self, slot: int, among: Iterable[ListenerCopy]) -> dict[Listener, socket.socket]:
+        """What the deputy of a vacant slot has of it."""
+        lent: dict[Listener, socket.socket] = {}
+        for copy in among:
+            if copy[1] == slot:
+                lent |= self._lent(copy, borrowed=True)
+        return lent
+
+    def _lent(self, copy: ListenerCopy, *, borrowed: bool) -> dict[Listener, socket.socket]:
+        listener, slot = copy
+        first = (slot + 1) * _MOST_SPARES if borrowed else 0
+        return {listener._replace(spare=spare): one for spare, one in enumerate(self._sockets[copy], first)}
 
     def silence(self, copies: Sequence[ListenerCopy]) -> None:
         """No new connection is begun on these; what has begun goes on. Sockets that others hold too are left alone."""

@@ -25,6 +25,7 @@ from supervisor.master.history import ConfigHistory
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.listeners import Listeners
+from supervisor.master.lost_sockets import LostSockets
 from supervisor.master.moving import Moves
 from supervisor.master.order_keeping import OrderKeeping
 from supervisor.master.performing import Performer
@@ -37,6 +38,7 @@ from supervisor.master.reopening import Files
 from supervisor.master.shutdown import Means, ShutdownSequence
 from supervisor.master.status import RunningStatus
 from supervisor.master.sweeping import Sweeps
+from supervisor.master.vacancies import Vacancies
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
 from supervisor.operatorstate import OrderEntry
@@ -44,6 +46,7 @@ from supervisor.program import Program
 from supervisor.runtime import messages, signals
 from supervisor.runtime.descriptors import close_all_but
 from supervisor.runtime.httpaddress import HttpAddress
+from supervisor.runtime.instances import CONTROL, HTTP
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
 from supervisor.runtime.logfile import LogFile
@@ -51,6 +54,7 @@ from supervisor.runtime.logroom import LogRoom
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import RunDirectory
 from supervisor.runtime.statedir import StateDirectory
+from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
 from supervisor.worker.worker import Inheritance
@@ -116,6 +120,7 @@ class Master:
             listeners=self._listeners,
             events=self,
         )
+        self._vacancies = Vacancies(self._pool, self._listeners, log, wanted=self._wanted_copies)
         self._recycling = Recycling(self._pool, self._changes.dismiss)
         means = Means(
             self._loop,
@@ -232,6 +237,8 @@ class Master:
         self._pending_signals = signals.PendingSignals(self._loop, self._on_signal)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.executor.converse)
         self._watchers.open()
+        takers = {CONTROL: self._server.listen_at, HTTP: self._watchers.take_http}
+        self._lost_sockets = LostSockets(rundir, log, takers)
         rundir.publish()
         self._show_gauges()
 
@@ -262,14 +269,18 @@ class Master:
 
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
-        self._audit.tell_left_out()
+        self._audit.look()
+        self._lost_sockets.look()
         self._rundir.look()
         self._keeper.look()
         self._history.look()
         self._watchdog.look(self._changes.running)
         self._watchers.look(self._changes.running)
+        self._vacancies.look(time.monotonic(), changing=self._changes.under_way)
         now = time.time()
         self._accounting.set_gauges(
+            **self._vacancies.gauges(time.monotonic()),
+            audit_not_written=self._audit.not_written,
             orders=len(self._keeper.state.entries(now)),
             orders_not_kept=self._keeper.count_not_kept(now),
             sessions_leaving=self._sweeps.count_left(),
@@ -280,11 +291,9 @@ class Master:
     # The workers (pool.py, PoolEvents)
 
     def inherit(self, slot: int, block: int, lifeline: Any, *, tolerant: bool) -> Inheritance:
-        running = self._changes.running
-        wanted = self._listeners.copies(self._program.listeners(running))
         return Inheritance(
             self._program,
-            running,
+            self._changes.running,
             self._log,
             segment=self._accounting.segment,
             tokens=self._accounting.tokens,
@@ -292,13 +301,16 @@ class Master:
             slot=slot,
             tolerant=tolerant,
             lifeline=lifeline,
-            listeners=self._listeners.of_slot(slot, wanted),
+            listeners=self._listeners.of_slot(slot, self._wanted_copies()),
             shared=self._listeners.shared,
             accepting=self._watchdog.accepting,
             operator=self._keeper.state,
             statedir=self._keeper.directory,
             withdraw_if_last=self._rundir.withdraw_if_last,
         )
+
+    def _wanted_copies(self) -> list[ListenerCopy]:
+        return self._listeners.copies(self._program.listeners(self._changes.running))
 
     def forget_all(self, keep: set[int]) -> None:
         """In a fresh child: lets go of everything of the master's. The lock stays: it tells that the instance lives."""
@@ -313,6 +325,7 @@ class Master:
         if isinstance(message, Born):
             self._log.debug("MAIN", "serving", slot=worker.slot, worker=worker.pid, seconds=worker.age())
             self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
+            self._watchers.tell_serving()
             self._recycling.serving(worker)
         if isinstance(message, Leaving):
             self._shutdown.closed(worker)
@@ -424,6 +437,10 @@ class Master:
             self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {control} shutdown delayed")
         for one in (each for each in self._rundir.orphans() if each.sessions):
             self._log(messages.ORPHANS, workers=one.pids, sessions=one.sessions, command=one.command)
+
+    def when_watched(self, call: Callable[[], None]) -> None:
+        """Calls when whoever asks whether we are ready hears it; soon, whatever comes of the exporter."""
+        self._watchers.when_open(call)
 
     def fail(self, code: int, reasons: Iterable[str]) -> None:
         """The start configuration cannot be put into force: the program ends with this exit code."""

@@ -117,9 +117,27 @@ class Pool:
         return [worker for worker in self.workers if not worker.leaving]
 
     @property
+    def vacant(self) -> set[int]:
+        """The slots in which nobody serves; none while they are not to be filled again."""
+        return set(range(self._slots)) - self.serving if self.refilling else set()
+
+    @property
+    def serving(self) -> set[int]:
+        """The slots in which somebody serves."""
+        return {worker.slot for worker in self.seated if worker.serving and worker.slot < self._slots}
+
+    @property
     def trouble(self) -> str:
         """Why slots stay empty, if they do: no birth is possible, or what the last one born died of."""
         return self._no_birth or self._died_at_birth
+
+    @property
+    def shortage(self) -> str:
+        """That not all workers can be born that there shall be; "" if nothing is known of that."""
+        if not self._no_birth:
+            return ""
+        empty = self._slots - len({worker.slot for worker in self.seated})
+        return f"{empty} of {count_of(self._slots, 'worker')} cannot be born now: {self._no_birth}"
 
     def set_slots(self, slots: int) -> None:
         """There are so many slots from now on. Who sits in a slot too many is not sent away here."""

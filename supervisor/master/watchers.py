@@ -36,6 +36,9 @@ from supervisor.table.contents import BASE_CELLS
 from supervisor.table.segment import path_of
 from supervisor.usage import show_usage
 
+OPENING_SECONDS = 2.0
+"""A start waits so long for the exporter, which takes a tenth of that, and is nobody's reason not to serve."""
+_LOOK_SECONDS = 0.02
 _HEARTBEAT = BASE_CELLS.index("heartbeat_ns")
 
 
@@ -61,6 +64,7 @@ class Watchers:
     ) -> None:
         """`in_child(keep)`: see `Master.forget_all`. `metrics`: where the exporter listens; None: there is none."""
         self._program = program
+        self._loop = loop
         self._log = log
         self._rundir = rundir
         self._accounting = accounting
@@ -75,6 +79,8 @@ class Watchers:
         self._address = metrics
         self._token = metrics_token
         self._http: socket.socket | None = None
+        self._has_http = True
+        """Whether the exporter has it, or is born with it."""
         inherit = None if metrics is None else self._inherit
         self._pid = os.getpid()
         self._exporter = Exporter(
@@ -96,6 +102,12 @@ class Watchers:
         """Opens the exporter's socket in the run directory, beside the control socket. Raises CannotStart."""
         if self._address is not None:
             self._http = self._rundir.open_http_socket()
+
+    def take_http(self, http: socket.socket) -> None:
+        """The exporter's socket is another one from now on."""
+        if self._http is not None:
+            self._http.close()
+        self._http, self._has_http = http, False
 
     def start(self) -> None:
         """The exporter is born, and the helper, if it is wanted."""
@@ -152,6 +164,22 @@ class Watchers:
         """Who has the table only sees by it that the master lives."""
         self._accounting.segment.block(0)[_HEARTBEAT] = time.monotonic_ns()
 
+    def tell_serving(self) -> None:
+        """A worker serves now: /readyz is not to wait for the next second."""
+        self._exporter.tell_now(self._pulse())
+
+    def when_open(self, call: Callable[[], None]) -> None:
+        """Calls when the exporter answers, at once if there is none or it cannot, and after OPENING_SECONDS anyhow."""
+        limit = self._loop.now + OPENING_SECONDS
+
+        def look() -> None:
+            if self._exporter.is_opening and self._loop.now < limit:
+                self._loop.after(_LOOK_SECONDS, look)
+            else:
+                call()
+
+        look()
+
     def look(self, config: Config) -> None:
         """Each second."""
         self.look_at_health(config)
@@ -163,6 +191,8 @@ class Watchers:
         in_queues = sum(queue.length for queue in pulse.queues)
         self._accounting.set_gauges(waiting=in_queues + self._accounting.count_waiters())
         self._exporter.pulse(pulse)
+        if self._http is not None and not self._has_http:
+            self._has_http = self._exporter.hand(self._http)
         if self._helper is not None:
             self._helper.pulse()
         if self._shutdown.final and self._exporter.address is not None and self._rundir.has_successor():

@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from supervisor.sockets.sources import Opened, deal, duplicate, explain
 ANSWER_SECONDS = 5.0
 FIRST_RETRY_SECONDS = 0.1
 LONGEST_RETRY_SECONDS = 2.0
+_LEAST_SECONDS = 0.01
 STEADY_SECONDS = 1.0
 """A connection that has lasted so long is a good one."""
 
@@ -72,6 +74,23 @@ def why_unserved(path: Path) -> str:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as probe:
         result = probe.connect_ex(str(path))
     return os.strerror(result) if result in (errno.ECONNREFUSED, errno.ENOENT) else ""
+
+
+def answers(path: Path, seconds: float) -> bool:
+    """Whether the ringd at a socket turns its loop: it sees that we hang up, and does so, too. That a connection is
+    made is the kernel's doing, also for one that was stopped.
+    """
+    limit = time.monotonic() + seconds
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        probe.settimeout(seconds)
+        try:
+            probe.connect(str(path))
+            probe.shutdown(socket.SHUT_WR)
+            probe.settimeout(max(limit - time.monotonic(), _LEAST_SECONDS))
+            probe.recv(1)
+        except OSError as error:
+            return not isinstance(error, TimeoutError | BlockingIOError)
+    return True
 
 
 class _Opening:

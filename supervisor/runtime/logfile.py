@@ -69,6 +69,12 @@ class LogFile:
         """
         return self._fd not in _STANDARD.values() and stat.S_ISREG(os.fstat(self._fd).st_mode)
 
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the file has no name any more: what is written to it nobody will read."""
+        found = os.fstat(self._fd)
+        return stat.S_ISREG(found.st_mode) and found.st_nlink == 0
+
     def state(self) -> tuple[int, int]:
         """Inode and size now."""
         status = os.fstat(self._fd)

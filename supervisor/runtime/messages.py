@@ -74,6 +74,30 @@ WORKER_RETRY = Message(0x0203, "SOS", "worker_retry", "A worker died at birth; t
 NO_BIRTH = Message(
     0x0214, "SOS", "no_birth", "No worker can be born now (out of descriptors or processes?); it is tried every second."
 )
+SLOT_LENT = Message(
+    0x0223,
+    "ADM",
+    "slot_lent",
+    "In a slot nobody has served for some seconds; another slot's worker (`deputy`) accepts its clients meanwhile.",
+)
+SLOT_TAKEN_BACK = Message(
+    0x0224,
+    "INF",
+    "slot_taken_back",
+    "That worker accepts for the slot no longer: somebody serves there again, or another one does it.",
+)
+SOCKET_AGAIN = Message(
+    0x0225,
+    "ADM",
+    "socket_again",
+    "Somebody had deleted a socket of this program in the run directory; it was made anew.",
+)
+SOCKET_GONE = Message(
+    0x0226,
+    "ADM",
+    "socket_gone",
+    "A socket of this program in the run directory is gone and cannot be made anew; it is tried each second.",
+)
 TOKENS_RECOVERED = Message(0x0204, "INF", "tokens_recovered", "Tokens and rows of a dead worker were taken back.")
 COMMAND = Message(0x0205, "INF", "sentence", "A command that changes something was carried out; `uid` is the peer's.")
 COMMAND_REFUSED = Message(0x0206, "INF", "sentence_refused", "A command was refused; nothing has changed.")

@@ -173,36 +173,62 @@ class RunDirectory:
 
     def open_control_socket(self) -> socket.socket:
         """Binds the control socket, mode 0600. Raises CannotStart."""
-        control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
-            with self._directory.alone():
-                self.control_path = self._bind_first_free(control)
-                if self._readers is not None:
-                    self._let_in(self._readers, self.control_path.name)
+            return self._open(CONTROL)
         except OSError as error:
-            control.close()
             raise CannotStart(f"control socket in {self.path}: {error.strerror or error}") from None
-        return control
 
     def open_http_socket(self) -> socket.socket:
         """Binds the exporter's socket; whoever may connect to the control socket may connect to it too.
 
         To be called when there is a control socket. Raises CannotStart.
         """
-        assert self.control_path is not None
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            return self._open(HTTP)
+        except OSError as error:
+            raise CannotStart(f"the exporter's socket in {self.path}: {error.strerror or error}") from None
+
+    def _open(self, kind: str) -> socket.socket:
+        listening = _unbound()
         try:
             with self._directory.alone():
-                name = self.control_path.with_suffix(HTTP).name
-                self._directory.remove(name)
-                _bind_private(listening, self._directory.reached(name))
-                if self._readers is not None:
-                    self._let_in(self._readers, name)
-                self._http_name = name
+                self._bind(kind, listening)
+        except OSError:
+            listening.close()
+            raise
+        return listening
+
+    def open_again(self, kind: str) -> socket.socket | None:
+        """Binds a socket (CONTROL, HTTP) that somebody has deleted; None if it is there, or somebody is just changing
+        names here. To whom the link leads, `look` decides. Raises OSError.
+        """
+        name = self.control_path.name if kind == CONTROL and self.control_path is not None else ""
+        name = self._http_name if kind == HTTP else name
+        if not name or self._directory.is_socket(name):
+            return None
+        listening = _unbound()
+        try:
+            with self._directory.alone(wait=False):
+                self._bind(kind, listening)
         except OSError as error:
             listening.close()
-            raise CannotStart(f"the exporter's socket in {self.path}: {error.strerror or error}") from None
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
         return listening
+
+    def _bind(self, kind: str, listening: socket.socket) -> None:
+        """Gives the socket its name, and the readers their right to it."""
+        if kind == CONTROL:
+            self.control_path = self._bind_first_free(listening)
+            name = self.control_path.name
+        else:
+            assert self.control_path is not None
+            self._http_name = name = self.control_path.with_suffix(HTTP).name
+            self._directory.remove(name)
+            _bind_private(listening, self._directory.reached(name))
+        if self._readers is not None:
+            self._let_in(self._readers, name)
 
     def _let_in(self, group: int, socket_name: str) -> None:
         """The group may go through the directory, without seeing what is in it, and connect to this socket."""
@@ -445,6 +471,10 @@ def _is_shared(fd: int) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+def _unbound() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
 
 def _bind_private(control: socket.socket, path: str) -> None:

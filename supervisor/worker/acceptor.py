@@ -116,6 +116,10 @@ class Acceptor:
         retired = [listener for listener in self._listeners if listener._replace(spare=0) not in wanted]
         self._retired |= {self._listeners[listener]: old for listener in retired}
         self._retire_unused(old)
+        self.lend(lent)
+
+    def lend(self, lent: Mapping[Listener, socket.socket]) -> None:
+        """These too are accepted from, from now on."""
         self._listeners |= lent
         self._reserve()
         self._tell_lent(lent)
@@ -136,6 +140,13 @@ class Acceptor:
             if listener in self._listeners:
                 self._let_go(listener, empty=True)
         self._empty_queues()
+
+    def take_back(self, listeners: Iterable[Listener]) -> None:
+        """Closes our copies of these at once: another one accepts who waits."""
+        for listener in listeners:
+            if listener in self._listeners:
+                self._let_go(listener, empty=False)
+        self._reserve()
 
     def finish(self, empty: bool) -> None:
         """Gives all back for good; `empty`: but first accepts who waits."""

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -226,8 +226,7 @@ class Worker:
             case workerline.Prepare(config, anew):
                 self._prepare(config, None if anew else self._service)
             case workerline.Commit(generation, listeners, seed):
-                lent = {key: socket.socket(fileno=fd) for key, fd in zip(listeners, fds, strict=True)}
-                self._commit(generation, lent, seed)
+                self._commit(generation, _lent(listeners, fds), seed)
             case workerline.Abort():
                 self._abort()
             case workerline.Accept(allowed):
@@ -249,6 +248,10 @@ class Worker:
             case workerline.Close(generation, listeners):
                 self._acceptor.close(listeners)
                 self._tell(workerline.ListenersClosed(generation))
+            case workerline.Lend(listeners):
+                self._acceptor.lend(_lent(listeners, fds))
+            case workerline.TakeBack(listeners):
+                self._acceptor.take_back(listeners)
             case workerline.Leave(empty):
                 self._leave(empty)
             case workerline.CloseQueues():
@@ -422,3 +425,8 @@ class Worker:
         self._log.tell_left_out()
         self._context.count("log_lines_lost", amount=self._log.newly_lost())
         refresh_all(self._context.sessions.values())
+
+
+def _lent(listeners: Sequence[Listener], fds: Sequence[int]) -> dict[Listener, socket.socket]:
+    """Listening sockets that have come with a message."""
+    return {listener: socket.socket(fileno=fd) for listener, fd in zip(listeners, fds, strict=True)}

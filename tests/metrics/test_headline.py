@@ -20,6 +20,8 @@ WELL = {
     "load_hundredths": 142,
     "pressure_hundredths": 0,
 }
+MISSING = {"workers": 4, "workers_configured": 4, "workers_missing": 1, "workers_missing_since": int(NOW) - 187}
+"""One of those who are there only finishes its sessions."""
 FACTS: dict[str, Any] = {
     "variables": {"maxlocalload": 32, "maxpressure": 40},
     "vservs": [{"id": "v", "state": "online"}, {"id": "w", "state": "offline"}],
@@ -47,6 +49,8 @@ def said_of(gauges: dict[str, int], sessions: int, facts: dict[str, Any], *backe
         ({"load_state": 2, "load_hundredths": 3000}, 4, CLOSED, "Not accepting: load 30 near 32"),
         ({"load_state": 2, "pressure_hundredths": 9000}, 4, CLOSED, "Not accepting: pressure 90 ≥ 40"),
         ({"workers": 0}, 0, CLOSED, "Not accepting: no worker lives"),
+        (MISSING, 7, BUSY, "Serving 7 sessions; 1 of 4 workers is missing"),
+        (MISSING | {"workers_missing": 4}, 0, CLOSED, "Not accepting: no worker serves; 4 of 4 workers are missing"),
         ({"draining": 1}, 12, CLOSED, "Draining, 12 left"),
         ({"draining": 1, "load_state": 2}, 0, CLOSED, "Draining, nobody left"),
     ],
@@ -63,6 +67,9 @@ def test_details() -> None:
     assert said_of(WELL | {"session_state": 1}, 460, FACTS).detail == "Near the limit of 500."
     assert said_of(WELL | {"load_state": 1, "load_hundredths": 3000}, 4, FACTS).detail == (
         "The load is 30; at 32 nobody is accepted."
+    )
+    assert said_of(WELL | MISSING, 7, FACTS).detail == (
+        "Since 3m07s; the others accept who comes; no_birth or worker_retry in the log says why."
     )
     assert "below 28.8" in said_of(WELL | {"load_state": 2, "load_hundredths": 4000}, 4, FACTS).detail
 
@@ -146,6 +153,7 @@ def test_failing_backends_are_in_the_headline() -> None:
         ({"soonest_end": int(NOW) + 22 * 86400}, GOOD, "Serving 1 session"),
         ({"orders_not_kept": 1}, BUSY, "Serving 1 session; 1 order is not kept on disk"),
         ({"orders_not_kept": 3}, BUSY, "Serving 1 session; 3 orders are not kept on disk"),
+        ({"audit_not_written": 1}, BUSY, "Serving 1 session; 1 line of the audit log could not be written"),
         ({"soonest_end": int(NOW) - 60}, BUSY, "Serving 1 session; a certificate has expired"),
         ({"waiting": 17, "draining": 1}, CLOSED, "Draining, 1 left"),
     ],

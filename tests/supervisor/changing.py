@@ -218,7 +218,7 @@ class SimulatedPool:
 
     def __init__(self, source: SimulatedSource) -> None:
         self.workers: list[SimulatedWorker] = []
-        self.trouble = ""
+        self.trouble = self.shortage = ""
         self._source = source
 
     @property

@@ -184,3 +184,19 @@ def test_what_is_left_of_a_program_that_has_ended_is_nobody() -> None:
     assert _open(after, [listener], 1) is None
     after.let_go()
     assert told == []
+
+
+def test_a_deputy_is_lent_what_a_vacant_slot_has() -> None:
+    """Each socket of it once, beside its own, and told apart from them; also of a listener that comes later."""
+    listeners, first, late = Listeners(Binding()), _listener(free_port()), _listener(free_port(), "late")
+    assert _open(listeners, [first], 3) is None
+    listeners.deputies[1] = 0
+    assert _open(listeners, [late], 3) is None
+    lent = listeners.of_slot(0)
+    assert {one.fileno() for one in lent.values()} == {
+        one.fileno() for slot in (0, 1) for one in (listeners.of_slot(slot).values())
+    }
+    assert [key._replace(spare=0) for key in lent] == [first, first, late, late]
+    assert {key: lent[key] for key in lent if key.spare} == listeners.borrowed_from(1, listeners.copies())
+    assert set(listeners.of_slot(2)) == {first, late}
+    listeners.let_go()

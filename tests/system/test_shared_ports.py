@@ -1,6 +1,7 @@
 """Ports that another program of the same user has: the kernel shares them, and the log says so."""
 
 import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -71,11 +72,23 @@ def _check(rc: Path, run: Path, *options: str) -> tuple[int, str]:
 
 
 def test_check_with_a_ringd(tmp_path: Path) -> None:
-    """One that is there is no word worth, and does not mind."""
+    """One that is there is no word worth, and does not mind; one that was stopped is told, named or not: a start would
+    get no socket.
+    """
     rc = tmp_path / "rc"
     rc.write_text("set grace 1s\n")
     with RingDaemon(tmp_path) as ringd:
         assert _check(rc, tmp_path, "--ringd", str(ringd.socket)) == (0, "")
+        ringd.process.send_signal(signal.SIGSTOP)
+        try:
+            for named in (["--ringd", str(ringd.socket)], []):
+                code, told = _check(rc, tmp_path, *named)
+                assert code == 1
+                assert told.startswith(f"pproxy: ringd at {ringd.socket} does not answer within 2 s")
+        finally:
+            ringd.process.send_signal(signal.SIGCONT)
+        assert _check(rc, tmp_path) == (0, "")
+        assert not ringd.log("ring_peer_fault")
 
 
 def test_ringd_is_given_a_directory(tmp_path: Path) -> None:

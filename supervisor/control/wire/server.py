@@ -99,7 +99,7 @@ def _one_line(text: str) -> str:
 
 
 class ControlServer:
-    """Serves a listening unix socket, which stays the caller's."""
+    """Serves a listening unix socket."""
 
     def __init__(self, loop: Loop, listener: socket.socket, converse: Converse) -> None:
         self._loop = loop
@@ -109,6 +109,13 @@ class ControlServer:
         self._open = True
         listener.setblocking(False)
         loop.watch(listener, READ, self._accept)
+
+    def listen_at(self, listener: socket.socket) -> None:
+        """Serves another one from now on, in place of the one before, whose clients stay."""
+        self._loop.unwatch(self._listener)
+        self._listener.close()
+        self._listener = listener
+        self._accept_again()
 
     def flush(self, seconds: float = 1.0) -> None:
         """Sends what is still to be sent, for `seconds` at most; blocks. For the end of the master."""
