@@ -80,9 +80,8 @@ def _opened(path: Path, *, reads: bool) -> Iterator[Any]:
             yield connection
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        is_gone = isinstance(error, FileNotFoundError) or (inode and not _is_still(path, inode))
         code = (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY
-        if not reads and (is_gone or code in _DAMAGE or _is_empty(path)):
+        if not reads and (isinstance(error, FileNotFoundError) or code in _DAMAGE or _is_over(path, inode)):
             raise _Damaged(reason, inode) from None
         raise NotRemembered(reason) from None
 
@@ -94,11 +93,13 @@ def _is_still(path: Path, inode: int) -> bool:
         return False
 
 
-def _is_empty(path: Path) -> bool:
+def _is_over(path: Path, inode: int) -> bool:
+    """Whether it is empty, or another one stands there by now. One look: between two it may be put aside."""
     try:
-        return path.stat().st_size == 0
+        found = path.stat()
     except OSError:
-        return False
+        return inode != 0
+    return found.st_size == 0 or inode not in (0, found.st_ino)
 
 
 def _set_aside(path: Path, inode: int) -> bool:
