@@ -72,4 +72,5 @@ def fields(text: str) -> list[str]:
 
 def lines(sign: str, data: bytes) -> list[str]:
     """Octets as lines of a script."""
-    return [f"{sign} {shown(line)}" for line in data.split(b"\r\n") if line]
+    *whole, rest = data.split(b"\r\n")
+    return [f"{sign} {shown(line)}".rstrip() for line in (*whole, *([rest] if rest else ()))]

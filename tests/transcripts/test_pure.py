@@ -30,6 +30,11 @@ def test_transcript(tmp_path: Path, script: Script, pace: str) -> None:
 DIFFERENCES = {
     "another reply": (["S: +OK ready", "C: QUIT", "S: +OK farewell", "E: quit"], r"(?m)^-S: \+OK farewell\n"),
     "a reply too many": (["S: +OK ready", "C: QUIT", "E: quit"], r"(?m)^\+S: \+OK bye$"),
+    "an empty line too many": (
+        ["rc: backend conf b1 prot XPOP", "S: +OK ready", "C: USER ann", "C: PASS secret", "S: +OK send PASS"]
+        + ["B< ann", "B< $SID", "C! close", "B! closed", "E: client_closed"],
+        r"(?m)^\+B<$",
+    ),
     "another ending": (["S: +OK ready", "C: QUIT", "S: +OK bye", "E: client_closed"], r"(?m)^\+E: quit$"),
     "a session that goes on": (["S: +OK ready", "S! closed", "E: quit"], r"(?m)^\+E: auth_timeout$"),
     "a connection to the backend": (
