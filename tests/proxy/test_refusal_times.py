@@ -9,6 +9,7 @@ from popular.pdm.contract import PASSWORD, SCRAM, TOKEN, CannotTell, Module, Rou
 from popular.pdm.decision import Admitted, Decision, NobodyKnows, RefusedLogin, ToProve, Undecided
 from popular.protocol.scram import ScramClient, keys_of
 from popular.proxy.session.limits.contracts import NoLimits
+from popular.proxy.session.limits.login_orders import WorkerOrders
 from popular.proxy.session.limits.refusal_times import (
     AT_FIRST_SECONDS,
     MOST_SECONDS,
@@ -19,6 +20,7 @@ from popular.proxy.session.limits.refusal_times import (
 )
 from popular.proxy.session.machine.phases import EXCHANGING, GREETED, HELD, LEGAL, SIMULATING
 from popular.proxy.session.who import Who
+from supervisor.operatorstate import OperatorState, OrderEntry
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 
@@ -181,6 +183,20 @@ def test_a_stalled_module_makes_nobody_wait(turned: Turned) -> None:
     session.says(b"PASS wrong\r\n")
     assert turned.decided(session, UNKNOWN, 4.0)[-1] == ("send", WRONG)
     assert turned.refused(KNOWN, 0.01) == pytest.approx(MOST_SECONDS)
+
+
+def test_what_the_operator_holds_is_no_measure(turned: Turned) -> None:
+    """Else whoever is refused after that would wait for as long as one user was held."""
+    operator = OperatorState([OrderEntry("user hold", "default:ann", {"seconds": 30})])
+    session = turned.session(orders=WorkerOrders(operator, lambda _: None))
+    session.says(b"PASS right\r\n")
+    turned.decided(session, Admitted(Route("pop"), "first", "first"), 0.01)
+    turned.now += 20.0
+    operator.change([OrderEntry("user hold", "default:ann")])
+    session.released()
+    for reply in (b"+OK\r\n", b"+OK\r\n", b"-ERR [AUTH] no\r\n"):
+        session.backend_says(reply)
+    assert turned.times.of_refusals() == AT_FIRST_SECONDS
 
 
 def test_who_is_right_waits_for_nothing(turned: Turned) -> None:

@@ -1,6 +1,7 @@
 """What a session makes of how well its backend is, and what the breaker hears of the session."""
 
 from binascii import b2a_base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.machine.phases import CONNECTING, ENDED, GREETED
 from supervisor.operatorstate import OperatorState, OrderEntry
 from tests.proxy.session_double import PureSession
-from tests.proxy.session_rules import rules
+from tests.proxy.session_rules import backend, rules
 
 LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
 
@@ -243,3 +244,14 @@ def test_they_go_to_its_backup_if_there_is_one() -> None:
     assert ("send", LATER) in done
     _, done = led_to("twin", twin=Ill(down=False))
     assert done[0] == ("connect", "twin", True)
+
+
+def test_a_backups_own_backup_takes_nobody_from_it() -> None:
+    """Two that are each other's would send him round and round."""
+    other, ill = replace(backend("other"), backup="pop"), dict.fromkeys(("twin", "other"), Ill(down=True))
+    session = PureSession(rules(backends={**rules().backends, "other": other}), health=ill)
+    session.begin()
+    session.says(b"USER ann\r\nPASS secret\r\n")
+    done = session.decided(Admitted(Route("twin"), "m", "m"))
+    assert [verb[2]["backup"] for verb in done if verb[1] == "backup_used"] == ["other"]
+    assert done[-2:] == [("send", LATER), ("finish", "backend_failed")]

@@ -31,8 +31,10 @@ DIFFERENCES = {
     "another reply": (["S: +OK ready", "C: QUIT", "S: +OK farewell", "E: quit"], r"(?m)^-S: \+OK farewell\n"),
     "a reply too many": (["S: +OK ready", "C: QUIT", "E: quit"], r"(?m)^\+S: \+OK bye$"),
     "an empty line too many": (
-        ["rc: backend conf b1 prot XPOP", "S: +OK ready", "C: USER ann", "C: PASS secret", "S: +OK send PASS"]
-        + ["B< ann", "B< $SID", "C! close", "B! closed", "E: client_closed"],
+        [
+            *("rc: backend conf b1 prot XPOP", "S: +OK ready", "C: USER ann", "C: PASS secret", "S: +OK send PASS"),
+            *("B< ann", "B< $SID", "C! close", "B! closed", "E: client_closed"),
+        ],
         r"(?m)^\+B<$",
     ),
     "another ending": (["S: +OK ready", "C: QUIT", "S: +OK bye", "E: client_closed"], r"(?m)^\+E: quit$"),
