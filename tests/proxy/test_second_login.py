@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.contract import PASSWORD, TOKEN, Route
+from popular.pdm.contract import PASSWORD, SCRAM, TOKEN, Route
 from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
 from popular.proxy.session.machine.phases import EXCHANGING, GREETED, HELD, Phase
+from popular.proxy.settings.mechanisms import USER_AND_PASS
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
@@ -30,6 +31,15 @@ from tests.proxy.test_session_machine import (
 from tests.proxy.test_sessions_health import Ill
 
 SAID = b"USER ann\r\nPASS secret\r\n"
+
+
+def test_a_session_begins_with_nothing() -> None:
+    """All fields are there, and none says that anything has happened."""
+    machine = begun().machine
+    slots = [name for part in type(machine).__mro__ for name in getattr(part, "__slots__", ())]
+    fields = {name: getattr(machine, name) for name in slots}
+    told = {name for name, value in fields.items() if not name.startswith("_") and value}
+    assert told == {"peer_ip", "peer_port", "phase"}
 
 
 def test_the_backup_takes_each_login() -> None:
@@ -110,6 +120,15 @@ def test_who_goes_on_by_user_and_pass_is_sent_no_challenge() -> None:
     assert session.decided(NobodyKnows())[-1] == ("send", WRONG)
 
 
+def test_nor_is_he_who_has_shown_no_name() -> None:
+    """An exchange that is faulty is over, with all that came of it."""
+    session = begun(takes=frozenset({SCRAM, PASSWORD}), mechanisms=("plain", "scram-sha-256", USER_AND_PASS))
+    session.says(b"AUTH SCRAM-SHA-256 " + b64encode(b"n,,n=a\x01b,r=nonce") + b"\r\n")
+    assert session.machine.phase is GREETED
+    session.says(SAID)
+    assert session.decided(NobodyKnows())[-1] == ("send", WRONG)
+
+
 def test_nor_is_it_counted_as_a_login_by_auth() -> None:
     """The mechanism was that of the login which failed."""
     session = after(by_auth(), "decided", NobodyKnows())
@@ -122,7 +141,6 @@ def test_nor_is_it_counted_as_a_login_by_auth() -> None:
 
 def test_auth_forgets_whom_user_has_named() -> None:
     """Nobody is known before he has shown a name: log and table would show another user."""
-    assert (begun().machine.user, begun().machine.mechanism) == ("", "")
     session = after(begun(), "says", b"USER ann\r\nAUTH PLAIN\r\n")
     assert session.machine.phase is EXCHANGING
     assert (session.machine.user, session.machine.namespace) == ("", "")

@@ -461,6 +461,16 @@ def test_pop3s_greets_in_tls() -> None:
     assert begun(protocol=POP3S).tls_up() == [("send", b"+OK ready\r\n")]
 
 
+@pytest.mark.parametrize("other", [{"protocol": POP3S}, {"starttls": "optional"}])
+def test_what_lies_there_before_tls_ends_it(other: dict[str, Any]) -> None:
+    """Nobody reads a client in clear that begins TLS; what came all the same is not taken for what it says in TLS."""
+    session = begun(**other)
+    if not session.verbs.waits:
+        session.says(b"STLS\r\n")
+    session.machine.lines.feed(b"QUIT\r\n")
+    assert session.tls_up() == [("finish", "plaintext_after_stls")]
+
+
 def test_no_tls_no_session() -> None:
     """It is counted and told to the operator, and nothing is said to the client."""
     fields = {"client": "192.0.2.1", "vserv": "v1", "why": "version", "reason": "too old"}

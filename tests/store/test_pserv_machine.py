@@ -213,6 +213,7 @@ def test_a_whole_session() -> None:
     assert script.tell("proceed") == [SLOWNESS, ("read_on",)]
     assert script.tell("piece", b"ect\r\n.\r\n", last=True) == [FACT, ("send_content", b"ect\r\n.\r\n")]
     assert script.now == (Phase.SERVING, Want.ROOM)
+    assert script.machine.retrieved == 1
     assert script.tell("proceed") == [("open_message", MESSAGES[1], 0), SLOWNESS]
     assert script.tell("piece", b".\r\n", last=True)[1] == ("send", b"+OK top of the message follows\r\n")
     assert script.tell("proceed") == [("update", [], [MESSAGES[0]]), SLOWNESS]
