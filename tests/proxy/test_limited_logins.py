@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from popular.pdm.contract import CannotTell, UserLimits
-from popular.pdm.decision import NobodyKnows, RefusedLogin
+from popular.pdm.decision import Decision, NobodyKnows, RefusedLogin
 from popular.protocol.replies import Code
 from popular.proxy.session.limits.contracts import Hindrance, NoLimits
+from popular.proxy.session.machine.phases import SIMULATING
 from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import OF_VSERV, USER_SESSIONS
 from tests.proxy.session_double import PureSession
-from tests.proxy.test_session_machine import admitted, after, asking, at_backend, logging_in
+from tests.proxy.test_session_machine import Limited, admitted, after, asking, at_backend, logging_in
 
 
 class Listening(NoLimits):
@@ -51,6 +52,17 @@ def test_of_each_login_that_fails_is_heard_once(how: str) -> None:
     limits = Listening()
     fails(how, limits)
     assert limits.out == [0]
+
+
+@pytest.mark.parametrize("decision", [CannotTell("m: away"), admitted("pop")])
+def test_an_empty_mailbox_instead_of_an_error_is_no_guess(decision: Decision) -> None:
+    """With `softfail` nobody could tell either whether the password is right."""
+    limits = Limited()
+    session = after(asking(limits=limits, softfail=True), "decided", decision)
+    if session.verbs.waits:
+        session.backend_failed("refused")
+    assert session.machine.phase is SIMULATING
+    assert limits.words() == ["charge_guess", "give_guess_back"]
 
 
 def test_of_who_comes_in_it_is_not() -> None:

@@ -110,12 +110,16 @@ def test_who_was_refused_behind_a_challenge_may_show_another_token() -> None:
     assert session.says(b64encode(b"user=ann\x01auth=Bearer y\x01\x01") + b"\r\n")[0][0] == "ask"
 
 
-def test_who_goes_on_by_user_and_pass_is_sent_no_challenge() -> None:
-    """That was for the token which he has shown before."""
+@pytest.mark.parametrize("cancels", [True, False])
+def test_who_goes_on_by_user_and_pass_is_sent_no_challenge(cancels: bool) -> None:
+    """That was for a token, which he has shown before, or was about to."""
     session = after(begun(protocol=POP3S, takes=frozenset({TOKEN, PASSWORD})), "tls_up")
-    session.says(b"AUTH XOAUTH2 " + b64encode(b"user=ann\x01auth=Bearer x\x01\x01") + b"\r\n")
-    session.decided(NobodyKnows())
-    assert session.says(b"\r\n") == [("send", WRONG)]
+    if cancels:
+        session.says(b"AUTH XOAUTH2\r\n*\r\n")
+    else:
+        session.says(b"AUTH XOAUTH2 " + b64encode(b"user=ann\x01auth=Bearer x\x01\x01") + b"\r\n")
+        session.decided(NobodyKnows())
+        assert session.says(b"\r\n") == [("send", WRONG)]
     session.says(SAID)
     assert session.decided(NobodyKnows())[-1] == ("send", WRONG)
 

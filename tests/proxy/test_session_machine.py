@@ -334,6 +334,12 @@ def test_each_command_before_the_login_is_answered(verb: Verb) -> None:
     assert session.says(f"{words}\r\n".encode())[0][0] == "send"
 
 
+@pytest.mark.parametrize("line", [b"USERS ann", b"PASSWORD secret", b"USE ann", b"PAS", b"USER\tann"])
+def test_what_only_looks_like_a_command_is_none(line: bytes) -> None:
+    """USER and PASS are found by their first four octets, and only where a blank follows."""
+    assert after(begun(), "says", b"USER ann\r\n").says(line + b"\r\n") == [("send", b"-ERR unknown command\r\n")]
+
+
 def test_too_many_commands_before_the_login_end_it() -> None:
     """One more than maxcommands, whatever they are; after the login there is no limit."""
     session = begun(maxcommands=3)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.contract import Route
+from popular.pdm.contract import Route, UserLimits
 from popular.pdm.decision import Admitted
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend.contracts import AS_PROBE, NOT_NOW, WELCOME, BackendFailure, HealthKnowledge
@@ -255,3 +255,16 @@ def test_a_backups_own_backup_takes_nobody_from_it() -> None:
     done = session.decided(Admitted(Route("twin"), "m", "m"))
     assert [verb[2]["backup"] for verb in done if verb[1] == "backup_used"] == ["other"]
     assert done[-2:] == [("send", LATER), ("finish", "backend_failed")]
+
+
+@pytest.mark.parametrize(("account", "name"), [("", "ann"), ("ann.b", "ann.b")])
+def test_whom_a_failure_turns_away_is_noted(account: str, name: str) -> None:
+    """As his module spells him, so that he is one however he writes himself."""
+    noted: list[tuple[str, str]] = []
+    session = PureSession(rules())
+    session.machine._around.backend_runtimes["pop"].note_affected = lambda *whom: noted.append(whom)
+    session.begin()
+    session.says(b"USER ann\r\nPASS secret\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m", limits=UserLimits(account=account)))
+    session.backend_failed("no answer in time", "timeout")
+    assert noted == [("default", name)]
