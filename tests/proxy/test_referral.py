@@ -148,6 +148,18 @@ def test_a_drained_backend_takes_nobody_who_is_referred() -> None:
     assert session.verbs.ending == "drained"
 
 
+def test_who_is_referred_without_a_secret_of_his_comes_in_nowhere() -> None:
+    """His backend has let in whom we named; the other one asks for his password, and nobody has shown that."""
+    session = PureSession(rules(backends={**rules().backends, "pop": kept("master")}))
+    session.begin()
+    session.says(b"USER ann\r\nPASS s3cret\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m", vouched=True))
+    session.backend_says(OK)
+    done = session.backend_says(REFERRAL)
+    assert done[-1] == ("finish", "no_secret")
+    assert ("note", messages.NO_SECRET.name, {"user": "ann", "backend": "other"}) in done
+
+
 def test_one_that_is_not_allowed_is_nobodys_wrong_password() -> None:
     """The log says where to, and what would allow it."""
     session = at(b"-ERR [REFERRAL/joe@192.0.2.66:1110] Referral\r\n")

@@ -8,6 +8,7 @@ import pytest
 
 from popular.pdm.contract import PASSWORD, SCRAM, TOKEN, Route
 from popular.pdm.decision import Admitted, NobodyKnows, RefusedLogin
+from popular.protocol.sasl import LONGEST_NAME
 from popular.proxy.session.machine.phases import EXCHANGING, GREETED, HELD, Phase
 from popular.proxy.settings.mechanisms import USER_AND_PASS
 from popular.proxy.settings.vserv import POP3S
@@ -127,7 +128,7 @@ def test_who_goes_on_by_user_and_pass_is_sent_no_challenge(cancels: bool) -> Non
 def test_nor_is_he_who_has_shown_no_name() -> None:
     """An exchange that is faulty is over, with all that came of it."""
     session = begun(takes=frozenset({SCRAM, PASSWORD}), mechanisms=("plain", "scram-sha-256", USER_AND_PASS))
-    session.says(b"AUTH SCRAM-SHA-256 " + b64encode(b"n,,n=a\x01b,r=nonce") + b"\r\n")
+    session.says(b"AUTH SCRAM-SHA-256 " + b64encode(b"n,,n=" + b"a" * (LONGEST_NAME + 1) + b",r=nonce") + b"\r\n")
     assert session.machine.phase is GREETED
     session.says(SAID)
     assert session.decided(NobodyKnows())[-1] == ("send", WRONG)
