@@ -430,6 +430,18 @@ def test_nobody_is_asked_for_a_client_that_is_gone() -> None:
     assert session.decided(NobodyKnows())[-1] == ("finish", "client_closed")
 
 
+def test_a_line_behind_another_is_not_answered_at_once() -> None:
+    """Nor is one whose beginning has come already, nor while somebody else is asked."""
+    session = begun()
+    assert session.machine.answers()
+    session.says(b"USER a")
+    assert not session.machine.answers()
+    session.says(b"nn\r\n")
+    assert session.machine.answers()
+    session.says(b"PASS secret\r\n")
+    assert not session.machine.answers()
+
+
 def test_whoever_is_far_ahead_is_not_read() -> None:
     """What is held for a client that does not wait for its answers is bounded."""
     session = asking()

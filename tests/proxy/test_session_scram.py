@@ -246,6 +246,14 @@ def test_a_lock_does_not_tell_whether_the_password_is_right(user: str, password:
     assert said(session.decided(verb[1])) == WRONG
 
 
+@pytest.mark.parametrize("decision", [NobodyKnows(), RefusedLogin("users"), Undecided("db: it is down")])
+def test_orders_concern_nobody_whom_no_module_lets_in(decision: Decision) -> None:
+    """They are challenged and refused as where nothing is ordered."""
+    session, client = asked(orders=locked_ann())
+    final = client.final(challenge(session.decided(decision)))
+    assert session.says(coded(final) + b"\r\n") == [("take_as_decided", decision)]
+
+
 def test_a_lock_that_is_said_in_the_middle() -> None:
     """After the challenge, before the proof."""
     operator = OperatorState([])
