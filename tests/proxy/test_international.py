@@ -96,6 +96,14 @@ def test_the_backend_is_told_in_front_of_the_login(reply: bytes) -> None:
     assert one.machine.phase is RELAYING
 
 
+@pytest.mark.parametrize(("line", "more"), [(b"UTF8", b"UTF8\r\n"), (b"LANG de", b"LANG de\r\n")])
+def test_either_is_told_alone(line: bytes, more: bytes) -> None:
+    """Nothing that the client has not said."""
+    one = session()
+    said(one, line)
+    assert told(one) == [more, *LOGIN]
+
+
 def test_behind_xclient_and_in_front_of_both_in_one_piece() -> None:
     """Wherever the login begins."""
     one = session(pipelining="on")

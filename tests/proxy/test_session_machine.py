@@ -17,10 +17,11 @@ from popular.pdm.libpdm_http import request_headers
 from popular.protocol.commands import VERBS, State, Verb
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
+from popular.protocol.sasl import LONGEST_NAME, BadResponse
 from popular.proxy.session.backend.contracts import OURS
 from popular.proxy.session.backend.rejections import ENOUGH, UnexplainedRejections
 from popular.proxy.session.limits.contracts import NO_LIMITS, Hindrance, LoginLimits, NoLimits
-from popular.proxy.session.machine.authorization import LINES_A_TURN
+from popular.proxy.session.machine.authorization import LINES_A_TURN, name_of
 from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.machine.machine import COMMITTING, LINGERING, QUIT_ANSWERED
 from popular.proxy.session.machine.machine_state import MOST_HELD
@@ -338,6 +339,14 @@ def test_each_command_before_the_login_is_answered(verb: Verb) -> None:
 def test_what_only_looks_like_a_command_is_none(line: bytes) -> None:
     """USER and PASS are found by their first four octets, and only where a blank follows."""
     assert after(begun(), "says", b"USER ann\r\n").says(line + b"\r\n") == [("send", b"-ERR unknown command\r\n")]
+
+
+@pytest.mark.parametrize("name", ["a" * LONGEST_NAME, "é" * (LONGEST_NAME // 2)])
+def test_a_name_may_be_so_long_and_no_longer(name: str) -> None:
+    """In octets, whatever letters it has. By AUTH: in the line of USER there is no room for it."""
+    assert name_of(name.encode()) == name
+    with pytest.raises(BadResponse, match="too long"):
+        name_of(name.encode() + b"x")
 
 
 def test_too_many_commands_before_the_login_end_it() -> None:

@@ -345,6 +345,9 @@ def test_odd_files_are_noted_up_to_a_number() -> None:
         assert len(notes) == MOST_NOTES + 1
         assert notes[0] == {"mailbox": "3/joe", "file": "f0", "reason": "d---"}
         assert notes[-1] == {"mailbox": "3/joe", "file": f"f{MOST_NOTES}", "reason": "and 10 more files"}
+    script = Script(REQUEST)
+    script.verbs.take()
+    assert [words[0] for words in script.tell("opened", MESSAGES, odd[:MOST_NOTES])].count("note") == MOST_NOTES
 
 
 def test_a_slow_disk_is_owned_up_to() -> None:
