@@ -162,12 +162,14 @@ def test_the_limits_of_one_login_are_not_those_of_the_next() -> None:
     assert session.machine.phase is CONNECTING
 
 
-def test_a_drain_can_show_an_empty_mailbox() -> None:
-    """`new fake`: no backend is connected to."""
+@pytest.mark.parametrize(("target", "shown"), [("", "ann"), ("ann2", "ann2")])
+def test_a_drain_can_show_an_empty_mailbox(target: str, shown: str) -> None:
+    """`new fake`: no backend is connected to; log and table show where he would be."""
     session = Site(OrderEntry("backend drain", "pop", {"new": "fake"})).session()
-    session.decided(ADMITTED)
+    session.decided(Admitted(Route("pop", target=target), "m", "m"))
     assert session.machine.phase is SIMULATING
     assert session.verbs.backend is None
+    assert (session.machine.backend_id, session.machine.target) == ("pop", shown)
 
 
 def test_the_fallback_obeys_too() -> None:

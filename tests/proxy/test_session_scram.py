@@ -379,6 +379,14 @@ def test_a_server_that_does_not_let_in(decision: Decision, reply: bytes) -> None
         assert session.says(AUTH + coded(b"n,,n=ann,r=x") + b"\r\n")[-1][0] == "ask"
 
 
+def test_as_long_as_a_message_may_be_it_is_handed_on() -> None:
+    """Octet for octet."""
+    session, _client = asked()
+    session.decided(handed_on(b"one"))
+    (verb,) = session.says(coded(bytes(LONGEST_MESSAGE)) + b"\r\n")
+    assert verb[1].proof.said == bytes(LONGEST_MESSAGE)
+
+
 @pytest.mark.parametrize("response", [b"*", b"!!!", coded(bytes(LONGEST_MESSAGE + 1))], ids=["*", "!!!", "too long"])
 def test_a_client_that_gives_up_an_exchange_of_a_server(response: bytes) -> None:
     """Nobody is asked, and an answer that comes late lets nobody in."""
