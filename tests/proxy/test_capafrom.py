@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from popular.pdm.contract import CERTIFICATE, PASSWORD
 from popular.protocol.capabilities import (
     NOBODY_KNOWS,
     Common,
@@ -15,6 +16,7 @@ from popular.protocol.capabilities import (
     with_logins,
 )
 from popular.proxy.checks.drift import promised
+from popular.proxy.settings.vserv import POP3S
 from tests.proxy.console import Console
 from tests.proxy.session_double import Known, PureSession
 from tests.proxy.session_rules import BACKENDS, rules
@@ -90,6 +92,19 @@ def test_where_stls_must_come_first_no_pipelining_is_offered_either() -> None:
     said = capa(lines, capafrom="backends", starttls="force")
     assert b"STLS" in said
     assert b"PIPELINING" not in said
+
+
+@pytest.mark.parametrize(("name", "ways"), [("", b"PLAIN"), ("ann", b"PLAIN EXTERNAL")])
+def test_a_certificate_is_offered_to_whom_it_serves(name: str, ways: bytes) -> None:
+    """In TLS, to a client that has shown one, as with a set."""
+    takes = frozenset({PASSWORD, CERTIFICATE})
+    given: dict[str, Any] = {"capafrom": "backends", "clientcert": "optional", "mechanisms": ("plain", "external")}
+    announced = {ident: Known("off", lines=("TOP",)) for ident in BACKENDS}
+    session = PureSession(rules(protocol=POP3S, takes=takes, **given), announced=announced)
+    session.begin()
+    session.tls_up(name)
+    session.says(b"CAPA\r\n")
+    assert b"\r\nSASL " + ways + b"\r\n" in session.verbs.to_client
 
 
 def test_who_follows_the_backends_promises_nothing_else() -> None:

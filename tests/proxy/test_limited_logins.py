@@ -65,6 +65,16 @@ def test_an_empty_mailbox_instead_of_an_error_is_no_guess(decision: Decision) ->
     assert limits.words() == ["charge_guess", "give_guess_back"]
 
 
+@pytest.mark.parametrize("counts", ["counts_guesses", "counts_sessions"])
+def test_who_comes_in_is_told_to_limits_of_either_kind(counts: str) -> None:
+    """A right password ends what wrong ones have cost; a session counts among the user's."""
+    limits = Limited()
+    limits.counts_guesses = limits.counts_sessions = False
+    setattr(limits, counts, True)
+    at_backend("fake", limits=limits)
+    assert limits.words()[-1] == "comes_in"
+
+
 def test_of_who_comes_in_it_is_not() -> None:
     """His session counts for as long as it lasts."""
     limits = Listening()

@@ -558,6 +558,16 @@ def test_a_module_that_cannot_tell() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [({"reason": "disk full", "text": "wait"}, "disk full"), ({"text": "wait"}, "wait"), ({}, "SYS/TEMP")],
+)
+def test_why_a_module_refuses_for_now_is_in_the_log(said: dict[str, str], told: str) -> None:
+    """By what it has for the operator; else by what the client hears."""
+    note = ("note", "module_failed", {"user": "ann", "reason": f"m: {told}"})
+    assert asking().decided(RefusedLogin("m", code="SYS/TEMP", **said))[0] == note
+
+
 @pytest.mark.parametrize("wait", [0.0, 2.0])
 def test_a_module_that_says_nothing_of_the_password_is_no_wrong_login(wait: float) -> None:
     """In its own words, and its own time; he may try again, and no guess is charged."""
@@ -1095,6 +1105,22 @@ def test_a_backend_that_cannot_do_with_both_at_once(
     assert next(verb for verb in done if verb[0] == "send")[1].startswith(b"-ERR [SYS/TEMP] ")
     assert ("finish", "backend_failed") in done
     assert known.pipelines() == (pipelining == "on")
+
+
+@pytest.mark.parametrize("greets", [True, False])
+def test_what_fails_before_that_says_nothing_of_it(greets: bool) -> None:
+    """A backend that is away, or turns the client away, was told neither."""
+    known = Known("auto")
+    session = PureSession(rules(), announced={"pop": known})
+    session.begin()
+    session.says(b"USER ann\r\nPASS secret\r\n")
+    session.decided(admitted("pop"))
+    if greets:
+        session.backend_says(b"-ERR [SYS/TEMP] too many\r\n")
+    else:
+        session.backend_failed("Connection refused")
+    assert session.verbs.ending == "backend_failed"
+    assert known.pipelines()
 
 
 def test_a_refused_user_is_no_misbehaviour() -> None:
