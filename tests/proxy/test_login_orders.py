@@ -121,6 +121,16 @@ def test_who_has_waited_as_long_as_may_be_is_not_released_again() -> None:
     assert session.machine.phase is CONNECTING
 
 
+def test_who_is_held_back_for_a_wrong_password_waits_for_no_order() -> None:
+    """It would be a way round the pause."""
+    session = Site().session()
+    session.decided(RefusedLogin("m", wait=3.0))
+    assert session.machine.phase is HELD
+    assert not session.machine.awaits_release()
+    session.machine.released()
+    assert session.machine.phase is HELD
+
+
 def test_a_lock_that_has_ended_hides_no_other() -> None:
     """One of the name that he has written is over; that of his account is not."""
     ended_lock, lock = OrderEntry("user lock", "default:ANN", {"until": wall() - 1}), OrderEntry("user lock", KEY, {})

@@ -23,6 +23,7 @@ from popular.proxy.session.who import Who
 from supervisor.operatorstate import OperatorState, OrderEntry
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
+from tests.proxy.test_session_scram import handed_on
 
 WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
 KNOWN, UNKNOWN, LOCKED = RefusedLogin("first"), NobodyKnows(), RefusedLogin("first", locked=True)
@@ -248,6 +249,17 @@ def test_challenges_of_scram_take_as_long(turned: Turned, decision: Decision, af
     else:
         assert verbs[-1] == ("hold", pytest.approx(AT_FIRST_SECONDS))
     assert all(move in LEGAL[before] for before, move in session.moves)
+
+
+def test_what_a_server_says_to_a_proof_waits_for_nothing(turned: Turned) -> None:
+    """Only who has the password comes so far."""
+    session = PureSession(rules(takes=frozenset({SCRAM}), mechanisms=("scram-sha-256",)), times=turned.times)
+    session.begin()
+    session.says(b"AUTH SCRAM-SHA-256 " + base64.b64encode(ScramClient("ann", "x", "nonce").first()) + b"\r\n")
+    assert session.decided(handed_on(b"one"))[-1][0] == "hold"
+    session.expired("step")
+    session.says(base64.b64encode(b"two") + b"\r\n")
+    assert session.decided(handed_on(b"three")) == [("send", b"+ " + base64.b64encode(b"three") + b"\r\n")]
 
 
 def test_a_challenge_that_waits_is_let_go_of(turned: Turned) -> None:

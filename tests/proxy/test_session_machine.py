@@ -895,6 +895,21 @@ def test_users_whom_it_has_let_in_show_it() -> None:
     assert [len(tried(rejections, name)) for name in names] == [4] * (ENOUGH - 1) + [6]
 
 
+def test_a_password_of_ours_shows_nothing_of_the_users_own() -> None:
+    """One whom it lets in by a password of his module's is no sign that it lets in others."""
+    rejections = UnexplainedRejections()
+    for name in [f"u{number}" for number in range(ENOUGH)]:
+        tried(rejections, name)
+    session = PureSession(rules(), rejections={"pop": rejections})
+    session.begin()
+    session.says(b"USER bob\r\nPASS secret\r\n")
+    session.decided(admitted("pop", secret=Secret(b"0urs")))
+    for _ in range(3):
+        session.backend_says(OK)
+    assert session.machine.phase is RELAYING
+    assert rejections.of_everybody
+
+
 def test_a_password_of_ours_that_the_backend_refuses() -> None:
     """The client's was right: it is told to come again, and the operator what the backend said."""
     session = asking()
