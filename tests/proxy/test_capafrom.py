@@ -16,6 +16,7 @@ from popular.protocol.capabilities import (
     with_logins,
 )
 from popular.proxy.checks.drift import promised
+from popular.proxy.settings.mechanisms import USER_AND_PASS
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.console import Console
 from tests.proxy.session_double import Known, PureSession
@@ -105,6 +106,12 @@ def test_a_certificate_is_offered_to_whom_it_serves(name: str, ways: bytes) -> N
     session.tls_up(name)
     session.says(b"CAPA\r\n")
     assert b"\r\nSASL " + ways + b"\r\n" in session.verbs.to_client
+
+
+@pytest.mark.parametrize("ways", [("plain",), (USER_AND_PASS,)])
+def test_whoever_may_log_in_may_do_it_in_one_piece(ways: tuple[str, ...]) -> None:
+    """By any way that there is."""
+    assert b"PIPELINING" in capa({}, mechanisms=ways)
 
 
 def test_who_follows_the_backends_promises_nothing_else() -> None:

@@ -113,6 +113,14 @@ def test_behind_xclient_and_in_front_of_both_in_one_piece() -> None:
     assert rest == [b"UTF8\r\n", b"".join(LOGIN)]
 
 
+def test_what_was_chosen_stays_until_something_else_is() -> None:
+    """A listing, and a language that there is not, change nothing."""
+    one = session()
+    for line in (b"LANG de", b"LANG", b"LANG xx"):
+        said(one, line)
+    assert told(one) == [b"LANG de\r\n", *LOGIN]
+
+
 def test_in_tls_behind_the_handshake() -> None:
     """RFC 2595 section 4: what was said before counts for nothing."""
     one = session()

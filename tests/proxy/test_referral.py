@@ -148,6 +148,23 @@ def test_a_drained_backend_takes_nobody_who_is_referred() -> None:
     assert session.verbs.ending == "drained"
 
 
+def test_a_drain_that_comes_meanwhile_keeps_nobody_from_another_address() -> None:
+    """Of the same backend: there he is, and no new one."""
+    operator = OperatorState([])
+    orders = WorkerOrders(operator, lambda _: None)
+    said_by = replace(backend("pop"), referrals=(servers("127.0.0.9:1112"),))
+    session = PureSession(rules(backends={**rules().backends, "pop": said_by}), orders=orders)
+    session.begin()
+    session.says(b"USER ann\r\nPASS s3cret\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    session.backend_says(OK)
+    entry = OrderEntry("backend drain", "pop", {"new": "refuse"})
+    operator.change([entry])
+    orders.changed([entry])
+    session.backend_says(b"-ERR [REFERRAL/joe@127.0.0.9:1112] Referral\r\n")
+    assert session.verbs.asked == ("pop", True)
+
+
 def test_who_is_referred_without_a_secret_of_his_comes_in_nowhere() -> None:
     """His backend has let in whom we named; the other one asks for his password, and nobody has shown that."""
     session = PureSession(rules(backends={**rules().backends, "pop": kept("master")}))

@@ -103,6 +103,14 @@ def test_a_modules_words_are_said_once() -> None:
     assert session.decided(NobodyKnows())[-1] == ("send", WRONG)
 
 
+def test_who_is_refused_for_now_is_told_at_once() -> None:
+    """A challenge is for whose token is wrong (RFC 7628 section 3.2.3)."""
+    session = by_token()
+    ((_, said),) = [verb for verb in session.decided(RefusedLogin("m", code="SYS/TEMP")) if verb[0] == "send"]
+    assert said.startswith(b"-ERR [SYS/TEMP] ")
+    assert session.machine.phase is GREETED
+
+
 def test_who_was_refused_behind_a_challenge_may_show_another_token() -> None:
     """What it answers to a challenge is looked at again: the refusal was that of the one before."""
     session = after(by_token(), "decided", NobodyKnows())

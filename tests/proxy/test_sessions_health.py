@@ -152,6 +152,13 @@ def test_the_breaker_hears_of_whom_a_failure_is(name: str) -> None:
     assert [reason for _, reason in known.told] == ["no connection in time", "ann2: -ERR [SYS/TEMP] not now"]
 
 
+def test_a_greeting_that_is_none_is_nobodys() -> None:
+    """The backend turns everybody away, and has not heard yet who this is."""
+    known = Ill(down=False)
+    led(known, Route("pop"))[0].backend_says(b"-ERR [SYS/TEMP] busy\r\n")
+    assert known.told == [("192.0.2.1", "-ERR [SYS/TEMP] busy")]
+
+
 @pytest.mark.parametrize("said", [b"-ERR [AUTH] no", b"-ERR no", b"-ERR [IN-USE] wait"])
 def test_a_backend_that_refuses_a_user_is_there(said: bytes) -> None:
     """Whatever he has done wrong; where the fault is the backend's own, it has failed."""

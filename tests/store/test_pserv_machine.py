@@ -321,6 +321,13 @@ def test_many_small_answers_are_given_in_turns_too() -> None:
     assert script.now == (Phase.SERVING, Want.OCTETS)
 
 
+def test_a_turn_that_leaves_nothing_is_the_last() -> None:
+    """Others are not waited for where nothing is left to be answered."""
+    script = in_transaction()
+    assert script.says(b"NOOP\r\n" * LINES_A_TURN) == [("send", b"+OK\r\n" * LINES_A_TURN)]
+    assert script.now == (Phase.SERVING, Want.OCTETS)
+
+
 # The disk
 
 
