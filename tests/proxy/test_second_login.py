@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from popular.proxy.session.machine.phases import EXCHANGING, GREETED, HELD, Phas
 from popular.proxy.settings.mechanisms import USER_AND_PASS
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import PureSession
-from tests.proxy.session_rules import rules
+from tests.proxy.session_rules import backend, rules
 from tests.proxy.test_session_machine import (
     OK,
     REFERRAL,
@@ -101,6 +102,20 @@ def test_a_modules_words_are_said_once() -> None:
     assert session.verbs.to_client.endswith(b"-ERR [AUTH] ann is on leave\r\n")
     session.says(SAID)
     assert session.decided(NobodyKnows())[-1] == ("send", WRONG)
+
+
+def test_whose_token_the_backend_refuses_is_told_at_once() -> None:
+    """The exchange with us is over: a module has let him in."""
+    there = replace(backend("pop"), login="xoauth2")
+    session = after(
+        begun(protocol=POP3S, takes=frozenset({TOKEN}), backends={**rules().backends, "pop": there}), "tls_up"
+    )
+    session.says(b"AUTH XOAUTH2 " + b64encode(b"user=ann\x01auth=Bearer x\x01\x01") + b"\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    for reply in (OK, b"+ \r\n", b"-ERR [AUTH] no\r\n"):
+        session.backend_says(reply)
+    assert session.verbs.to_client.endswith(WRONG)
+    assert session.machine.phase is GREETED
 
 
 def test_who_is_refused_for_now_is_told_at_once() -> None:

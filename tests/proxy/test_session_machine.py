@@ -562,7 +562,7 @@ def test_a_module_that_cannot_tell() -> None:
     ("said", "told"),
     [({"reason": "disk full", "text": "wait"}, "disk full"), ({"text": "wait"}, "wait"), ({}, "SYS/TEMP")],
 )
-def test_why_a_module_refuses_for_now_is_in_the_log(said: dict[str, str], told: str) -> None:
+def test_why_a_module_refuses_for_now_is_in_the_log(said: dict[str, Any], told: str) -> None:
     """By what it has for the operator; else by what the client hears."""
     note = ("note", "module_failed", {"user": "ann", "reason": f"m: {told}"})
     assert asking().decided(RefusedLogin("m", code="SYS/TEMP", **said))[0] == note
@@ -908,6 +908,14 @@ def test_a_password_of_ours_shows_nothing_of_the_users_own() -> None:
         session.backend_says(OK)
     assert session.machine.phase is RELAYING
     assert rejections.of_everybody
+
+
+@pytest.mark.parametrize(("response", "phase"), [(b"\0ann\0secret", CONNECTING), (b"ann\0boss\0secret", GREETED)])
+def test_the_fallback_is_for_the_users_own_password(response: bytes, phase: Phase) -> None:
+    """By AUTH as by PASS; not for somebody's who acts for him."""
+    session = after(begun(fallback="pop"), "says", b"AUTH PLAIN " + b64encode(response) + b"\r\n")
+    session.decided(NobodyKnows())
+    assert session.machine.phase is phase
 
 
 def test_a_password_of_ours_that_the_backend_refuses() -> None:
