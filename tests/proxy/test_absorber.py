@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -91,6 +92,15 @@ def test_another_login_is_another_one(worker: Worker, other: dict[str, Any]) -> 
     assert worker.absorbs()
     assert not worker.absorbs(**other)
     assert worker.absorbs(JOE._replace(address="198.51.100.1")), "from anywhere"
+
+
+@pytest.mark.parametrize(("response", "polls"), [(b"\0joe\0secret", True), (b"joe\0boss\0secret", False)])
+def test_it_is_for_the_users_own_password(worker: Worker, response: bytes, polls: bool) -> None:
+    """By AUTH as by PASS; not for somebody's who acts for him."""
+    session = worker.session()
+    session.says(b"AUTH PLAIN " + b64encode(response) + b"\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    assert (session.machine.poll is not None) is polls
 
 
 def test_nobody_sees_mail_and_then_none(worker: Worker) -> None:

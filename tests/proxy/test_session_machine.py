@@ -624,6 +624,11 @@ def test_a_master_login_is_told_and_counted(backend: str) -> None:
     assert rest
 
 
+def test_a_master_login_into_the_users_own_mailbox_names_it() -> None:
+    """Also where the module has no other name for it."""
+    assert asking().decided(vouched("xpop"))[0][2]["target"] == "ann"
+
+
 @pytest.mark.parametrize("backend", ["pop", "tls", "dovecot"])
 def test_a_master_password_is_sent_to_no_backend(backend: str) -> None:
     """Without a SECRET there is no login; with one that is what the backend hears."""
