@@ -103,6 +103,14 @@ def test_it_is_for_the_users_own_password(worker: Worker, response: bytes, polls
     assert (session.machine.poll is not None) is polls
 
 
+def test_a_virtual_server_that_remembers_no_polls_asks_the_backend() -> None:
+    """Each time."""
+    session = PureSession(RULES)
+    session.begin()
+    session.says(b"USER joe\r\nPASS secret\r\n")
+    assert session.decided(Admitted(Route("pop"), "m", "m"))[-1] == ("connect", "pop", True)
+
+
 def test_nobody_sees_mail_and_then_none(worker: Worker) -> None:
     """Whoever of the user's logins has seen mail: polls of before count no more, those of later do."""
     desk, phone = worker.poll(), worker.poll(vserv="v2")

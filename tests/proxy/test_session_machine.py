@@ -22,7 +22,7 @@ from popular.proxy.session.backend.contracts import OURS
 from popular.proxy.session.backend.rejections import ENOUGH, UnexplainedRejections
 from popular.proxy.session.limits.contracts import NO_LIMITS, Hindrance, LoginLimits, NoLimits
 from popular.proxy.session.machine.authorization import LINES_A_TURN, name_of
-from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
+from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, NO_TIME
 from popular.proxy.session.machine.machine import COMMITTING, LINGERING, QUIT_ANSWERED
 from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import (
@@ -341,6 +341,12 @@ def test_what_only_looks_like_a_command_is_none(line: bytes) -> None:
     assert after(begun(), "says", b"USER ann\r\n").says(line + b"\r\n") == [("send", b"-ERR unknown command\r\n")]
 
 
+def test_apop_is_offered_where_a_module_can_do_with_it() -> None:
+    """Who has only hashes of passwords cannot."""
+    (said,) = begun(apop=True).says(b"APOP ann 0123456789abcdef0123456789abcdef\r\n")
+    assert said == ("send", b"-ERR this way to log in is not offered here\r\n")
+
+
 @pytest.mark.parametrize("name", ["a" * LONGEST_NAME, "é" * (LONGEST_NAME // 2)])
 def test_a_name_may_be_so_long_and_no_longer(name: str) -> None:
     """In octets, whatever letters it has. By AUTH: in the line of USER there is no room for it."""
@@ -625,8 +631,11 @@ def test_a_master_login_is_told_and_counted(backend: str) -> None:
 
 
 def test_a_master_login_into_the_users_own_mailbox_names_it() -> None:
-    """Also where the module has no other name for it."""
-    assert asking().decided(vouched("xpop"))[0][2]["target"] == "ann"
+    """Also where the module has no other name for it; and nobody acts for him who has not said so."""
+    for session in (asking(), by_auth()):
+        fields = session.decided(vouched("xpop"))[0][2]
+        assert fields["target"] == "ann"
+        assert "actor" not in fields
 
 
 @pytest.mark.parametrize("backend", ["pop", "tls", "dovecot"])
@@ -1148,6 +1157,13 @@ def test_what_fails_before_that_says_nothing_of_it(greets: bool) -> None:
     else:
         session.backend_failed("Connection refused")
     assert session.verbs.ending == "backend_failed"
+    assert known.pipelines()
+
+
+def test_too_little_time_says_nothing_of_it() -> None:
+    """The client has left the backend next to none."""
+    known = Known("auto")
+    _ahead(known).expired("auth", NO_TIME)
     assert known.pipelines()
 
 
