@@ -489,6 +489,15 @@ def test_behind_stls_everything_is_forgotten() -> None:
     assert question.certificate_name == "ann@example.org"
 
 
+def test_where_stls_must_come_first_all_is_offered_behind_it() -> None:
+    """What travels in TLS is read by nobody else."""
+    session = begun(starttls="force")
+    assert session.says(b"USER ann\r\n")[0][1].startswith(b"-ERR say STLS first")
+    session.says(b"STLS\r\n")
+    session.tls_up()
+    assert session.says(b"USER ann\r\n") == [("send", SEND_PASS)]
+
+
 def test_pop3s_greets_in_tls() -> None:
     """Once."""
     assert begun(protocol=POP3S).tls_up() == [("send", b"+OK ready\r\n")]
