@@ -165,6 +165,16 @@ def test_a_drain_that_comes_meanwhile_keeps_nobody_from_another_address() -> Non
     assert session.verbs.asked == ("pop", True)
 
 
+def test_a_greeting_refers_nobody() -> None:
+    """The backend does not know yet who it is."""
+    session = PureSession(rules())
+    session.begin()
+    session.says(b"USER ann\r\nPASS s3cret\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    session.backend_says(REFERRAL)
+    assert session.verbs.ending == "backend_failed"
+
+
 def test_who_is_referred_without_a_secret_of_his_comes_in_nowhere() -> None:
     """His backend has let in whom we named; the other one asks for his password, and nobody has shown that."""
     session = PureSession(rules(backends={**rules().backends, "pop": kept("master")}))
