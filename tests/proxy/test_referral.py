@@ -149,7 +149,7 @@ def test_a_drained_backend_takes_nobody_who_is_referred() -> None:
 
 
 def test_a_drain_that_comes_meanwhile_keeps_nobody_from_another_address() -> None:
-    """Of the same backend: there he is, and no new one."""
+    """The user is at that backend already, and no new one there."""
     operator = OperatorState([])
     orders = WorkerOrders(operator, lambda _: None)
     said_by = replace(backend("pop"), referrals=(servers("127.0.0.9:1112"),))
