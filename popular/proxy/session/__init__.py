@@ -5,11 +5,11 @@
     events          what a session hears from its parts
     header_reader   PROXY headers: read from a load balancer, made for a backend
     login_parts     what a session has open before the relay
-    optional_steps  what a plain login passes by: PROXY header, TLS, mail check, lease, hold
+    optional_steps  the session that is made: a plain one, with PROXY header, TLS, mail check, lease, hold
     relay           joins client and backend, and holds back whoever is faster
     row             its row of the table, its share of the counters of octets
     rules           what a config says of the sessions of a virtual server
-    session         carries out the verbs of its machine, and tells it what came of them
+    session         a plain session: carries out the verbs of its machine, and tells it what came of them
     session_log     its lines of the log
     tapped_relay    a relay that lets others hear what passes
     who             whom it is about

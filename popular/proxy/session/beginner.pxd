@@ -1,7 +1,7 @@
 from popular.proxy.session.tracing.trace_filter cimport TracesKnown
 from popular.proxy.session.tracing.traceable_session cimport session_to_trace
 from popular.proxy.session.tracing.session_trace cimport session_trace_of
-from popular.proxy.session.session cimport Session
+from popular.proxy.session.optional_steps cimport Session
 from supervisor.serving.refcount cimport RefCount
 
 cdef class SessionBeginner:

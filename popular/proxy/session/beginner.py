@@ -1,6 +1,6 @@
 """Begins sessions: what the acceptor calls for each connection."""
 
-from popular.proxy.session.session import Session
+from popular.proxy.session.optional_steps import Session
 from popular.proxy.session.shared.runtime import VservRuntime
 from popular.proxy.session.tracing.session_trace import session_trace_of
 from popular.proxy.session.tracing.trace_registry import TraceRegistry

@@ -1,17 +1,9 @@
-"""What a session does that a plain login passes by: PROXY header, TLS, mail check, lease, holds, a backend that fails;
-and what each session has to wait for: entries that come late, verbs that are done after the entry, deadlines, and what
-the supervisor asks.
-
-The base class of `Session` (session.py): it sets up the parts that both work with; what follows each entry (`_settle`)
-and the end are the subclass's.
+"""The session that is made: a plain one (session.py), and what a plain login passes by: PROXY header, TLS, mail check,
+lease, holds, a backend that fails, deadlines that pass; and what the supervisor asks.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
-from popular.net.client import ClientConnection
-from popular.net.deadlines import Deadlines
 from popular.net.handshake import Agreed, Failure, log_handshake
 from popular.pdm.decision import Admitted, Decision
 from popular.protocol.mailcheck import Mail
@@ -22,114 +14,36 @@ from popular.proxy.session.bulk_relay import LINGER_SECONDS
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
 from popular.proxy.session.limits.cluster import LEASE_PATIENCE_SECONDS
 from popular.proxy.session.limits.login_orders import AskedLogin
-from popular.proxy.session.login_parts import LoginParts
-from popular.proxy.session.machine.machine import COMMITTING, LINGERING, QUIT_ANSWERED, Machine
+from popular.proxy.session.machine.machine import COMMITTING, LINGERING, QUIT_ANSWERED
 from popular.proxy.session.machine.phases import SILENT
-from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.relay import Relay
-from popular.proxy.session.row import SessionRow, cost_of, marks_of
+from popular.proxy.session.row import cost_of, marks_of
+from popular.proxy.session.session import PlainSession
 from popular.proxy.session.session_log import log_backend_tls, log_introduced
 from popular.proxy.session.shared.absorber import PollWatch
 from popular.proxy.session.shared.runtime import VservRuntime
 from popular.proxy.session.tapped_relay import Taps
 from popular.proxy.session.who import Who
-from supervisor.runtime.fault import kind_and_location_of
-from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.session import CutCost, Whose
-from supervisor.system import wall
 
 
-class OptionalSteps(Verbs):
-    """One client connection, as far as one need not know it to follow a plain login."""
+class Session(PlainSession):
+    """One client connection from accept to close, with all that may happen to it. It is the supervisor's `Session`."""
 
-    __slots__ = (
-        "_accepted_at",
-        "_agreed",
-        "_call",
-        "_client",
-        "_deadlines",
-        "_ending",
-        "_has_deferred",
-        "_login",
-        "_machine",
-        "_over",
-        "_reached",
-        "_reader",
-        "_relay",
-        "_row",
-        "_runtime",
-        "_tls_began",
-        "_via",
-    )
+    __slots__ = ("_reached", "_reader", "_tls_began")
 
-    def _set_up_parts(self, runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> None:
-        self._runtime = runtime  # and not the parameter from here on: its type is known
-        self._accepted_at = self._runtime.context.clock.now
-        self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
-        self.row_number = row_number
-        self._machine = Machine(self, self._runtime.around, peer)
-        self._deadlines = Deadlines(self._runtime.context.wheel, self, self._accepted_at + self._runtime.authtimeout)
-        self._login = LoginParts(runtime, self)  # until the relay begins: most sessions are idle, and need it no more
-        self._row = SessionRow(runtime, row_number)
-        self._via = ""
-        """Who brought the PROXY header."""
-        self._reached: Endpoint | None = None
-        """Where he accepted the client, if he says so."""
+    def _set_up(self, runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> None:
+        PlainSession._set_up(self, runtime, row_number, peer)
         self._reader: HeaderReader | None = None
-        self._agreed: Agreed | None = None
-        """What the TLS handshake with the client came to."""
+        self._reached: Endpoint | None = None
+        """Where whoever brought the PROXY header (`_via`) accepted the client, if he says so."""
         self._tls_began = 0.0
-        self._relay: Relay | None = None
-        self._has_deferred = False
-        """There is a call for `_settle`, or what goes without one in Python: what the modules decided, or the relay."""
-        self._call: tuple[Callable[..., None], tuple[Any, ...]] | None = None
-        self._ending = ""
-        """Why the session ends, as soon as the last reply has left."""
-        self._over = False
 
-    def _open_client(self, fd: int) -> None:
-        self._client = ClientConnection(self._runtime.context, fd, self)
-        self._client.hear_of_reset()
-
-    # What the subclass has (session.py)
-
-    def _settle(self) -> None:
-        """What follows each entry into the machine."""
-        raise NotImplementedError
-
-    def _show(self) -> None:
-        """Writes the row."""
-        raise NotImplementedError
-
-    def end(self, ending: str) -> None:
-        raise NotImplementedError
-
-    # Entries that may come late, or fail; and verbs that cannot be done at once
-
-    def _tell_if_open(self, entry: Callable[..., None], *facts: Any) -> None:
-        """An entry that none of the parts brings: a turn of the loop, a deadline, a thread, the operator, the cluster.
-        It may come late: where the session is over, or ends with its last reply, nothing is told.
-        """
-        if self._over or self._ending:
-            return
-        try:
-            entry(*facts)
-            self._settle()
-        except Exception as error:
-            self.fault(error)
-
-    def fault(self, error: Exception) -> None:
-        """An error of ours: it ends this session and nothing else."""
-        self._runtime.context.log(SESSION_BUG, self.sid, error=kind_and_location_of(error))
-        self.end("internal_error")
-
-    def _claim_turn(self) -> None:
-        assert not self._has_deferred, "one entry begins one step at most"
-        self._has_deferred = True
-
-    def _defer(self, do: Callable[..., None], *facts: Any) -> None:
-        self._claim_turn()
-        self._call = do, facts
+    def _stop_waiting(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        PlainSession._stop_waiting(self)
 
     # The PROXY header
 
@@ -154,7 +68,6 @@ class OptionalSteps(Verbs):
         self._settle()
 
     def _introduction(self, backend: BackendRuntime) -> bytes:
-        """The PROXY header for a backend, which is said first and in clear."""
         at = self._reached or local_end(self._client.channel.connection)
         return proxy_header(backend.settings.sendproxy, self._machine.peer(), at)
 
@@ -189,14 +102,7 @@ class OptionalSteps(Verbs):
         self._machine.tls_failed(failure.why, failure.reason)
         self._settle()
 
-    # A client that was slow, is gone, or has to wait
-
-    def client_took_all(self) -> None:
-        if self._ending:
-            self.end(self._ending)
-
-    def client_broke(self) -> None:
-        self.end("client_reset")
+    # A client that has to wait
 
     def yield_turn(self) -> None:
         self._client.set_reading(False)
@@ -216,7 +122,6 @@ class OptionalSteps(Verbs):
             self._machine.released()
 
     def _take_lease(self, decision: Decision) -> bool:
-        """Whether the cluster is asked before it goes on."""
         limits, machine = self._runtime.limits, self._machine
         if not isinstance(decision, Admitted) or not limits.needs_lease(decision.limits):
             return False
@@ -264,7 +169,8 @@ class OptionalSteps(Verbs):
         assert connection is not None
         reason = connection.start_tls()
         if reason:
-            self._lose_backend(reason, "tls")
+            self._login.lost(reason)
+            self._defer(self._tell_broken, BackendFailure(reason, "tls"))
 
     def backend_tls_up(self) -> None:
         if self._runtime.context.log.options:
@@ -278,10 +184,6 @@ class OptionalSteps(Verbs):
         self._deadlines.expect_nothing()
         self._login.leave_backend()
 
-    def _lose_backend(self, reason: str, word: str) -> None:
-        self._login.lost(reason)
-        self._defer(self._tell_broken, BackendFailure(reason, word))
-
     def backend_broke(self, reason: str, word: str = "") -> None:
         if self._relay is not None:
             self.relay_ended("backend_closed")  # what was still to be said could not be
@@ -291,7 +193,6 @@ class OptionalSteps(Verbs):
         self._settle()
 
     def _tell_broken(self, failure: BackendFailure) -> None:
-        """The connection is closed, or there never was one."""
         self._login.leave_waiting()
         self._login.release_place()
         self._deadlines.expect_nothing()
@@ -300,15 +201,8 @@ class OptionalSteps(Verbs):
     # Who else hears
 
     def _taps(self) -> Taps | None:
-        """Who hears what passes through the relay; nearly always nobody."""
         poll = self._machine.poll
         return None if poll is None else Taps([PollWatch(self._runtime.absorber, poll)], len(self._client.unsent))
-
-    def note(self, message: Message, fields: dict[str, object]) -> None:
-        self._runtime.context.log(message, self.sid, **fields)
-
-    def count(self, counter: str, label: str | None, ident: str) -> None:
-        self._runtime.counters.count_one(counter, label, ident)
 
     # Deadlines that pass
 

@@ -1,9 +1,9 @@
 """One proxy session: carries out the verbs of its machine and tells it what came of them. It decides nothing of POP3.
 
 It has the parts: a machine, deadlines, a client connection, what the login needs and a row of the table; where they
-are needed, the reader of a PROXY header and a relay. Here is what a plain login runs through, from the greeting to the
-end. The base class (optional_steps.py) makes the parts, and has what a plain login passes by (TLS, mail check, holds,
-…). What a login has open meanwhile is kept, and given up, in login_parts.py.
+are needed, the reader of a PROXY header and a relay. Here is all that a plain login runs through, from the accept to
+the end. What it passes by (TLS, mail check, holds, …), and what the supervisor asks, has the subclass that is made
+(`Session`, optional_steps.py). What a login has open meanwhile is kept, and given up, in login_parts.py.
 
 Each event from the loop is one entry into the machine, with `_settle` after it. No verb calls the machine (verbs.py):
 what a verb cannot do at once is deferred, one thing at a time (`_claim_turn`), and done by `_settle`. Whatever goes
@@ -16,6 +16,12 @@ what is raised, and says `fault`.
     _over       it has ended
 """
 
+from collections.abc import Callable
+from typing import Any
+
+from popular.net.client import ClientConnection
+from popular.net.deadlines import Deadlines
+from popular.net.handshake import Agreed
 from popular.pdm.contract import PASSWORD, Question
 from popular.pdm.decision import Decision
 from popular.proxy.session.backend.backend_admission import BackendPlaces
@@ -23,11 +29,13 @@ from popular.proxy.session.backend.backend_connection import BackendConnection, 
 from popular.proxy.session.backend.backend_race import RacingConnection
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.backend.contracts import BackendFailure, failure_of
+from popular.proxy.session.login_parts import LoginParts
+from popular.proxy.session.machine.machine import Machine
 from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import CONNECTING
-from popular.proxy.session.optional_steps import OptionalSteps
+from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.relay import Relay
-from popular.proxy.session.row import traffic_of
+from popular.proxy.session.row import SessionRow, traffic_of
 from popular.proxy.session.session_log import (
     log_attempt,
     log_begin,
@@ -40,34 +48,74 @@ from popular.proxy.session.session_log import (
 from popular.proxy.session.shared.module_chain import LoopQuestion
 from popular.proxy.session.shared.question_queue import PendingQuestion
 from popular.proxy.session.shared.runtime import VservRuntime
-from popular.proxy.session.tapped_relay import TappedRelay
+from popular.proxy.session.tapped_relay import TappedRelay, Taps
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.messages import SESSION_BUG, Message
+from supervisor.serving.session import CutCost, Whose
+from supervisor.system import wall
 
 
-class Session(OptionalSteps):
-    """One client connection from accept to close: the machine's `Verbs`, which hears `SessionEvents` from its parts.
-
-    It is the supervisor's `Session`, and owns the client connection and the deadlines.
+class PlainSession(Verbs):
+    """One client connection from accept to close, as far as a plain login goes: the machine's `Verbs`, which hears
+    `SessionEvents` from its parts. It owns the client connection and the deadlines.
     """
 
-    __slots__ = ("_decision", "_places", "_to_relay")
+    __slots__ = (
+        "_accepted_at",
+        "_agreed",
+        "_call",
+        "_client",
+        "_deadlines",
+        "_decision",
+        "_ending",
+        "_has_deferred",
+        "_login",
+        "_machine",
+        "_over",
+        "_places",
+        "_relay",
+        "_row",
+        "_runtime",
+        "_to_relay",
+        "_via",
+    )
 
     def __init__(self, runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> None:
         self._set_up(runtime, row_number, peer)
 
     def _set_up(self, runtime: VservRuntime, row_number: int, peer: tuple[str, int]) -> None:
         """A method, and not `__init__`, because for a subclass that is no call of C in the compiled form."""
-        self._set_up_parts(runtime, row_number, peer)
+        self._runtime = runtime  # and not the parameter from here on: its type is known
+        self._accepted_at = self._runtime.context.clock.now
+        self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
+        self.row_number = row_number
+        self._machine = Machine(self, self._runtime.around, peer)
+        self._deadlines = Deadlines(self._runtime.context.wheel, self, self._accepted_at + self._runtime.authtimeout)
+        self._login = LoginParts(runtime, self)  # until the relay begins: most sessions are idle, and need it no more
+        self._row = SessionRow(runtime, row_number)
+        self._relay: Relay | None = None
         self._places: BackendPlaces | None = None
         """Its place at the backend while the relay runs; before that `_login.admission` has it."""
+        self._has_deferred = False
+        """One of the next three is there, for `_settle`; the first two go without a call in Python."""
         self._decision: Decision | None = None
         """What the modules have said at once: to be told."""
         self._to_relay: tuple[bytes, bytes] | None = None
         """The relay is to begin, after what each side is still to be sent."""
+        self._call: tuple[Callable[..., None], tuple[Any, ...]] | None = None
+        self._ending = ""
+        """Why the session ends, as soon as the last reply has left."""
+        self._over = False
+        self._agreed: Agreed | None = None
+        """What the TLS handshake with the client came to."""
+        self._via = ""
+        """Who brought the PROXY header."""
 
     def begin(self, fd: int) -> None:
         """Takes the row and the connection (`fd`), and greets."""
         runtime = self._runtime
-        self._open_client(fd)
+        self._client = ClientConnection(runtime.context, fd, self)
+        self._client.hear_of_reset()
         runtime.context.register(self.row_number, self, runtime.started_cell)
         try:
             if runtime.context.log.options:
@@ -78,6 +126,36 @@ class Session(OptionalSteps):
             self._settle()
         except Exception as error:
             self.fault(error)
+
+    # What the subclass has (optional_steps.py)
+
+    def _take_lease(self, decision: Decision) -> bool:
+        """Whether the cluster is asked before it goes on."""
+        raise NotImplementedError
+
+    def _introduction(self, backend: BackendRuntime) -> bytes:
+        """The PROXY header for a backend, which is said first and in clear."""
+        raise NotImplementedError
+
+    def _tell_broken(self, failure: BackendFailure) -> None:
+        """The connection to the backend is closed, or there never was one."""
+        raise NotImplementedError
+
+    def _taps(self) -> Taps | None:
+        """Who hears what passes through the relay; nearly always nobody."""
+        raise NotImplementedError
+
+    def whose(self) -> Whose:
+        raise NotImplementedError
+
+    def cut_cost(self) -> CutCost:
+        raise NotImplementedError
+
+    def displaceable(self) -> tuple[str, float] | None:
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        raise NotImplementedError
 
     # What follows each entry
 
@@ -101,7 +179,32 @@ class Session(OptionalSteps):
         elif not client.reads:
             client.set_reading(self._machine.wants_input())
 
+    def _tell_if_open(self, entry: Callable[..., None], *facts: Any) -> None:
+        """An entry that none of the parts brings: a turn of the loop, a deadline, a thread, the operator, the cluster.
+        It may come late: where the session is over, or ends with its last reply, nothing is told.
+        """
+        if self._over or self._ending:
+            return
+        try:
+            entry(*facts)
+            self._settle()
+        except Exception as error:
+            self.fault(error)
+
+    def fault(self, error: Exception) -> None:
+        """An error of ours: it ends this session and nothing else."""
+        self._runtime.context.log(SESSION_BUG, self.sid, error=kind_and_location_of(error))
+        self.end("internal_error")
+
     # What a verb cannot do at once
+
+    def _claim_turn(self) -> None:
+        assert not self._has_deferred, "one entry begins one step at most"
+        self._has_deferred = True
+
+    def _defer(self, do: Callable[..., None], *facts: Any) -> None:
+        self._claim_turn()
+        self._call = do, facts
 
     def take_as_decided(self, decision: Decision) -> None:
         self._claim_turn()
@@ -146,6 +249,13 @@ class Session(OptionalSteps):
     def client_ended(self) -> None:
         self._machine.client_eof()
         self._settle()
+
+    def client_took_all(self) -> None:
+        if self._ending:
+            self.end(self._ending)
+
+    def client_broke(self) -> None:
+        self.end("client_reset")
 
     # The modules
 
@@ -218,7 +328,8 @@ class Session(OptionalSteps):
             log_said(self._runtime, self.sid, data, is_open=not connection.greets)
         reason = connection.send(data)
         if reason:
-            self._lose_backend(reason, "")
+            self._login.lost(reason)
+            self._defer(self._tell_broken, BackendFailure(reason, ""))
 
     def backend_connected(self) -> None:
         self._time_login()
@@ -281,6 +392,14 @@ class Session(OptionalSteps):
         self._machine.relay_ended(ending)
         self._settle()
 
+    # Who else hears
+
+    def note(self, message: Message, fields: dict[str, object]) -> None:
+        self._runtime.context.log(message, self.sid, **fields)
+
+    def count(self, counter: str, label: str | None, ident: str) -> None:
+        self._runtime.counters.count_one(counter, label, ident)
+
     # The end
 
     def _show(self) -> None:
@@ -292,9 +411,6 @@ class Session(OptionalSteps):
             self._deadlines.expect_within(seconds)
 
     def _stop_waiting(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
         relay = self._relay
         if relay is None:
             self._login.close()

@@ -7,7 +7,7 @@ from popular.proxy.session.tracing.unremarkable_session cimport UnremarkableSess
 from popular.proxy.session.tracing.client_lines cimport lines_for
 from popular.proxy.session.tracing.session_trace cimport SessionTrace
 from popular.proxy.session.shared.runtime cimport VservRuntime
-from popular.proxy.session.session cimport Session
+from popular.proxy.session.optional_steps cimport Session
 from popular.proxy.session.tapped_relay cimport Tap
 
 cdef class RecordingTap(Tap):

@@ -1,6 +1,6 @@
 """A session that may have to be recorded: it does what every session does, and tells a `SessionTrace` of it.
 
-All other sessions are plain ones (session.py): where nobody is traced, nothing of this is there. While somebody is
+All other sessions are of its base class, `Session`: where nobody is traced, nothing of this is there. While somebody is
 traced by his name, or by his backend, all sessions are such as this; nearly all of them are never recorded
 (unremarkable_session.py), and one is (session_trace.py) from the moment on at which it does something that others do
 not.
@@ -14,7 +14,7 @@ from popular.protocol.proxyheader import Header
 from popular.protocol.shown import is_open
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
 from popular.proxy.session.machine.phases import NAMED
-from popular.proxy.session.session import Session
+from popular.proxy.session.optional_steps import Session
 from popular.proxy.session.shared.runtime import VservRuntime
 from popular.proxy.session.tapped_relay import Tap, Taps
 from popular.proxy.session.tracing import transcript

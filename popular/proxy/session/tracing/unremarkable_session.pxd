@@ -5,7 +5,7 @@ from popular.proxy.session.tracing.trace_filter cimport TracesKnown, TraceFilter
 from popular.proxy.session.machine.machine cimport Machine
 from popular.proxy.session.tracing.client_lines cimport ClientLines, lines_for
 from popular.proxy.session.tracing.session_trace cimport SessionTrace, session_trace_of_later
-from popular.proxy.session.session cimport Session
+from popular.proxy.session.optional_steps cimport Session
 from supervisor.octets cimport word_at
 
 cdef unsigned int _PASS, _USER

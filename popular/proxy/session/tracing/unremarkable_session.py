@@ -9,7 +9,7 @@ reply; where backends are traced also what the modules said. Whatever else happe
 from popular.pdm.decision import Decision
 from popular.protocol.lines import single_line
 from popular.proxy.session.machine.phases import NAMED
-from popular.proxy.session.session import Session
+from popular.proxy.session.optional_steps import Session
 from popular.proxy.session.tracing.client_lines import ClientLines
 from popular.proxy.session.tracing.session_trace import BEGINS_LATER, SessionTrace, session_trace_of_later
 from popular.proxy.session.tracing.trace_registry import TraceRegistry
