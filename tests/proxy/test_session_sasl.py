@@ -159,7 +159,7 @@ def test_cram_md5_and_apop() -> None:
     challenges: set[bytes] = set()
     for _ in range(2):
         session = begun()
-        session.machine._commands = len(challenges)
+        session.machine._commands_said = len(challenges)
         challenge = base64.b64decode(said(session.says(b"AUTH CRAM-MD5\r\n"))[2:])
         challenges.add(challenge)
         digest = digest_of("CRAM-MD5", challenge, b"secret")

@@ -18,7 +18,7 @@ from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.system import Poller
 
-_COMMANDS = 1 << 12
+_CLIENT_READ_SIZE = 1 << 12
 """Octets of the client at a time: it sends little, and small buffers are cheaper to get."""
 _SHORT = 1 << 12
 """Octets of an answer that is worth waiting for the others' of the turn; a mail is not."""
@@ -83,7 +83,7 @@ class Relay(BulkRelay):
 
     def _read_client(self) -> None:
         try:
-            piece = self._client.receive(_COMMANDS)
+            piece = self._client.receive(_CLIENT_READ_SIZE)
         except OSError:
             self._end("client_reset")
             return

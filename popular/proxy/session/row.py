@@ -27,7 +27,7 @@ class SessionRow:
         self._counted = NO_TRAFFIC
 
     def show(self, machine: Machine, sid: str, traffic: Traffic) -> None:
-        """Writes the row. The order is that of the columns, see program.COLUMNS."""
+        """Writes the row. The order is that of the columns: BASE_COLUMNS, then program.COLUMNS."""
         runtime = self._runtime
         context = runtime.context
         self._shown = phase = machine.phase
@@ -88,8 +88,8 @@ def traffic_of(client: ClientConnection, relay: Relay | None) -> Traffic:
     """The octets that went through a session."""
     if relay is None:
         return client.received, client.sent, 0, 0
-    to_backend, from_backend = relay.from_client, relay.to_client
-    return client.received + to_backend, client.sent + from_backend, from_backend, to_backend
+    from_client, to_client = relay.from_client, relay.to_client  # each is what it has passed on
+    return client.received + from_client, client.sent + to_client, to_client, from_client
 
 
 def cost_of(phase: Phase) -> CutCost:

@@ -1,10 +1,8 @@
 cimport cython
 
 from popular.protocol.lines cimport LineBuffer
-from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.failed_logins cimport FailedLogins
 from popular.proxy.session.machine.typedrules cimport TypedRules
-from popular.proxy.session.machine.verbs cimport Verbs
 from supervisor.octets cimport find, is_plain, namedtuple_of, part, word_at
 
 cdef class CommandRow:
@@ -22,8 +20,6 @@ cdef tuple _NOT_SHOWN
 cdef bytes _SEND_PASS
 
 cdef class Authorization(FailedLogins):
-    cdef public unsigned int _commands
-    cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     cpdef begin(self)
     cdef _greet(self)
     cdef bint _may_be_longer(self) except -1

@@ -16,8 +16,6 @@ from popular.proxy.session.machine.failed_logins import FailedLogins
 from popular.proxy.session.machine.holds import ThenAsk, ThenRefuse
 from popular.proxy.session.machine.machine_state import MOST_HELD
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, NAMED, SIMULATING
-from popular.proxy.session.machine.surroundings import Surroundings
-from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.who import who_asks
 from popular.proxy.settings.vserv import POP3S
 from supervisor.octets import find, is_plain, namedtuple_of, part, word_at
@@ -27,8 +25,10 @@ LINES_A_TURN = 4
 MODULE_SECONDS = 30.0
 
 _BLANK = 32
-_NOT_SHOWN = tuple(Question._field_defaults.values())[1:]
-"""The last fields of a Question, after `certificate_name`, empty: whoever says USER and PASS shows nothing else."""
+_SHOWN = ("client_ip", "protocol", "namespace", "user", "password", "vserv", "certificate_name")
+assert Question._fields[: len(_SHOWN)] == _SHOWN, "`_password` makes a Question by the places of its fields"
+_NOT_SHOWN = tuple(Question._field_defaults[name] for name in Question._fields[len(_SHOWN) :])
+"""The fields after those, empty: whoever says USER and PASS shows nothing else."""
 _SEND_PASS = replies.ok("send PASS")
 
 
@@ -65,11 +65,7 @@ _USER_WORD, _PASS_WORD = word_at(b"USER"), word_at(b"PASS")
 class Authorization(FailedLogins):
     """One session, as far as its client has not logged in."""
 
-    __slots__ = ("_commands",)
-
-    def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
-        FailedLogins._set_up(self, verbs, around, peer)
-        self._commands = 0
+    __slots__ = ()
 
     # The beginning
 
@@ -176,8 +172,8 @@ class Authorization(FailedLogins):
 
     def _command(self, line: bytes) -> None:
         """A command in the AUTHORIZATION state."""
-        self._commands += 1
-        if self._commands > self._rules.maxcommands:
+        self._commands_said += 1
+        if self._commands_said > self._rules.maxcommands:
             self._verbs.send(replies.err("too many commands before the login"))
             self._end("too_many_commands")
             return

@@ -4,14 +4,9 @@ from popular.proxy.session.backend.backend_runtime cimport BackendRuntime
 from popular.proxy.session.backend.contracts cimport BackendKnowledge
 from popular.proxy.session.machine.surroundings cimport Surroundings
 from popular.proxy.session.machine.exchanges cimport Exchanges
-from popular.proxy.session.machine.verbs cimport Verbs
 from supervisor.octets cimport fields_of, joined
 
 cdef class BackendSide(Exchanges):
-    cdef public object poll
-    cdef public double _patience
-    cdef public bint _referred, counted
-    cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)
     @cython.locals(known=BackendKnowledge, user=bytes, password=bytes, line=bytes, ahead=bint)
     cdef _begin_dialogue(self, password_of_module, BackendRuntime backend)
     cdef _open_mailbox(self, route, BackendRuntime backend)

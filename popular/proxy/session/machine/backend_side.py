@@ -18,27 +18,13 @@ from popular.proxy.session.backend.referral import Referral, referred_to, why_no
 from popular.proxy.session.limits.login_orders import DRAINED, GO_ON, AskedLogin
 from popular.proxy.session.machine.exchanges import Exchanges
 from popular.proxy.session.machine.phases import CHECKING, CONNECTING, LOGGING_IN, RELAYING
-from popular.proxy.session.machine.surroundings import Surroundings
-from popular.proxy.session.machine.verbs import Verbs
-from popular.proxy.session.who import Poll
 from supervisor.octets import fields_of, joined
 
 
 class BackendSide(Exchanges):
     """One session, as far as its backend goes."""
 
-    __slots__ = ("_patience", "_referred", "counted", "poll")
-
-    def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
-        Exchanges._set_up(self, verbs, around, peer)
-        self.counted = False
-        """Limits may count this session: they were asked, and are told of its end."""
-        self._referred = False
-        """A backend has sent us to another one."""
-        self._patience = 0.0
-        """Seconds more for the greeting, where a backend is found connected when the time for the connect is over."""
-        self.poll: Poll | None = None
-        """The login, if it may be answered without its backend the next time."""
+    __slots__ = ()
 
     # The mailbox
 

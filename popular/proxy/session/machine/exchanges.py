@@ -15,6 +15,7 @@ from popular.protocol.scram import SCRAM, invented_salt
 from popular.proxy.session.limits.login_orders import LOCKED, AskedLogin
 from popular.proxy.session.machine.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
 from popular.proxy.session.machine.authorization import Authorization, name_of
+from popular.proxy.session.machine.holds import ThenChallenge
 from popular.proxy.session.machine.phases import ASKING, EXCHANGING, GREETED
 from popular.proxy.session.machine.proving import Proving
 
@@ -38,7 +39,7 @@ class Exchanges(Authorization):
             self._error("AUTH takes a mechanism and one initial response, in base64")
         else:
             mechanism = offer.mechanisms[words[0].upper()]
-            self._exchange = sasl.Exchange(mechanism, challenge=self._challenge(self._commands))
+            self._exchange = sasl.Exchange(mechanism, challenge=self._challenge(self._commands_said))
             self._denied = None
             self.user = self.namespace = ""
             self._move(EXCHANGING)
@@ -78,7 +79,7 @@ class Exchanges(Authorization):
             self._verbs.send(sasl.encoded(said))
         else:
             self._leave_exchange()
-            self._has_shown(said, exchange.mechanism.name, self._challenge(self._commands))
+            self._has_shown(said, exchange.mechanism.name, self._challenge(self._commands_said))
 
     def _break_off(self, why: str) -> None:
         """The client has cancelled an exchange, or said in it what it must not: it may try another one."""
@@ -87,6 +88,20 @@ class Exchanges(Authorization):
             self._give_up_proof()
         self._forget()
         self._error(why)
+
+    def _goes_on_proving(self, proving: Proving, decision: Decision) -> bool:
+        """Whether it is the client's turn after this, to prove who it is: by SCRAM. Its challenge may have to wait."""
+        if proving.is_over(decision):
+            self._proving = None
+            return False
+        times, wait = self._around.times, 0.0
+        if times is not None and not proving.has_responded:
+            wait = times.left_to_challenge(self._asked_at, decision)
+        if wait > 0:
+            self._hold_back(wait, ThenChallenge(decision), wait)
+        else:
+            self._have_proven(proving, decision)
+        return True
 
     def _have_proven(self, proving: Proving, decision: Decision) -> None:
         """The modules have said by which keys the client can prove who it is; or that it cannot, which it is not told

@@ -23,13 +23,13 @@ One of the classes of which the machine is made (machine.py lists them). Pure, a
 from collections.abc import Mapping
 
 from popular import messages
-from popular.pdm.contract import Secret, UserLimits
+from popular.pdm.contract import Secret
 from popular.pdm.decision import Admitted, RefusedLogin
 from popular.protocol import replies, sasl
 from popular.protocol.replies import Code
 from popular.proxy.session.backend.backend_login import TLS_STEP, Rejected
 from popular.proxy.session.backend.backend_runtime import BackendRuntime
-from popular.proxy.session.backend.contracts import OURS, HealthKnowledge
+from popular.proxy.session.backend.contracts import OURS
 from popular.proxy.session.backend.referral import Referral, referral_of
 from popular.proxy.session.backend.rejections import (
     DEFERRALS,
@@ -43,8 +43,6 @@ from popular.proxy.session.backend.rejections import (
 from popular.proxy.session.machine.client_side import ClientSide
 from popular.proxy.session.machine.holds import Hold, ThenRefuse
 from popular.proxy.session.machine.phases import CONNECTING, EXCHANGING, GREETED, HELD, LOGGING_IN
-from popular.proxy.session.machine.surroundings import Surroundings
-from popular.proxy.session.machine.verbs import Verbs
 from popular.proxy.session.who import Who
 from popular.proxy.settings.limits import OF_VSERV
 
@@ -70,46 +68,7 @@ _STEPS = {
 class FailedLogins(ClientSide):
     """One session, as far as client and operator are told that a login failed, and by whose fault."""
 
-    __slots__ = (
-        "_asked_at",
-        "_backend",
-        "_charged",
-        "_denied",
-        "_failures",
-        "_health",
-        "_own_limits",
-        "_password_is_ours",
-        "_rejections",
-        "_row_number",
-        "_words",
-        "backend_id",
-        "target",
-    )
-
-    def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
-        ClientSide._set_up(self, verbs, around, peer)
-        self._row_number = self._verbs.row_number
-        self._failures = 0
-        """Wrong logins, and guesses that came too fast."""
-        self._charged = False
-        """A guess was charged to the client's network; whether it was one, a wrong login, is not known yet."""
-        self._asked_at = 0.0
-        """When somebody was asked last what is to become of the client, if `times` of the surroundings want to know."""
-        self._denied: Code | None = None
-        """The client is refused, and is told so when it has answered to the reason (a challenge of its mechanism)."""
-        self._words = ""
-        """What the client is told when it is refused, instead of ours: those of a module."""
-        self._own_limits: UserLimits | None = None
-        self.backend_id = ""
-        self.target = ""
-        self._backend: BackendRuntime | None = None
-        """The one with the id `backend_id`; its address is another one where a route or a referral names a server."""
-        self._health: HealthKnowledge | None = None
-        """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
-        self._rejections: UnexplainedRejections | None = None
-        """The backend's, if it is told the user's own password: else its rejections say nothing of other users."""
-        self._password_is_ours = False
-        """The backend was told a password, or nothing, on our account: not the client's own."""
+    __slots__ = ()
 
     def _tell_master_login(self, decision: Admitted) -> None:
         """A mailbox is opened by a password that is not its owner's (a master password): that is always logged."""

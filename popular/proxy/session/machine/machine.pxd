@@ -6,9 +6,6 @@ from popular.proxy.session.backend.contracts cimport HealthKnowledge
 from supervisor.octets cimport fields_of
 
 cdef class Machine(BackendSide):
-    cdef public object _probed
-    cdef public str _home
-    cdef public bint _backup_taken
     cpdef decided(self, decision)
     @cython.locals(takes=int)
     cdef bint _is_taken(self, HealthKnowledge health) except -1

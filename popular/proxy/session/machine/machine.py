@@ -53,7 +53,7 @@ from popular.proxy.session.limits.login_orders import DRAINED, FAKE, HELD_BACK, 
 from popular.proxy.session.machine.backend_side import BackendSide
 from popular.proxy.session.machine.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.machine.failed_logins import NO_ANSWER, NO_CONNECTION
-from popular.proxy.session.machine.holds import ThenAsk, ThenChallenge, ThenObey, ThenRefuse
+from popular.proxy.session.machine.holds import ThenAsk, ThenObey, ThenRefuse
 from popular.proxy.session.machine.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -93,17 +93,11 @@ class Machine(BackendSide):
     `phase`, `user`, `namespace`, `backend_id` and `target` may be looked at; nobody but the machine sets them.
     """
 
-    __slots__ = ("_backup_taken", "_home", "_probed")
+    __slots__ = ()
 
     def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         """`peer`: the client's address and port."""
         self._set_up(verbs, around, peer)
-        self._home = ""
-        """The backend at which he is at home, as the modules say, wherever he is sent."""
-        self._backup_taken = False
-        """The login has turned to the backup of its backend, which was down."""
-        self._probed: HealthKnowledge | None = None
-        """The health of a backend to which this login was let through as a probe."""
 
     # The modules
 
@@ -112,17 +106,8 @@ class Machine(BackendSide):
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
         self._backup_taken = False
-        if self._proving is not None:
-            if not self._proving.is_over(decision):
-                wait = 0.0
-                if self._around.times is not None and not self._proving.has_responded:
-                    wait = self._around.times.left_to_challenge(self._asked_at, decision)
-                if wait > 0:
-                    self._hold_back(wait, ThenChallenge(decision), wait)
-                else:
-                    self._have_proven(self._proving, decision)
-                return
-            self._proving = None
+        if self._proving is not None and self._goes_on_proving(self._proving, decision):
+            return
         if isinstance(decision, Admitted):
             route, _identified_by, _authenticated_by, vouched, self._own_limits = fields_of(decision)
             if vouched:

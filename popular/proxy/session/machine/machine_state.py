@@ -6,10 +6,13 @@ facts come in, verbs are called (verbs.py).
 """
 
 from popular import messages
-from popular.pdm.contract import Question, Secret
+from popular.pdm.contract import Question, Secret, UserLimits
 from popular.protocol import replies, sasl
 from popular.protocol.lines import LineBuffer
 from popular.proxy.session.backend.backend_login import BackendLogin
+from popular.proxy.session.backend.backend_runtime import BackendRuntime
+from popular.proxy.session.backend.contracts import HealthKnowledge
+from popular.proxy.session.backend.rejections import UnexplainedRejections
 from popular.proxy.session.machine.holds import Hold
 from popular.proxy.session.machine.phases import (
     ANSWERING,
@@ -27,7 +30,7 @@ from popular.proxy.session.machine.phases import (
 from popular.proxy.session.machine.proving import Proving
 from popular.proxy.session.machine.surroundings import Surroundings
 from popular.proxy.session.machine.verbs import Verbs
-from popular.proxy.session.who import Routing
+from popular.proxy.session.who import Poll, Routing
 
 MOST_HELD = 1 << 14
 """Octets that a client may send ahead of an answer before it is no longer read."""
@@ -43,34 +46,55 @@ class MachineState:
 
     __slots__ = (
         "_around",
+        "_asked_at",
+        "_backend",
+        "_backup_taken",
         "_bit",
         "_certificate_name",
+        "_charged",
+        "_commands_said",
+        "_denied",
         "_dialogue",
         "_eof",
         "_errors",
         "_exchange",
+        "_failures",
         "_has_yielded",
+        "_health",
         "_hold",
+        "_home",
         "_in_tls",
         "_language",
         "_may_follow",
         "_offer",
+        "_own_limits",
+        "_password_is_ours",
+        "_patience",
+        "_probed",
         "_proving",
         "_question",
+        "_referred",
+        "_rejections",
         "_routing",
+        "_row_number",
         "_rules",
         "_secret",
         "_sid",
         "_utf8",
         "_verbs",
+        "_words",
         "absorbed",
         "asked_capa",
+        "backend_id",
+        "counted",
         "lines",
         "mechanism",
         "namespace",
         "peer_ip",
         "peer_port",
         "phase",
+        "poll",
+        "target",
         "user",
     )
 
@@ -86,6 +110,7 @@ class MachineState:
         self._rules = around.rules
         self.peer_ip, self.peer_port = peer
         self._sid = self._verbs.sid
+        self._row_number = self._verbs.row_number
         self._in_tls = False
         self._certificate_name = ""
         self._offer = self._rules.offers.clear
@@ -120,6 +145,46 @@ class MachineState:
         self.namespace = ""
         self.mechanism = ""
         """The mechanism of AUTH, or APOP; "" for USER and PASS."""
+        self._set_up_login()
+
+    def _set_up_login(self) -> None:
+        """What becomes of the login: guesses and refusals, the backend, where the user is sent."""
+        self._commands_said = 0
+        self._failures = 0
+        """Wrong logins, and guesses that came too fast."""
+        self._charged = False
+        """A guess was charged to the client's network; whether it was one, a wrong login, is not known yet."""
+        self._asked_at = 0.0
+        """When somebody was asked last what is to become of the client, if `times` of the surroundings want to know."""
+        self._denied: replies.Code | None = None
+        """The client is refused, and is told so when it has answered to the reason (a challenge of its mechanism)."""
+        self._words = ""
+        """What the client is told when it is refused, instead of ours: those of a module."""
+        self._own_limits: UserLimits | None = None
+        self.backend_id = ""
+        self.target = ""
+        self._backend: BackendRuntime | None = None
+        """The one with the id `backend_id`; its address is another one where a route or a referral names a server."""
+        self._health: HealthKnowledge | None = None
+        """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
+        self._rejections: UnexplainedRejections | None = None
+        """The backend's, if it is told the user's own password: else its rejections say nothing of other users."""
+        self._password_is_ours = False
+        """The backend was told a password, or nothing, on our account: not the client's own."""
+        self.counted = False
+        """Limits may count this session: they were asked, and are told of its end."""
+        self._referred = False
+        """A backend has sent us to another one."""
+        self._patience = 0.0
+        """Seconds more for the greeting, where a backend is found connected when the time for the connect is over."""
+        self.poll: Poll | None = None
+        """The login, if it may be answered without its backend the next time."""
+        self._home = ""
+        """The backend at which he is at home, as the modules say, wherever he is sent."""
+        self._backup_taken = False
+        """The login has turned to the backup of its backend, which was down."""
+        self._probed: HealthKnowledge | None = None
+        """The health of a backend to which this login was let through as a probe."""
 
     def peer(self) -> tuple[str, int]:
         """Who the client is: by the PROXY header, if there was one."""
