@@ -9,7 +9,7 @@ from supervisor.system cimport EventTaker
 cdef class ClientOwner(DeadlineOwner):
     cdef public str sid
     cpdef client_says(self, bytes data)
-    cpdef client_ended(self)
+    cpdef client_eof(self)
     cpdef client_took_all(self)
     cpdef client_broke(self)
     cpdef fault(self, error)

@@ -35,7 +35,7 @@ class ClientOwner(DeadlineOwner):
     def client_says(self, data: bytes) -> None:
         raise NotImplementedError
 
-    def client_ended(self) -> None:
+    def client_eof(self) -> None:
         """It will send nothing more, but may still read."""
         raise NotImplementedError
 
@@ -250,7 +250,7 @@ class ClientConnection(EventTaker):
         elif data is not None:
             self.at_eof = True
             self.channel.want(self._idle_events)
-            owner.client_ended()
+            owner.client_eof()
 
     def _drain(self) -> None:
         """Octets that OpenSSL has decrypted already do not make the socket readable."""
@@ -317,7 +317,7 @@ class ClientConnection(EventTaker):
         if broke:
             self._owner.client_broke()
         else:
-            self._owner.client_ended()
+            self._owner.client_eof()
 
     def fault(self, error: Exception) -> None:
         self._owner.fault(error)

@@ -39,7 +39,7 @@ class Session(ClientOwner):
     def client_says(self, data: bytes) -> None:
         self.said += data
 
-    def client_ended(self) -> None:
+    def client_eof(self) -> None:
         self.told.append("ended")
 
     def client_took_all(self) -> None:

@@ -39,7 +39,7 @@ def talk(one: Joined, *said: str | bytes) -> None:
 def is_done(one: Joined) -> None:
     """The client sends nothing more."""
     one.client.shutdown(1)
-    one.turn(lambda: one.relay._client_done)
+    one.turn(lambda: one.relay._client_eof)
 
 
 @BOTH

@@ -9,12 +9,12 @@ cdef class BulkRelay(EventTaker):
     cdef public Transfer _transfer
     cdef public bytes _for_backend, _for_client
     cdef public object _pipes
-    cdef public bint _client_done, _keepalive_on, _plain, _reads_backend, _reads_client
+    cdef public bint _client_eof, _keepalive_on, _plain, _reads_backend, _reads_client
     cdef public int _mail_end
     cdef public double last_activity
     cdef public long long to_client
     cdef _set_up(self, pipes, double now)
-    cdef _join(self, Channel client, Channel backend, bint client_done)
+    cdef _join(self, Channel client, Channel backend, bint client_eof)
     cdef _read_client(self)
     cdef bint _read_backend(self) except -1
     cdef _balance(self)

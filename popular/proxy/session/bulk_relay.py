@@ -33,7 +33,7 @@ class BulkRelay(EventTaker):
     __slots__ = (
         "_backend",
         "_client",
-        "_client_done",
+        "_client_eof",
         "_for_backend",
         "_for_client",
         "_keepalive_on",
@@ -61,12 +61,12 @@ class BulkRelay(EventTaker):
         self._keepalive_on = False
         """The kernel watches the connection to the backend."""
 
-    def _join(self, client: Channel, backend: Channel, client_done: bool) -> None:
+    def _join(self, client: Channel, backend: Channel, client_eof: bool) -> None:
         self._client = client
         self._backend = backend
         self._plain = not (client.tls or backend.tls)
-        self._client_done = client_done
-        self._reads_client = not client_done
+        self._client_eof = client_eof
+        self._reads_client = not client_eof
         self._reads_backend = True
 
     # What the subclass has (relay.py)
@@ -163,7 +163,7 @@ class BulkRelay(EventTaker):
         was told, and has a command to answer, or the rest of a mail to give.
         """
         watch = self.watch
-        if not self._client_done or not self._reads_backend or self._for_client or self._for_backend:
+        if not self._client_eof or not self._reads_backend or self._for_client or self._for_backend:
             return False
         if watch.quit:
             return watch.quit_surely_answered

@@ -12,7 +12,7 @@ from popular.protocol.proxyheader import Header
 class SessionEvents(ClientOwner):
     """The session, as its parts see it.
 
-    The header's reader says `client_ended` or `client_broke` where there is no header, nor anything else.
+    The header's reader says `client_eof` or `client_broke` where there is no header, nor anything else.
     """
 
     __slots__ = ()

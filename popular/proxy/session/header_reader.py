@@ -18,7 +18,7 @@ from supervisor.sockets.listener import MAPPED_IPV4
 class HeaderReader:
     """Watches the connection until the header is there, or `close`; the owner hears of it once.
 
-    Who goes without a word has `client_ended` or `client_broke` told of him: a health check is no faulty header.
+    Who goes without a word has `client_eof` or `client_broke` told of him: a health check is no faulty header.
     """
 
     __slots__ = ("_connection", "_held", "_loop", "_owner")
@@ -63,7 +63,7 @@ class HeaderReader:
         elif not seen and self._held:
             self._fail("it closed before a whole header had come")
         elif not seen:
-            self._owner.client_ended()
+            self._owner.client_eof()
 
     def _fail(self, reason: str) -> None:
         self.close()

@@ -9,7 +9,7 @@ cdef class Relay(BulkRelay):
     cdef public SessionEvents _owner
     cdef public bint _flush_scheduled, _over
     cdef public long long from_client
-    cpdef take_over(self, Channel client, Channel backend, bint client_done)
+    cpdef take_over(self, Channel client, Channel backend, bint client_eof)
     cpdef begin(self, bytes to_client, bytes to_backend)
     cpdef ready(self, int fd, unsigned int events)
     @cython.locals(owner=SessionEvents)
@@ -31,7 +31,7 @@ cdef class Relay(BulkRelay):
     cdef _send_to_backend(self)
     @cython.locals(held=bytes, sent=Py_ssize_t)
     cdef _send_to_client(self)
-    cdef _tell_end_of_client(self)
+    cdef _tell_client_eof(self)
     cdef _see_end_of_backend(self)
     @cython.locals(held=bytes, sent=Py_ssize_t)
     cdef bint _flush_last_to_client(self) except -1

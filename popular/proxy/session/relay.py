@@ -38,9 +38,9 @@ class Relay(BulkRelay):
         """What is held leaves at the end of this turn: nobody lags yet."""
         self.from_client = 0
 
-    def take_over(self, client: Channel, backend: Channel, client_done: bool) -> None:
-        """From now on both channels are worked from here. `client_done`: the client sends nothing more."""
-        self._join(client, backend, client_done)
+    def take_over(self, client: Channel, backend: Channel, client_eof: bool) -> None:
+        """From now on both channels are worked from here. `client_eof`: the client sends nothing more."""
+        self._join(client, backend, client_eof)
         client.hand_to(self)
         backend.hand_to(self)
 
@@ -49,8 +49,8 @@ class Relay(BulkRelay):
         self._give_client(to_client)
         if to_backend and not self._over:
             self._give_backend(to_backend)
-        if self._client_done and not self._for_backend:
-            self._tell_end_of_client()
+        if self._client_eof and not self._for_backend:
+            self._tell_client_eof()
         self._balance()
         if not self._plain:
             self._read_pending_client()
@@ -90,9 +90,9 @@ class Relay(BulkRelay):
         if piece:
             self._give_backend(piece)
         elif piece is not None:
-            self._client_done = True
+            self._client_eof = True
             if not self._for_backend:
-                self._tell_end_of_client()
+                self._tell_client_eof()
             self._balance()
 
     def _give_backend(self, piece: bytes) -> None:
@@ -193,8 +193,8 @@ class Relay(BulkRelay):
         client_lags = (bool(self._for_client) and not self._flush_scheduled) or self._transfer is not None
         backend_lags = bool(self._for_backend) and not self._flush_scheduled
         self._reads_backend = not client_lags
-        self._reads_client = not backend_lags and not self._client_done
-        gone_if_broken = self._client_done and not backend_lags
+        self._reads_client = not backend_lags and not self._client_eof
+        gone_if_broken = self._client_eof and not backend_lags
         self._client.want(
             (READ if self._reads_client else BROKEN if gone_if_broken else 0) | (WRITE if client_lags else 0)
         )
@@ -230,8 +230,8 @@ class Relay(BulkRelay):
             self._for_backend = b"" if sent == len(held) else held[sent:]
         except OSError:
             self._for_backend = b""  # what the backend said before it broke is still to be read; then its end is seen
-        if self._client_done and not self._for_backend:
-            self._tell_end_of_client()
+        if self._client_eof and not self._for_backend:
+            self._tell_client_eof()
 
     def _send_to_client(self) -> None:
         held = self._for_client
@@ -244,7 +244,7 @@ class Relay(BulkRelay):
 
     # The end
 
-    def _tell_end_of_client(self) -> None:
+    def _tell_client_eof(self) -> None:
         """The client sends nothing more; the backend hears of it and may still answer, unless it `lingers`.
 
         QUIT is never said for the client: deletions are the client's to commit.
@@ -279,7 +279,7 @@ class Relay(BulkRelay):
         """
         if self.watch.quit_answered:
             return "quit"
-        if not self._client_done or self.watch.quit:
+        if not self._client_eof or self.watch.quit:
             return "backend_closed"
         # If a client that had closed its half is reset, the backend's end may be heard of before that.
         is_reset = self._client.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0

@@ -48,7 +48,7 @@ cdef class PlainSession(Verbs):
     cpdef send(self, bytes data)
     @cython.locals(machine=Machine)
     cpdef client_says(self, bytes data)
-    cpdef client_ended(self)
+    cpdef client_eof(self)
     cpdef client_took_all(self)
     cpdef client_broke(self)
     @cython.locals(runtime=VservRuntime, modules=ModuleChain)

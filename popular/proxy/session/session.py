@@ -246,7 +246,7 @@ class PlainSession(Verbs):
         if len(machine.lines.held) > MOST_HELD and not self._over and not machine.wants_input():
             self._client.set_reading(False)
 
-    def client_ended(self) -> None:
+    def client_eof(self) -> None:
         self._machine.client_eof()
         self._settle()
 

@@ -136,7 +136,7 @@ class Session(ClientOwner):
         self._machine.says(data)
         self._see_to()
 
-    def client_ended(self) -> None:
+    def client_eof(self) -> None:
         self._machine.client_ends()
         self._see_to()
 

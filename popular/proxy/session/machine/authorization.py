@@ -111,7 +111,7 @@ class Authorization(FailedLogins):
 
         One that has said nothing of what was expected is a health check, and nobody's fault.
         """
-        self._eof = True
+        self._client_eof = True
         if (self._owes_answer() and self._is_gone()) or self._expects_first_word():
             self._end("client_closed")
         else:
@@ -123,7 +123,7 @@ class Authorization(FailedLogins):
         After that nothing could be done for it, and whoever is asked for it is asked in vain. A client with commands
         after PASS has only closed its half: it is served to its end.
         """
-        return self._eof and not self.lines.held
+        return self._client_eof and not self.lines.held
 
     def _answer_lines(self) -> None:
         """Answers the lines that are there, as far as the phase allows."""
@@ -154,7 +154,7 @@ class Authorization(FailedLogins):
                 self._response(line)
             else:
                 self._command(line)
-        if self._eof and self._takes_lines():
+        if self._client_eof and self._takes_lines():
             self._end("client_closed")
 
     def _may_be_longer(self) -> bool:

@@ -24,7 +24,7 @@ cdef class MachineState:
     cdef public str _certificate_name, _home, _language, _words, backend_id, target
     cdef public str peer_ip, _sid, mechanism, namespace, user
     cdef public unsigned int _bit, _commands_said, _errors, _failures, _may_follow, peer_port
-    cdef public bint _backup_taken, _charged, _eof, _has_yielded, _in_tls, _password_is_ours, _referred, _utf8
+    cdef public bint _backup_taken, _charged, _client_eof, _has_yielded, _in_tls, _password_is_ours, _referred, _utf8
     cdef public bint absorbed, asked_capa, counted
     cdef public double _asked_at, _patience
     cdef public long _row_number

@@ -52,10 +52,10 @@ class MachineState:
         "_bit",
         "_certificate_name",
         "_charged",
+        "_client_eof",
         "_commands_said",
         "_denied",
         "_dialogue",
-        "_eof",
         "_errors",
         "_exchange",
         "_failures",
@@ -121,7 +121,7 @@ class MachineState:
         self.asked_capa = False
         """The client has asked for the capabilities."""
         self._errors = 0
-        self._eof = False
+        self._client_eof = False
         self._has_yielded = False
         """It has had its turn, and there are lines left."""
         self._exchange: sasl.Exchange | None = None
