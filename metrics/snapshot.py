@@ -35,7 +35,7 @@ _OCTETS = ("received", "sent")
 _HELP = {
     "state": "what is done for the client",
     "started": "time since the client was accepted",
-    "since": "time since that began",
+    "since": "time since that began, or since octets were last seen to pass",
 }
 """For the columns that every program has; shown are ages and phrases, not what stands in the table."""
 

@@ -12,4 +12,10 @@ open_modules         the modules that are open
 program              the program that the supervisor runs, put together from its tables
 service              one configuration, ready to serve
 storeseen            whether the store of a cluster's orders has gone back
+
+Its rooms:
+
+checks               whether backends are well: what the helper process does
+session              one session, from the accept to its end
+settings             what is configured: virtual servers, backends, modules, variables
 """

@@ -147,10 +147,9 @@ _LOGINS = (
     ),
     Metric(
         "popular_module_answers_total",
-        "Answers of a module, by kind: of the first round (authenticated, refused, unknown), of the second (vouches, "
-        "does_not_vouch), and questions that it could not answer.",
+        f"Answers of a module, by kind: {'; '.join(f'{word}: {what}' for word, what in ANSWERS.items())}.",
         Counts("module_answers"),
-        (MODULE, Label("answer", ANSWERS)),
+        (MODULE, Label("answer", tuple(ANSWERS))),
     ),
     Metric(
         "popular_module_breakers_open",

@@ -150,7 +150,7 @@ BASE_COLUMNS = (
     Column("state", "B", "index into the program's states; 0 is a free row"),
     Column("pid", "I", "process that serves the session", spare=9),
     Column("started", "d", "when the session was accepted, seconds since 1970", spare=1),
-    Column("since", "d", "when the state was entered, seconds since 1970", spare=12),
+    Column("since", "d", "when the row was written last: a new state, or octets passed; seconds since 1970", spare=12),
 )
 
 CELLS_OF_VERSION_3 = ("pid", "slot", "generation", "heartbeat_ns", "hand", "lag_ns")

@@ -142,6 +142,16 @@ def test_what_is_met_on_the_way_exists() -> None:
     assert set(called) - {name for path in sources() for name in qualified(path)} == set()
 
 
+def test_values_met_on_the_way_stand_where_the_table_says() -> None:
+    """Each class is defined in the file beside it; of a field, its class is there and works with it."""
+    table = TEXT.split("**Values met on the way.**")[1].split("\n\n")[1]
+    rows = re.findall(r"^\| `([\w.]+)` \| `([\w/.]+)` \|", table, re.MULTILINE)
+    assert len(rows) == len(table.splitlines()) - 2 > 5
+    assert [name for name, file in rows if name.partition(".")[0] not in defined(file)] == []
+    fields = [(name.partition(".")[2], file) for name, file in rows if "." in name]
+    assert [field for field, file in fields if f"self.{field} = " not in (ROOT / file).read_text("utf-8")] == []
+
+
 def first_page(file: str) -> str:
     """What the room of a file says of itself."""
     return ast.get_docstring(source(ROOT / Path(file).parent / "__init__.py")) or ""

@@ -34,8 +34,18 @@ _WORDS: Mapping[object, str] = {
     False: "does_not_vouch",
     HandedOn: "handed_on",
 }
-ANSWERS = tuple(_WORDS.values())
-"""What a module may answer, for the counter."""
+ANSWERS = {
+    "authenticated": "in the first round, the password is the user's",
+    "refused": "it knows the user, and does not let him in with it",
+    "provable": "it has the keys by which he can prove himself",
+    "unknown": "it does not know him",
+    "cannot_tell": "it could not answer, in either round",
+    "vouches": "in the second round, it lets him in all the same",
+    "does_not_vouch": "it does not",
+    "handed_on": "a server behind it tries the password itself",
+}
+"""What a module may answer, for the counter, and what that means."""
+assert [*ANSWERS] == [*_WORDS.values()]
 MOST_COMPARED = 100
 """Questions to modules on trial that a worker may have open."""
 
