@@ -24,6 +24,7 @@
     standard     standard descriptors that are closed
     statedir     what the operator has ordered outlives the program there
     statespace   how much it may hold
+    takeover     a newer instance waits for what the one before leaves
     throttle     how many lines of one kind a minute
     together     several faults as one text
 

@@ -24,6 +24,8 @@ from typing import NamedTuple
 
 _LOCK_SECONDS = 10.0
 """So long a lock is waited for by who can go on without it: a write to a slow disk takes seconds."""
+SURE_SECONDS = 30.0
+"""And by who cannot: longer than anybody of ours keeps it. Whoever can read the directory may keep it for ever."""
 _LOOK_SECONDS = 0.02
 _MOST_LINKS = 40
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -107,17 +109,14 @@ def _on_the_way(path: Path) -> Iterator[Path]:
         steps.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
 
 
-def _lock(fd: int, *, wait: bool, until: float | None) -> None:
-    """Raises BlockingIOError, if it must not wait, or no longer; OSError."""
-    if until is None or not wait:
-        fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return None
+def _lock(fd: int, *, until: float) -> None:
+    """Raises BlockingIOError, if it cannot be had until then; OSError."""
     while True:
         try:
             return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > until:
-                raise
+                raise BlockingIOError(errno.EAGAIN, "another process keeps it locked") from None
         time.sleep(_LOOK_SECONDS)
 
 
@@ -180,15 +179,15 @@ class Directory:
 
     @contextmanager
     def alone(self, *, surely: bool = True, wait: bool = True) -> Iterator[None]:
-        """Nobody else is so in this directory meanwhile. Raises OSError; not `surely`: where nothing can be locked, or
-        somebody keeps the lock for long (whoever can read the directory may), all go on. Not `wait`: BlockingIOError if
-        somebody is.
+        """Nobody else is so in this directory meanwhile. Raises OSError: BlockingIOError, if somebody is for too long.
+        Not `surely`: then, and where nothing can be locked, all go on. Not `wait`: any time is too long.
         """
+        seconds = (SURE_SECONDS if surely else _LOCK_SECONDS) if wait else 0.0
         fd = -1
         try:
             try:
                 fd = self.opened()
-                _lock(fd, wait=wait, until=None if surely else time.monotonic() + _LOCK_SECONDS)
+                _lock(fd, until=time.monotonic() + seconds)
             except OSError:
                 if surely:
                     raise

@@ -29,12 +29,11 @@ import os
 import pwd
 import socket
 import stat
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from supervisor.runtime import rights
+from supervisor.runtime import rights, takeover
 from supervisor.runtime.directory import Directory, FileOwner, Untrusted
 from supervisor.runtime.instances import CONTROL, HTTP, Instances, Orphans
 from supervisor.runtime.plural import count_of
@@ -43,9 +42,6 @@ from supervisor.table.layout import Layout
 from supervisor.table.segment import NameTaken, Segment
 
 _MOST_INSTANCES = 64
-_HELD_BACK_SECONDS = 15.0
-"""So long a newer instance lets itself be held back; a change of the config goes to the disk within ten."""
-_LOOK_SECONDS = 0.02
 LONGEST_SOCKET_PATH = 107
 """Octets (unix(7)); whoever connects names the whole path."""
 
@@ -81,12 +77,23 @@ class RunDirectory:
                 self._give_to(user)
             with rights.acting_as(user), self._directory.alone():
                 self.lock_fd, self.instance = self._take_lock()
-                os.ftruncate(self.lock_fd, 0)
-                os.write(self.lock_fd, f"{os.getpid()}\n".encode())
-                self._remove_table_of(self.instance)
-                self._remove_orphans()
+                self._begin()
         except OSError as error:
             raise CannotStart(f"run directory {path}: {error.strerror or error}") from None
+
+    def _begin(self) -> None:
+        """With the lock of its own: it says who has it, and clears away what the dead have left. Raises OSError, and
+        leaves no lock behind then: the disk may be full.
+        """
+        try:
+            os.ftruncate(self.lock_fd, 0)
+            os.write(self.lock_fd, f"{os.getpid()}\n".encode())
+            self._remove_table_of(self.instance)
+            self._remove_orphans()
+        except OSError:
+            self._directory.remove(self._instances.lock_name(self.instance))
+            os.close(self.lock_fd)
+            raise
 
     @property
     def doubt(self) -> str:
@@ -274,40 +281,35 @@ class RunDirectory:
     def publish(self) -> None:
         """Leads everybody here: to the sockets, then to the pid, and last to the table: who sees that has all there is.
         Only then is read what is kept (tenure.py). Where two start at the same moment, all links lead to one of them.
+        Raises CannotStart.
         """
-        with self._directory.alone():
-            for end in (CONTROL, HTTP):
-                if target := self._targets()[end]:
-                    self._directory.link(f"{self.name}{end}", target)
-            with self._held_back_by_none():
-                self._directory.link(f"{self.name}.pid", self._instances.lock_name(self.instance))
-                self._published = self._link_to_here()
-            self._directory.link(f"{self.name}.state", self._targets()[".state"])
+        try:
+            with self._directory.alone():
+                self._publish()
+        except OSError as error:
+            raise CannotStart(f"run directory {self.path}: {error.strerror or error}") from None
+
+    def _publish(self) -> None:
+        for end in (CONTROL, HTTP):
+            if target := self._targets()[end]:
+                self._directory.link(f"{self.name}{end}", target)
+        with takeover.held_back_by_none(self._directory, self._others_locks()):
+            self._directory.link(f"{self.name}.pid", self._instances.lock_name(self.instance))
+            self._published = self._link_to_here()
+        self._directory.link(f"{self.name}.state", self._targets()[".state"])
+
+    def _others_locks(self) -> list[str]:
+        return [self._instances.lock_name(number) for number in self._instances.numbers(besides=self.instance)]
 
     def hold_back(self) -> None:
         """What a newer instance is to read is on its way to the disk: none takes over before `let_come`, or for
-        _HELD_BACK_SECONDS. Where one takes over just now it is too late for that.
+        HELD_BACK_SECONDS. Where one takes over just now it is too late for that.
         """
-        with suppress(OSError):
-            fcntl.lockf(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+        takeover.hold_back(self.lock_fd)
 
     def let_come(self) -> None:
         """What a newer instance is to read is there."""
-        with suppress(OSError):
-            fcntl.lockf(self.lock_fd, fcntl.LOCK_UN, 1)
-
-    @contextmanager
-    def _held_back_by_none(self) -> Iterator[None]:
-        """Meanwhile none of the others begins to, either; one that is stopped is waited for no longer than it may."""
-        until = time.monotonic() + _HELD_BACK_SECONDS
-        with ExitStack() as opened:
-            for number in self._instances.numbers(besides=self.instance):
-                with suppress(OSError):  # gone meanwhile, or a stranger's
-                    fd = self._directory.open_file(self._instances.lock_name(number), os.O_RDONLY)
-                    opened.callback(os.close, fd)
-                    while not _is_shared(fd) and time.monotonic() < until:
-                        time.sleep(_LOOK_SECONDS)
-            yield
+        takeover.let_come(self.lock_fd)
 
     @property
     def identity(self) -> str:
@@ -433,14 +435,15 @@ class RunDirectory:
             self._remove_table_of(self.instance)
             self._directory.remove(self._instances.lock_name(self.instance))
             os.close(self.lock_fd)
-            with self._directory.alone():
+            with suppress(BlockingIOError), self._directory.alone():  # else the next one that starts or ends does it
                 self._remove_orphans()
             self._directory.close()
 
     def withdraw_if_last(self) -> None:
         """A process that outlived the master ends: if no other is left, all of this instance goes."""
         os.close(self.lock_fd)
-        with self._directory.alone():
+        fd = None
+        with suppress(BlockingIOError), self._directory.alone():
             fd = self._try_lock(self.instance)
         if fd is not None:
             self.lock_fd = fd
@@ -462,15 +465,6 @@ def _ignoring_strangers(remove: Callable[[str], None], name: str) -> None:
         remove(name)
     except PermissionError:
         pass
-
-
-def _is_shared(fd: int) -> bool:
-    """Whether its octet 0 could be locked beside others who share it."""
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
 
 
 def _unbound() -> socket.socket:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.runtime import takeover
 from supervisor.runtime.directory import Directory
 from supervisor.runtime.instances import Instances, Neighbour
 from supervisor.runtime.rundir import CannotStart, RunDirectory
@@ -211,7 +212,7 @@ def test_one_that_was_killed_while_it_started_keeps_no_link(tmp_path: Path, monk
         new = RunDirectory(tmp_path / "run", "pproxy")
         with new.open_control_socket():
             with monkeypatch.context() as patched:
-                patched.setattr(RunDirectory, "_held_back_by_none", _killed)
+                patched.setattr(takeover, "held_back_by_none", _killed)
                 with pytest.raises(KeyboardInterrupt):
                     new.publish()
             old.look()
@@ -223,7 +224,7 @@ def test_one_that_was_killed_while_it_started_keeps_no_link(tmp_path: Path, monk
         place.withdraw_all()
 
 
-def _killed(_place: RunDirectory) -> None:
+def _killed(*_given: object) -> None:
     raise KeyboardInterrupt
 
 
