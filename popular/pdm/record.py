@@ -17,7 +17,6 @@ wrong with a field is said by its name only: its content could be a secret.
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
@@ -47,6 +46,7 @@ from popular.pdm.proving import STORED_IN_CLEAR, provable, proven, shown_to_nobo
 from popular.pdm.target import Fill, filled
 from popular.pdm.userfile import key_of
 from popular.protocol.scram import ScramKeys
+from supervisor.serving.threadpool import NoThread, ThreadPool
 
 FIELDS = ("password", "backend", "target", "secret", "flags", "locked", "sessions", "login_delay", "account")
 ROUTING = ("backend", "target")
@@ -192,7 +192,7 @@ class Verifier:
         self._forms: dict[str, int] = {}
         self._samples: dict[str, str] = {}
         self._decoys = Decoys({_USUAL_HASH: 1}, {_USUAL_HASH: _usual_hash()}, users=1, path=place)
-        self._threads = ThreadPoolExecutor(_HASHING, thread_name_prefix="pdm-hash")
+        self._threads = ThreadPool(_HASHING, "pdm-hash")
         """Not those of the loop, in which names of hosts are looked up."""
         self._seen = 0
         self._next_look = 1
@@ -226,7 +226,10 @@ class Verifier:
         """Like `decide_among`, for an event loop: in a thread."""
         if not users:
             return self._unknown(question)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.decide_among, users, question)
+        try:
+            return await asyncio.wrap_future(self._threads.submit(self.decide_among, users, question))
+        except NoThread as error:  # which is nothing that the database has done
+            raise QuestionFailed(str(error)) from None
 
     def close(self) -> None:
         """Nobody asks any more."""

@@ -8,11 +8,11 @@ held so, who comes is told at once.
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import NamedTuple, Protocol
 
 from popular.pdm.contract import CannotTell
+from supervisor.serving.threadpool import NoThread, ThreadPool
 from supervisor.serving.turns import Turns
 
 MOST_WAITING = 250
@@ -77,7 +77,7 @@ class Threads:
     """For the event loop's thread only; `held` is how many are at work."""
 
     def __init__(self, ident: str, most: int) -> None:
-        self._pool = ThreadPoolExecutor(most, thread_name_prefix=f"pdm-{ident}")
+        self._pool = ThreadPool(most, f"pdm-{ident}")
         self.ident = ident
         self.most = most
         self._since: dict[int, float] = {}
@@ -126,7 +126,7 @@ class Threads:
             events.waited(monotonic() - began)
         try:
             submitted = self._pool.submit(self._do, next(self._numbers), work)
-        except RuntimeError as error:  # no thread can be started, or the pool is closed
+        except (NoThread, RuntimeError) as error:  # or the pool is closed
             self._pass_on(events)
             return CannotTell(str(error))
         call = asyncio.wrap_future(submitted)

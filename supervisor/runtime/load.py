@@ -5,11 +5,15 @@ nothing is checked.
 """
 
 import enum
+import math
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 LOADAVG = Path("/proc/loadavg")
+_MOST_OCTETS = 4096
+"""So much of such a file is read."""
 
 
 class LoadFiles(NamedTuple):
@@ -60,7 +64,7 @@ def next_level(level: Level, value: float, limit: float) -> Level:
 def read_load(path: Path = LOADAVG) -> float | None:
     """The 1-minute load average, or None where it cannot be read."""
     try:
-        return float(path.read_text().split(maxsplit=1)[0])
+        return _reading(_text(path).split(maxsplit=1)[0])
     except (OSError, ValueError, IndexError):
         return None
 
@@ -68,7 +72,22 @@ def read_load(path: Path = LOADAVG) -> float | None:
 def read_pressure(path: Path) -> float | None:
     """Per cent of the last 10 seconds in which some task of the group waited for a processor, or None."""
     try:
-        found = re.search(r"^some avg10=([0-9.]+)", path.read_text(), re.MULTILINE)
-    except OSError:
+        found = re.search(r"^some avg10=(\S+)", _text(path), re.MULTILINE)
+        return _reading(found[1]) if found else None
+    except (OSError, ValueError):
         return None
-    return float(found[1]) if found else None
+
+
+def _text(path: Path) -> str:
+    """The first of it; not of a FIFO, which would hold whoever asks. Raises OSError, ValueError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _MOST_OCTETS).decode()
+    finally:
+        os.close(fd)
+
+
+def _reading(text: str) -> float | None:
+    """None for what is no load: no number, which raises ValueError, or none that can be compared and shown."""
+    value = float(text)
+    return value if 0 <= value < math.inf else None

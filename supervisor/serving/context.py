@@ -4,13 +4,13 @@ of the table.
 
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from supervisor.operatorstate import OperatorState
 from supervisor.runtime.log import Log
 from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.session import Session
+from supervisor.serving.threadpool import ThreadPool
 from supervisor.serving.wheel import Wheel
 from supervisor.system import Shared, give_number
 from supervisor.table.affected import Affected
@@ -102,7 +102,7 @@ class WorkerContext:
         self.clock = loop.clock
         self.log = log
         self.wheel = Wheel(loop)
-        self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="pool")
+        self.pool = ThreadPool(POOL_THREADS, "pool")
         self.pid = os.getpid()
         self.block = block
         self.cells = segment.block(block)

@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from supervisor.runtime.logroom import LogRoom
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.session import COMMITTING_SECONDS, CutCost
+from supervisor.serving.threadpool import NoThread, ThreadPool
 from supervisor.sockets.listener import Listener
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
 from supervisor.table.segment import Segment
@@ -154,12 +155,13 @@ class Worker:
 
     def finish(self) -> None:
         """Its sessions are over, and it goes: what its service still has to write is written, what it has open closed.
-        In a thread, because a module may hang in that, too.
+        In a thread, because a module may hang in that, too; without one the kernel closes it.
         """
         self._program.finish(self._service)
         closing = threading.Thread(target=self._close, daemon=True)
-        closing.start()
-        closing.join(CLOSING_SECONDS)
+        with suppress(RuntimeError):
+            closing.start()
+            closing.join(CLOSING_SECONDS)
 
     def _close(self) -> None:
         closing = self._loop.create_task(self._program.close(self._service))
@@ -219,7 +221,11 @@ class Worker:
             self._orphaned()
             return
         for message, fds in heard:
-            self._obey(message, fds)
+            try:
+                self._obey(message, fds)
+            except Exception as error:  # ours; the other messages, which may bring sockets, are obeyed all the same
+                text = f"{type(message).__name__} is not obeyed"
+                self._loop.call_exception_handler({"message": text, "exception": error})
 
     def _obey(self, message: Any, fds: list[int]) -> None:
         match message:
@@ -265,9 +271,13 @@ class Worker:
         """
         self._preparing = config.generation
         began = time.monotonic()
-        thread = ThreadPoolExecutor(1, thread_name_prefix="service")
-        made = self._loop.run_in_executor(thread, self._program.make_service, self._context, config, before)
-        thread.shutdown(wait=False)
+        thread = ThreadPool(1, "service")
+        try:
+            made = self._loop.run_in_executor(thread, self._program.make_service, self._context, config, before)
+        except NoThread as error:
+            self._tell(workerline.Unable(config.generation, str(error)))
+            return
+        thread.shutdown()
 
         def finished(future: "asyncio.Future[Service]") -> None:
             error = future.exception()

@@ -23,6 +23,10 @@ from typing import Any
 import pytest
 import yaml
 
+from popular.pdm.guarded import Terms
+from popular.proxy.checks import checker
+from popular.proxy.settings.resolving import MOST_AT_ONCE
+from supervisor.serving.context import POOL_THREADS
 from supervisor.version import VERSION
 from tests.deploy.image import HOME, Container, Image, serves, words
 from tests.patience import patient
@@ -63,6 +67,15 @@ def test_services_are_hardened(name: str) -> None:
     assert re.fullmatch(r"[\w./-]+:v?\d[\w.-]*", service["image"])
     assert name not in OURS or service["image"] == f"popular:{VERSION}"
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_a_proxy_may_have_all_its_threads() -> None:
+    """Its workers' threads, those of as many that finish their sessions meanwhile, and of the checks and a lookup."""
+    worker = 2 + POOL_THREADS + 3 * Terms().threads  # two: the loop, and one that makes a service ready or closes it
+    workers = 2 * int(option("pproxy1", "--workers")) * worker
+    few = 16  # master, exporter, jobs, ringd, and a healthcheck's commands
+    limit = SERVICES["pproxy1"]["deploy"]["resources"]["limits"]["pids"]
+    assert limit >= workers + 1 + checker._THREADS + 1 + MOST_AT_ONCE + few
 
 
 def test_names_lead_somewhere() -> None:

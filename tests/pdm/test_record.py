@@ -31,6 +31,7 @@ from popular.pdm.record import Defaults, Verifier, stored_user
 from popular.pdm.sqlquery import Query
 from popular.pdm.steps import CHECK, Step
 from popular.protocol import scram
+from tests.threadless import NO_THREAD, without_threads
 
 STORE = Defaults("store1")
 ASKED = "SELECT password FROM users WHERE name = :user"
@@ -228,3 +229,12 @@ def test_a_query_that_is_wrong_itself_closes_the_module(tmp_path: Path) -> None:
         module.check(question("joe"))
     assert not isinstance(told.value, QuestionFailed)
     module.close()
+
+
+def test_without_a_thread_nobody_can_tell_and_the_module_is_not_blamed() -> None:
+    """One user's question fails: of the database nothing was learned, so its breaker does not count it."""
+    verifier = Verifier("here")
+    user = stored_user("joe", {"password": "{PLAIN}secret", "backend": "b"}, STORE)
+    with without_threads(), pytest.raises(QuestionFailed, match=NO_THREAD):
+        asyncio.run(verifier.decide_later([user], question("joe")))
+    assert isinstance(asyncio.run(verifier.decide_later([user], question("joe"))), Authenticated)

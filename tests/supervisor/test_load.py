@@ -1,6 +1,7 @@
 """The two warning machines of the manual, and the pause between births."""
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.master.policy import LONGEST_PAUSE_SECONDS, pause_before_birth
-from supervisor.runtime.load import Level, next_level, read_load
+from supervisor.runtime.load import Level, next_level, read_load, read_pressure
 
 OK, WARN, MAX = Level.OK, Level.WARN, Level.MAX
 
@@ -53,13 +54,35 @@ def test_more_is_never_less(level: Level, one: float, other: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "load"), [("0.52 0.4 0.3 1/2 3\n", 0.52), ("12.00", 12.0), ("", None), ("x y", None), ("\n", None)]
+    ("text", "load"),
+    [
+        *(("0.52 0.4 0.3 1/2 3\n", 0.52), ("12.00", 12.0), ("", None), ("x y", None), ("\n", None)),
+        *((f"{word} 0.4 0.3 1/2 3\n", None) for word in ("nan", "inf", "-inf", "-0.5", "1e999", "\u00e9")),
+    ],
 )
 def test_the_load_is_the_first_number(tmp_path: Path, text: str, load: float | None) -> None:
     """The one-minute average; whatever else is in the file is no load."""
     (tmp_path / "loadavg").write_text(text)
     assert read_load(tmp_path / "loadavg") == load
     assert read_load(tmp_path / "missing") is None
+
+
+@pytest.mark.parametrize(
+    ("word", "pressure"), [("12.50", 12.5), ("nan", None), ("inf", None), ("-1", None), (".", None), ("1.2.3", None)]
+)
+def test_a_pressure_is_a_number(tmp_path: Path, word: str, pressure: float | None) -> None:
+    """A number that can be compared and shown, or none: one that cannot would end whoever reckons with it."""
+    (tmp_path / "pressure").write_text(f"some avg10={word} avg60=0.00 total=1\nfull avg10=0.00\n")
+    assert read_pressure(tmp_path / "pressure") == pressure
+
+
+def test_a_pipe_that_nobody_writes_to_is_no_load(tmp_path: Path) -> None:
+    """Nor does it hold whoever asks, with a writer that says nothing or without one."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    assert (read_load(fifo), read_pressure(fifo)) == (None, None)
+    with open(os.open(fifo, os.O_RDWR), "wb"):
+        assert (read_load(fifo), read_pressure(fifo)) == (None, None)
 
 
 def test_births_that_fail_are_waited_for_longer_and_longer() -> None:

@@ -7,7 +7,6 @@ When a backend is checked, and what is made of several checks, rhythm.py says.
 import asyncio
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from popular import messages
@@ -33,6 +32,7 @@ from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.program import Helper
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import Message
+from supervisor.serving.threadpool import ThreadPool
 from supervisor.system import Clock
 from supervisor.table.records import Records
 
@@ -67,11 +67,11 @@ class BackendChecker:
         self._assignments: dict[str, tuple[Assignment, asyncio.Task[None]]] = {}
         self._tls: BackendsInTls | None = None
         self._faults: set[str] = set()
+        self._threads = ThreadPool(_THREADS, "check")
 
     async def run(self) -> None:
         """Until the master is gone."""
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(_THREADS))
         loop.add_reader(self._lifeline.socket, self._hear)
         await asyncio.Event().wait()
 
@@ -109,7 +109,7 @@ class BackendChecker:
         while True:
             began = clock.time()
             try:
-                found = await asyncio.to_thread(check, backend, self._tls_of(backend), patience)
+                found = await clock.run_in_executor(self._threads, check, backend, self._tls_of(backend), patience)
                 is_well = streak.add(not found.why)
                 self._heed(health, is_well, found)
                 self._learn(assignment, found)

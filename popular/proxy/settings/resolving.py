@@ -75,8 +75,12 @@ class LookHostsUp(Job):
         left = deque(self.names)
         number = min(MOST_AT_ONCE, len(left))
         threads = [threading.Thread(target=_look_all_up, args=(left, found), daemon=True) for _ in range(number)]
-        for thread in threads:
-            thread.start()
+        for position, thread in enumerate(threads):
+            try:
+                thread.start()
+            except RuntimeError:  # the kernel gives none: those that are there look all of them up
+                threads = threads[:position]
+                break
         until = time.monotonic() + _LONGEST_SECONDS
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))

@@ -14,6 +14,7 @@ from popular.store.maildir.maildir import MailboxError, Maildir, MessageGone, Up
 from popular.store.pserv.machine import Machine
 from popular.store.pserv.outgoing import Outgoing
 from supervisor.serving.context import WorkerContext
+from supervisor.serving.threadpool import NoThread
 
 
 class TellMachine(Protocol):
@@ -72,9 +73,12 @@ class Mailbox:
         """Has a thread do it. `tell` gets what came of it on the event loop: a value, an OSError or a MailboxError."""
         assert self._job is None
         loop = self._context.loop
-        self._job = self._context.pool.submit(
-            _work, work, lambda outcome: loop.call_soon_threadsafe(self._worked, tell, outcome)
-        )
+        try:
+            self._job = self._context.pool.submit(
+                _work, work, lambda outcome: loop.call_soon_threadsafe(self._worked, tell, outcome)
+            )
+        except NoThread as error:
+            loop.call_soon(self._worked, tell, error)
 
     def _worked(self, tell: Callable[[Any], None], outcome: object) -> None:
         self._job = None

@@ -13,6 +13,7 @@ from popular.messages import LAST_LOGINS_LOST
 from popular.proxy.last_login_store import FILE, LastLogin, NotRemembered, forget, remember
 from popular.proxy.session.who import Who
 from supervisor.serving.context import WorkerContext
+from supervisor.serving.threadpool import NoThread
 from supervisor.system import wall
 
 _PAUSE_SECONDS = 1.0
@@ -57,8 +58,13 @@ class LastLogins:
         looks = now >= self._forgot_at + _ROUND_SECONDS
         if looks:
             self._forgot_at = now
-        self._writing = self._context.pool.submit(self._write, logins, looks)
-        wrap_future(self._writing, loop=self._context.loop).add_done_callback(self._written)
+        try:
+            self._writing = self._context.pool.submit(self._write, logins, looks)
+        except NoThread as error:
+            self._written(str(error))
+            return
+        written: Future[str] = wrap_future(self._writing, loop=self._context.loop)
+        written.add_done_callback(lambda done: self._written(str(done.exception() or done.result())))
 
     def _write(self, logins: list[LastLogin], looks: bool) -> str:
         """In a thread. Gives what was lost. Raises NotRemembered, OSError."""
@@ -70,12 +76,11 @@ class LastLogins:
                 lost = lost or str(error)
         return lost
 
-    def _written(self, done: "Future[str]") -> None:
+    def _written(self, lost: str) -> None:
         self._is_waiting = bool(self._gathered)
         if self._is_waiting:
             self._context.loop.call_later(_PAUSE_SECONDS, self._begin)
-        error = done.exception()
-        if lost := done.result() if error is None else str(error):
+        if lost:
             self._tell(lost)
 
     def finish(self) -> None:

@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Callable
 
 from popular import messages
-from popular.pdm.contract import Question
+from popular.pdm.contract import CannotTell, Question
 from popular.pdm.threads import outcome_of, returned
-from popular.proxy.session.shared.question_queue import TOO_MANY, PendingQuestion, QuestionQueue
+from popular.proxy.session.shared.question_queue import PendingQuestion, QuestionQueue
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
 from supervisor.serving.network import network_of
@@ -43,8 +43,9 @@ class ModuleEvents:
         waiting = PendingQuestion(
             self._queue, network_of(question.client_ip), lambda: (outcome_of(work), _nothing), answered=told
         )
-        if self._queue.submit(waiting, self._threads) is TOO_MANY:
-            return TOO_MANY
+        refusal = self._queue.submit(waiting, self._threads)
+        if isinstance(refusal, CannotTell):
+            return refusal
         try:
             answer = await heard
         finally:

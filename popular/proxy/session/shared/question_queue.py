@@ -15,6 +15,7 @@ from popular.pdm.contract import CannotTell
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
 from supervisor.serving.context import WorkerContext
+from supervisor.serving.threadpool import NoThread
 from supervisor.serving.turns import Turns
 
 MOST_WAITING = 1000
@@ -47,7 +48,7 @@ class PendingQuestion(Generic[A]):
         *,
         answered: Callable[[A | CannotTell], None],
     ) -> None:
-        """`answered` hears the answer, or that too many are waiting; on the event loop."""
+        """`answered` hears the answer, or why there is none; on the event loop."""
         self._queue = queue
         self.network = network
         self.answered = answered
@@ -75,12 +76,15 @@ class QuestionQueue:
         self._logged = 0.0
 
     def submit(self, waiting: PendingQuestion[A], threads: int) -> PendingQuestion[A] | CannotTell:
-        """Has a thread answer the question, now or in its turn, and returns it; or TOO_MANY, if it is refused. Another
-        question may be refused instead, whose `answered` hears it. `threads`: in so many something may be computed.
+        """Has a thread answer the question, now or in its turn, and returns it; or says why that cannot be: no thread
+        can be started, or TOO_MANY. Another question may be refused instead, whose `answered` hears it. `threads`: in
+        so many something may be computed.
         """
         if self._running < threads:
+            failure = self._start(waiting)
+            if failure is not None:
+                return failure
             self.waited(0.0)
-            self._start(waiting)
             return waiting
         waiting.since = self._context.clock.now
         refused = self._turns.add(waiting.network, waiting)
@@ -90,8 +94,11 @@ class QuestionQueue:
         self._refuse(refused)
         if refused is waiting:
             return TOO_MANY
-        self._context.loop.call_soon(lambda: None if refused.is_dropped else refused.answered(TOO_MANY))
+        self._tell_soon(refused, TOO_MANY)
         return waiting
+
+    def _tell_soon(self, waiting: PendingQuestion[Any], why: CannotTell) -> None:
+        self._context.loop.call_soon(lambda: None if waiting.is_dropped else waiting.answered(why))
 
     def _refuse(self, refused: PendingQuestion[Any]) -> None:
         refused.work = None
@@ -121,20 +128,31 @@ class QuestionQueue:
         """One never had a thread; `why` is of DROPPED."""
         self._context.count("module_questions_dropped", why)
 
-    def _start(self, waiting: PendingQuestion[Any]) -> None:
+    def _start(self, waiting: PendingQuestion[Any]) -> CannotTell | None:
+        """Has a thread do it; or says why none can."""
         work, waiting.work = waiting.work, None
         assert work is not None
+        try:
+            future = self._context.loop.run_in_executor(self._context.pool, work)
+        except NoThread as error:
+            return CannotTell(str(error))
         self._running += 1
-        future = self._context.loop.run_in_executor(self._context.pool, work)
         future.add_done_callback(functools.partial(self._answered, waiting))
+        return None
+
+    def _start_next(self) -> None:
+        """There is room for one. Of those for whom there is no thread none stays behind: nothing would wake it."""
+        while (following := self._turns.take()) is not None:
+            self.waits(-1)
+            failure = self._start(following)
+            if failure is None:
+                self.waited(self._context.clock.now - following.since)
+                return
+            self._tell_soon(following, failure)
 
     def _answered(self, waiting: PendingQuestion[A], future: "asyncio.Future[tuple[A, Callable[[], None]]]") -> None:
         self._running -= 1
-        following = self._turns.take()
-        if following is not None:
-            self.waits(-1)
-            self.waited(self._context.clock.now - following.since)
-            self._start(following)
+        self._start_next()
         if future.cancelled():
             return
         answer: A | CannotTell

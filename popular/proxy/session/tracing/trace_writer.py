@@ -19,6 +19,7 @@ from popular.messages import TRACE_FULL, TRACE_NOT_WRITTEN
 from popular.protocol.printable import printable
 from popular.proxy.settings.tracing import FULL, HEAD, UNWRITTEN
 from supervisor.serving.context import WorkerContext
+from supervisor.serving.threadpool import NoThread
 
 MOST_OWED = 4 << 20
 """Octets of a trace that may wait for the disk in a worker, where its file has room for more."""
@@ -95,18 +96,21 @@ class TraceWriter:
     def _send(self) -> None:
         octets, self.waiting = b"".join(self.waiting), []
         octets_now = self._gap() + octets
-        self.writing = self.context.pool.submit(append, self.path, octets_now, self.most, head=self.head())
-        written = wrap_future(self.writing, loop=self.context.loop)
-        written.add_done_callback(lambda done: self._written(len(octets), done))
+        try:
+            self.writing = self.context.pool.submit(append, self.path, octets_now, self.most, head=self.head())
+        except NoThread as error:
+            self._written(len(octets), error)
+            return
+        written: Future[Written] = wrap_future(self.writing, loop=self.context.loop)
+        written.add_done_callback(lambda done: self._written(len(octets), done.exception() or done.result()))
 
-    def _written(self, length: int, done: "Future[Written]") -> None:
+    def _written(self, length: int, outcome: Written | BaseException) -> None:
         self.owed -= length
-        error = done.exception()
-        if error is not None:
-            self._has_failed(error, length)
+        if isinstance(outcome, BaseException):
+            self._has_failed(outcome, length)
         else:
             self.error, self.lost = "", 0
-            self._has_written(done.result())
+            self._has_written(outcome)
         if self.is_full:
             self.drop(self.owed)
             self.waiting.clear()
