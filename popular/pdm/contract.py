@@ -32,7 +32,7 @@ and to serve the others, while a database is down.
 
 import hmac
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -364,6 +364,11 @@ class AboutModule(Protocol):
     files: Mapping[str, os.stat_result] = {}
     """The files that it is made of, by path, each with what fstat(2) said when it was read; the proxy reloads the
     module when one is another. Never changed.
+    """
+
+    ended: Collection[str] = frozenset()
+    """Its `files` that are text and end with a line end. A successor for which one of them does not is not used: that
+    file is cut, and what its last line says is not what somebody has written.
     """
 
 

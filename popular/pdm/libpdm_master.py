@@ -48,6 +48,7 @@ class MasterModule(Module):
         self._hashes: dict[tuple[_Address, str], list[str]] = {}
         faults = linefile.Faults(self._path, strict)
         content = linefile.read(self._path)
+        faults.look_at_end(content.octets)
         for line in linefile.lines(content.octets):
             try:
                 address, namespace, stored = _entry(line.text())
@@ -59,6 +60,7 @@ class MasterModule(Module):
         self.notes = faults.notes()
         self.skipped = faults.count
         self.files = {self._path: content.status}
+        self.ended = content.ended(self._path)
 
     def check(self, question: Question) -> Answer:
         """Nobody is known here; but where a master password could count, a user whom nobody knows costs as much."""

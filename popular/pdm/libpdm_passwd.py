@@ -50,6 +50,7 @@ class Passwd(Module):
         self.skipped = users.faults.count
         self.knows_nobody = not users.number
         self.files = {self._path: users.status}
+        self.ended = users.ended
         self.takes = takes_with(users.forms)
 
     def check(self, question: Question) -> Answer:

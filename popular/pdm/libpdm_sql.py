@@ -87,6 +87,7 @@ class _Options:
         if "update" in words and "updatefile" in words:
             raise ModuleFailed("sql: one of `update TEXT` and `updatefile FILE` is allowed")
         self.files: dict[str, os.stat_result] = {}
+        self.ended = frozenset[str]()
         self.query = Query(self._text(words, "query"))
         text = self._text(words, "update")
         self.update = Query(text, OF_UPDATE) if text else None
@@ -122,9 +123,11 @@ class _Options:
         if f"{word}file" not in words:
             return words.get(word, "")
         path = os.path.abspath(words[f"{word}file"])
-        octets, self.files[path] = linefile.read(path)
+        content = linefile.read(path)
+        self.files[path] = content.status
+        self.ended |= content.ended(path)
         try:
-            return octets.decode()
+            return content.octets.decode()
         except UnicodeDecodeError:
             raise ModuleFailed(f"sql: {path} is not UTF-8") from None
 
@@ -157,7 +160,7 @@ class SqliteModule(Module):
         self._engine = SqliteEngine(options.url, options.query)
         self._verifier = Verifier(options.url)
         self.by_address = options.query.by_address
-        self.files = options.files
+        self.files, self.ended = options.files, options.ended
         self.takes = options.takes
         self.leads = options.update is not None and not options.query.takes_a_login
 
@@ -210,7 +213,7 @@ class ServerModule(AsyncModule):
         )
         self._verifier = Verifier(options.url)
         self.by_address = options.query.by_address
-        self.files = options.files
+        self.files, self.ended = options.files, options.ended
         self.takes = options.takes
         self.leads = options.update is not None and not options.query.takes_a_login
 

@@ -6,7 +6,8 @@ does not keep a site down; with `strict` among the module's arguments it is a `M
 used. What is told never quotes a line: hashes and passwords are in there.
 
 Who may read the file is the operator's affair (0640 is a good mode; the secrets in it are as safe as its mode). A file
-that *everybody may write* is refused: it would let everybody into every mailbox.
+that *everybody may write* is refused: it would let everybody into every mailbox. One whose last line has no line end
+may be cut there, which is told; where the former version had one, the proxy goes on with that (`AboutModule.ended`).
 """
 
 import os
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from popular.pdm.contract import ModuleFailed
+from supervisor.runtime.lineend import is_ended
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9_.-]+")
 """A namespace or a backend: the type Id of the control language."""
@@ -25,6 +27,9 @@ STRICT = "strict"
 
 MOST_TOLD = 10
 """Bad lines of a file that are told one by one."""
+
+UNENDED = "its last line has no line end, and counts; with one, a later version that is cut there would be noticed"
+"""The note on a file that was written by hand, or cut before it was first read."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -42,6 +47,10 @@ class LineFileContent(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Content({len(self.octets)} octets)"
+
+    def ended(self, path: str) -> frozenset[str]:
+        """This file, if it ends with a line end, as `AboutModule.ended` has it; else nothing."""
+        return frozenset({path}) if is_ended(self.octets) else frozenset()
 
 
 def read(path: str) -> LineFileContent:
@@ -127,7 +136,12 @@ class Faults:
         self._path = path
         self._strict = strict
         self._told: list[tuple[int, str]] = []
+        self._unended = False
         self.count = 0
+
+    def look_at_end(self, octets: bytes) -> None:
+        """What the last line says counts; but if the file was cut there, it is not what somebody has written."""
+        self._unended = not is_ended(octets)
 
     def add(self, number: int, what: str) -> None:
         """A bad line. Raises ModuleFailed if there may be none."""
@@ -148,11 +162,13 @@ class Faults:
 
     def notes(self) -> list[str]:
         """For the operator: how many lines are skipped, and why, for the first ten."""
+        unended = [f"{self._path}: {UNENDED}"] if self._unended else []
         if not self.count:
-            return []
+            return unended
         several = "s are" if self.count > 1 else " is"
         which = f", the first {MOST_TOLD} of them" if self.count > MOST_TOLD else ""
         return [
             f"{self._path}: {self.count} bad line{several} skipped{which}",
             *(f"{self._path}:{number}: {what}" for number, what in self._told),
+            *unended,
         ]

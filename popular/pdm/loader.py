@@ -53,6 +53,7 @@ OPTIONAL: dict[str, Callable[[object], bool]] = {
     "notes": lambda value: isinstance(value, Sequence) and all(isinstance(note, str) for note in value),
     "skipped": lambda value: isinstance(value, int),
     "files": lambda value: isinstance(value, Mapping),
+    "ended": lambda value: isinstance(value, Collection) and not isinstance(value, str),
     "takes": lambda value: isinstance(value, Collection) and not isinstance(value, str),
     "by_address": lambda value: isinstance(value, bool),
     "knows_nobody": lambda value: isinstance(value, bool),

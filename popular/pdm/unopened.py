@@ -1,9 +1,9 @@
 """A module of a config in force that a worker born later could not open: its users file is garbage by now, say.
 
 It cannot tell anything, as a database cannot that is down: users of modules in front of it notice nothing, who needs it
-is told `[SYS/TEMP]`, and the breaker spares it the questions. What it looked at (`takes`), and whether it had users, is
-what the others have found that could open it: so clients are offered what they were offered before, and no empty list
-takes its place. To reload it is to try again.
+is told `[SYS/TEMP]`, and the breaker spares it the questions. What it looked at (`takes`), whether it had users, and
+which files were whole (`ended`), is what the others have found that could open it: so clients are offered what they
+were offered before, and no empty list and no file that is cut takes its place. To reload it is to try again.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +22,7 @@ class Unopened(AsyncModule):
         *,
         takes: frozenset[str],
         knows_nobody: bool,
+        ended: frozenset[str],
         opens: Callable[[], AnyModule],
     ) -> None:
         """`opens` tries to open it, and raises ModuleFailed."""
@@ -30,6 +31,7 @@ class Unopened(AsyncModule):
         self.reason = reason
         self.takes = takes
         self.knows_nobody = knows_nobody
+        self.ended = ended
         self._opens = opens
 
     @property

@@ -46,12 +46,15 @@ class Users:
     line (lower 32).
     """
 
-    __slots__ = ("_content", "_index", "decoys", "faults", "forms", "samples", "status")
+    __slots__ = ("_content", "_index", "decoys", "ended", "faults", "forms", "samples", "status")
 
     def __init__(self, path: str, strict: bool, content: linefile.LineFileContent | None = None) -> None:
         """`content`: of a file that was read already; `path` is for people then. Raises ModuleFailed."""
         self.faults = linefile.Faults(path, strict)
-        self._content, self.status = content or linefile.read(path)
+        content = content or linefile.read(path)
+        self._content, self.status = content
+        self.ended = content.ended(path)
+        self.faults.look_at_end(self._content)
         if len(self._content) >= _LARGEST_FILE:
             raise ModuleFailed(f"{path} is larger than 4 GiB")
         counts: dict[str, int] = {}

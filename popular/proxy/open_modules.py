@@ -16,9 +16,10 @@ from popular.pdm.guarded import CANNOT_BE_TOLD, Guarded, closed
 from popular.pdm.threads import outcome_on_loop
 from popular.pdm.unopened import Unopened
 from popular.proxy.settings.modulefiles import (
+    Former,
     Stamp,
     awaited,
-    has_known_somebody,
+    former_of,
     is_other_code,
     kinds_taken_by,
     report_on,
@@ -28,6 +29,7 @@ from popular.proxy.settings.modulefiles import (
 from popular.proxy.settings.modules import ModuleSpec
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
+from supervisor.runtime.lineend import LACKING
 from supervisor.runtime.together import together
 from supervisor.serving.context import WorkerContext
 
@@ -90,7 +92,7 @@ class OpenModule:
             files=self._files,
             takes=takes,
             code=self.code,
-            knows_nobody=_knows_nobody(self.module),
+            former=_former(self.module),
         )
 
     def release(self, context: WorkerContext) -> None:
@@ -153,15 +155,22 @@ class _Opener:
             return held
         except BaseException as error:  # what a module raises must not keep the others from being asked
             takes = kinds_taken_by(config, spec.id)
-            knew = has_known_somebody(config, spec.id)
-            opens = partial(self._load, spec, knew)
-            unopened = Unopened(spec.id, spec.args, _reason(error), takes=takes, knows_nobody=not knew, opens=opens)
+            former = former_of(config, spec.id)
+            unopened = Unopened(
+                spec.id,
+                spec.args,
+                _reason(error),
+                takes=takes,
+                knows_nobody=not former.knew_somebody,
+                ended=former.ended,
+                opens=partial(self._load, spec, former),
+            )
             return OpenModule(spec, unopened, code="", files=awaited(config, spec.id))
 
     def module(self, spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
         """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
         if had is None or not had.spec.is_same(spec):
-            return self._loaded(spec, had is None and has_known_somebody(self._config, spec.id))
+            return self._loaded(spec, former_of(self._config, spec.id) if had is None else Former())
         if had.spec.reloads != spec.reloads:
             try:
                 made = self._successor(spec, had)
@@ -180,38 +189,47 @@ class _Opener:
         """After `pdm reload`: of the code that is there now. After `pdm check`, which only looks at what a module
         reads, of the same code: what is edited counts when the operator says so.
         """
-        knew_somebody = not _knows_nobody(had.module)
+        former = _former(had.module)
         is_edited = loader.code_of(spec.directory, spec.mod) not in ("", had.code)
         if isinstance(had.module, Unopened) or (is_edited and not spec.lenient):
-            return self._loaded(spec, knew_somebody)
+            return self._loaded(spec, former)
         made = loader.successor(had.module, self._discard)
         if made is not had.module:
-            self._refuse_if_emptied(made, knew_somebody)
+            self._refuse_unless_like(former, made)
         return OpenModule(spec, made, code=had.code)
 
-    def _loaded(self, spec: ModuleSpec, knew_somebody: bool) -> OpenModule:
+    def _loaded(self, spec: ModuleSpec, former: Former) -> OpenModule:
         code = loader.code_of(spec.directory, spec.mod)  # first: what is written meanwhile counts as a change
-        return OpenModule(spec, self._load(spec, knew_somebody), code=code)
+        return OpenModule(spec, self._load(spec, former), code=code)
 
-    def _load(self, spec: ModuleSpec, knew_somebody: bool) -> AnyModule:
+    def _load(self, spec: ModuleSpec, former: Former) -> AnyModule:
         made = loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args, unwanted=self._discard)
-        self._refuse_if_emptied(made, knew_somebody)
+        self._refuse_unless_like(former, made)
         return made
 
-    def _refuse_if_emptied(self, made: AnyModule, knew_somebody: bool) -> None:
-        """ModuleFailed if all users are gone: `fallback` would be shown the passwords of all of them."""
-        if knew_somebody and _knows_nobody(made):
+    def _refuse_unless_like(self, former: Former, made: AnyModule) -> None:
+        """ModuleFailed if all users are gone, since `fallback` would be shown the passwords of all of them; and if a
+        file is cut, since its last line may lead a user into the mailbox of somebody else.
+        """
+        now = _former(made)
+        cut = former.lacks_of(now.ended)
+        fault = ""
+        if former.knew_somebody and not now.knew_somebody:
             (path, *_) = getattr(made, "files", None) or (made.ident,)
+            fault = f"{path}: all users are gone; if that is meant, `pdm del` and `pdm add` the module"
+        elif cut:
+            fault = f"{cut} {LACKING}"
+        if fault:
             self._discard(made)
-            raise ModuleFailed(f"{path}: all users are gone; if that is meant, `pdm del` and `pdm add` the module")
+            raise ModuleFailed(fault)
 
     def _discard(self, opened: Any) -> None:
         """Nobody has asked it, and nobody is to."""
         _begin_on_loop(closed(opened), self._context)
 
 
-def _knows_nobody(module: AnyModule) -> bool:
-    return bool(getattr(module, "knows_nobody", False))
+def _former(module: AnyModule) -> Former:
+    return Former(not getattr(module, "knows_nobody", False), frozenset(getattr(module, "ended", ())))
 
 
 def _reason(error: BaseException) -> str:

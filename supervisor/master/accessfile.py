@@ -10,6 +10,7 @@ from supervisor.control.files.rcfile import UnreadableFile
 from supervisor.control.language.language import Language
 from supervisor.control.wire.access import GROUP, USER, Access, FaultyAccess, access_of
 from supervisor.runtime.directory import FileOwner, why_not_trusted
+from supervisor.runtime.lineend import LACKING, is_ended
 
 
 class AccessFile:
@@ -18,6 +19,7 @@ class AccessFile:
     def __init__(self, path: str | None, language: Language) -> None:
         self.path = None if path is None else os.path.abspath(path)
         self._language = language
+        self._was_ended = False
 
     def read(self) -> Access:
         """Who may say what from now on. Raises FaultyAccess, with what is wrong and where."""
@@ -29,11 +31,16 @@ class AccessFile:
                 raise FaultyAccess(f"access file {self.path}: {doubt}")
             content = read_regular(self.path)
             numbers = {USER: _uid, GROUP: _gid}
-            return access_of(content.octets, self.path, os.geteuid(), language=self._language, numbers=numbers)
+            access = access_of(content.octets, self.path, os.geteuid(), language=self._language, numbers=numbers)
         except OSError as error:
             raise FaultyAccess(f"access file {self.path}: {error.strerror}") from None
         except UnreadableFile as error:
             raise FaultyAccess(f"access file {error}") from None
+        ended = is_ended(content.octets)
+        if self._was_ended and not ended:  # what is cut may be another right
+            raise FaultyAccess(f"access file {self.path} {LACKING}")
+        self._was_ended = ended
+        return access
 
 
 def _uid(name: str) -> int:

@@ -6,8 +6,8 @@ not in it, as little as in the log; what others have typed cannot end its line.
 Whoever can connect may try as often as he likes what he has no right to: so of what is denied each account has so many
 lines a minute, here as in the log of the program, and how many more there were is one line. Changes are all there.
 
-What cannot be written (the disk is full, the file was deleted and its directory with it) is in the log of the program,
-and as soon as writing is possible an entry says how many lines are missing before it.
+What cannot be written (the disk is full, the file was deleted and its directory with it) is in the log of the program;
+no part of a line stays, and as soon as writing is possible an entry says how many lines are missing before it.
 """
 
 import json
@@ -112,7 +112,8 @@ class Audit:
                 self._file.reopen()
             except OSError:
                 return False
-        return not self._file.write(json.dumps(told, ensure_ascii=True).encode() + b"\n")
+        line = json.dumps(told, ensure_ascii=True).encode() + b"\n"
+        return not self._file.write(line, only_whole=True)  # a part of a line is no JSON
 
 
 def _now() -> str:

@@ -8,6 +8,7 @@
     httpaddress  where an HTTP server of ours listens
     httptoken    by which a web client sees names in full
     instances    which instances a run directory holds
+    lineend      whether a text file is there to its end
     load         levels of load and sessions
     log          the log
     logfile      its file

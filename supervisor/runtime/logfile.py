@@ -35,9 +35,12 @@ class LogFile:
         self._unended = False
         """The last line in the file was cut off, and could not be given a line end."""
 
-    def write(self, lines: bytes) -> int:
+    def write(self, lines: bytes, *, only_whole: bool = False) -> int:
         """Writes finished lines, one or more. How many of them are lost, or a part of them: neither a full disk nor
         somebody who reads no more at the other end of a pipe may stop the service.
+
+        `only_whole`: a part of a line is taken away again where it is the end of a file; not for a file to which other
+        processes write, since what they write in that moment would go with it.
         """
         ends = int(self._unended)
         if ends:
@@ -49,7 +52,7 @@ class LogFile:
         except OSError:
             torn = lines[lines.rfind(b"\n", 0, written) + 1 : written]
             if written:
-                self._unended = bool(torn) and not self._end(torn)
+                self._unended = bool(torn) and not self._end(torn, only_whole)
             return lines.count(b"\n", max(written, ends))
         self._unended = False
         return 0
@@ -98,8 +101,9 @@ class LogFile:
         whole = lines.rfind(b"\n", 0, there) + 1
         return lines[there if there > whole and came.endswith(lines[whole:there]) else whole :]
 
-    def _end(self, torn: bytes) -> bool:
-        """Ends a line that was cut off, so that no process's next one is glued to it. False if that was not possible.
+    def _end(self, torn: bytes, is_taken_away: bool) -> bool:
+        """Ends a line that was cut off, so that no process's next one is glued to it; or takes it away. False if that
+        was not possible.
 
         The line end takes the place of the last character: that needs no space on a disk that has none.
         """
@@ -109,6 +113,9 @@ class LogFile:
             with open(f"/proc/self/fd/{self._fd}", "r+b", buffering=0) as file:
                 start = os.fstat(file.fileno()).st_size - len(torn)
                 if os.pread(file.fileno(), len(torn), start) == torn:
+                    if is_taken_away:
+                        os.ftruncate(file.fileno(), start)
+                        return True
                     os.pwrite(file.fileno(), line_end, start + len(kept))
                     return True
         except OSError:  # a pipe, a device, no space for even that

@@ -162,6 +162,16 @@ def test_a_file_of_nothing_but_bad_lines_is_refused(passwd):
     assert passwd("# nobody yet", "").notes == []
 
 
+def test_a_last_line_without_its_end_counts_and_is_told(passwd):
+    """At the first time nobody knows whether somebody has written it so, or a full disk has cut it."""
+    line = "default:joe:{PLAIN}joe:b1:joe"
+    module = passwd(line, end="")
+    assert module.check(question("joe")) == Authenticated(Route("b1", "joe"))
+    assert [note.partition(", ")[0] for note in module.notes] == [f"{passwd.path}: its last line has no line end"]
+    assert not module.ended
+    assert passwd(line).ended == {str(passwd.path)}
+
+
 def test_a_file_may_be_named_strict(passwd, monkeypatch):
     """With a path in front of its name, as with a file named -f."""
     passwd("default:joe:{PLAIN}joe:b1:joe", "nonsense", name="strict")

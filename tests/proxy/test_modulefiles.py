@@ -2,6 +2,7 @@
 
 from popular.proxy.settings.modulefiles import (
     MINUTE,
+    Former,
     LookAtModules,
     awaited,
     changed,
@@ -15,7 +16,7 @@ from supervisor.config import Config
 def test_what_could_not_be_opened_is_tried_again_with_each_minute() -> None:
     """Whatever it was that failed: there may be no file by which one could see that it is well again."""
     first = Config(0, {}, things={"pdm": {"m": None}})
-    waits = report_on("m", 0, ["trouble"], skipped=0, files=awaited(first, "m"), takes=["password"])
+    waits = report_on("m", 0, ["trouble"], skipped=0, files=awaited(first, "m"), takes=["password"], former=Former())
     lacks = lack_report("cluster", "trouble", "")
     config = Config(0, {}, things=first.things, reports=(waits, lacks))
     (minute,) = dict(waits.facts.files)[MINUTE]

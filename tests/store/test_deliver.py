@@ -1,5 +1,6 @@
 """pdeliver as a mail server calls it: a process, mail on its standard input."""
 
+import errno
 import os
 import re
 import signal
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popular.store.maildir.maildir import Maildir
-from popular.store.tools.pdeliver import FORMATS, CutOff, NoMail, crlf_content
+from popular.store.maildir.maildir import MailboxError, Maildir
+from popular.store.tools.pdeliver import FORMATS, CutOff, NoMail, crlf_content, main
 from tests.patience import patient
 from tests.system.site import wait_until
 
@@ -265,3 +266,41 @@ def test_a_mail_of_50_megabytes_needs_little_memory(root: Path, form: str) -> No
     with open(root / "joe" / "new" / message.name, "rb") as content:
         for piece in iter(lambda: content.read(len(stored) * 1000), b""):
             assert piece == stored * 1000
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_comes_with_the_mail_in_its_place(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """It is delivered then, and 75 would have it sent again: twice in the mailbox."""
+    linked = os.link
+    mail = iter([b"a: b\n\n", b""])
+
+    def link(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        linked(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(os, "read", lambda *_: next(mail))
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        assert main(["-m", str(root), "-l", "/dev/null", "joe"]) == 0
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert len(contents(root)) == 1
+
+
+def test_a_mail_that_may_not_be_on_the_disk_is_not_in_the_mailbox(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder cannot be brought to the disk: 75 then, and the mail server sends it again."""
+    synced = os.fsync
+
+    def fsync(fd: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}"):
+            raise OSError(errno.EIO, "broken")
+        synced(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(MailboxError, match="cannot deliver"):
+        Maildir(root, "joe").deliver([b"a: b\r\n"])
+    assert [path for path in root.rglob("*") if path.is_file()] == []

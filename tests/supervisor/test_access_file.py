@@ -47,3 +47,16 @@ def test_it_must_be_a_file_that_is_there(tmp_path: Path, name: str) -> None:
     """And the message names it."""
     with pytest.raises(FaultyAccess, match=f"access file {tmp_path}"):
         AccessFile(str(tmp_path / name), LANGUAGE).read()
+
+
+def test_what_was_read_before_stays_where_it_is_cut(tmp_path: Path) -> None:
+    """A right that is cut may be another one. At the first time nobody knows, and it counts."""
+    access = tmp_path / "access"
+    access.write_text("group adm say pdm reload users")
+    file = AccessFile(str(access), LANGUAGE)
+    file.read()
+    access.write_text("group adm say pdm reload users2\n")
+    file.read()
+    access.write_text("group adm say pdm reload users")
+    with pytest.raises(FaultyAccess, match="not written to its end"):
+        file.read()

@@ -1,13 +1,17 @@
 """A log on a full disk: what is lost is counted and told, and no half line spoils another one."""
 
 import fcntl
+import json
 import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
 
+from supervisor.master.audit import LOST, TOLD, Audit
 from supervisor.runtime.log import Log
+from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.messages import LOG_REOPENED, WORKER_BORN
+from tests.supervisor.changing import QUIET
 from tests.system.site import log_entries
 
 NAME = "zoë"
@@ -120,3 +124,22 @@ def test_a_device_that_is_full() -> None:
         log(WORKER_BORN)
     assert log.newly_lost() == 3
     os.close(log.fileno())
+
+
+def test_of_the_audit_log_no_part_of_a_line_stays(tmp_path: Path) -> None:
+    """Wherever it breaks off, each line of the file is JSON, and the missing ones are counted."""
+    path = tmp_path / "audit"
+    rooms = range(0, 100, 9)
+
+    def scene() -> None:
+        audit = Audit("proxy", LogFile(str(path)), QUIET)
+        for room in rooms:
+            _leave_room(path, room)
+            audit.told("other", "lock user ann")
+            _leave_room(path, None)
+            audit.told("other", "lock user joe")
+            assert audit.not_written == 0
+
+    _in_a_child(scene)
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [entry["event"] for entry in entries] == [LOST, TOLD] * len(rooms)

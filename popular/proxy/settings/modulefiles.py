@@ -28,6 +28,19 @@ MINUTE = "(the minute)"
 """Among files it is no file but the clock: its stamp is another one each minute."""
 
 
+class Former(NamedTuple):
+    """What a module that is in use has, and its successor must not lack."""
+
+    knew_somebody: bool = False
+    """Whether its list of users is not empty. True of those that have no such list."""
+    ended: frozenset[str] = frozenset()
+    """Its files that end with a line end."""
+
+    def lacks_of(self, ended: Collection[str]) -> str:
+        """A file that ended with a line end, and is not among those of the successor; "" if there is none."""
+        return min(self.ended - set(ended), default="")
+
+
 class ModuleFacts(NamedTuple):
     """What a worker found in a module."""
 
@@ -39,7 +52,8 @@ class ModuleFacts(NamedTuple):
     """The kinds of credential that it looks at."""
     code: str = ""
     """The digest of its code (loader.code_of)."""
-    knows_nobody: bool = False
+    former: Former = Former()
+    """What its successor is held against."""
 
 
 class LackFacts(NamedTuple):
@@ -89,13 +103,11 @@ def report_on(
     files: Mapping[str, Stamp],
     takes: Collection[str],
     code: str = "",
-    knows_nobody: bool = False,
+    former: Former,
 ) -> Report:
     """What a worker tells the master of a module."""
     found = tuple(sorted(files.items()))
-    facts = ModuleFacts(
-        ident, reloads, skipped, files=found, takes=tuple(sorted(takes)), code=code, knows_nobody=knows_nobody
-    )
+    facts = ModuleFacts(ident, reloads, skipped, files=found, takes=tuple(sorted(takes)), code=code, former=former)
     return Report(subject_of(ident), tuple(notes), facts)
 
 
@@ -120,9 +132,10 @@ def kinds_taken_by(config: Config, ident: str) -> frozenset[str]:
     return kinds or frozenset({PASSWORD})
 
 
-def has_known_somebody(config: Config, ident: str) -> bool:
-    """Whether some worker has a module in use whose list of users is not empty."""
-    return any(not report.facts.knows_nobody for report in config.reports_on(subject_of(ident)))
+def former_of(config: Config, ident: str) -> Former:
+    """What some worker has that has the module in use, for who opens it later."""
+    had = [report.facts.former for report in config.reports_on(subject_of(ident))]
+    return Former(any(one.knew_somebody for one in had), frozenset[str]().union(*(one.ended for one in had)))
 
 
 def is_other_code(config: Config, ident: str, code: str) -> bool:

@@ -15,7 +15,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -114,10 +114,11 @@ class Maildir:
             notes=failed + stuck,
         )
 
-    def deliver(self, chunks: Iterable[bytes]) -> StoredMessage:
+    def deliver(self, chunks: Iterable[bytes], before_link: Callable[[], object] | None = None) -> StoredMessage:
         """Puts a mail (CRLF content, in chunks) into `new`; makes the mailbox if it does not exist.
 
-        When it returns the mail is on the disk under its final name. Raises MailboxError: try again later.
+        When it returns the mail is on the disk under its final name. Raises MailboxError: try again later, since then
+        it is not there. `before_link` is called when all is written, and the mail is about to appear in `new`.
         """
         with self._handler("deliver to"), ExitStack() as stack:
             mailbox = open_root(self._root, stack)
@@ -129,12 +130,21 @@ class Maildir:
                 file = os.open(base, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=tmp)
                 size = _write_all(file, chunks)
                 name = f"{base}_{size}"
+                if before_link is not None:
+                    before_link()
                 # Unlike a rename, a link never replaces a file that is there.
                 os.link(base, name, src_dir_fd=tmp, dst_dir_fd=new)
             finally:
                 with suppress(OSError):  # what stays in tmp is not mail
                     os.unlink(base, dir_fd=tmp)
-            os.fsync(new)
+            try:
+                os.fsync(new)
+            except OSError:
+                # Who is told to try again sends it again. Where even this fails it comes twice, which is better than
+                # to be gone after a power failure.
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=new)
+                raise
         return StoredMessage(size, name, NEW, name=name)
 
     @contextmanager

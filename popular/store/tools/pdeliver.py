@@ -144,7 +144,7 @@ def _deliver(maildir: Maildir, most_octets: int, most_mails: int, *, form: str, 
         if full:
             log(OVER_QUOTA, sid, mailbox=maildir.name, holds=full)
             return _fail(EXIT_OVER_QUOTA, f"mailbox {maildir.name} is full: {full}")
-        message = maildir.deliver(crlf_content(_standard_input(), form))
+        message = maildir.deliver(crlf_content(_standard_input(), form), before_link=_ignore_signals)
     except NoMail:
         log(NOT_DELIVERED, sid, mailbox=maildir.name, reason="no mail on standard input")
         return _fail(EXIT_NO_MAIL, "there is no mail on standard input")
@@ -178,9 +178,14 @@ def _open_log(path: str) -> PlainLog:
 
 def _give_up(_number: int, _frame: FrameType | None) -> NoReturn:
     """A signal ends the delivery the way every failure does: nothing is left behind, the mail server tries again."""
-    for number in _ENDING:
-        signal.signal(number, signal.SIG_IGN)  # another one must not end the tidying up
+    _ignore_signals()  # another one must not end the tidying up
     raise SystemExit(EXIT_TRY_AGAIN)
+
+
+def _ignore_signals() -> None:
+    """From the moment when the mail is in the mailbox: to try again would be to deliver it twice."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
