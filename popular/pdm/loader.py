@@ -7,8 +7,8 @@ into the directory. Whatever goes wrong is a `ModuleFailed` with one line that n
 
 Loading a module is running its code: whoever may write the file or a directory above it is the proxy. So one that
 others than root, the proxy's user and this user's primary group can write is refused. Those that come with the proxy
-are as safe as the rest of its code, and are not looked at. A daemon keeps their code from its start (`keep_ours`): a release
-that is installed over it does not reach the workers that are born later.
+are as safe as the rest of its code, and are not looked at. A daemon keeps their code from its start (`keep_ours`): a
+release that is installed over it does not reach the workers that are born later.
 """
 
 import difflib

@@ -39,7 +39,7 @@ class Daemon:
     def report(self, code: int) -> None:
         """Lets the started process exit, and lets go of its terminal.
 
-        Whoever waited may have gone (Ctrl-C, a time-out). All is in force by then, and clients may be in it: it goes on.
+        Whoever waited may be gone (Ctrl-C, a time-out). All is in force by then, and serves clients: it goes on.
         """
         with suppress(BrokenPipeError):
             os.write(self._write_end, bytes([code]))
