@@ -7,7 +7,8 @@ into the directory. Whatever goes wrong is a `ModuleFailed` with one line that n
 
 Loading a module is running its code: whoever may write the file or a directory above it is the proxy. So one that
 others than root, the proxy's user and this user's primary group can write is refused. Those that come with the proxy
-are as safe as the rest of its code, and are not looked at.
+are as safe as the rest of its code, and are not looked at. A daemon keeps their code from its start (`keep_ours`): a
+release that is installed over it does not reach the workers that are born later.
 """
 
 import difflib
@@ -22,12 +23,13 @@ from importlib.machinery import (
     EXTENSION_SUFFIXES,
     SOURCE_SUFFIXES,
     ExtensionFileLoader,
+    ModuleSpec,
     SourceFileLoader,
     SourcelessFileLoader,
 )
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, TypeAlias, cast
 
 from popular.pdm.contract import AnyModule, AsyncModule, Module, ModuleFailed
@@ -69,6 +71,8 @@ _ON_LOOP: dict[str, Callable[[object], bool]] = dict.fromkeys(
 _QUESTIONS = ("check", "authenticate")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _serial = itertools.count(1)
+_PACKAGE = __name__.rpartition(".")[0]
+_kept: dict[str, CodeType] = {}
 
 
 class _UncachedSource(SourceFileLoader):
@@ -76,6 +80,30 @@ class _UncachedSource(SourceFileLoader):
 
     def path_stats(self, path: str) -> dict[str, float]:
         raise OSError(path)
+
+
+class _KeptCode(SourceFileLoader):
+    """Executes what this file held when the daemon started."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        del fullname
+        return _kept[str(self.path)]
+
+
+class _KeptModules:
+    """Finds what a module of ours imports beside it, and nobody has needed before: first in `sys.meta_path`."""
+
+    @staticmethod
+    def find_spec(
+        fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """As `sys.meta_path` asks for it."""
+        del path, target
+        package, _, name = fullname.rpartition(".")
+        file = str(OWN_DIRECTORY / f"{name}.py")
+        if package != _PACKAGE or file not in _kept:
+            return None
+        return spec_from_file_location(fullname, file, loader=_KeptCode(fullname, file))
 
 
 _LOADERS = (
@@ -107,6 +135,24 @@ def load(
         sys.modules.pop(module.__name__, None)
         raise
     return cast(AnyModule, opened)
+
+
+def keep_ours() -> None:
+    """Keeps the code of the modules that come with us, and of what they import beside them, as it is now.
+
+    Nothing is executed, so a library is imported only by who uses it. To be called before the workers are born: they
+    share it.
+    """
+    for file in OWN_DIRECTORY.glob("*.py"):
+        name = f"{_PACKAGE}.{file.stem}"
+        is_compiled = any(file.with_suffix(suffix).exists() for suffix in EXTENSION_SUFFIXES)
+        if name in sys.modules or is_compiled or file.stem == "__init__":
+            continue
+        code = SourceFileLoader(name, str(file)).get_code(name)
+        if code is not None:
+            _kept[str(file)] = code
+    if _KeptModules not in sys.meta_path:
+        sys.meta_path.insert(0, _KeptModules)
 
 
 def code_of(directory: Path | str, name: str) -> str:
@@ -153,7 +199,7 @@ def _find(directory: Path, name: str) -> Path:
     for suffixes, _ in _LOADERS:
         for suffix in suffixes:
             path = directory / f"{PREFIX}{name}{suffix}"
-            if path.is_file():
+            if str(path) in _kept or path.is_file():
                 return path
     comes_with_us = directory != OWN_DIRECTORY and name in available(OWN_DIRECTORY)
     hint = f"; the one that comes with the proxy is in {OWN_DIRECTORY} (`set pdmdir`)" if comes_with_us else ""
@@ -186,7 +232,8 @@ def _what_there_is(directory: Path, wanted: str) -> str:
 def _import(path: Path) -> ModuleType:
     # The last part of the name must be the file's: compiled modules are entered at PyInit_libpdm_NAME.
     private_name = f"popular_pdm_{next(_serial)}.{path.name.partition('.')[0]}"
-    loader = next(kind for suffixes, kind in _LOADERS if path.name.endswith(tuple(suffixes)))
+    kept = str(path) in _kept
+    loader = _KeptCode if kept else next(kind for suffixes, kind in _LOADERS if path.name.endswith(tuple(suffixes)))
     spec = spec_from_file_location(private_name, path, loader=loader(private_name, str(path)))
     assert spec is not None, "a loader was given"
     assert spec.loader is not None, "a loader was given"

@@ -5,6 +5,7 @@ from typing import Any
 
 from metrics.exporter import export
 from popular.net.tlscore import WAY
+from popular.pdm import loader
 from popular.proxy.checks.checker import CHECKER
 from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
@@ -226,4 +227,5 @@ PROGRAM = Program(
 
 def main(argv: list[str] | None = None) -> int:
     """The command `pproxy`."""
+    loader.keep_ours()
     return run(PROGRAM, argv)

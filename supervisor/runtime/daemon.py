@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 EXIT_FAULTY = 1
 BACKGROUND_WITHOUT_LOG = "--logfile - is standard error, which leads nowhere with --daemon; name a file"
@@ -36,8 +37,12 @@ class Daemon:
         return cls(write_end)
 
     def report(self, code: int) -> None:
-        """Lets the started process exit, and lets go of its terminal."""
-        os.write(self._write_end, bytes([code]))
+        """Lets the started process exit, and lets go of its terminal.
+
+        Whoever waited may be gone (Ctrl-C, a time-out). All is in force by then, and serves clients: it goes on.
+        """
+        with suppress(BrokenPipeError):
+            os.write(self._write_end, bytes([code]))
         os.close(self._write_end)
         sys.stderr.close()
         sys.stderr = sys.__stderr__

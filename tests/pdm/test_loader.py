@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,26 @@ class Fixed(Module):
 
 def open_module(ident, arguments):
     return Fixed(ident, arguments)
+"""
+
+OVER = """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from popular.pdm import loader
+
+assert Path(sys.argv[1]) in loader.OWN_DIRECTORY.parents
+loader.keep_ours()
+for name in ("libpdm_passwd", "userlist", "userfile"):
+    (loader.OWN_DIRECTORY / f"{name}.py").write_text("raise ImportError('of another release')")
+users = Path(sys.argv[1], "users")
+users.write_text("joe:x:host\\n")
+try:
+    loader.load(loader.OWN_DIRECTORY, "passwd", "m", arguments=[str(users)])
+except loader.ModuleFailed as failed:
+    assert "imported" not in str(failed), failed
+print("kept")
 """
 
 COMPILED = r"""
@@ -352,3 +373,13 @@ def test_a_sticky_directory_and_groups_of_root_are_no_strangers(tmp_path):
 def test_the_modules_that_come_with_the_proxy_are_there():
     """The default directory has them."""
     assert {"any", "master", "passwd"} <= set(available(OWN_DIRECTORY))
+
+
+@pytest.mark.processes
+def test_a_daemon_keeps_the_modules_that_come_with_it(tmp_path: Path) -> None:
+    """What is installed over it after `keep_ours` reaches neither a module of ours nor what that imports beside it."""
+    shutil.copytree(OWN_DIRECTORY.parent, tmp_path / "popular", ignore=shutil.ignore_patterns("__pycache__"))
+    told = subprocess.run(
+        [sys.executable, "-c", OVER, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=patient(60)
+    )
+    assert told.stdout == "kept\n", told.stderr
