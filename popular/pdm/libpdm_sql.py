@@ -143,7 +143,7 @@ def _refuse_without_login(query: Query) -> None:
 
 def _is_there(found: Sequence[StoredUser], backend: str) -> bool:
     """That a user is at this backend now, as the query sees him. Raises ModuleFailed."""
-    if not found or any(user.known().route.backend != backend for user in found):
+    if not found or any(user.route.backend != backend for user in found):
         raise ModuleFailed("the update was made, and the query does not give this backend")
     return True
 

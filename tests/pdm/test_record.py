@@ -88,6 +88,12 @@ def test_what_is_told_without_a_password_is_what_a_login_meets(record: dict[obje
     assert isinstance(Verifier("here").decide(user, question("joe")), Refused if locked else Authenticated)
 
 
+def test_a_record_without_a_password_foretells_no_login() -> None:
+    """`explain` says what every login by password meets."""
+    with pytest.raises(QuestionFailed, match="has no password"):
+        stored_user("joe", {"password": None}, STORE).known()
+
+
 @pytest.mark.parametrize(
     "record",
     [
