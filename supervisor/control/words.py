@@ -35,7 +35,7 @@ _SECRET_VALUE = re.compile(
 )
 """The like in the words of databases and of queries."""
 _SECRET_WORD = re.compile(
-    rf"""(?<!\S)("?(?:\w*(?:secret|password|passwordfile|token)|bindpw|pw)"?[ \t]+)(?!"?/)(?:{_QUOTED}|[^\s"]+)""",
+    rf"""(?<!\S)("?(?:\w*(?:secret|pass(?:word)(?:file)?|token)|bindpw|pw)"?[ \t]+)(?!"?/)(?:{_QUOTED}|[^\s"]+)""",
     re.IGNORECASE,
 )
 """A secret where the language wants a file, or under a word that other programs have for one; a path is none."""
