@@ -170,7 +170,7 @@ class SqliteModule(Module):
         """See `contract.LOOKUP`."""
         _refuse_without_login(self._options.query)
         users = self._found(namespace, user, None)
-        return users[0].known() if users else None
+        return users[0].known(self.takes) if users else None
 
     def _found(self, namespace: str, user: str, question: Question | None) -> list[StoredUser]:
         if not is_name(user):
@@ -227,7 +227,7 @@ class ServerModule(AsyncModule):
         """See `contract.LOOKUP`."""
         _refuse_without_login(self._options.query)
         users = await self._found(namespace, user, None)
-        return users[0].known() if users else None
+        return users[0].known(self.takes) if users else None
 
     async def _found(self, namespace: str, user: str, question: Question | None) -> list[StoredUser]:
         if not is_name(user):

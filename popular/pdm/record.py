@@ -16,7 +16,7 @@ wrong with a field is said by its name only: its content could be a secret.
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import blake2b
@@ -115,12 +115,13 @@ class StoredUser(NamedTuple):
     limits: UserLimits | None
     locked: bool
 
-    def known(self) -> KnownUser:
+    def known(self, takes: Container[str]) -> KnownUser:
         """What of it may be told without a password; one that fits nothing keeps him out as a lock does.
 
-        Raises QuestionFailed if there is none, as for a login by one.
+        Raises QuestionFailed if there is none, as for a login by one; not where users may come by certificate (`takes`:
+        the kinds of credential that the module looks at).
         """
-        if self.hash is None:
+        if self.hash is None and CERTIFICATE not in takes:
             raise QuestionFailed(_NO_PASSWORD)
         return KnownUser(self.route, self.limits, self.keeps_out())
 
