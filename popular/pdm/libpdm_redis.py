@@ -85,7 +85,7 @@ class Redis(AsyncModule):
     async def lookup(self, _namespace: str, user: str) -> KnownUser | None:
         """See `contract.LOOKUP`."""
         found = await self._found(user) if is_name(user) else None
-        return None if found is None else found.known()
+        return None if found is None else found.known(self.takes)
 
     async def _found(self, user: str) -> StoredUser | None:
         assert self._connected is not None

@@ -146,7 +146,7 @@ def _refuse_without_login(query: Query) -> None:
 
 def _is_there(found: Sequence[StoredUser], backend: str) -> bool:
     """That a user is at this backend now, as the query sees him. Raises ModuleFailed."""
-    if not found or any(user.known().route.backend != backend for user in found):
+    if not found or any(user.route.backend != backend for user in found):
         raise ModuleFailed("the update was made, and the query does not give this backend")
     return True
 
@@ -173,7 +173,7 @@ class SqliteModule(Module):
         """See `contract.LOOKUP`."""
         _refuse_without_login(self._options.query)
         users = self._found(namespace, user, None)
-        return users[0].known() if users else None
+        return users[0].known(self.takes) if users else None
 
     def _found(self, namespace: str, user: str, question: Question | None) -> list[StoredUser]:
         if not is_name(user):
@@ -230,7 +230,7 @@ class ServerModule(AsyncModule):
         """See `contract.LOOKUP`."""
         _refuse_without_login(self._options.query)
         users = await self._found(namespace, user, None)
-        return users[0].known() if users else None
+        return users[0].known(self.takes) if users else None
 
     async def _found(self, namespace: str, user: str, question: Question | None) -> list[StoredUser]:
         if not is_name(user):

@@ -16,7 +16,7 @@ wrong with a field is said by its name only: its content could be a secret.
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
@@ -104,6 +104,9 @@ def is_name(user: str) -> bool:
     return not _NO_NAME.search(user)
 
 
+_NO_PASSWORD = "the user's record has no password"
+
+
 class StoredUser(NamedTuple):
     """A record that has been understood. `hash`: None if it has no password."""
 
@@ -112,9 +115,19 @@ class StoredUser(NamedTuple):
     limits: UserLimits | None
     locked: bool
 
-    def known(self) -> KnownUser:
-        """What of it may be told without a password; one that fits nothing keeps him out as a lock does."""
-        return KnownUser(self.route, self.limits, self.locked or self.fits_nothing())
+    def known(self, takes: Container[str]) -> KnownUser:
+        """What of it may be told without a password; one that fits nothing keeps him out as a lock does.
+
+        Raises QuestionFailed if there is none, as for a login by one; not where users may come by certificate (`takes`:
+        the kinds of credential that the module looks at).
+        """
+        if self.hash is None and CERTIFICATE not in takes:
+            raise QuestionFailed(_NO_PASSWORD)
+        return KnownUser(self.route, self.limits, self.keeps_out())
+
+    def keeps_out(self) -> bool:
+        """Whether no login by a password succeeds, whatever it is."""
+        return self.locked or self.fits_nothing()
 
     def fits_nothing(self) -> bool:
         """Whether what is stored is no password, but says that there is none (`!`)."""
@@ -238,7 +251,7 @@ class Verifier:
     def _proven(self, user: StoredUser, question: Question) -> Route | None:
         if user.hash is None and question.kind != CERTIFICATE:
             self._spend(question)
-            raise QuestionFailed("the user's record has no password")
+            raise QuestionFailed(_NO_PASSWORD)
         if user.fits_nothing():
             self._spend(question)
             return None
@@ -254,7 +267,7 @@ class Verifier:
             )
             if found is not None:
                 return found
-        return Provable(self._shown(question), users[0].route, locked=all(user.known().locked for user in users))
+        return Provable(self._shown(question), users[0].route, locked=all(user.keeps_out() for user in users))
 
     def _shown(self, question: Question) -> ScramKeys:
         """The keys that somebody is shown who has none."""

@@ -34,6 +34,13 @@ _SECRET_VALUE = re.compile(
     rf"""(?<![\w-])([\w-]*(?:pass(?:word|wd)?|pwd|secret|token|api[_-]?key))=(?:{_QUOTED}|[^\s"'&]+)""", re.IGNORECASE
 )
 """The like in the words of databases and of queries."""
+_SECRET_WORD = re.compile(
+    rf"""(?<!\S)("?(?:\w*(?:secret|pass(?:word)(?:file)?|token)|bindpw|pw)"?[ \t]+)(?!"?/)(?:{_QUOTED}|[^\s"]+)""",
+    re.IGNORECASE,
+)
+"""A secret where the language wants a file, or under a word that other programs have for one; a path is none."""
+_STORED_WORD = re.compile(r"""(?<!\S)("?\{[\w.-]+\})[^\s"]+""")
+"""A stored password behind the name of its form."""
 _COMMAND_IN_LINE = re.compile(r"((?:(?:json|complete|draft\s+say)\s+)*)([a-z]*)(\S*)")
 _CONTROL = {"Cc", "Cs", "Zl", "Zp"}
 _UNSEEN = {"Cf", "Zs"}
@@ -96,10 +103,12 @@ def split(line: str) -> list[Word]:
 
 
 def without_secret(line: str) -> str:
-    """A line as it may be logged: of a `secret` nothing but that it is one, of a URL not its password."""
+    """A line as it may be logged: of a `secret` nothing but that it is one, of a URL not its password,
+    and no word where a secret or its file is wanted, unless it is a path."""
     if _SECRET_LINE.match(line):
         return f"{SECRET} ****"
-    return _SECRET_VALUE.sub(r"\1=****", _SECRET_IN_URL.sub(r"\1****@", line))
+    line = _SECRET_VALUE.sub(r"\1=****", _SECRET_IN_URL.sub(r"\1****@", line))
+    return _STORED_WORD.sub(r"\1****", _SECRET_WORD.sub(r"\1****", line))
 
 
 def of_no_command(line: str, heads: Container[str]) -> str:

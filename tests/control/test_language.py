@@ -218,6 +218,13 @@ def test_refused_survives_a_pipe() -> None:
         ("sql \"host=db password='canary two'\"", 'sql "host=db password=****\'"'),
         ('sql "host=db password=\'ab\\"cd ef\' x"', 'sql "host=db password=****\' x"'),
         ("passwordfile=/etc/x", "passwordfile=/etc/x"),
+        ("backend conf b mastersecret canary", "backend conf b mastersecret ****"),
+        ('set clusterpasswordfile "can ary"', 'set clusterpasswordfile ****"'),
+        ("set clusterpasswordfile /etc/x", "set clusterpasswordfile /etc/x"),
+        ("explain joe password canary", "explain joe password ****"),
+        ("pdm add x ldap ldap://h bindpw canary base b", "pdm add x ldap ldap://h bindpw **** base b"),
+        ("pdm add x oauth2 clientid p clientsecret canary", "pdm add x oauth2 clientid p clientsecret ****"),
+        ("pdm add x passwd {PLAIN}canary", "pdm add x passwd {PLAIN}****"),
         (f"show {'a-' * 4000}", f"show {'a-' * 4000}"),
     ],
 )

@@ -85,8 +85,15 @@ def test_not_locked(locked: object) -> None:
 def test_what_is_told_without_a_password_is_what_a_login_meets(record: dict[object, object], locked: bool) -> None:
     """`explain` does not foretell a login to whom no password fits."""
     user = stored_user("joe", record, STORE)
-    assert user.known() == KnownUser(Route("store1"), locked=locked)
+    assert user.known({"password"}) == KnownUser(Route("store1"), locked=locked)
     assert isinstance(Verifier("here").decide(user, question("joe")), Refused if locked else Authenticated)
+
+
+def test_a_record_without_a_password_foretells_no_login() -> None:
+    """`explain` says what every login by password meets."""
+    with pytest.raises(QuestionFailed, match="has no password"):
+        stored_user("joe", {"password": None}, STORE).known({"password"})
+    assert stored_user("joe", {"password": None}, STORE).known({"certificate"}) == KnownUser(Route("store1"))
 
 
 @pytest.mark.parametrize(
