@@ -97,6 +97,8 @@ MODULE = {
     "skipped": "how many lines of its files are bad and skipped, for the metrics",
     "files": "the files that it is made of, by path, each with what os.fstat() said when it was read. When one is "
     "another the module is reloaded (pdmwatch)",
+    "ended": "which of these files end with a line end. One that does not, where the one before it did, is cut: the "
+    "module that has it does not take the place of that one",
     "takes": "the kinds of credential that it looks at: PASSWORD (the default), TOKEN, CHALLENGE, CERTIFICATE, SCRAM",
     "by_address": "whether an answer may depend on the client's address (the default): then a cached one counts for "
     "this address only",
