@@ -17,7 +17,8 @@ import inspect
 import itertools
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
@@ -141,9 +142,16 @@ def keep_ours() -> None:
     """Keeps the code of the modules that come with us, and of what they import beside them, as it is now.
 
     Nothing is executed, so a library is imported only by who uses it. To be called before the workers are born: they
-    share it.
+    share it. What cannot be read is not kept: it is read when it is needed, as without this.
     """
-    for file in OWN_DIRECTORY.glob("*.py"):
+    with suppress(OSError):
+        _keep(OWN_DIRECTORY.glob("*.py"))
+    if _KeptModules not in sys.meta_path:
+        sys.meta_path.insert(0, _KeptModules)
+
+
+def _keep(files: Iterable[Path]) -> None:
+    for file in files:
         name = f"{_PACKAGE}.{file.stem}"
         is_compiled = any(file.with_suffix(suffix).exists() for suffix in EXTENSION_SUFFIXES)
         if name in sys.modules or is_compiled or file.stem == "__init__":
@@ -151,8 +159,6 @@ def keep_ours() -> None:
         code = SourceFileLoader(name, str(file)).get_code(name)
         if code is not None:
             _kept[str(file)] = code
-    if _KeptModules not in sys.meta_path:
-        sys.meta_path.insert(0, _KeptModules)
 
 
 def code_of(directory: Path | str, name: str) -> str:
