@@ -35,7 +35,8 @@ _SECRET_VALUE = re.compile(
 )
 """The like in the words of databases and of queries."""
 _SECRET_WORD = re.compile(
-    rf"""(?<!\S)("?(?:\w*(?:secret|pass(?:word)(?:file)?|token)|bindpw|pw)"?[ \t]+)(?!"?/)(?:{_QUOTED}|[^\s"]+)""",
+    r"""(?<!\S)("?(?:\w*(?:secret|pass(?:word|phrase)(?:file)?|token)|bindpw|pw)"?[ \t]+)"""
+    rf"""(?!"?/)(?:{_QUOTED}|[^\s"]+)""",
     re.IGNORECASE,
 )
 """A secret where the language wants a file, or under a word that other programs have for one; a path is none."""
@@ -103,12 +104,17 @@ def split(line: str) -> list[Word]:
 
 
 def without_secret(line: str) -> str:
-    """A line as it may be logged: of a `secret` nothing but that it is one, of a URL not its password,
-    and no word where a secret or its file is wanted, unless it is a path."""
+    """A line as it may be logged: of a `secret` nothing but that it is one, of a URL not its password."""
     if _SECRET_LINE.match(line):
         return f"{SECRET} ****"
-    line = _SECRET_VALUE.sub(r"\1=****", _SECRET_IN_URL.sub(r"\1****@", line))
-    return _STORED_WORD.sub(r"\1****", _SECRET_WORD.sub(r"\1****", line))
+    return _SECRET_VALUE.sub(r"\1=****", _SECRET_IN_URL.sub(r"\1****@", line))
+
+
+def without_slip(line: str) -> str:
+    """A line that is refused, as it may be logged: it may have a secret where its file is wanted, so no word is shown
+    there that is no path. Rather too few are shown: of what is carried out (`takes password …`) all is to be read.
+    """
+    return _STORED_WORD.sub(r"\1****", _SECRET_WORD.sub(r"\1****", without_secret(line)))
 
 
 def of_no_command(line: str, heads: Container[str]) -> str:

@@ -46,7 +46,7 @@ from supervisor.control.language.outcome import (
 )
 from supervisor.control.wire.access import Access
 from supervisor.control.wire.peer import Peer
-from supervisor.control.words import INCLUDE, CommandRefused, of_no_command, without_secret
+from supervisor.control.words import INCLUDE, CommandRefused, of_no_command, without_secret, without_slip
 from supervisor.master.audit import COMMAND_DENIED, Audit
 from supervisor.master.change import Changes
 from supervisor.master.history import ConfigHistory
@@ -87,7 +87,7 @@ class _Task:
 
     @property
     def logged(self) -> str:
-        """The line, as it may be logged."""
+        """The line that is carried out, as it may be logged."""
         return without_secret(self.said or self.line)
 
 
@@ -167,7 +167,7 @@ class Executor:
         self._begin_next_change()
 
     def _hear(self, origin: Origin, line: str, answer: CommandDone) -> None:
-        self._log.debug("CTRL", "request", line=self._without_foreign(without_secret(line)), uid=origin.uid)
+        self._log.debug("CTRL", "request", line=self._as_refused(line), uid=origin.uid)
         secret, origin.secret = origin.secret, None
         self._count("control_sentences")
         refusal = "" if origin.own else self._access.refusal(origin.peer, line, self._language)
@@ -413,17 +413,18 @@ class Executor:
         task.answer(True, text, lines)
 
     def _deny(self, task: _Task, reason: str) -> None:
-        self._audit.denied(task.origin, self._without_foreign(task.logged))
+        self._audit.denied(task.origin, self._as_refused(task.said or task.line))
         self._refuse(task, reason, COMMAND_DENIED)
 
-    def _without_foreign(self, line: str) -> str:
-        """As it may be logged, see of_no_command."""
-        return of_no_command(line, (*self._language.next_words(()), INCLUDE)) or line
+    def _as_refused(self, line: str) -> str:
+        """What may be logged of a line that is refused, or may be."""
+        shown = without_slip(line)
+        return of_no_command(shown, (*self._language.next_words(()), INCLUDE)) or shown
 
     def _refuse(self, task: _Task, reason: str, message: Message = messages.COMMAND_REFUSED) -> None:
         if not task.origin.quiet and not task.said:  # else it is refused, and told, as what was said
             self._count("control_refusals")
-            line, why = self._without_foreign(task.logged), reason
+            line, why = self._as_refused(task.line), reason
             if line != task.line:
                 why = "(not shown: it could repeat a secret)"
             self._log(message, uid=task.origin.uid, line=line, reason=why)

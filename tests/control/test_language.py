@@ -13,7 +13,7 @@ from supervisor.control.language.language import Language
 from supervisor.control.language.lookups import Lookups
 from supervisor.control.language.outcome import Outcome, Reply
 from supervisor.control.language.shape import Shape
-from supervisor.control.words import CommandRefused, of_no_command, phrase, quote, split, without_secret
+from supervisor.control.words import CommandRefused, of_no_command, phrase, quote, split, without_secret, without_slip
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=30)
 
@@ -218,19 +218,32 @@ def test_refused_survives_a_pipe() -> None:
         ("sql \"host=db password='canary two'\"", 'sql "host=db password=****\'"'),
         ('sql "host=db password=\'ab\\"cd ef\' x"', 'sql "host=db password=****\' x"'),
         ("passwordfile=/etc/x", "passwordfile=/etc/x"),
-        ("backend conf b mastersecret canary", "backend conf b mastersecret ****"),
-        ('set clusterpasswordfile "can ary"', 'set clusterpasswordfile ****"'),
-        ("set clusterpasswordfile /etc/x", "set clusterpasswordfile /etc/x"),
-        ("explain joe password canary", "explain joe password ****"),
-        ("pdm add x ldap ldap://h bindpw canary base b", "pdm add x ldap ldap://h bindpw **** base b"),
-        ("pdm add x oauth2 clientid p clientsecret canary", "pdm add x oauth2 clientid p clientsecret ****"),
-        ("pdm add x passwd {PLAIN}canary", "pdm add x passwd {PLAIN}****"),
+        ("pdm add r redis redis://h takes password backend s1", "pdm add r redis redis://h takes password backend s1"),
         (f"show {'a-' * 4000}", f"show {'a-' * 4000}"),
     ],
 )
 def test_a_line_as_it_is_logged(said: str, logged: str) -> None:
     """A URL with a password in it is refused; its line is logged all the same."""
     assert without_secret(said) == logged
+
+
+@pytest.mark.parametrize(
+    ("said", "logged"),
+    [
+        ("json secret canary", "secret ****"),
+        ("backend conf b mastersecret canary", "backend conf b mastersecret ****"),
+        ('set clusterpasswordfile "can ary"', 'set clusterpasswordfile ****"'),
+        ("set clusterpasswordfile /etc/x", "set clusterpasswordfile /etc/x"),
+        ("explain joe password canary", "explain joe password ****"),
+        ("tls passphrase canary", "tls passphrase ****"),
+        ("pdm add x ldap ldap://h bindpw canary base b", "pdm add x ldap ldap://h bindpw **** base b"),
+        ("pdm add x oauth2 clientid p clientsecret canary", "pdm add x oauth2 clientid p clientsecret ****"),
+        ("pdm add x passwd {PLAIN}canary", "pdm add x passwd {PLAIN}****"),
+    ],
+)
+def test_a_refused_line_as_it_is_logged(said: str, logged: str) -> None:
+    """Somebody has said the secret where its file is wanted, or under a word that is none."""
+    assert without_slip(said) == logged
 
 
 @pytest.mark.parametrize(
